@@ -1,0 +1,122 @@
+"""Validated float64 arrays: what every metric does to its input before it computes."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+
+NORMALISATION_TOLERANCE = 1e-3
+"""How far the probabilities of a row may sum from one: more than the rounding of a float32 softmax leaves."""
+
+
+def vector(name: str, values: npt.ArrayLike, *, at_least: int = 1) -> FloatArray:
+    """One value an item, as float64; infinities are kept.
+
+    Args:
+        name: What the values are called in an error.
+        values: Shape (n,).
+        at_least: The smallest n that makes sense.
+
+    Raises:
+        ValueError: If the shape is not (n,), n is too small, or a value is NaN.
+    """
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1:
+        raise ValueError(f"{name} must have shape (n,), got {array.shape}")
+    if array.size < at_least:
+        raise ValueError(f"{name} needs at least {at_least} value(s), got {array.size}")
+    _reject_nan(name, array)
+    return array
+
+
+def matrix(name: str, values: npt.ArrayLike) -> FloatArray:
+    """One row an item, as float64; infinities are kept.
+
+    Raises:
+        ValueError: If the shape is not (n, m) with n, m >= 1, or a value is NaN.
+    """
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 2 or 0 in array.shape:
+        raise ValueError(f"{name} must have shape (n, m) with n, m >= 1, got {array.shape}")
+    _reject_nan(name, array)
+    return array
+
+
+def finite_matrix(name: str, values: npt.ArrayLike) -> FloatArray:
+    """As `matrix`, and infinities are refused too."""
+    array = matrix(name, values)
+    infinite = int(np.isinf(array).sum())
+    if infinite:
+        raise ValueError(f"{name} must be finite, got {infinite} infinite of {array.size} values")
+    return array
+
+
+def probabilities(name: str, values: npt.ArrayLike) -> FloatArray:
+    """Rows of probabilities, shape (n, K), checked but not renormalised.
+
+    Raises:
+        ValueError: If a value lies outside [0, 1] or a row does not sum to one.
+    """
+    array = matrix(name, values)
+    if array.min() < 0 or array.max() > 1 + NORMALISATION_TOLERANCE:
+        raise ValueError(
+            f"{name} must lie in [0, 1], got values from {array.min():.6g} to {array.max():.6g}; "
+            "were logits passed instead?"
+        )
+    _require_unit_sums(name, array.sum(axis=1))
+    return array
+
+
+def log_probabilities(name: str, values: npt.ArrayLike) -> FloatArray:
+    """Rows of log-probabilities, shape (n, K), checked but not renormalised; -inf is a probability of zero.
+
+    Raises:
+        ValueError: If the exponentials of a row do not sum to one.
+    """
+    array = matrix(name, values)
+    if array.max() > NORMALISATION_TOLERANCE:
+        raise ValueError(f"{name} must not exceed 0, got {array.max():.6g}; were logits passed instead?")
+    _require_unit_sums(name, np.exp(array).sum(axis=1))
+    return array
+
+
+def class_labels(values: npt.ArrayLike, items: int, classes: int) -> npt.NDArray[np.int64]:
+    """Labels as int64, shape (n,), in 0 … K-1.
+
+    Raises:
+        ValueError: If they are no integers, not one an item, or outside the range.
+    """
+    array = np.asarray(values)
+    if array.dtype.kind not in "iu":
+        raise ValueError(f"labels must be integers, got {array.dtype}")
+    if array.shape != (items,):
+        raise ValueError(f"labels must have shape ({items},), one an item, got {array.shape}")
+    if array.min() < 0 or array.max() >= classes:
+        raise ValueError(f"labels must lie in 0 … {classes - 1}, got {array.min()} … {array.max()}")
+    return array.astype(np.int64)
+
+
+def correctness(name: str, values: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+    """Whether each item was classified correctly, shape (n,): booleans, or numbers that are 0 or 1.
+
+    Raises:
+        ValueError: If the shape is not (n,), n is 0, or a value is neither 0 nor 1.
+    """
+    array = vector(name, values)
+    if not np.isin(array, (0.0, 1.0)).all():
+        raise ValueError(f"{name} must hold booleans, or 0 and 1 only")
+    return array.astype(np.bool_)
+
+
+def _reject_nan(name: str, array: FloatArray) -> None:
+    count = int(np.isnan(array).sum())
+    if count:
+        raise ValueError(f"{name} must not be NaN, got {count} NaN of {array.size} values")
+
+
+def _require_unit_sums(name: str, sums: FloatArray) -> None:
+    worst = float(sums[np.abs(sums - 1).argmax()])
+    if abs(worst - 1) > NORMALISATION_TOLERANCE:
+        raise ValueError(f"each row of {name} must sum to probability 1, got a row with {worst:.6g}")

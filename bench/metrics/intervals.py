@@ -1,0 +1,154 @@
+"""Confidence intervals: of a proportion, of an AUROC, of a mean over seeds, of a mean over items."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import ndtri, stdtrit
+
+from bench.metrics.arrays import FloatArray, vector
+from bench.metrics.ood import placement_values
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A two-sided confidence interval.
+
+    Attributes:
+        low: Lower end.
+        high: Upper end.
+        level: Nominal coverage, in (0, 1).
+        kind: How it was made, as printed beside it: ``"wilson"``, ``"delong"``, ``"wilson of disjoint
+            pairs"``, ``"t"``, ``"bootstrap percentile"``.
+    """
+
+    low: float
+    high: float
+    level: float
+    kind: str
+
+
+def wilson(successes: int, n: int, level: float = 0.95) -> Interval:
+    """Score interval of a proportion (Wilson 1927), within [0, 1]; never of zero width.
+
+    Args:
+        successes: Number of successes, 0 … n.
+        n: Number of trials, at least 1.
+        level: Nominal coverage, in (0, 1).
+
+    Raises:
+        ValueError: If n < 1, successes lies outside 0 … n, or level outside (0, 1).
+    """
+    if n < 1:
+        raise ValueError(f"n must be at least 1, got {n}")
+    if not 0 <= successes <= n:
+        raise ValueError(f"successes must lie in 0 … n = {n}, got {successes}")
+    low, high = _wilson(successes / n, n, level)
+    return Interval(low, high, level, "wilson")
+
+
+def delong(in_scores: npt.ArrayLike, out_scores: npt.ArrayLike, level: float = 0.95) -> Interval:
+    """Interval of the AUROC over items: normal, with the variance of DeLong et al. (1988), cut to [0, 1].
+
+    Where that variance is 0 (the sets are perfectly separated, or all scores are equal) it says nothing of
+    the uncertainty, and a width of 0 would claim too much. Then the interval is Wilson's for min(m, n)
+    trials: so many disjoint, hence independent, pairs of one in- and one out-item give the AUROC as a
+        proportion.
+
+    Args:
+        in_scores: Scores of in-distribution items, shape (m,), m >= 2, higher = in-distribution.
+        out_scores: Scores of out-of-distribution items, shape (n,), n >= 2.
+        level: Nominal coverage, in (0, 1).
+
+    Raises:
+        ValueError: If a set has fewer than 2 items, is not one-dimensional, or holds NaN, or level is out of
+            range.
+    """
+    z = _normal_quantile(level)
+    inside = vector("in_scores", in_scores, at_least=2)
+    outside = vector("out_scores", out_scores, at_least=2)
+    above, below = placement_values(inside, outside)
+    area = float(above.mean())
+    standard_error = math.sqrt(above.var(ddof=1) / above.size + below.var(ddof=1) / below.size)
+    if standard_error < 1e-12:
+        low, high = _wilson(area, min(above.size, below.size), level)
+        return Interval(low, high, level, "wilson of disjoint pairs")
+    return Interval(max(area - z * standard_error, 0.0), min(area + z * standard_error, 1.0), level, "delong")
+
+
+def student_t(values: npt.ArrayLike, level: float = 0.95) -> Interval:
+    """Interval of the mean of independent normal values, such as one result a seed: mean ± t_{k-1} s /
+    sqrt(k).
+
+    Args:
+        values: One value a seed, shape (k,), k >= 2, finite.
+        level: Nominal coverage, in (0, 1).
+
+    Raises:
+        ValueError: If there are fewer than 2 values, one is not finite, or level lies outside (0, 1).
+    """
+    _require_level(level)
+    array = _finite("values", values)
+    half = float(stdtrit(array.size - 1, (1 + level) / 2)) * float(array.std(ddof=1)) / math.sqrt(array.size)
+    mean = float(array.mean())
+    return Interval(mean - half, mean + half, level, "t")
+
+
+def bootstrap_mean(values: npt.ArrayLike, seed: int, level: float = 0.95, resamples: int = 2000) -> Interval:
+    """Percentile bootstrap interval of the mean of per-item values, such as NLL (Efron and Tibshirani 1993,
+    chapter 13).
+
+    For means only. Statistics whose bias grows under resampling (ECE, Fréchet distance) need other intervals:
+    theirs can miss even the estimate itself.
+
+    Args:
+        values: One value an item, shape (n,), n >= 2, finite.
+        seed: Seed of the resampling; the result is a function of the arguments alone.
+        level: Nominal coverage, in (0, 1).
+        resamples: Number of resamples, at least 100.
+
+    Raises:
+        ValueError: If there are fewer than 2 values, one is not finite, level lies outside (0, 1), or
+            resamples < 100.
+    """
+    _require_level(level)
+    if resamples < 100:
+        raise ValueError(f"resamples must be at least 100, got {resamples}")
+    array = _finite("values", values)
+    generator = np.random.default_rng(seed)
+    # One resample at a time: n may be 50,000, and an (n, resamples) index would not fit.
+    means = [array[generator.integers(array.size, size=array.size)].mean() for _ in range(resamples)]
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(low), float(high), level, "bootstrap percentile")
+
+
+def _wilson(proportion: float, n: int, level: float) -> tuple[float, float]:
+    z = _normal_quantile(level)
+    centre = (proportion + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(proportion * (1 - proportion) / n + (z / (2 * n)) ** 2)
+    # Exactly 0 and 1 at the ends, where centre - half leaves a rounding error.
+    low = 0.0 if proportion == 0 else max(centre - half, 0.0)
+    high = 1.0 if proportion == 1 else min(centre + half, 1.0)
+    return low, high
+
+
+def _require_level(level: float) -> None:
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie in (0, 1), such as 0.95, got {level}")
+
+
+def _normal_quantile(level: float) -> float:
+    _require_level(level)
+    return float(ndtri((1 + level) / 2))
+
+
+def _finite(name: str, values: npt.ArrayLike) -> FloatArray:
+    array = vector(name, values, at_least=2)
+    if np.isinf(array).any():
+        raise ValueError(
+            f"{name} must be finite, got {int(np.isinf(array).sum())} infinite of {array.size} values"
+        )
+    return array

@@ -1,0 +1,136 @@
+"""Separation of in- and out-of-distribution items by a score, where a higher score means in-distribution.
+
+All functions use ranks alone: any strictly increasing map of the scores leaves them as they are. Infinite
+scores are ranked like any others; NaN is an error.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.metrics.arrays import FloatArray, vector
+
+Positive = Literal["in", "out"]
+
+
+def placement_values(in_scores: npt.ArrayLike, out_scores: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
+    """For each item, the share of the other set on the right side of it; ties count half.
+
+    These are the structural components V10 and V01 of DeLong et al. (1988); the mean of either is the AUROC.
+
+    Args:
+        in_scores: Scores of in-distribution items, shape (m,).
+        out_scores: Scores of out-of-distribution items, shape (n,).
+
+    Returns:
+        Per in-item the share of out-items below it, shape (m,), and per out-item the share of in-items above
+        it, shape (n,).
+
+    Raises:
+        ValueError: If a set is empty, not one-dimensional, or holds NaN.
+    """
+    inside, outside = _scores(in_scores, out_scores)
+    return _share_below(inside, outside), 1.0 - _share_below(outside, inside)
+
+
+def auroc(in_scores: npt.ArrayLike, out_scores: npt.ArrayLike) -> float:
+    """Area under the ROC curve: P(in > out) + P(in = out) / 2, in [0, 1]; 0.5 is chance.
+
+    Args:
+        in_scores: Scores of in-distribution items, shape (m,), higher = in-distribution.
+        out_scores: Scores of out-of-distribution items, shape (n,).
+
+    Raises:
+        ValueError: If a set is empty, not one-dimensional, or holds NaN.
+    """
+    inside, outside = _scores(in_scores, out_scores)
+    return float(_twice_count_below(inside, outside).sum() / (2 * inside.size * outside.size))
+
+
+def average_precision(in_scores: npt.ArrayLike, out_scores: npt.ArrayLike, *, positive: Positive) -> float:
+    """Average precision, the step-wise area under the precision-recall curve (AUPR-in or AUPR-out), in (0,
+    1].
+
+    Sum over thresholds of (R_k - R_{k-1}) P_k, without interpolation; tied scores share a threshold. It
+    depends on the sizes of the two sets: chance is about the share of positive items.
+
+    Args:
+        in_scores: Scores of in-distribution items, shape (m,), higher = in-distribution.
+        out_scores: Scores of out-of-distribution items, shape (n,).
+        positive: Which set is to be detected. ``"out"`` ranks by the negated score.
+
+    Raises:
+        ValueError: If a set is empty, not one-dimensional, or holds NaN, or `positive` is unknown.
+    """
+    wanted, other = _by_positive(in_scores, out_scores, positive)
+    # Recall moves at scores of positive items only, so those are all the thresholds that count.
+    thresholds, multiplicity = np.unique(wanted, return_counts=True)
+    true_positives = _count_at_least(wanted, thresholds)
+    false_positives = _count_at_least(other, thresholds)
+    precision = true_positives / (true_positives + false_positives)
+    return float((multiplicity * precision).sum() / wanted.size)
+
+
+def fpr_at_tpr(
+    in_scores: npt.ArrayLike, out_scores: npt.ArrayLike, tpr: float = 0.95, *, positive: Positive
+) -> float:
+    """False-positive rate at the strictest threshold whose true-positive rate reaches `tpr`, in [0, 1]; 0 is
+    best.
+
+    Every distinct score is a possible threshold, without interpolation. The two directions are different
+    numbers.
+
+    Args:
+        in_scores: Scores of in-distribution items, shape (m,), higher = in-distribution.
+        out_scores: Scores of out-of-distribution items, shape (n,).
+        tpr: Share of positive items that must be detected, in (0, 1].
+        positive: Which set is to be detected: ``"in"`` (ODIN and the energy papers) or ``"out"`` (OpenOOD).
+
+    Raises:
+        ValueError: If a set is empty, not one-dimensional, or holds NaN, or `tpr` or `positive` is out of
+            range.
+    """
+    if not 0 < tpr <= 1:
+        raise ValueError(f"tpr must lie in (0, 1], got {tpr}")
+    wanted, other = _by_positive(in_scores, out_scores, positive)
+    # Compared as rates, not as ceil(tpr * n): 0.95 * n can round to either side of a whole number.
+    rates = np.arange(1, wanted.size + 1) / wanted.size
+    needed = int(np.argmax(rates >= tpr))
+    threshold = np.sort(wanted)[::-1][needed]
+    return float((other >= threshold).mean())
+
+
+def _scores(in_scores: npt.ArrayLike, out_scores: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
+    return vector("in_scores", in_scores), vector("out_scores", out_scores)
+
+
+def _by_positive(
+    in_scores: npt.ArrayLike, out_scores: npt.ArrayLike, positive: Positive
+) -> tuple[FloatArray, FloatArray]:
+    """Scores of the positive and of the negative set, signed so that higher = positive."""
+    inside, outside = _scores(in_scores, out_scores)
+    if positive == "in":
+        return inside, outside
+    if positive == "out":
+        return -outside, -inside
+    raise ValueError(f'positive must be "in" or "out", got {positive!r}')
+
+
+def _twice_count_below(values: FloatArray, reference: FloatArray) -> npt.NDArray[np.int64]:
+    """Per value: twice the number of reference scores below it, plus the number equal to it. Exact."""
+    ordered = np.sort(reference)
+    below = np.searchsorted(ordered, values, side="left")
+    not_above = np.searchsorted(ordered, values, side="right")
+    return (below + not_above).astype(np.int64)
+
+
+def _share_below(values: FloatArray, reference: FloatArray) -> FloatArray:
+    share: FloatArray = _twice_count_below(values, reference) / (2.0 * reference.size)
+    return share
+
+
+def _count_at_least(values: FloatArray, thresholds: FloatArray) -> npt.NDArray[np.int64]:
+    return (values.size - np.searchsorted(np.sort(values), thresholds, side="left")).astype(np.int64)

@@ -1,0 +1,137 @@
+"""Two-sided tests of paired differences, over items and over seeds, and the correction for doing several."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import bdtr, ndtr
+
+from bench.metrics.arrays import correctness, vector
+from bench.metrics.ood import placement_values
+
+MAX_SIGN_FLIP_DIFFERENCES = 20
+"""Enumeration visits 2^(k-1) sign patterns."""
+
+
+def mcnemar_exact(correct_a: npt.ArrayLike, correct_b: npt.ArrayLike) -> float:
+    """The p value of equal accuracy of two classifiers on the same items (McNemar 1947, exact binomial form).
+
+    Args:
+        correct_a: Whether classifier A was right, shape (n,), booleans or 0/1.
+        correct_b: The same for classifier B and the same items.
+
+    Returns:
+        p in (0, 1]; 1 if the classifiers are right on the same items.
+
+    Raises:
+        ValueError: If the lengths differ, are 0, or a value is neither 0 nor 1.
+    """
+    a, b = correctness("correct_a", correct_a), correctness("correct_b", correct_b)
+    if a.size != b.size:
+        raise ValueError(f"correct_a and correct_b must be on the same items, got {a.size} and {b.size}")
+    only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
+    return min(1.0, 2.0 * float(bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
+
+
+def sign_flip(differences: npt.ArrayLike) -> float:
+    """The p value of a zero mean difference, from all 2^k sign patterns of k paired differences (Fisher
+    1935).
+
+    Args:
+        differences: One paired difference a seed, shape (k,), 1 <= k <= 20, finite.
+
+    Returns:
+        The share of sign patterns whose absolute sum is at least the observed one. At least 2^(1-k), see
+        `smallest_sign_flip_p`.
+
+    Raises:
+        ValueError: If there are no or more than 20 differences, or one is not finite.
+    """
+    d = vector("differences", differences)
+    if not np.isfinite(d).all():
+        raise ValueError(
+            f"differences must be finite, got {int(np.isinf(d).sum())} infinite of {d.size} values"
+        )
+    if d.size > MAX_SIGN_FLIP_DIFFERENCES:
+        raise ValueError(f"at most {MAX_SIGN_FLIP_DIFFERENCES} differences can be enumerated, got {d.size}")
+    # A pattern and its opposite have one absolute sum, so the first sign may stay +.
+    sums = d[:1]
+    for value in d[1:]:
+        sums = np.concatenate([sums + value, sums - value])
+    # Sums that are equal in exact arithmetic must count as ties although they were rounded in another order.
+    tolerance = 1e-12 * np.abs(d).sum()
+    return float((np.abs(sums) >= abs(d.sum()) - tolerance).mean())
+
+
+def smallest_sign_flip_p(k: int) -> float:
+    """The smallest p value that `sign_flip` can return for k differences: 2^(1-k). Below 0.05 from k = 6 on.
+
+    Raises:
+        ValueError: If k < 1.
+    """
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k}")
+    return math.ldexp(1.0, 1 - k)
+
+
+def delong_paired(
+    in_a: npt.ArrayLike, out_a: npt.ArrayLike, in_b: npt.ArrayLike, out_b: npt.ArrayLike
+) -> float:
+    """The p value of equal AUROC of two scores on the same items (DeLong et al. 1988, normal approximation).
+
+    Where the items show no variance (say, one score separates perfectly and the other is constant) the normal
+    approximation has no scale: equal areas give 1, unequal ones the smallest sign-flip p of min(m, n)
+    disjoint pairs.
+
+    Args:
+        in_a: Scores A of the in-distribution items, shape (m,), m >= 2.
+        out_a: Scores A of the out-of-distribution items, shape (n,), n >= 2.
+        in_b: Scores B of the same in-distribution items, in the same order.
+        out_b: Scores B of the same out-of-distribution items, in the same order.
+
+    Raises:
+        ValueError: If A and B differ in length, a set has fewer than 2 items, or holds NaN.
+    """
+    scores = {
+        name: vector(name, values, at_least=2)
+        for name, values in (("in_a", in_a), ("out_a", out_a), ("in_b", in_b), ("out_b", out_b))
+    }
+    for side in ("in", "out"):
+        sizes = scores[f"{side}_a"].size, scores[f"{side}_b"].size
+        if sizes[0] != sizes[1]:
+            raise ValueError(
+                f"{side}_a and {side}_b must be on the same items, got {sizes[0]} and {sizes[1]}"
+            )
+    above_a, below_a = placement_values(scores["in_a"], scores["out_a"])
+    above_b, below_b = placement_values(scores["in_b"], scores["out_b"])
+    above, below = above_a - above_b, below_a - below_b
+    difference = abs(float(above.mean()))
+    standard_error = math.sqrt(above.var(ddof=1) / above.size + below.var(ddof=1) / below.size)
+    if standard_error < 1e-12:
+        return 1.0 if difference < 1e-12 else smallest_sign_flip_p(min(above.size, below.size))
+    return 2.0 * float(ndtr(-difference / standard_error))
+
+
+def holm(p_values: npt.ArrayLike) -> list[float]:
+    """Holm's step-down adjustment (1979): rejecting where the result is <= alpha keeps the family-wise error
+    <= alpha.
+
+    Args:
+        p_values: p values of one family of tests, shape (k,), in [0, 1]; may be empty.
+
+    Returns:
+        The adjusted p values, in the order given.
+
+    Raises:
+        ValueError: If a p value is NaN or lies outside [0, 1].
+    """
+    p = vector("p_values", p_values, at_least=0)
+    if p.size and (p.min() < 0 or p.max() > 1):
+        raise ValueError(f"p_values must lie in [0, 1], got {p.min():.6g} … {p.max():.6g}")
+    order = np.argsort(p, kind="stable")
+    stepped = np.maximum.accumulate(p[order] * np.arange(p.size, 0, -1))
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(stepped, 1.0)
+    return [float(value) for value in adjusted]

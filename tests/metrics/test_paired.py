@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.metrics.paired import delong_paired, holm, mcnemar_exact, sign_flip, smallest_sign_flip_p
+
+
+def outcomes(both, only_a, only_b, neither):
+    counts = [both, only_a, only_b, neither]
+    return np.repeat([True, True, False, False], counts), np.repeat([True, False, True, False], counts)
+
+
+@given(st.integers(0, 30), st.integers(0, 60), st.integers(0, 60), st.integers(1, 30))
+def test_mcnemar_is_the_binomial_test_of_the_items_that_differ(both, only_a, only_b, neither):
+    stats = pytest.importorskip("scipy.stats")
+    a, b = outcomes(both, only_a, only_b, neither)
+    expected = stats.binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.0
+    assert mcnemar_exact(a, b) == pytest.approx(expected, rel=1e-9)
+    assert mcnemar_exact(b, a) == mcnemar_exact(a, b)
+
+
+def test_mcnemar_by_hand():
+    # 1 against 5 of 6: 2 (C(6,0) + C(6,1)) / 64.
+    assert mcnemar_exact(*outcomes(100, 1, 5, 3)) == pytest.approx(14 / 64)
+    assert mcnemar_exact([True, False], [True, False]) == 1.0
+    assert mcnemar_exact(*outcomes(0, 3, 3, 0)) == 1.0
+
+
+def test_mcnemar_refuses_bad_input():
+    with pytest.raises(ValueError, match="same items, got 2 and 1"):
+        mcnemar_exact([True, False], [True])
+    with pytest.raises(ValueError, match="0 and 1 only"):
+        mcnemar_exact([0.5], [1])
+
+
+@given(st.lists(st.integers(-9, 9), min_size=1, max_size=9), st.sampled_from([1.0, 0.1, 1e-4]))
+def test_sign_flip_equals_the_enumeration_in_integers(whole, unit):
+    sums = [
+        abs(sum(s * d for s, d in zip(signs, whole, strict=True)))
+        for signs in itertools.product([1, -1], repeat=len(whole))
+    ]
+    expected = sum(value >= abs(sum(whole)) for value in sums) / len(sums)
+    # Multiples of 0.1 are inexact: ties must survive the rounding.
+    assert sign_flip([unit * d for d in whole]) == expected
+
+
+@given(st.lists(st.floats(-10, 10), min_size=1, max_size=8), st.randoms())
+def test_sign_flip_ignores_sign_and_order_and_respects_its_floor(differences, random):
+    p = sign_flip(differences)
+    assert smallest_sign_flip_p(len(differences)) <= p <= 1
+    assert sign_flip([-d for d in differences]) == p
+    assert sign_flip(random.sample(differences, len(differences))) == p
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 5, 6, 20])
+def test_differences_of_one_sign_reach_the_smallest_p(k):
+    assert sign_flip(np.linspace(0.5, 0.9, k)) == smallest_sign_flip_p(k) == 2.0 ** (1 - k)
+
+
+def test_five_seeds_cannot_be_significant_and_six_can():
+    assert smallest_sign_flip_p(5) > 0.05 > smallest_sign_flip_p(6)
+
+
+def test_sign_flip_of_no_difference_is_one():
+    assert sign_flip([0.0, 0.0, 0.0]) == 1.0
+    assert sign_flip([1.0, -1.0]) == 1.0
+
+
+def test_sign_flip_refuses_bad_input():
+    with pytest.raises(ValueError, match="at most 20 differences"):
+        sign_flip(np.ones(21))
+    with pytest.raises(ValueError, match="at least 1"):
+        sign_flip([])
+    with pytest.raises(ValueError, match="NaN"):
+        sign_flip([1.0, math.nan])
+    with pytest.raises(ValueError, match="finite"):
+        sign_flip([1.0, math.inf])
+    with pytest.raises(ValueError, match="k must be at least 1"):
+        smallest_sign_flip_p(0)
+
+
+@given(st.integers(0, 10_000))
+def test_delong_paired_equals_the_covariance_formula(seed):
+    generator = np.random.default_rng(seed)
+    in_a, in_b = generator.multivariate_normal([1, 0.7], [[1, 0.5], [0.5, 1]], 30).T
+    out_a, out_b = generator.multivariate_normal([0, 0], [[1, 0.5], [0.5, 1]], 40).T
+    kernels = [(inside[:, None] > outside) * 1.0 for inside, outside in ((in_a, out_a), (in_b, out_b))]
+    areas = [kernel.mean() for kernel in kernels]
+    covariance = (
+        np.cov([kernel.mean(1) for kernel in kernels]) / 30
+        + np.cov([kernel.mean(0) for kernel in kernels]) / 40
+    )
+    z = (areas[0] - areas[1]) / math.sqrt(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
+    assert delong_paired(in_a, out_a, in_b, out_b) == pytest.approx(
+        math.erfc(abs(z) / math.sqrt(2)), rel=1e-6
+    )
+    assert delong_paired(in_b, out_b, in_a, out_a) == pytest.approx(delong_paired(in_a, out_a, in_b, out_b))
+
+
+def test_delong_paired_keeps_its_level_and_finds_differences():
+    generator = np.random.default_rng(0)
+    null, alternative = [], []
+    for _ in range(600):
+        signal_in, signal_out = generator.normal(1, 1, 100), generator.normal(0, 1, 150)
+        noise = generator.normal(size=(2, 250))
+        a = np.concatenate([signal_in, signal_out]) + 0.6 * noise[0]
+        b = np.concatenate([signal_in, signal_out]) + 0.6 * noise[1]
+        null.append(delong_paired(a[:100], a[100:], b[:100], b[100:]))
+        worse = b + 3.0 * generator.normal(size=250)
+        alternative.append(delong_paired(a[:100], a[100:], worse[:100], worse[100:]))
+    assert np.mean(np.array(null) < 0.05) == pytest.approx(0.05, abs=0.027)
+    assert np.mean(null) == pytest.approx(0.5, abs=0.05)
+    assert np.mean(np.array(alternative) < 0.05) > 0.8
+
+
+def test_delong_paired_ignores_increasing_maps_and_calls_equal_scores_equal():
+    generator = np.random.default_rng(0)
+    inside, outside = generator.normal(1, 1, 20), generator.normal(0, 1, 30)
+    assert delong_paired(inside, outside, np.exp(inside), np.exp(outside)) == 1.0
+    perfect = np.ones(5), np.zeros(4)
+    assert delong_paired(*perfect, 2 * perfect[0], perfect[1]) == 1.0
+
+
+def test_delong_paired_without_variance_is_as_large_as_the_number_of_pairs_makes_it():
+    constant = np.zeros(5), np.zeros(4)
+    assert delong_paired(np.ones(5), np.zeros(4), *constant) == 1 / 8
+
+
+def test_delong_paired_refuses_unpaired_input():
+    with pytest.raises(ValueError, match="out_a and out_b must be on the same items, got 2 and 3"):
+        delong_paired([1, 2], [0, 1], [1, 2], [0, 1, 2])
+    with pytest.raises(ValueError, match="in_a and in_b must be on the same items, got 3 and 2"):
+        delong_paired([1, 2, 3], [0, 1], [1, 2], [0, 1])
+    with pytest.raises(ValueError, match="in_b must not be NaN"):
+        delong_paired([1, 2], [0, 1], [1, math.nan], [0, 1])
+
+
+def test_holm_by_hand():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.2]) == [0.2]
+    assert holm([0.6, 0.7]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.floats(0.001, 0.5))
+def test_holm_rejects_what_the_step_down_procedure_rejects(p_values, alpha):
+    adjusted = holm(p_values)
+    rejected = set()
+    for step, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        if p_values[index] * (len(p_values) - step) > alpha:
+            break
+        rejected.add(index)
+    assert {index for index, p in enumerate(adjusted) if p <= alpha} == rejected
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.randoms())
+def test_holm_lies_between_the_raw_and_the_bonferroni_value_and_follows_the_order(p_values, random):
+    adjusted = holm(p_values)
+    for raw, value in zip(p_values, adjusted, strict=True):
+        assert raw <= value <= min(1.0, raw * len(p_values))
+    order = random.sample(range(len(p_values)), len(p_values))
+    assert holm([p_values[i] for i in order]) == [adjusted[i] for i in order]
+
+
+def test_holm_refuses_what_is_no_probability():
+    with pytest.raises(ValueError, match=r"must lie in \[0, 1\]"):
+        holm([0.5, 1.5])
+    with pytest.raises(ValueError, match="NaN"):
+        holm([math.nan])
