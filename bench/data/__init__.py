@@ -1,0 +1,1 @@
+"""Data sets: descriptions, loaders, splits, transforms and identities."""

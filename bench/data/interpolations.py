@@ -1,0 +1,56 @@
+"""Means of two in-distribution test images of different classes: unlike any class, close to all of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from bench.data.seeding import generator
+from bench.data.spec import UNLABELLED, ImageShape, Split
+
+__all__ = ["load"]
+
+
+def load(root: Path, *, like: Split | None, image_shape: ImageShape | None, seed: int) -> dict[str, Split]:
+    """One interpolation for each item of ``like``, as ``test``: float32, the mean of two images in [0, 1].
+
+    Image i is the mean of image i of ``like`` and of one drawn uniformly from the images of other classes.
+
+    The "CIFAR10 Interp" of JEM (Grathwohl et al., ICLR 2020, and its code) made general, with three
+    differences. JEM averages neighbouring batches of 100 of a shuffled loader: (a) its pairs may be of one
+    class, a tenth of them on CIFAR10; ours never are. (b) It drops the first batch (9,900 images of
+    10,000); here every image is a first parent once. (c) It adds noise of 0.03 to the parents and to the
+    mean; none here.
+
+    Args:
+        root: Not used.
+        like: Test split of the in-distribution set, labelled, with at least two classes.
+        image_shape: None, or the shape of ``like``.
+        seed: The data seed.
+
+    Raises:
+        ValueError: ``like`` is missing, unlabelled, of one class only, or of another shape.
+    """
+    del root
+    if like is None:
+        raise ValueError("data set 'interpolations' is made from an in-distribution test set: give it")
+    if image_shape is not None and image_shape != like.image_shape:
+        raise ValueError(f"data set 'interpolations' has the shape {like.image_shape}, not {image_shape}")
+    classes, class_of, class_sizes = np.unique(like.labels, return_inverse=True, return_counts=True)
+    if len(classes) < 2 or classes[0] == UNLABELLED:
+        raise ValueError("data set 'interpolations' needs labelled images of at least two classes")
+
+    # With the images sorted by class, the others of image i are all but one contiguous block: draw a position
+    # among them and step over the block.
+    count = len(like)
+    by_class = np.argsort(class_of, kind="stable")
+    block_start = np.concatenate(([0], np.cumsum(class_sizes)[:-1]))
+    own_size = class_sizes[class_of]
+    draw = generator(seed, "interpolations").integers(0, count - own_size)
+    partner = by_class[np.where(draw >= block_start[class_of], draw + own_size, draw)]
+
+    images = like.unit_images()
+    means = np.float32(0.5) * (images + images[partner])
+    labels = np.full(count, UNLABELLED, dtype=np.int64)
+    return {"test": Split(means, labels, np.arange(count, dtype=np.int64))}

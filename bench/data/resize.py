@@ -1,0 +1,91 @@
+"""Bringing images to another shape: grey to colour and back, then antialiased bilinear resampling."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.data.spec import ImageShape, Split
+
+__all__ = ["conform", "to_channels"]
+
+_Images = npt.NDArray[np.float32] | npt.NDArray[np.uint8]
+
+
+def conform(split: Split, image_shape: ImageShape) -> Split:
+    """The same items in another image shape; the split itself if it has that shape.
+
+    Channels first (`to_channels`), then each channel is resampled with Pillow's BILINEAR filter, whose
+    support grows with the reduction (antialiasing), as torchvision does to PIL images. uint8 stays uint8
+    (rounded), float32 stays float32 within [0, 1].
+
+    Args:
+        split: Images of shape (n, C, H, W).
+        image_shape: Wanted (C', H', W').
+
+    Raises:
+        ValueError: Channels other than 1 and 3, or a size that is not positive.
+    """
+    if split.image_shape == image_shape:
+        return split
+    channels, height, width = image_shape
+    if height < 1 or width < 1:
+        raise ValueError(f"image shape {image_shape}: expected positive height and width")
+    images = to_channels(split.images, channels)
+    if images.shape[2:] != (height, width):
+        images = _resample(images, height, width)
+    return Split(images, split.labels, split.ids)
+
+
+def to_channels(images: _Images, channels: int) -> _Images:
+    """Grey images as colour (the same value three times) or colour images as grey.
+
+    Grey is luma of ITU-R BT.601, 0.299 R + 0.587 G + 0.114 B; for uint8 in the fixed-point form of Pillow's
+    ``convert("L")``, to the bit.
+
+    Args:
+        images: Shape (n, C, H, W) with C of 1 or 3.
+        channels: 1 or 3.
+
+    Returns:
+        Shape (n, channels, H, W), same dtype.
+
+    Raises:
+        ValueError: The one or the other number of channels is neither equal nor 1 and 3.
+    """
+    have = images.shape[1]
+    if have == channels:
+        return images
+    if (have, channels) == (1, 3):
+        colour: npt.NDArray[Any] = np.repeat(images, 3, axis=1)
+        return colour
+    if (have, channels) != (3, 1):
+        raise ValueError(
+            f"cannot turn {have} channels into {channels}: only grey (1) and colour (3) are known"
+        )
+    red, green, blue = images[:, 0:1], images[:, 1:2], images[:, 2:3]
+    if images.dtype == np.uint8:
+        fixed: npt.NDArray[np.uint32] = (
+            np.uint32(19595) * red.astype(np.uint32)
+            + np.uint32(38470) * green.astype(np.uint32)
+            + np.uint32(7471) * blue.astype(np.uint32)
+            + np.uint32(1 << 15)
+        )
+        return (fixed >> np.uint32(16)).astype(np.uint8)
+    luma: npt.NDArray[np.float64] = 0.299 * red.astype(np.float64) + 0.587 * green + 0.114 * blue
+    return np.clip(luma, 0.0, 1.0).astype(np.float32)
+
+
+def _resample(images: _Images, height: int, width: int) -> _Images:
+    from PIL import Image
+
+    count, channels = images.shape[:2]
+    planes: npt.NDArray[Any] = np.empty((count * channels, height, width), dtype=images.dtype)
+    for target, plane in zip(planes, images.reshape(count * channels, *images.shape[2:]), strict=True):
+        target[:] = np.asarray(Image.fromarray(plane).resize((width, height), Image.Resampling.BILINEAR))
+    if planes.dtype == np.float32:
+        np.clip(planes, 0.0, 1.0, out=planes)
+    resampled: _Images = planes.reshape(count, channels, height, width)
+    return resampled

@@ -1,0 +1,212 @@
+"""What a data set is, described without loading it: planning, listing and checking need no more than this."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.errors import BenchError, PrerequisiteError
+
+__all__ = [
+    "RESAMPLING",
+    "UNLABELLED",
+    "DamagedData",
+    "DatasetSpec",
+    "ImageShape",
+    "MissingData",
+    "Split",
+    "always_found",
+    "identity",
+]
+
+ImageShape = tuple[int, int, int]
+"""Channels, height, width."""
+
+RESAMPLING = "PIL bilinear, antialiased"
+"""How `bench.data.resize` resamples. It is part of cache keys: change the text when the pixels change."""
+
+UNLABELLED = -1
+"""The label of every item of a set without classes."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+class MissingData(PrerequisiteError):  # noqa: N818 - named for what it reports, as the design calls it
+    """A data set is not on this machine.
+
+    Args:
+        what: Name of the data set.
+        where: One sentence that says which files are missing and where to put them.
+    """
+
+    def __init__(self, what: str, where: str) -> None:
+        super().__init__(what, where)
+        self.what, self.where = what, where
+
+    def __str__(self) -> str:
+        return f"data set {self.what!r} is missing: {self.where}"
+
+
+class DamagedData(BenchError):  # noqa: N818 - as MissingData
+    """Files are there but their content is not what the data set's identity says."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetSpec:
+    """A data set as planning sees it.
+
+    Attributes:
+        name: Registered name, such as ``"cifar10"``.
+        summary: One sentence.
+        source: Paper or site that defines it.
+        license: Licence, or what its authors say about use.
+        num_classes: Number of classes; None for an unlabelled set, of use only as out-of-distribution data.
+        image_shape: Channels, height, width as loaded; None if it is made in the shape of the in-distribution
+            set.
+        version: Raised by hand when code changes what is loaded.
+        implementation: ``"module:function"`` with the signature
+            ``load(root, *, like, image_shape, seed) -> dict[str, Split]``. The keys of the result are
+            ``train`` and ``test`` (official splits), or ``all`` (no official split), or ``test`` alone.
+            ``like`` is None, or the test split of the in-distribution set when this one is wanted as
+            out-of-distribution data; then a loader may leave out everything but the test part.
+            ``image_shape`` and ``seed`` (the data seed) serve sets that are made rather than read.
+        find: Light check of the files below the data root: None if all are there, else one sentence that says
+            what is missing and where to put it.
+        fingerprint: Published checksums, or sha256 of the content; what the loader verifies.
+        augmentation: What training may do to its images: reflect-pad 4 and random crop, and horizontal flip.
+        validation: Default number of items held out of the training set.
+        test: Number of items held out as test set where there is no official one, else None.
+        sizes: Number of items, where known before loading: ``train`` (validation items among them) and
+            ``test``; without an official test set ``test`` is what is held out and ``train`` the rest.
+        location: Where a user's own data lies; None for sets below the data root.
+    """
+
+    name: str
+    summary: str
+    source: str
+    license: str
+    num_classes: int | None
+    image_shape: ImageShape | None
+    version: int
+    implementation: str
+    find: Callable[[Path], str | None]
+    fingerprint: str
+    augmentation: Literal["none", "crop", "crop-flip"] = "none"
+    validation: int = 0
+    test: int | None = None
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    location: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(
+                f"data set name {self.name!r}: expected letters, digits, '.', '_' and '-',"
+                " first a letter or digit"
+            )
+        if self.validation < 0:
+            raise ValueError(f"data set {self.name!r}: validation is {self.validation}, expected 0 or more")
+        if self.test is not None and self.test < 1:
+            raise ValueError(f"data set {self.name!r}: test is {self.test}, expected 1 or more, or None")
+
+
+def always_found(root: Path) -> None:
+    """The `DatasetSpec.find` of sets that are made, or that come with an installed dependency."""
+    del root
+
+
+def identity(spec: DatasetSpec, image_shape: ImageShape | None, seed: int | None) -> dict[str, Any]:
+    """What of a data set goes into cache keys; holds only JSON values.
+
+    Not in it, because the data set does not know them: caps, a validation size other than the spec's (use
+    ``dataclasses.replace``), and for sets derived from the in-distribution one that set's own identity.
+
+    Args:
+        spec: The data set.
+        image_shape: The shape in which it is used; None for the shape in which it is loaded.
+        seed: The data seed (splits, subsets, generated images); None where nothing depends on it.
+
+    Raises:
+        ValueError: The set has no shape of its own and none is given.
+    """
+    native = spec.image_shape
+    target = native if image_shape is None else image_shape
+    if target is None:
+        raise ValueError(
+            f"data set {spec.name!r} takes the shape of the in-distribution set: image_shape is needed"
+        )
+    if native is None:
+        transform = f"made at {_text(target)}"
+    elif native == target:
+        transform = f"native {_text(target)}"
+    else:
+        transform = f"{_text(native)} to {_text(target)}, {RESAMPLING}"
+    return {
+        "name": spec.name,
+        "version": spec.version,
+        "fingerprint": spec.fingerprint,
+        "transform": transform,
+        "augmentation": spec.augmentation,
+        "validation": spec.validation,
+        "test": spec.test,
+        "seed": seed,
+    }
+
+
+def _text(shape: ImageShape) -> str:
+    return "x".join(str(size) for size in shape)
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images with their labels and the positions that name them.
+
+    Attributes:
+        images: Shape (n, C, H, W); float32 in [0, 1], or uint8 in 0..255.
+        labels: int64, shape (n,); 0..K-1, or `UNLABELLED` throughout.
+        ids: int64, shape (n,); positions in the official split, or in the whole set where there is none.
+
+    Raises:
+        ValueError: A shape or dtype is another. Values are checked by `bench.data.loading`.
+    """
+
+    images: npt.NDArray[np.float32] | npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.int64]
+    ids: npt.NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        if self.images.ndim != 4 or self.images.dtype not in (np.float32, np.uint8):
+            raise ValueError(
+                f"images: shape {self.images.shape}, {self.images.dtype};"
+                " expected (n, C, H, W), float32 or uint8"
+            )
+        for name, values in (("labels", self.labels), ("ids", self.ids)):
+            if values.shape != self.images.shape[:1] or values.dtype != np.int64:
+                raise ValueError(
+                    f"{name}: shape {values.shape}, {values.dtype}; expected {self.images.shape[:1]}, int64"
+                )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def image_shape(self) -> ImageShape:
+        """Channels, height, width."""
+        _, channels, height, width = self.images.shape
+        return channels, height, width
+
+    def unit_images(self) -> npt.NDArray[np.float32]:
+        """The images as float32 in [0, 1]; the array itself, not a copy, if it is float32 already."""
+        if self.images.dtype == np.float32:
+            return self.images.astype(np.float32, copy=False)
+        return self.images.astype(np.float32) / np.float32(255)
+
+    def take(self, indices: npt.NDArray[np.integer[Any]]) -> Split:
+        """A copy of the items at ``indices`` (positions in this object, not ids), in that order."""
+        positions = np.asarray(indices, dtype=np.intp)
+        return Split(self.images[positions], self.labels[positions], self.ids[positions])

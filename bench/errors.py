@@ -1,0 +1,97 @@
+"""What can go wrong, as one small hierarchy: each class knows the exit code of the command that meets it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = [
+    "BenchError",
+    "NothingSelectedError",
+    "PrerequisiteError",
+    "Problem",
+    "RequestError",
+    "SuiteError",
+    "did_you_mean",
+    "nearest",
+]
+
+
+class BenchError(Exception):
+    """Base of every error that is meant for a person: shown as a message, without a traceback."""
+
+    exit_code = 1
+
+
+class RequestError(BenchError):
+    """The request itself was wrong: an unknown name, an impossible option, an invalid suite (exit code 2)."""
+
+    exit_code = 2
+
+
+class NothingSelectedError(BenchError):
+    """The filters left no job to do (exit code 3)."""
+
+    exit_code = 3
+
+
+class PrerequisiteError(BenchError):
+    """Nothing could run because data, weights or a device are missing (exit code 5)."""
+
+    exit_code = 5
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake in a file, with the place where a person can mend it.
+
+    Attributes:
+        message: What is wrong and what was expected.
+        key: Dotted path of the key, such as ``model[1].sampler.steps``; empty for the file as a whole.
+        file: The file that holds the mistake.
+        line: Line from 1, or None where the file has no such line.
+        column: Column from 1, or None.
+        hint: The nearest valid name or the next thing to try; empty if there is none.
+    """
+
+    message: str
+    key: str = ""
+    file: Path | None = None
+    line: int | None = None
+    column: int | None = None
+    hint: str = ""
+
+    def __str__(self) -> str:
+        place = ":".join(str(part) for part in (self.file, self.line, self.column) if part is not None)
+        text = ": ".join(part for part in (place, self.key, self.message) if part)
+        return f"{text}; {self.hint}" if self.hint else text
+
+
+class SuiteError(RequestError):
+    """A suite, profile or settings file has mistakes; all of them are reported together."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(sorted(problems, key=lambda p: (str(p.file), p.line or 0, p.column or 0)))
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+def nearest(name: str, valid: Iterable[str]) -> str | None:
+    """The valid name closest to ``name`` in spelling, or None if none is close."""
+    candidates = sorted(set(valid))
+    folded = {candidate.lower(): candidate for candidate in candidates}
+    close = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.55)
+    return folded[close[0]] if close else None
+
+
+def did_you_mean(name: str, valid: Iterable[str]) -> str:
+    """A hint for an unknown name: the nearest valid one, or the list of all if it is short."""
+    names = sorted(set(valid))
+    close = nearest(name, names)
+    if close is not None:
+        return f"did you mean {close!r}?"
+    if not names:
+        return ""
+    shown = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
+    return f"valid: {shown}"

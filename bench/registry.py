@@ -1,0 +1,179 @@
+"""Named things that plug in: families, backbones, data sets, evaluations and attacks.
+
+One generic class serves every kind. It reads Python entry points, so that ours and a stranger's arrive by the
+same door; it checks the type of what was loaded, refuses duplicate names, suggests the nearest name for a
+misspelt one, and shows a broken plug-in as broken instead of letting it break the command.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from importlib import metadata
+from typing import Generic, Protocol, TypeVar, cast
+
+from bench.errors import RequestError, did_you_mean
+
+__all__ = ["Entry", "Named", "Registry", "UnknownNameError", "import_object"]
+
+
+class Named(Protocol):
+    """What every registered thing has."""
+
+    @property
+    def name(self) -> str:
+        """The name by which suites refer to it."""
+        ...
+
+
+T = TypeVar("T", bound=Named)
+
+
+class UnknownNameError(RequestError):
+    """No plug-in of this kind has the name, or the one that has it cannot be used."""
+
+    def __init__(self, kind: str, name: str, reason: str, hint: str) -> None:
+        self.kind, self.name, self.reason, self.hint = kind, name, reason, hint
+        super().__init__(f"{reason}; {hint}" if hint else reason)
+
+
+@dataclass(frozen=True)
+class Entry(Generic[T]):
+    """One registered thing: ``value`` is None and ``error`` says why if it could not be loaded."""
+
+    name: str
+    origin: str
+    value: T | None = None
+    error: str | None = None
+
+
+def import_object(reference: str) -> object:
+    """The object that ``"package.module:attribute"`` names.
+
+    Raises:
+        ImportError: The module cannot be imported or has no such attribute.
+        ValueError: The reference is not of that form.
+    """
+    module_name, separator, attribute = reference.partition(":")
+    if not separator or not module_name or not attribute:
+        raise ValueError(f"{reference!r} is not of the form 'package.module:attribute'")
+    module = importlib.import_module(module_name)
+    try:
+        return getattr(module, attribute)
+    except AttributeError:
+        raise ImportError(f"module {module_name!r} has no attribute {attribute!r}") from None
+
+
+@dataclass
+class Registry(Generic[T]):
+    """All plug-ins of one kind, loaded at first use.
+
+    Args:
+        kind: Singular noun for messages, such as ``"family"``.
+        plural: Plural noun, such as ``"families"``.
+        type: Every loaded object must be an instance of it.
+        group: Entry-point group, such as ``"bench.families"``.
+        builtin: What the harness brings itself; takes no entry point.
+        match: For kinds whose names are patterns (``wrn-28-10``): turns (value, name) into the value for that
+            name, or None if the pattern does not fit.
+    """
+
+    kind: str
+    plural: str
+    type: type[T]
+    group: str
+    builtin: Callable[[], Iterable[T]] = tuple
+    match: Callable[[T, str], T | None] | None = None
+    _entries: dict[str, Entry[T]] | None = field(default=None, repr=False)
+
+    def entries(self) -> list[Entry[T]]:
+        """Every plug-in, broken ones among them, in order of name."""
+        return [entry for _, entry in sorted(self._load().items())]
+
+    def names(self) -> list[str]:
+        """The names that ``get`` accepts literally."""
+        return [entry.name for entry in self.entries() if entry.value is not None]
+
+    def values(self) -> Iterator[T]:
+        """Every plug-in that could be loaded."""
+        for entry in self.entries():
+            if entry.value is not None:
+                yield entry.value
+
+    def get(self, name: str) -> T:
+        """The plug-in called ``name``; ``"module:attribute"`` names one that is not registered.
+
+        Raises:
+            UnknownNameError: There is none, or it is broken; the message says which and what would be right.
+        """
+        if ":" in name:
+            return self._import(name)
+        entry = self._load().get(name)
+        if entry is not None and entry.value is not None:
+            return entry.value
+        if entry is not None:
+            reason = f"{self.kind} {name!r} from {entry.origin} cannot be used: {entry.error}"
+            raise UnknownNameError(self.kind, name, reason, "")
+        if self.match is not None:
+            for value in self.values():
+                matched = self.match(value, name)
+                if matched is not None:
+                    return matched
+        # Where names are patterns, examples say more than the name of the pattern.
+        examples = [example for value in self.values() for example in getattr(value, "examples", ())]
+        hint = did_you_mean(name, examples or self.names())
+        raise UnknownNameError(self.kind, name, f"unknown {self.kind} {name!r}", hint)
+
+    def reset(self) -> None:
+        """Forget what was loaded, so that the next use looks again (for tests)."""
+        self._entries = None
+
+    def _import(self, reference: str) -> T:
+        try:
+            value = import_object(reference)
+        except (ImportError, ValueError) as error:
+            reason = f"{self.kind} {reference!r} cannot be imported: {error}"
+            raise UnknownNameError(self.kind, reference, reason, "") from error
+        problem = self._type_problem(value)
+        if problem:
+            raise UnknownNameError(self.kind, reference, f"{self.kind} {reference!r} {problem}", "")
+        return cast(T, value)
+
+    def _load(self) -> dict[str, Entry[T]]:
+        if self._entries is None:
+            entries: dict[str, Entry[T]] = {}
+            for value in self.builtin():
+                self._add(entries, Entry(value.name, "bench", value))
+            for point in metadata.entry_points(group=self.group):
+                self._add(entries, self._from_entry_point(point))
+            self._entries = entries
+        return self._entries
+
+    def _from_entry_point(self, point: metadata.EntryPoint) -> Entry[T]:
+        origin = point.dist.name if point.dist is not None else point.value
+        try:
+            value = point.load()
+        except Exception as error:  # a stranger's module may raise anything at import
+            return Entry(point.name, origin, error=f"{type(error).__name__}: {error} ({point.value})")
+        problem = self._type_problem(value)
+        if not problem and value.name != point.name and self.match is None:
+            problem = f"calls itself {value.name!r} but is registered as {point.name!r}"
+        if problem:
+            return Entry(point.name, origin, error=f"{point.value} {problem}")
+        return Entry(point.name, origin, value)
+
+    def _type_problem(self, value: object) -> str:
+        if isinstance(value, self.type):
+            return ""
+        return f"is a {type(value).__name__}, expected a {self.type.__name__}"
+
+    @staticmethod
+    def _add(entries: dict[str, Entry[T]], entry: Entry[T]) -> None:
+        other = entries.get(entry.name)
+        if other is None:
+            entries[entry.name] = entry
+        else:
+            # Neither is preferred: a result must not depend on the order in which packages were installed.
+            error = f"the name is registered twice, by {other.origin} and by {entry.origin}"
+            entries[entry.name] = Entry(entry.name, f"{other.origin} and {entry.origin}", error=error)
