@@ -1,0 +1,202 @@
+"""The attacks by name: what they do, what they take, where the code is. Imports no torch."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class AttackEntry:
+    """A light description of an attack.
+
+    Attributes:
+        name: As written in suites.
+        summary: One sentence.
+        norms: Threat models that it knows.
+        parameters: Every parameter with its default.
+        source: Paper or library.
+        implementation: ``"module:function"``, imported only where the attack runs.
+        minimises_norm: Whether it searches the smallest perturbation, so that eps may be left out.
+        targetable: Whether it can be given targets.
+    """
+
+    name: str
+    summary: str
+    norms: tuple[str, ...]
+    parameters: Mapping[str, object]
+    source: str
+    implementation: str
+    minimises_norm: bool = False
+    targetable: bool = field(default=True)
+
+    def resolve(self, params: Mapping[str, object]) -> dict[str, object]:
+        """Defaults overlaid with the given parameters.
+
+        Raises:
+            ValueError: An unknown parameter; the nearest name is suggested.
+        """
+        for key in params:
+            if key not in self.parameters:
+                raise ValueError(
+                    f"attack {self.name!r} has no parameter {key!r}{_hint(key, self.parameters)} "
+                    f"(known: {', '.join(self.parameters)})"
+                )
+        return {**self.parameters, **params}
+
+
+def _hint(name: str, known: Mapping[str, object]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+_LIBRARY = "bench.attacks.libraries:"
+
+ENTRIES: dict[str, AttackEntry] = {
+    entry.name: entry
+    for entry in (
+        AttackEntry(
+            "pgd",
+            "Projected gradient ascent; loss, step and restarts to choose; final and any iterate.",
+            ("linf", "l2"),
+            {
+                "steps": 40,
+                "step": "eps/30",
+                "loss": "ce",
+                "restarts": 1,
+                "random_start": True,
+                "iterate": "final",
+                "survivors_only": False,
+                "rivals": None,
+            },
+            "Madry et al. 2018, arXiv:1706.06083",
+            "bench.attacks.pgd:build",
+        ),
+        AttackEntry(
+            "cw",
+            "Carlini-Wagner L2 with one constant c, no binary search; run by torchattacks on shifted logits.",
+            ("l2",),
+            {"steps": 100, "c": 1.0, "kappa": 0.0, "lr": 0.01},
+            "Carlini & Wagner 2017, arXiv:1608.04644; torchattacks.CW",
+            "bench.attacks.cw:build",
+            minimises_norm=True,
+        ),
+        AttackEntry(
+            "torchattacks.PGD",
+            "PGD of torchattacks: cross-entropy, final iterate.",
+            ("linf",),
+            {"alpha": "2/255", "steps": 10, "random_start": True, "restarts": 1},
+            "torchattacks",
+            f"{_LIBRARY}build_torchattacks_pgd",
+        ),
+        AttackEntry(
+            "torchattacks.CW",
+            "Carlini-Wagner L2 of torchattacks on shifted logits, with the library's defaults.",
+            ("l2",),
+            {"c": 1.0, "kappa": 0.0, "steps": 50, "lr": 0.01, "restarts": 1},
+            "torchattacks",
+            f"{_LIBRARY}build_torchattacks_cw",
+            minimises_norm=True,
+        ),
+        AttackEntry(
+            "torchattacks.APGD",
+            "Auto-PGD with cross-entropy or DLR loss; 100 steps as published (the library's default is 10).",
+            ("linf", "l2"),
+            {"steps": 100, "n_restarts": 1, "loss": "ce", "eot_iter": 1, "rho": 0.75, "restarts": 1},
+            "Croce & Hein 2020, arXiv:2003.01690; torchattacks",
+            f"{_LIBRARY}build_torchattacks_apgd",
+            targetable=False,
+        ),
+        AttackEntry(
+            "torchattacks.FAB",
+            "Fast adaptive boundary attack, kept where it stays within eps; 100 steps as published.",
+            ("linf", "l2"),
+            {
+                "steps": 100,
+                "n_restarts": 1,
+                "alpha_max": 0.1,
+                "eta": 1.05,
+                "beta": 0.9,
+                "restarts": 1,
+            },
+            "Croce & Hein 2020, arXiv:1907.02044; torchattacks",
+            f"{_LIBRARY}build_torchattacks_fab",
+            targetable=False,
+        ),
+        AttackEntry(
+            "torchattacks.Square",
+            "Score-based random search; 5000 queries, schedule not rescaled as published.",
+            ("linf", "l2"),
+            {
+                "n_queries": 5000,
+                "n_restarts": 1,
+                "p_init": 0.8,
+                "loss": "margin",
+                "resc_schedule": False,
+                "restarts": 1,
+            },
+            "Andriushchenko et al. 2020, arXiv:1912.00049; torchattacks",
+            f"{_LIBRARY}build_torchattacks_square",
+            targetable=False,
+        ),
+        AttackEntry(
+            "foolbox.LinfPGD",
+            "PGD of foolbox: cross-entropy, step eps/30, final iterate.",
+            ("linf",),
+            {
+                "rel_stepsize": 1 / 30,
+                "abs_stepsize": None,
+                "steps": 40,
+                "random_start": True,
+                "restarts": 1,
+            },
+            "foolbox",
+            f"{_LIBRARY}build_foolbox_linf_pgd",
+        ),
+        AttackEntry(
+            "foolbox.L2CarliniWagner",
+            "Carlini-Wagner L2 of foolbox with binary search over c per image; no early abort of batches.",
+            ("l2",),
+            {
+                "binary_search_steps": 9,
+                "steps": 1000,
+                "stepsize": 0.01,
+                "confidence": 0.0,
+                "initial_const": 1e-3,
+                "abort_early": False,
+                "restarts": 1,
+            },
+            "Carlini & Wagner 2017, arXiv:1608.04644; foolbox",
+            f"{_LIBRARY}build_foolbox_l2_carlini_wagner",
+            minimises_norm=True,
+        ),
+    )
+}
+
+
+def find(name: str) -> AttackEntry:
+    """The entry of a name.
+
+    Raises:
+        ValueError: Unknown; the nearest name is suggested.
+    """
+    if name not in ENTRIES:
+        raise ValueError(f"unknown attack {name!r}{_hint(name, ENTRIES)} (known: {', '.join(ENTRIES)})")
+    return ENTRIES[name]
+
+
+def checked_int(attack: str, params: Mapping[str, object], name: str) -> int:
+    """A parameter that must be an integer >= 1."""
+    value = params[name]
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{attack}: {name} must be an integer >= 1, got {value!r}")
+    return value
+
+
+def checked_bool(attack: str, params: Mapping[str, object], name: str) -> bool:
+    """A parameter that must be true or false."""
+    value = params[name]
+    if not isinstance(value, bool):
+        raise ValueError(f"{attack}: {name} must be true or false, got {value!r}")
+    return value

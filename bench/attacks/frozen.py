@@ -1,0 +1,134 @@
+"""A model as attacks may see it: frozen, counted, and given back exactly as it came."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from .random_state import preserved_random_state
+
+
+class FrozenModel:
+    """The view of a model that attacks use; made by `frozen`.
+
+    Attributes:
+        forwards: Images that went forward through the network so far.
+        backwards: Images for which a gradient was taken so far.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self.forwards = 0
+        self.backwards = 0
+
+    def logits(self, images: Tensor) -> Tensor:
+        """(N, K) logits of (N, C, H, W) images in [0, 1].
+
+        Raises:
+            ValueError: The model returned something other than N rows of at least two real values.
+        """
+        outputs = self._model(images)
+        if not isinstance(outputs, Tensor) or outputs.ndim != 2 or len(outputs) != len(images):
+            shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+            raise ValueError(
+                f"the model must map {tuple(images.shape)} images to ({len(images)}, K) logits, got {shape}"
+            )
+        if outputs.shape[1] < 2 or not outputs.dtype.is_floating_point:
+            raise ValueError(f"logits must be real with K >= 2, got {tuple(outputs.shape)} {outputs.dtype}")
+        return self._counted(outputs)
+
+    def features(self, images: Tensor) -> Tensor:
+        """(N, d) features.
+
+        Raises:
+            ValueError: The model has none.
+        """
+        function = getattr(self._model, "features", None)
+        if not callable(function):
+            raise ValueError(f"{type(self._model).__name__} has no features(x), which distance losses need")
+        outputs: Tensor = function(images)
+        return self._counted(outputs.flatten(1))
+
+    def class_centers(self) -> Tensor:
+        """(K, d) class centers in feature space.
+
+        Raises:
+            ValueError: The model has none.
+        """
+        function = getattr(self._model, "class_centers", None)
+        centers = function() if callable(function) else None
+        if not isinstance(centers, Tensor):
+            raise ValueError(f"{type(self._model).__name__} has no class_centers(), which distance losses need")
+        return centers.detach()
+
+    def memory_format(self, image: Tensor) -> torch.memory_format:
+        """Channels-last where the model takes it (convolutions run faster), else contiguous.
+
+        A model that reshapes with ``view`` refuses channels-last; one forward pass of one image tells.
+
+        Args:
+            image: (1, C, H, W).
+        """
+        pair = image.expand(2, *image.shape[1:]).contiguous(memory_format=torch.channels_last)
+        try:
+            with torch.no_grad():
+                self._model(pair)
+        except RuntimeError as error:
+            if "view" not in str(error):
+                raise
+            return torch.contiguous_format
+        return torch.channels_last
+
+    def _counted(self, outputs: Tensor) -> Tensor:
+        self.forwards += len(outputs)
+        if outputs.requires_grad:
+            outputs.register_hook(self._count_backward)  # type: ignore[no-untyped-call]
+        return outputs
+
+    def _count_backward(self, gradient: Tensor) -> None:
+        self.backwards += len(gradient)
+
+
+@contextmanager
+def frozen(model: nn.Module) -> Iterator[FrozenModel]:
+    """Freeze a model for the duration of an attack.
+
+    Inside: evaluation mode, parameters without gradients, float32 without TF32 or autocast,
+    deterministic cuDNN kernels, gradients enabled. Afterwards, also after an exception: every module's
+    mode and every parameter's ``requires_grad`` as they were one by one (a BatchNorm that was kept in
+    evaluation mode inside a training model stays there), and the global random states of Python,
+    NumPy and torch untouched.
+
+    Args:
+        model: Any module from images to logits.
+
+    Yields:
+        The view to attack.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    precision = torch.get_float32_matmul_precision()
+    cudnn = torch.backends.cudnn
+    try:
+        torch.set_float32_matmul_precision("highest")
+        model.eval()
+        for parameter, _ in flags:
+            parameter.requires_grad_(False)
+        with (
+            preserved_random_state(),
+            torch.inference_mode(False),
+            torch.enable_grad(),
+            torch.autocast("cpu", enabled=False),
+            torch.autocast("cuda", enabled=False),
+            cudnn.flags(enabled=cudnn.enabled, benchmark=False, deterministic=True, allow_tf32=False),
+        ):
+            yield FrozenModel(model)
+    finally:
+        for parameter, flag in flags:
+            parameter.requires_grad_(flag)
+        for module, mode in modes:
+            module.training = mode
+        torch.set_float32_matmul_precision(precision)

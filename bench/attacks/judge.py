@@ -1,0 +1,165 @@
+"""The one judge of all attacks: what counts as a success is decided here and nowhere else.
+
+Success flags of attack libraries are never read: some count a black image as an adversarial example.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .frozen import FrozenModel
+from .losses import margins
+from .threat import ThreatModel
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Verdicts on one proposal per image, all of shape (N,).
+
+    Attributes:
+        success: Clean-correct, valid, and now wrong (or predicted as the target, if there is one).
+        valid: Finite, in [0, 1], within the ball, with finite logits, and neither untouched nor blanked.
+        predictions: Predicted classes.
+        margin: max_{k != y} z_k - z_y; positive where wrong.
+        linf: L_inf norm of the perturbation.
+        l2: L2 norm of the perturbation.
+    """
+
+    success: NDArray[np.bool_]
+    valid: NDArray[np.bool_]
+    predictions: NDArray[np.int64]
+    margin: NDArray[np.float64]
+    linf: NDArray[np.float64]
+    l2: NDArray[np.float64]
+
+
+class Judge:
+    """Judges proposals for a fixed list of images.
+
+    Predictions are recomputed in the precision of the images (float32 in every evaluation) at one batch
+    size, the last batch filled up: kernels, and with them last bits, depend on the batch size.
+
+    Attributes:
+        clean_logits: (N, K), on the CPU.
+        clean_correct: (N,) whether the clean prediction is right and its logits are finite.
+    """
+
+    def __init__(
+        self,
+        model: FrozenModel,
+        images: Tensor,
+        labels: Tensor,
+        targets: Tensor | None,
+        threat: ThreatModel,
+        *,
+        device: torch.device,
+        batch_size: int,
+        own: bool,
+    ) -> None:
+        """Computes the clean predictions.
+
+        Args:
+            model: The frozen model.
+            images: (N, C, H, W) clean images, on the CPU.
+            labels: (N,) classes, on the CPU.
+            targets: (N,) classes to reach, or None.
+            threat: The threat model.
+            device: Where the model is.
+            batch_size: Images per forward pass.
+            own: Whether the attack is ours: then a proposal outside the threat model is a bug and raises.
+
+        Raises:
+            ValueError: A label or target is not a class of the model, or a target is the label.
+        """
+        self._model = model
+        self._images = images
+        self._labels = labels
+        self._targets = targets
+        self._threat = threat
+        self._device = device
+        self._batch_size = batch_size
+        self._own = own
+        self.clean_logits = self._logits(images)
+        classes = self.clean_logits.shape[1]
+        for name, values in (("labels", labels), ("targets", targets)):
+            if values is not None and len(values) and (int(values.min()) < 0 or int(values.max()) >= classes):
+                raise ValueError(f"{name} must be in 0..{classes - 1}, got {int(values.min())}..{int(values.max())}")
+        if targets is not None and bool((targets == labels).any()):
+            raise ValueError("a target must differ from the label of its image")
+        finite = self.clean_logits.isfinite().all(dim=1)
+        self.clean_correct: NDArray[np.bool_] = (finite & (self.clean_logits.argmax(dim=1) == labels)).numpy()
+
+    def judge(self, proposals: Tensor, index: NDArray[np.int64] | None = None) -> Judgement:
+        """Judge one proposal per image.
+
+        Args:
+            proposals: (M, C, H, W), on the CPU.
+            index: (M,) which images they belong to; None for all.
+
+        Returns:
+            Arrays of shape (M,).
+
+        Raises:
+            RuntimeError: An attack of our own left the threat model.
+        """
+        rows = torch.arange(len(self._images)) if index is None else torch.as_tensor(index)
+        images, labels = self._images[rows], self._labels[rows]
+        if proposals.shape != images.shape:
+            raise ValueError(f"expected proposals of shape {tuple(images.shape)}, got {tuple(proposals.shape)}")
+        difference = (proposals.double() - images.double()).flatten(1)
+        linf = difference.abs().amax(dim=1)
+        l2 = difference.norm(dim=1)
+        flat = proposals.flatten(1)
+        inside = flat.isfinite().all(dim=1) & (flat >= 0).all(dim=1) & (flat <= 1).all(dim=1)
+        inside &= (linf if self._threat.norm == "linf" else l2) <= self._threat.tolerance
+        if self._own and not bool(inside.all()):
+            worst = int((~inside).nonzero()[0])
+            raise RuntimeError(
+                f"the attack left its ball or box ({self._threat.norm} {self._threat.eps:g}): row {worst}, "
+                f"linf {float(linf[worst]):g}, l2 {float(l2[worst]):g}"
+            )
+        # A nonsense proposal is replaced before the forward pass, and stays invalid whatever comes out.
+        shape = (-1, *[1] * (images.ndim - 1))
+        logits = self._logits(torch.where(inside.view(shape), proposals, images))
+        predictions = logits.argmax(dim=1)
+        untouched = l2 == 0
+        blanked = (flat == 0).all(dim=1) & (images.flatten(1) != 0).any(dim=1)
+        gave_up = untouched | blanked
+        valid = inside & logits.isfinite().all(dim=1)
+        if not self._own:
+            valid &= ~gave_up
+        if self._targets is None:
+            reached = predictions != labels
+        else:
+            reached = predictions == self._targets[rows]
+        correct = torch.from_numpy(self.clean_correct)[rows]
+        return Judgement(
+            success=(correct & valid & reached).numpy(),
+            valid=valid.numpy(),
+            predictions=predictions.numpy(),
+            margin=margins(logits.double(), labels).numpy(),
+            linf=linf.numpy(),
+            l2=l2.numpy(),
+        )
+
+    def clean_margin(self) -> NDArray[np.float64]:
+        """(N,) max_{k != y} z_k - z_y of the clean images; negative where they are classified correctly."""
+        values: NDArray[np.float64] = margins(self.clean_logits.double(), self._labels).numpy()
+        return values
+
+    def _logits(self, images: Tensor) -> Tensor:
+        if not len(images):
+            return self.clean_logits[:0]
+        outputs = []
+        with torch.no_grad():
+            for start in range(0, len(images), self._batch_size):
+                batch = images[start : start + self._batch_size]
+                missing = self._batch_size - len(batch)
+                filled = torch.cat([batch, batch[-1:].expand(missing, *batch.shape[1:])]) if missing else batch
+                outputs.append(self._model.logits(filled.to(self._device))[: len(batch)].detach().cpu())
+        return torch.cat(outputs)

@@ -1,0 +1,213 @@
+"""Runs an attack of the catalogue on a model and lets the judge decide."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Callable
+from dataclasses import fields
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
+
+from . import catalogue
+from .frozen import frozen
+from .judge import Judge, Judgement
+from .problem import Attack, GradientHealth, Problem, Proposals
+from .result import AttackResult
+from .threat import Norm, ThreatModel, parse_eps
+
+
+def run(
+    name: str,
+    model: nn.Module,
+    images: Tensor | NDArray[np.floating],
+    labels: Tensor | NDArray[np.integer],
+    *,
+    norm: Norm,
+    eps: str | float | None = None,
+    seed: int,
+    ids: ArrayLike | None = None,
+    targets: Tensor | NDArray[np.integer] | None = None,
+    batch_size: int = 64,
+    **params: object,
+) -> AttackResult:
+    """Attack a model.
+
+    The model is frozen meanwhile and given back as it was; see `bench.attacks.frozen`.
+
+    Args:
+        name: Entry of `bench.attacks.catalogue`, such as ``"pgd"``.
+        model: Any module from images (N, C, H, W) in [0, 1] to logits (N, K), on one device. Losses on
+            distances also need ``features(x)`` and ``class_centers()``.
+        images: (N, C, H, W), float32 (float64 for a float64 model), in [0, 1].
+        labels: (N,) classes.
+        norm: ``"linf"`` or ``"l2"``.
+        eps: Budget in pixel units, a number or ``"8/255"``. May be None for attacks that minimise the norm.
+        seed: Seed of all noise.
+        ids: (N,) integers; noise depends on them instead of on the position. Positions if None.
+        targets: (N,) classes to reach; None: any wrong class is a success.
+        batch_size: Images per forward pass.
+        **params: Parameters of the entry; what is not given has the entry's default.
+
+    Returns:
+        One row per image, in the given order.
+
+    Raises:
+        ValueError: Unknown attack or parameter, or data of the wrong shape, type or range.
+        RuntimeError: An attack of our own left its threat model: a bug.
+    """
+    entry = catalogue.find(name)
+    resolved = entry.resolve(params)
+    if norm not in entry.norms:
+        raise ValueError(f"attack {name!r} knows norm {' and '.join(entry.norms)}, got {norm!r}")
+    if eps is None and not entry.minimises_norm:
+        raise ValueError(f"attack {name!r} needs eps")
+    if targets is not None and not entry.targetable:
+        raise ValueError(f"attack {name!r} takes no targets")
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be >= 1, got {batch_size}")
+    threat = ThreatModel(norm, math.inf if eps is None else parse_eps(eps))
+    attack = _implementation(entry)(resolved, threat, targeted=targets is not None)
+    pictures = _checked_images(images)
+    classes = _checked_integers(labels, len(pictures), "labels")
+    goals = None if targets is None else _checked_integers(targets, len(pictures), "targets")
+    identities = torch.arange(len(pictures)) if ids is None else np.asarray(ids)
+    numbers = _checked_integers(identities, len(pictures), "ids").numpy()
+
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    with frozen(model) as view:
+        judge = Judge(view, pictures, classes, goals, threat, device=device, batch_size=batch_size, own=attack.own)
+        attacked = np.flatnonzero(judge.clean_correct)
+        proposals = None
+        if len(attacked):
+            rows = torch.from_numpy(attacked)
+            problem = Problem(
+                model=view,
+                images=pictures[rows],
+                labels=classes[rows],
+                ids=numbers[attacked],
+                targets=None if goals is None else goals[rows],
+                clean_logits=judge.clean_logits[rows],
+                threat=threat,
+                seed=seed,
+                batch_size=batch_size,
+                device=device,
+                judge=lambda candidates, index: judge.judge(candidates, attacked[index]),
+            )
+            proposals = attack.propose(problem)
+        return _assembled(attack, judge, numbers, pictures, attacked, proposals)
+
+
+def _implementation(entry: catalogue.AttackEntry) -> Callable[..., Attack]:
+    module, _, function = entry.implementation.partition(":")
+    build: Callable[..., Attack] = getattr(importlib.import_module(module), function)
+    return build
+
+
+def _checked_images(images: Tensor | NDArray[np.floating]) -> Tensor:
+    pictures = torch.as_tensor(images).detach().to("cpu", copy=True).contiguous()
+    if pictures.ndim != 4 or not len(pictures) or pictures.dtype not in (torch.float32, torch.float64):
+        raise ValueError(
+            f"images must be float32 or float64 of shape (N, C, H, W) with N >= 1, "
+            f"got {pictures.dtype} {tuple(pictures.shape)}"
+        )
+    # Written so that NaN fails too.
+    if not bool(((pictures >= 0) & (pictures <= 1)).all()):
+        raise ValueError(
+            f"images must be in [0, 1], got {float(pictures.min()):g}..{float(pictures.max()):g}; "
+            "any other scaling belongs inside the model"
+        )
+    return pictures
+
+
+def _checked_integers(values: Tensor | NDArray[np.integer], count: int, name: str) -> Tensor:
+    integers = torch.as_tensor(values).detach().cpu()
+    if integers.shape != (count,) or integers.is_floating_point() or integers.dtype == torch.bool:
+        raise ValueError(f"{name} must be integers of shape ({count},), got {integers.dtype} {tuple(integers.shape)}")
+    return integers.to(torch.int64)
+
+
+def _assembled(
+    attack: Attack,
+    judge: Judge,
+    ids: NDArray[np.int64],
+    images: Tensor,
+    attacked: NDArray[np.int64],
+    proposals: Proposals | None,
+) -> AttackResult:
+    """Judge what was proposed for the attacked images, and put it among the others."""
+    count = len(images)
+    clean_predictions = judge.clean_logits.argmax(dim=1).numpy()
+    adversarials = images.numpy().copy()
+    columns: dict[str, np.ndarray] = {
+        "predictions": clean_predictions.copy(),
+        "success": np.zeros(count, dtype=np.bool_),
+        "valid": np.ones(count, dtype=np.bool_),
+        "linf": np.zeros(count),
+        "l2": np.zeros(count),
+        "margin": judge.clean_margin(),
+    }
+    first_step = np.full(count, -1, dtype=np.int64)
+    loss = np.full(count, np.nan)
+    forwards = np.zeros(count)
+    success_final: NDArray[np.bool_] | None = np.zeros(count, dtype=np.bool_)
+    success_any = np.zeros(count, dtype=np.bool_) if attack.own else None
+    health = GradientHealth.unmeasured(count)
+    if proposals is not None:
+        judgement = judge.judge(proposals.images, attacked)
+        chosen = proposals.images
+        final = judgement.success
+        if proposals.first_wrong is not None and success_any is not None:
+            crossed = np.flatnonzero(proposals.first_step >= 0)
+            early = judge.judge(proposals.first_wrong[torch.from_numpy(crossed)], attacked[crossed])
+            broken = final.copy()
+            broken[crossed] |= early.success
+            success_any[attacked] = broken
+            steps = np.where(proposals.first_step < 0, proposals.steps, proposals.first_step)
+            first_step[attacked] = np.where(broken, steps, -1)
+            if attack.iterate == "any":
+                taken = crossed[early.success]
+                chosen = chosen.clone()
+                chosen[torch.from_numpy(taken)] = proposals.first_wrong[torch.from_numpy(taken)]
+                judgement = _overlaid(judgement, early, taken, early.success)
+        if success_final is not None:
+            success_final[attacked] = final
+        adversarials[attacked] = chosen.numpy()
+        for name, column in columns.items():
+            column[attacked] = getattr(judgement, name)
+        loss[attacked], forwards[attacked] = proposals.loss, proposals.forwards
+        for field in fields(GradientHealth):
+            getattr(health, field.name)[attacked] = getattr(proposals.health, field.name)
+        if not proposals.has_final:
+            success_final = None
+    margin_after = columns.pop("margin")
+    return AttackResult(
+        definition=attack.definition,
+        ids=ids,
+        adversarials=adversarials,
+        clean_predictions=clean_predictions,
+        clean_correct=judge.clean_correct,
+        success_final=success_final,
+        success_any=success_any,
+        first_step=first_step,
+        robust=judge.clean_correct & ~columns["success"],
+        loss=loss,
+        margin_before=judge.clean_margin(),
+        margin_after=margin_after,
+        forwards=forwards,
+        health=health,
+        **columns,
+    )
+
+
+def _overlaid(judgement: Judgement, early: Judgement, rows: NDArray[np.int64], taken: NDArray[np.bool_]) -> Judgement:
+    """A judgement with the rows of another one put in: its entries ``taken`` go to ``rows``."""
+    merged = {}
+    for field in fields(Judgement):
+        values = getattr(judgement, field.name).copy()
+        values[rows] = getattr(early, field.name)[taken]
+        merged[field.name] = values
+    return Judgement(**merged)
