@@ -1,0 +1,261 @@
+"""Samplers that move images along input gradients, and the noise that they are given.
+
+Images are in the model's own space, usually [-1, 1]. Networks arrive as callables and are only evaluated:
+their parameters get no gradients, and no flag or mode of theirs changes. Put them into eval mode first if
+they have batch norm or dropout. Row i of a result depends on row i of the arguments alone, as far as that
+holds for the callable itself. Nothing waits for the device; values that are not finite pass through, for the
+caller to judge.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+__all__ = ["NoiseFn", "generator_noise", "indexed_noise", "indexed_uniform", "regress_to", "sgld"]
+
+NoiseFn = Callable[[int, tuple[int, ...]], Tensor]
+"""``noise(step, shape)``: standard normal noise for one step, rows first; steps count from 0."""
+
+
+def sgld(
+    log_density: Callable[[Tensor], Tensor],
+    start: Tensor,
+    *,
+    steps: int,
+    step_size: float,
+    noise: float,
+    noise_fn: NoiseFn | None = None,
+    clamp: tuple[float, float] | None = None,
+) -> Tensor:
+    """Langevin dynamics with constant step and noise, as in the JEM code.
+
+        x <- x + step_size * d/dx sum_i log p(x_i) + noise * N(0, 1)
+
+    Step and noise are two numbers of their own (JEM: 1 and 0.01), not the alpha/2 and sqrt(alpha) of exact
+    SGLD.
+
+    Args:
+        log_density: (N, C, H, W) -> (N,), log p(x) or log p(x, y) up to a constant.
+        start: (N, C, H, W), not changed.
+        steps: Number of steps; 0 returns a copy of ``start``.
+        step_size: Factor of the gradient of each image's own log density.
+        noise: Standard deviation of the noise of one step.
+        noise_fn: Where the noise comes from; may be None only if ``noise`` is 0.
+        clamp: (low, high) to clamp to after every step, or None (the original).
+
+    Returns:
+        (N, C, H, W), a new tensor without graph.
+
+    Raises:
+        ValueError: A bad argument, or ``log_density`` does not return shape (N,).
+    """
+    _check(start, steps, step_size, clamp)
+    if not (math.isfinite(noise) and noise >= 0):
+        raise ValueError(f"noise must be finite and not negative, got {noise}")
+    if noise > 0 and noise_fn is None:
+        raise ValueError(f"noise {noise} needs a noise_fn to come from (generator_noise or indexed_noise)")
+    # Callers may be in no_grad or inference mode; the input gradient needs neither to be on.
+    with torch.inference_mode(False), torch.enable_grad():
+        x = start.detach().clone()
+        for step in range(steps):
+            leaf = x.detach().requires_grad_()
+            density = log_density(leaf)
+            if density.shape != (len(x),):
+                raise ValueError(
+                    f"log_density must return one value an image, shape ({len(x)},); got {tuple(density.shape)}"
+                )
+            (gradient,) = torch.autograd.grad(density.sum(), leaf)
+            x.add_(gradient, alpha=step_size)
+            if noise > 0 and noise_fn is not None:
+                x.add_(noise_fn(step, tuple(x.shape)), alpha=noise)
+            if clamp is not None:
+                x.clamp_(*clamp)
+    return x
+
+
+def regress_to(
+    features: Callable[[Tensor], Tensor],
+    start: Tensor,
+    targets: Tensor | Callable[[int], Tensor],
+    *,
+    steps: int,
+    step_size: float = 1 / 64,
+    clamp: tuple[float, float] | None = (-1.0, 1.0),
+) -> Tensor:
+    """Move images until their features meet their targets: the sampler of GMMC (paper, Eq. 8 and 10).
+
+        x <- clamp(x - step_size * d/dx sum_i 0.5 ||phi(x_i) - z_i||^2)
+
+    Fixed targets z = mu_y + gamma eps are the paper's staged sampling, targets redrawn in every step its
+    noise injected sampling. ``step_size`` is that of each image, whatever the batch. The original code takes
+    the mean over the batch with step 1, which is 1/64 at its batch size of 64: hence the default.
+
+    Args:
+        features: phi, (N, C, H, W) -> (N, d).
+        start: (N, C, H, W), not changed.
+        targets: z, (N, d), or a callable that gives them for a step (from 0).
+        steps: Number of steps; 0 returns a copy of ``start``.
+        step_size: Factor of the gradient of each image's own 0.5 ||phi(x) - z||^2.
+        clamp: (low, high) to clamp to after every step (the original code; not in the paper), or None.
+
+    Returns:
+        (N, C, H, W), a new tensor without graph.
+
+    Raises:
+        ValueError: A bad argument, or targets and features of different shape.
+    """
+    _check(start, steps, step_size, clamp)
+    with torch.inference_mode(False), torch.enable_grad():
+        x = start.detach().clone()
+        for step in range(steps):
+            target = targets(step) if callable(targets) else targets
+            leaf = x.detach().requires_grad_()
+            phi = features(leaf)
+            if phi.ndim != 2 or len(phi) != len(x) or phi.shape != target.shape:
+                raise ValueError(
+                    f"features and targets must both have shape ({len(x)}, d); "
+                    f"got {tuple(phi.shape)} and {tuple(target.shape)}"
+                )
+            # d/dx 0.5 ||phi - z||^2 = J^T (phi - z): the backward pass starts from the residual itself.
+            residual = (phi.detach() - target.detach()).to(phi.dtype)
+            (gradient,) = torch.autograd.grad(phi, leaf, grad_outputs=residual)
+            x.sub_(gradient, alpha=step_size)
+            if clamp is not None:
+                x.clamp_(*clamp)
+    return x
+
+
+def generator_noise(generator: torch.Generator, device: torch.device | str) -> NoiseFn:
+    """Noise for training, from a generator whose state goes into the checkpoint.
+
+    It is drawn where the generator lives, so a generator on the CPU gives the same noise for every device, at
+    the price of a copy a step.
+    """
+    device = torch.device(device)
+
+    def noise(step: int, shape: tuple[int, ...]) -> Tensor:  # noqa: ARG001 - the generator knows where it is
+        drawn = torch.randn(shape, generator=generator, device=generator.device, dtype=torch.float32)
+        return drawn.to(device, non_blocking=True)
+
+    return noise
+
+
+def indexed_noise(seed: int, indices: Tensor, device: torch.device | str) -> NoiseFn:
+    """Noise for evaluation: element e of row i in step t depends on (seed, indices[i], t, e) alone.
+
+    So an item gets the same noise whatever else is in its batch. Elements are counted within a row, last
+    dimension fastest. It is a counter-based generator: the finaliser of SplitMix64 (Steele et al. 2014) over
+    a chain of seed, index, step and element, then the Box-Muller transform in float64. |values| stay below
+    6.8.
+
+    Args:
+        seed: Any integer, taken modulo 2^64.
+        indices: (N,) integers, the identities of the rows.
+        device: Where the noise is made.
+
+    Raises:
+        ValueError: ``indices`` are not one-dimensional integers; by the function returned: rows are not N.
+    """
+    keys = _row_keys(_NORMAL, seed, indices, device)
+
+    def noise(step: int, shape: tuple[int, ...]) -> Tensor:
+        if not shape or shape[0] != len(keys):
+            raise ValueError(f"noise is for {len(keys)} indices, so its shape must start with that; got {shape}")
+        count = math.prod(shape[1:])
+        bits = _hash(_hash(keys, step)[:, None], torch.arange((count + 1) // 2, device=keys.device))
+        # Half a step above zero, so that the logarithm is finite.
+        radius = torch.sqrt(-2 * torch.log((_top_bits(bits, 32).double() + 0.5) * 2.0**-32))
+        angle = (bits & 0xFFFFFFFF).double() * (2 * math.pi * 2.0**-32)
+        pairs = torch.stack((radius * torch.cos(angle), radius * torch.sin(angle)), dim=-1)
+        return pairs.flatten(1)[:, :count].reshape(shape).float()
+
+    return noise
+
+
+def indexed_uniform(
+    seed: int,
+    indices: Tensor,
+    shape: Sequence[int],
+    device: torch.device | str,
+    *,
+    low: float = -1.0,
+    high: float = 1.0,
+) -> Tensor:
+    """Uniform noise to start from: element e of row i depends on (seed, indices[i], e) alone.
+
+    Independent of ``indexed_noise`` with the same seed and indices.
+
+    Args:
+        seed: Any integer, taken modulo 2^64.
+        indices: (N,) integers, the identities of the rows.
+        shape: Shape of one row, for example (C, H, W).
+        device: Where the noise is made.
+        low: Lower end of the interval.
+        high: Upper end of the interval.
+
+    Returns:
+        (N, *shape) float32 in [low, high], in 2^24 equal steps.
+
+    Raises:
+        ValueError: ``indices`` are not one-dimensional integers, or not ``low < high``.
+    """
+    if not low < high:
+        raise ValueError(f"low must be smaller than high, got low={low}, high={high}")
+    keys = _row_keys(_UNIFORM, seed, indices, device)
+    bits = _hash(keys[:, None], torch.arange(math.prod(shape), device=keys.device))
+    unit = _top_bits(bits, 24).double() * 2.0**-24
+    return (low + (high - low) * unit).float().reshape(len(keys), *shape)
+
+
+def _check(start: Tensor, steps: int, step_size: float, clamp: tuple[float, float] | None) -> None:
+    if start.ndim != 4 or not start.is_floating_point():
+        raise ValueError(
+            f"start must be floating point images (N, C, H, W), got {start.dtype} of shape {tuple(start.shape)}"
+        )
+    if steps < 0:
+        raise ValueError(f"steps must not be negative, got {steps}")
+    if not (math.isfinite(step_size) and step_size >= 0):
+        raise ValueError(f"step_size must be finite and not negative, got {step_size}")
+    if clamp is not None and not clamp[0] < clamp[1]:
+        raise ValueError(f"clamp must be (low, high) with low < high, got {clamp}")
+
+
+# Streams of one seed that must not share numbers.
+_NORMAL, _UNIFORM = 0, 1
+
+
+def _signed(value: int) -> int:
+    """An integer modulo 2^64 as the int64 with the same bits: torch has no arithmetic on uint64."""
+    return (value + 2**63) % 2**64 - 2**63
+
+
+_GAMMA = _signed(0x9E3779B97F4A7C15)
+_MIX1 = _signed(0xBF58476D1CE4E5B9)
+_MIX2 = _signed(0x94D049BB133111EB)
+
+
+def _top_bits(bits: Tensor, count: int) -> Tensor:
+    """The highest ``count`` bits as a number, not negative: int64 shifts repeat the sign, so mask it."""
+    return (bits >> (64 - count)) & ((1 << count) - 1)
+
+
+def _hash(key: Tensor, counter: Tensor | int) -> Tensor:
+    """Output ``counter`` (from 0) of the SplitMix64 stream that starts at ``key``; int64 wraps around."""
+    distance = (counter + 1) * _GAMMA
+    bits = key + (distance if isinstance(distance, Tensor) else _signed(distance))
+    bits = (bits ^ _top_bits(bits, 34)) * _MIX1
+    bits = (bits ^ _top_bits(bits, 37)) * _MIX2
+    return bits ^ _top_bits(bits, 33)
+
+
+def _row_keys(stream: int, seed: int, indices: Tensor, device: torch.device | str) -> Tensor:
+    """(N,) int64, one key for each (stream, seed, index)."""
+    integral = not (indices.is_floating_point() or indices.is_complex() or indices.dtype == torch.bool)
+    if indices.ndim != 1 or not integral:
+        raise ValueError(f"indices must be integers of shape (N,), got {indices.dtype} of shape {tuple(indices.shape)}")
+    seed_key = _hash(torch.tensor([_signed(seed)], device=device), stream)
+    return _hash(seed_key, indices.to(device, torch.int64))

@@ -1,0 +1,232 @@
+"""Replay buffer of sampler chains (GMMC paper, Algorithm 1; JEM; first used by IGEBM)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = ["Draw", "ReplayBuffer"]
+
+_STATE_KEYS = ("images", "labels", "age", "generator")
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Chains taken from a buffer, to be advanced by a sampler and given back with
+    ``ReplayBuffer.write_back``.
+
+    Attributes:
+        indices: (n,) int64, the slots that the chains go back to.
+        images: (n, C, H, W) float32, where the sampler starts.
+        labels: (n,) int64, the class of each chain.
+        age: (n,) int32, how many updates each chain has had; 0 = fresh noise.
+    """
+
+    indices: Tensor
+    images: Tensor
+    labels: Tensor
+    age: Tensor
+
+
+class ReplayBuffer:
+    """Images and labels of ``size`` sampler chains, on one device.
+
+    Slots are divided into one contiguous partition a class: class y owns the slots
+    [floor(y size / K), floor((y + 1) size / K)). If K divides size that is label = slot // (size // K);
+    if not, partition sizes differ by at most one and every slot belongs to a class. At the start every image
+    is uniform noise and the label of a slot is its partition. Draws with given labels keep it so;
+    unconditional draws do not, because a chain restarted from noise gets a new label but goes back to the
+    slot it replaces.
+
+    Nothing here waits for the device while buffer, generator and arguments share one. A generator on another
+    device works as well, and then gives the same numbers whatever the device of the buffer.
+
+    Args:
+        size: Number of slots N, at least ``num_classes``.
+        image_shape: (C, H, W).
+        num_classes: K.
+        generator: The only source of randomness; advanced by construction and by ``draw``.
+        device: Where images, labels and ages live; N C H W 4 bytes are taken there for the images.
+        low: Lower end of the uniform noise.
+        high: Upper end of the uniform noise.
+
+    Attributes:
+        images: (N, C, H, W) float32.
+        labels: (N,) int64.
+        age: (N,) int32, updates of each slot since it last was noise; 0 = never updated.
+
+    Raises:
+        ValueError: ``size`` < ``num_classes``, ``num_classes`` < 1, an empty image, or not ``low < high``.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        image_shape: tuple[int, int, int],
+        num_classes: int,
+        *,
+        generator: torch.Generator,
+        device: torch.device | str,
+        low: float = -1.0,
+        high: float = 1.0,
+    ) -> None:
+        if num_classes < 1:
+            raise ValueError(f"num_classes must be at least 1, got {num_classes}")
+        if size < num_classes:
+            raise ValueError(
+                f"buffer size must be at least the number of classes ({num_classes}), so that every class "
+                f"has a slot; got {size}"
+            )
+        if min(image_shape) < 1:
+            raise ValueError(f"image_shape must be (C, H, W), all positive; got {image_shape}")
+        if not low < high:
+            raise ValueError(f"low must be smaller than high, got low={low}, high={high}")
+        self.size = size
+        self.image_shape = image_shape
+        self.num_classes = num_classes
+        self.device = torch.device(device)
+        self._generator = generator
+        self._low = low
+        self._high = high
+        bounds = torch.arange(num_classes + 1) * size // num_classes
+        self._partition_start = bounds[:-1].to(self.device)
+        self._partition_size = bounds.diff().to(self.device)
+        self.images = self._noise(size)
+        self.labels = torch.arange(num_classes, device=self.device).repeat_interleave(
+            self._partition_size, output_size=size
+        )
+        self.age = torch.zeros(size, dtype=torch.int32, device=self.device)
+
+    def draw(self, n: int, *, labels: Tensor | None = None, reinit: float = 0.05) -> Draw:
+        """Draw n chains, uniformly and with replacement.
+
+        Without ``labels`` (unconditional) slots come from the whole buffer, and a chain keeps its label or,
+        if it is restarted, gets one uniformly. With ``labels`` each slot comes from the partition of its
+        label. The buffer itself stays as it is until ``write_back``.
+
+        Args:
+            n: Number of chains.
+            labels: (n,) integers in [0, K), or None. Values are checked only if they are on the CPU:
+                elsewhere that would wait for the device.
+            reinit: Probability rho that a chain is restarted from uniform noise, for each chain on its own.
+
+        Raises:
+            ValueError: ``n`` < 1, ``reinit`` outside [0, 1], or labels of wrong shape, type or range.
+        """
+        if n < 1:
+            raise ValueError(f"n must be at least 1, got {n}")
+        if not 0.0 <= reinit <= 1.0:
+            raise ValueError(f"reinit is a probability and must be in [0, 1], got {reinit}")
+        if labels is None:
+            indices = self._integers(self.size, n)
+        else:
+            self._check_labels(labels, n)
+            labels = labels.to(self.device, torch.int64)
+            # float64: rounding of u * count never reaches count, so the slot stays inside its partition.
+            offset = (self._unit(n, dtype=torch.float64) * self._partition_size[labels]).long()
+            indices = self._partition_start[labels] + offset
+        fresh = self._unit(n) < reinit
+        if labels is None:
+            labels = torch.where(fresh, self._integers(self.num_classes, n), self.labels[indices])
+        # Noise for all, used or not: selecting the fresh rows first would wait for the device, and this way
+        # how far the generator moves does not depend on chance.
+        images = torch.where(fresh[:, None, None, None], self._noise(n), self.images[indices])
+        age = self.age[indices].masked_fill_(fresh, 0)
+        return Draw(indices=indices, images=images, labels=labels, age=age)
+
+    @torch.no_grad()
+    def write_back(self, draw: Draw, images: Tensor) -> None:
+        """Store advanced chains in the slots that they were drawn for, with their labels and age + 1.
+
+        Where a slot was drawn more than once the last row wins, on every device.
+
+        Args:
+            draw: What ``draw`` returned.
+            images: (n, C, H, W), the chains after the sampler. They are stored as they are: whoever trains
+                decides about values that are not finite.
+
+        Raises:
+            ValueError: ``images`` does not have the shape of ``draw.images``.
+        """
+        if images.shape != draw.images.shape:
+            raise ValueError(
+                f"images must have the shape of the draw, {tuple(draw.images.shape)}; got {tuple(images.shape)}"
+            )
+        # Writing to an index twice has no defined order. So look up the last row of each slot first and let
+        # all rows of a slot write that one's values; the maximum does not depend on an order.
+        rows = torch.arange(len(draw.indices), device=self.device)
+        last_row = torch.zeros(self.size, dtype=torch.int64, device=self.device)
+        last_row.scatter_reduce_(0, draw.indices, rows, "amax")
+        winner = last_row[draw.indices]
+        self.images[draw.indices] = images.detach().to(self.device, self.images.dtype)[winner]
+        self.labels[draw.indices] = draw.labels[winner]
+        self.age[draw.indices] = draw.age[winner] + 1
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Everything that changes, as tensors: images, labels, age and the state of the generator.
+
+        As with ``nn.Module.state_dict`` the first three are the buffer's own tensors, not copies.
+        """
+        return {
+            "images": self.images,
+            "labels": self.labels,
+            "age": self.age,
+            "generator": self._generator.get_state(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Restore what ``state_dict`` gave, in place; the next draw is then the one that followed it.
+
+        The generator is set too: who restarts with another seed seeds it after this call.
+
+        Raises:
+            ValueError: Missing or unknown keys, another shape or type, labels outside [0, K), negative ages,
+                or a generator state of another kind of device. The buffer is unchanged then.
+        """
+        if set(state) != set(_STATE_KEYS):
+            raise ValueError(f"a buffer state has the keys {sorted(_STATE_KEYS)}, got {sorted(state)}")
+        for name, own in (("images", self.images), ("labels", self.labels), ("age", self.age)):
+            if state[name].shape != own.shape or state[name].dtype != own.dtype:
+                raise ValueError(
+                    f"buffer state {name!r} must be {own.dtype} of shape {tuple(own.shape)}, "
+                    f"got {state[name].dtype} of shape {tuple(state[name].shape)}"
+                )
+        labels = state["labels"]
+        if bool(((labels < 0) | (labels >= self.num_classes)).any()):
+            raise ValueError(f"buffer state 'labels' has values outside [0, {self.num_classes})")
+        if bool((state["age"] < 0).any()):
+            raise ValueError("buffer state 'age' has negative values")
+        try:
+            self._generator.set_state(state["generator"].cpu())
+        except (RuntimeError, TypeError) as error:
+            raise ValueError(
+                f"buffer state 'generator' is not a state of a generator on {self._generator.device}: {error}"
+            ) from error
+        self.images.copy_(state["images"])
+        self.labels.copy_(labels)
+        self.age.copy_(state["age"])
+
+    def _check_labels(self, labels: Tensor, n: int) -> None:
+        if labels.shape != (n,):
+            raise ValueError(f"labels must have shape ({n},), got {tuple(labels.shape)}")
+        if labels.dtype.is_floating_point or labels.dtype.is_complex or labels.dtype == torch.bool:
+            raise ValueError(f"labels must be integers, got {labels.dtype}")
+        if labels.device.type == "cpu" and bool(((labels < 0) | (labels >= self.num_classes)).any()):
+            raise ValueError(f"labels must be in [0, {self.num_classes}), got {labels.min()} to {labels.max()}")
+
+    def _unit(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Uniform on [0, 1), drawn where the generator lives."""
+        drawn = torch.rand(shape, generator=self._generator, device=self._generator.device, dtype=dtype)
+        return drawn.to(self.device, non_blocking=True)
+
+    def _integers(self, high: int, n: int) -> Tensor:
+        """(n,) uniform on 0 .. high - 1, drawn where the generator lives."""
+        drawn = torch.randint(high, (n,), generator=self._generator, device=self._generator.device)
+        return drawn.to(self.device, non_blocking=True)
+
+    def _noise(self, n: int) -> Tensor:
+        """(n, C, H, W) uniform on [low, high)."""
+        return self._unit(n, *self.image_shape).mul_(self._high - self._low).add_(self._low)

@@ -1,0 +1,137 @@
+"""The Wide ResNet of JEM and GMMC: a feature extractor, by default without normalisation."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Literal, get_args
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .wide_resnet_shape import (
+    MIN_IMAGE_SIZE,
+    STAGE_STRIDES,
+    STEM_CHANNELS,
+    blocks_per_stage,
+    macs,
+    parse_name,
+    parse_variant,
+    stage_channels,
+)
+
+__all__ = ["Norm", "WideResNet", "build", "macs", "parse_name"]
+
+Norm = Literal["none", "batch", "layer"]
+
+_NEGATIVE_SLOPE = 0.2
+
+
+def _norm_layer(norm: Norm, channels: int) -> nn.Module:
+    match norm:
+        case "none":
+            return nn.Identity()
+        case "batch":
+            # PyTorch's convention: a running mean takes 0.9 of the newest batch. The original code has it so.
+            return nn.BatchNorm2d(channels, momentum=0.9)
+        case "layer":
+            return nn.GroupNorm(1, channels)
+
+
+class _Block(nn.Module):
+    """norm, LeakyReLU, conv, dropout, norm, LeakyReLU, strided conv; plus the shortcut of the raw input."""
+
+    def __init__(self, entering: int, leaving: int, stride: int, norm: Norm, dropout: float) -> None:
+        super().__init__()
+        self.norm1 = _norm_layer(norm, entering)
+        self.conv1 = nn.Conv2d(entering, leaving, 3, padding=1)
+        self.dropout = nn.Dropout(dropout) if dropout > 0 else nn.Identity()
+        self.norm2 = _norm_layer(norm, leaving)
+        self.conv2 = nn.Conv2d(leaving, leaving, 3, stride=stride, padding=1)
+        changes = stride != 1 or entering != leaving
+        self.shortcut = nn.Conv2d(entering, leaving, 1, stride=stride) if changes else nn.Identity()
+        self._normalises = norm != "none"
+
+    def forward(self, x: Tensor) -> Tensor:
+        # In place wherever nobody needs the value any more: a convolution or norm keeps its input for the
+        # backward pass, not its output. Without a norm the first activation would overwrite x, which the
+        # shortcut reads.
+        h: Tensor = F.leaky_relu(self.norm1(x), _NEGATIVE_SLOPE, inplace=self._normalises)
+        h = self.dropout(self.conv1(h))
+        h = F.leaky_relu(self.norm2(h), _NEGATIVE_SLOPE, inplace=True)
+        h = self.conv2(h)
+        return h.add_(self.shortcut(x))
+
+
+class WideResNet(nn.Module):
+    """Pre-activation Wide ResNet, images (N, C, H, W) -> features (N, 64 width).
+
+    As in the JEM and GMMC code it differs from the original Wide ResNet: all convolutions have biases, the
+    stride of a block is on its second convolution, the shortcut convolution sees the raw block input,
+    activations are LeakyReLU(0.2), and there is no normalisation by default. The mean over all positions at
+    the end is their 8x8 pool for 32x32 images, and works for any image of at least 4x4. Initial weights are
+    PyTorch's defaults. The trunk of wrn-28-10 has 36,464,928 parameters, with a norm 17,952 more.
+
+    Args:
+        depth: 6 n + 4.
+        width: Multiple of the channels (16, 32, 64).
+        in_channels: C.
+        norm: ``none``; ``batch``: batch norm with PyTorch's momentum 0.9; ``layer``: one mean and variance an
+            image (group norm with one group).
+        dropout: Probability between the two convolutions of a block.
+
+    Attributes:
+        feature_dim: 64 width.
+
+    Raises:
+        ValueError: Another depth, width, norm, or a dropout outside [0, 1).
+    """
+
+    def __init__(
+        self, depth: int, width: int, *, in_channels: int = 3, norm: Norm = "none", dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        if norm not in get_args(Norm):
+            raise ValueError(f"norm must be one of {', '.join(get_args(Norm))}; got {norm!r}")
+        if not 0.0 <= dropout < 1.0:
+            raise ValueError(f"dropout must be in [0, 1), got {dropout}")
+        if in_channels < 1:
+            raise ValueError(f"in_channels must be at least 1, got {in_channels}")
+        blocks = blocks_per_stage(depth)
+        channels = stage_channels(width)
+        self.in_channels = in_channels
+        self.feature_dim = channels[-1]
+        self.stem = nn.Conv2d(in_channels, STEM_CHANNELS, 3, padding=1)
+        stages: OrderedDict[str, nn.Module] = OrderedDict()
+        entering = STEM_CHANNELS
+        for number, (leaving, stage_stride) in enumerate(zip(channels, STAGE_STRIDES, strict=True), start=1):
+            for block in range(blocks):
+                stride = stage_stride if block == 0 else 1
+                stages[f"stage{number}_block{block + 1}"] = _Block(entering, leaving, stride, norm, dropout)
+                entering = leaving
+        self.blocks = nn.Sequential(stages)
+        self.norm = _norm_layer(norm, self.feature_dim)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Features (N, 64 width) of images (N, C, H, W).
+
+        Raises:
+            ValueError: Another number of dimensions or channels, or an image smaller than 4x4.
+        """
+        if images.ndim != 4 or images.shape[1] != self.in_channels or min(images.shape[2:]) < MIN_IMAGE_SIZE:
+            raise ValueError(
+                f"images must have shape (N, {self.in_channels}, H, W) with H, W >= {MIN_IMAGE_SIZE}, "
+                f"got {tuple(images.shape)}"
+            )
+        h: Tensor = self.blocks(self.stem(images))
+        return F.leaky_relu(self.norm(h), _NEGATIVE_SLOPE, inplace=True).mean(dim=(2, 3))
+
+
+def build(name: str, in_channels: int) -> WideResNet:
+    """The Wide ResNet called ``name`` for images of ``in_channels`` channels: ``wrn-28-10`` without normalisation,
+    ``wrn-28-10-batch`` and ``-layer`` with it, ``-drop0.3`` with dropout.
+
+    Raises:
+        ValueError: No Wide ResNet has that name.
+    """
+    variant = parse_variant(name)
+    return WideResNet(variant.depth, variant.width, in_channels=in_channels, norm=variant.norm, dropout=variant.dropout)

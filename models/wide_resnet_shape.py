@@ -1,0 +1,128 @@
+"""What the name of a Wide ResNet says about its size. Free of torch, so that planning needs none."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = [
+    "MIN_IMAGE_SIZE",
+    "Variant",
+    "STAGE_STRIDES",
+    "STEM_CHANNELS",
+    "blocks_per_stage",
+    "macs",
+    "parse_name",
+    "parse_variant",
+    "stage_channels",
+]
+
+STEM_CHANNELS = 16
+STAGE_STRIDES = (1, 2, 2)
+MIN_IMAGE_SIZE = 4  # the two strides of 2 leave one pixel of it
+_NAME = re.compile(r"wrn-([1-9][0-9]*)-([1-9][0-9]*)")
+_VARIANT = re.compile(r"(wrn-[0-9]+-[0-9]+)(?:-(batch|layer))?(?:-drop(0\.[0-9]*[1-9]))?")
+
+
+def parse_name(name: str) -> tuple[int, int]:
+    """Depth and width of a backbone name: ``"wrn-28-10"`` -> (28, 10).
+
+    Raises:
+        ValueError: The name is not ``wrn-DEPTH-WIDTH``, or no network has that depth.
+    """
+    match = _NAME.fullmatch(name)
+    if match is None:
+        raise ValueError(f"a Wide ResNet is called wrn-DEPTH-WIDTH, for example wrn-28-10; got {name!r}")
+    depth, width = int(match[1]), int(match[2])
+    try:
+        blocks_per_stage(depth)
+    except ValueError as error:
+        raise ValueError(f"{name!r}: {error}") from None
+    return depth, width
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A Wide ResNet with its options, as its name says."""
+
+    depth: int
+    width: int
+    norm: Literal["none", "batch", "layer"]
+    dropout: float
+
+
+def parse_variant(name: str) -> Variant:
+    """What a full name says: ``wrn-28-10``, ``wrn-28-10-batch``, ``wrn-16-4-layer-drop0.3``.
+
+    Raises:
+        ValueError: The name is not ``wrn-DEPTH-WIDTH[-batch|-layer][-dropP]`` with 0 < P < 1, or no network has that
+            depth.
+    """
+    match = _VARIANT.fullmatch(name)
+    if match is None:
+        raise ValueError(
+            "a Wide ResNet is called wrn-DEPTH-WIDTH[-batch|-layer][-dropP], for example wrn-28-10 or "
+            f"wrn-28-10-batch; got {name!r}"
+        )
+    depth, width = parse_name(match[1])
+    norm: Literal["none", "batch", "layer"] = match[2] or "none"  # type: ignore[assignment]
+    return Variant(depth, width, norm, float(match[3] or 0))
+
+
+def blocks_per_stage(depth: int) -> int:
+    """Residual blocks in each of the three stages, (depth - 4) / 6.
+
+    Raises:
+        ValueError: depth is not 6 n + 4 with n >= 1.
+    """
+    if depth < 10 or (depth - 4) % 6:
+        nearest = max(10, 6 * round((depth - 4) / 6) + 4)
+        raise ValueError(
+            f"the depth of a Wide ResNet is 6 n + 4 (10, 16, 22, 28, ...), got {depth}; the nearest is {nearest}"
+        )
+    return (depth - 4) // 6
+
+
+def stage_channels(width: int) -> tuple[int, int, int]:
+    """Channels of the three stages, (16, 32, 64) times width; the last is the dimension of the features.
+
+    Raises:
+        ValueError: width < 1.
+    """
+    if width < 1:
+        raise ValueError(f"the width of a Wide ResNet must be at least 1, got {width}")
+    return 16 * width, 32 * width, 64 * width
+
+
+def macs(depth: int, width: int, image_shape: tuple[int, int, int]) -> int:
+    """Multiply-adds of the convolutions in one forward pass of one image, the cost of nearly all of it.
+
+    The stride of a block is on its second convolution, as in the JEM and GMMC code, so that the first one
+    works at the resolution of the block's input: 5.95e9 for wrn-28-10 at 32x32 where the original Wide ResNet
+    has 5.25e9.
+
+    Args:
+        depth: 6 n + 4.
+        width: Multiple of the channels (16, 32, 64).
+        image_shape: (C, H, W), H and W at least 4.
+
+    Raises:
+        ValueError: No such network, or no such image.
+    """
+    channels, height, breadth = image_shape
+    if channels < 1 or min(height, breadth) < MIN_IMAGE_SIZE:
+        raise ValueError(f"image_shape must be (C, H, W) with C >= 1 and H, W >= {MIN_IMAGE_SIZE}, got {image_shape}")
+    blocks = blocks_per_stage(depth)
+    total = 9 * channels * STEM_CHANNELS * height * breadth
+    entering = STEM_CHANNELS
+    for leaving, stage_stride in zip(stage_channels(width), STAGE_STRIDES, strict=True):
+        for block in range(blocks):
+            stride = stage_stride if block == 0 else 1
+            total += 9 * entering * leaving * height * breadth
+            height, breadth = -(-height // stride), -(-breadth // stride)
+            total += 9 * leaving * leaving * height * breadth
+            if stride != 1 or entering != leaving:
+                total += entering * leaving * height * breadth
+            entering = leaving
+    return total
