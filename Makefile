@@ -1,0 +1,51 @@
+# Every target does its own set-up in .venv; the second time that costs nothing.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.PHONY: demo test smoke slow lint types format check-wheel clean help
+
+help:
+	@echo "make demo    train and compare all five families on digits (minutes on two cores), print the tables"
+	@echo "make test    the test suite"
+	@echo "make smoke   every shipped suite at smoke size, on one store"
+	@echo "make lint    ruff, format check;   make types   mypy --strict;   make slow   the long tests"
+
+$(READY): pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $(READY)
+
+demo: $(READY)
+	$(BIN)/bench run digits
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+slow: $(READY)
+	$(BIN)/python -m pytest -m slow
+
+# One store for all suites, apart from measured results; what two suites share is computed once.
+smoke: $(READY)
+	@rm -rf .cache/smoke
+	@set -e; for suite in suites/*.toml; do \
+	  echo "== $$suite, profile smoke"; \
+	  BENCH_RESULTS=.cache/smoke $(BIN)/bench run $$suite --profile smoke; \
+	  BENCH_RESULTS=.cache/smoke $(BIN)/bench table --format latex > .cache/smoke/$$(basename $$suite .toml).tex; \
+	done
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(READY)
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) .cache build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

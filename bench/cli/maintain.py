@@ -1,0 +1,78 @@
+"""``bench clean`` and ``doctor``."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from bench.cli import options
+
+__all__ = ["register"]
+
+
+def register(cli: click.Group) -> None:
+    """Add the commands of this module."""
+    for command in (clean, doctor):
+        cli.add_command(command)
+
+
+@click.command()
+@click.option("--yes", is_flag=True, help="Delete. Without it the command only shows what it would delete.")
+@click.option(
+    "--keep",
+    metavar="SUITE",
+    multiple=True,
+    help="A further suite whose results to keep, by path; may be repeated.",
+)
+@options.as_json
+def clean(yes: bool, keep: tuple[str, ...], as_json: bool) -> None:
+    """Delete stored results that no suite refers to. Shows first; deletes with --yes.
+
+    Kept is what any suite in suites/ refers to, with and without each profile, and the suite last run. Jobs at work
+    are never touched.
+    """
+    from bench.api import Bench
+    from bench.housekeeping import remove, unreferenced
+
+    bench = Bench.here()
+    found = unreferenced(bench, keep)
+    total = sum(item.size for item in found)
+    removed = remove(bench, found) if yes else []
+    if as_json:
+        click.echo(
+            json.dumps(
+                {
+                    "schema": 1,
+                    "unreferenced": [{"job": i.name, "key": i.folder.key, "bytes": i.size} for i in found],
+                    "removed": [item.folder.key for item in removed],
+                },
+                indent=1,
+            )
+        )
+        return
+    for item in found:
+        click.echo(f"{item.size / 1e6:10.2f} MB  {item.folder.key[:12]}  {item.name}")
+    if yes:
+        click.echo(f"deleted {len(removed)} of {len(found)} results, {sum(i.size for i in removed) / 1e6:.1f} MB")
+    else:
+        what = f"{len(found)} results, {total / 1e6:.1f} MB, are referred to by no suite"
+        click.echo(what + ("; delete them with: bench clean --yes" if found else ""))
+
+
+@click.command()
+@options.as_json
+def doctor(as_json: bool) -> None:
+    """Show versions, devices, folders, and which data sets and weights are found and where each may be put."""
+    from bench.api import Bench
+    from bench.housekeeping import examine
+
+    sections = examine(Bench.here())
+    if as_json:
+        click.echo(json.dumps({"schema": 1, **sections}, indent=1))
+        return
+    for title, facts in sections.items():
+        click.echo(click.style(title, bold=True))
+        width = max(len(name) for name in facts)
+        for name, text in facts.items():
+            click.echo(f"  {name:<{width}}  {text}")

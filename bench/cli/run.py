@@ -1,0 +1,212 @@
+"""``bench run``, ``plan``, ``check`` and ``status``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import click
+
+from bench.cli import options
+
+__all__ = ["register"]
+
+
+def register(cli: click.Group) -> None:
+    """Add the commands of this module."""
+    for command in (run, plan, check, status):
+        cli.add_command(command)
+
+
+@click.command()
+@options.suite_argument()
+@options.profile
+@options.only
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--workers", type=int, metavar="N", help="Jobs at once. Default: one per GPU, or one per core.")
+@click.option("--dry-run", is_flag=True, help="Show the plan and stop: the same as `bench plan`.")
+@click.option(
+    "--force",
+    metavar="GLOB",
+    multiple=True,
+    help="Drop the results of matching jobs first, and all that depends on them.",
+)
+@click.option("--strict", is_flag=True, help="Exit with 1 if a job is n/a or diverged, too.")
+@options.as_json
+@click.pass_context
+def run(
+    ctx: click.Context,
+    suite: str | None,
+    profile: str | None,
+    only: tuple[str, ...],
+    device: str,
+    workers: int | None,
+    dry_run: bool,
+    force: tuple[str, ...],
+    strict: bool,
+    as_json: bool,
+) -> None:
+    """Train and evaluate what has no result yet, then print the tables.
+
+    Without SUITE the default suite of bench.toml runs. Interrupt it at will; the same command continues.
+
+    \b
+    Examples:
+      bench run suites/robustness.toml
+      bench run robustness --profile smoke
+      bench run digits --only 'softmax/*' --force '*/train'
+    """
+    if dry_run:
+        ctx.invoke(plan, suite=suite, profile=profile, only=only, as_json=as_json)
+        return
+    from bench.api import Bench
+
+    bench = Bench.here()
+    display = _display(bench, device, workers, as_json)
+    outcome = bench.run(
+        suite,
+        profile=profile,
+        only=only,
+        device=device,
+        workers=workers,
+        force=force,
+        display=display,
+    )
+    if not as_json and not outcome.summary.interrupted:
+        _show_result(bench, outcome)
+    ctx.exit(outcome.exit_code(strict=strict))
+
+
+def _display(bench: Any, device: str, workers: int | None, as_json: bool) -> Any:
+    from bench.execute.devices import slots
+    from bench.execute.displays import JsonDisplay, LiveDisplay, PlainDisplay
+    from bench.execute.estimate import Rates
+
+    if as_json:
+        return JsonDisplay(sys.stdout)
+    used = slots(device, workers)
+    rates = Rates.from_store(bench.store, used[0])
+    if sys.stderr.isatty():
+        from rich.console import Console
+
+        return LiveDisplay(Console(stderr=True), rates, len(used))
+    return PlainDisplay(sys.stderr, rates, len(used))
+
+
+def _show_result(bench: Any, outcome: Any) -> None:
+    from bench.cli.table import show_report
+    from bench.report.files import write_report
+
+    report = bench.report(outcome.plan)
+    show_report(report)
+    paths = write_report(bench, outcome.plan, report)
+    click.echo(f"\nreport: {paths}")
+    for status, job in ((outcome.summary.states[job.key], job) for job in outcome.plan.jobs):
+        if status.state == "failed":
+            click.echo(f"failed: {job.id}: {status.reason}; bench show {job.id}", err=True)
+
+
+@click.command()
+@options.suite_argument()
+@options.profile
+@options.only
+@options.as_json
+def plan(suite: str | None, profile: str | None, only: tuple[str, ...], as_json: bool) -> None:
+    """List the jobs of a suite with their state and cost, without running anything.
+
+    Cost is in network passes: one forward pass of one image; a backward pass towards the input counts as one more,
+    towards the weights as two more. Seconds are shown where earlier runs on this store tell.
+    """
+    from bench.api import Bench
+    from bench.execute.devices import slots
+    from bench.execute.displays import duration
+    from bench.execute.estimate import Rates
+
+    bench = Bench.here()
+    chosen = bench.plan(suite, profile=profile, only=only)
+    states = bench.states(chosen)
+    rates = Rates.from_store(bench.store, slots("auto", None)[0])
+    rows: list[dict[str, Any]] = []
+    for job in chosen.jobs:
+        seconds = rates.seconds(job)
+        rows.append(
+            {
+                "job": job.id,
+                "kind": job.kind,
+                "key": job.key,
+                "state": states[job.key].state,
+                "reason": states[job.key].reason,
+                "passes": job.passes,
+                "seconds": seconds,
+            }
+        )
+    if as_json:
+        click.echo(json.dumps({"schema": 1, "suite": chosen.suite.name, "profile": profile, "jobs": rows}, indent=1))
+        return
+    width = max(len(row["job"]) for row in rows)
+    reasons = {reason: index + 1 for index, reason in enumerate(dict.fromkeys(r["reason"] for r in rows if r["reason"]))}
+    for row in rows:
+        passes = f"{row['passes']:>16,.0f}" if row["passes"] else f"{'-':>16}"
+        seconds = row["seconds"]
+        took = f"{duration(seconds):>12}" if seconds is not None else f"{'?':>12}"
+        note = f"[{reasons[row['reason']]}]" if row["reason"] else ""
+        click.echo(f"{row['job']:<{width}}  {row['state']:<8} {passes} passes {took}  {note}".rstrip())
+    for reason, index in reasons.items():
+        click.echo(f"[{index}] {reason}")
+    todo = [job for job in chosen.jobs if not states[job.key].settled]
+    total = rates.total(todo)
+    took = f", about {duration(total)} on one worker" if total is not None else ", unknown time"
+    whole, left = sum(job.passes for job in chosen.jobs), sum(job.passes for job in todo)
+    click.echo(f"{len(chosen.jobs)} jobs, {whole:,.0f} network passes")
+    click.echo(f"{len(todo)} to run: {left:,.0f} network passes{took if todo else ''}")
+
+
+@click.command()
+@options.suite_argument(required=True)
+@options.profile
+def check(suite: str, profile: str | None) -> None:
+    """Read a suite and report every mistake in it with file, line, key and the nearest valid name."""
+    from bench.api import Bench
+
+    bench = Bench.here()
+    chosen = bench.plan(suite, profile=profile)
+    missing = dict.fromkeys(job.blocked for job in chosen.jobs if job.blocked)
+    click.echo(
+        f"{chosen.suite.path}: ok, {len(chosen.suite.models)} models, {len(chosen.suite.evaluations)} evaluations, "
+        f"{len(chosen.suite.tables)} tables, {len(chosen.jobs)} jobs"
+    )
+    for reason in missing:
+        click.echo(f"n/a: {reason}")
+
+
+@click.command()
+@options.suite_argument()
+@options.profile
+@options.as_json
+def status(suite: str | None, profile: str | None, as_json: bool) -> None:
+    """Show where every job of a suite stands: done, running, failed, stale, diverged, n/a or pending.
+
+    Without SUITE: the suite last run.
+    """
+    from bench.api import Bench
+
+    bench = Bench.here()
+    if suite is None:
+        suite, profile = bench.last()
+    chosen = bench.plan(suite, profile=profile)
+    states = bench.states(chosen)
+    if as_json:
+        rows = [
+            {"job": job.id, "key": job.key, "state": states[job.key].state, "reason": states[job.key].reason}
+            for job in chosen.jobs
+        ]
+        click.echo(json.dumps({"schema": 1, "suite": chosen.suite.name, "profile": profile, "jobs": rows}, indent=1))
+        return
+    counts: dict[str, int] = {}
+    for job in chosen.jobs:
+        state = states[job.key].state
+        counts[state] = counts.get(state, 0) + 1
+        if state not in ("done", "pending"):
+            click.echo(f"{state:<9} {job.id}  {states[job.key].reason}".rstrip())
+    click.echo(", ".join(f"{count} {state}" for state, count in sorted(counts.items())))

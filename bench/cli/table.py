@@ -1,0 +1,71 @@
+"""``bench table``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bench.cli import options
+
+if TYPE_CHECKING:
+    from bench.report.model import Report
+
+__all__ = ["register", "show_report"]
+
+
+def register(cli: click.Group) -> None:
+    """Add the command of this module."""
+    cli.add_command(table)
+
+
+@click.command()
+@options.suite_argument()
+@options.profile
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["markdown", "latex", "html", "csv", "json"]),
+    help="Default: drawn on a terminal, Markdown elsewhere.",
+)
+@click.option("--id", "ids", metavar="NAME", multiple=True, help="Only this table; may be repeated.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file instead.")
+def table(suite: str | None, profile: str | None, format_: str | None, ids: tuple[str, ...], out: Path | None) -> None:
+    """Print the tables of a suite from stored results; nothing is computed.
+
+    Without SUITE: the suite last run.
+    """
+    from bench.api import Bench
+    from bench.report.formats import FORMATS
+    from bench.report.select import only_tables
+
+    bench = Bench.here()
+    if suite is None:
+        suite, profile = bench.last()
+    report = only_tables(bench.report(bench.plan(suite, profile=profile)), ids)
+    if out is None and format_ is None:
+        show_report(report)
+        return
+    text = FORMATS[format_ or "markdown"](report)
+    if out is None:
+        click.echo(text, nl=False)
+    else:
+        from bench.store import write_atomically
+
+        write_atomically(out, text.encode())
+
+
+def show_report(report: Report) -> None:
+    """Tables for a person: drawn on a terminal, Markdown into a pipe."""
+    if sys.stdout.isatty():
+        from rich.console import Console
+
+        from bench.report import terminal
+
+        terminal.render(report, Console())
+    else:
+        from bench.report import markdown
+
+        click.echo(markdown.render(report), nl=False)

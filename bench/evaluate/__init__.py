@@ -1,0 +1,1 @@
+"""Evaluations: protocols that turn a trained model and data into numbers."""

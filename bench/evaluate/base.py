@@ -1,0 +1,241 @@
+"""The contract of an evaluation: one protocol that turns a trained model and data into numbers.
+
+An evaluation module is light to import; what needs torch is imported inside ``evaluate``, which runs in a worker.
+Planning, checking and tables use the rest.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field, NonNegativeInt
+
+from bench.registry import Registry
+from bench.spec import Config, FamilySpec
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from bench.evaluate.inputs import Inputs
+    from bench.metrics.intervals import Interval
+
+__all__ = [
+    "EVALUATIONS",
+    "Column",
+    "Evaluation",
+    "EvaluationConfig",
+    "Judge",
+    "Need",
+    "Number",
+    "Outcome",
+    "Part",
+]
+
+Direction = Literal["up", "down"]
+
+
+class EvaluationConfig(Config):
+    """Parameters that every evaluation has."""
+
+    seed: NonNegativeInt = Field(
+        0,
+        description="Seed of the evaluation's own noise; shared by all models, so that comparisons are paired",
+    )
+
+
+@dataclass(frozen=True)
+class Need:
+    """An input of an evaluation.
+
+    Attributes:
+        split: ``"test"``, ``"validation"``, or ``"ood:<data set>"``.
+        output: ``"forward"`` (logits, features, log densities, read-outs) or ``"gradient"`` (norms of the input
+            gradient of log p(x)): what a shared predict job leaves.
+    """
+
+    split: str
+    output: Literal["forward", "gradient"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A number that an evaluation emits, known before anything ran.
+
+    Attributes:
+        metric: Name within the evaluation, such as ``"ece"`` or ``"log-density.auroc"``; ``"accuracy"``.
+        argument: What follows ``@``, such as ``"8/255"`` or ``"svhn"``; empty if there is only one.
+        label: Heading in a table.
+        group: Heading above neighbouring columns that share it; empty for none.
+        unit: ``"fraction"`` (shown in percent), ``"auroc"``, ``"l2"`` (pixels in [0, 1]) or ``"1"``.
+        direction: Which way is better; None where neither is.
+        definition: The full definition, derived from the resolved parameters.
+        primary: Whether the metric may be left out of a column's name.
+        test: Paired test over items that decides bold face; None: the column bolds nothing.
+        readout: The read-out that the number needs, if a family might lack it.
+    """
+
+    metric: str
+    argument: str = ""
+    label: str
+    group: str = ""
+    unit: str
+    direction: Direction | None
+    definition: str
+    primary: bool = False
+    test: Literal["mcnemar"] | None = None
+    readout: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Number:
+    """One measured number.
+
+    Attributes:
+        metric: As in ``Column``.
+        argument: As in ``Column``.
+        value: The number, fractions in [0, 1]; None with a ``reason``.
+        n: Items that it was measured on.
+        interval: Item-level confidence interval, if one is known.
+        items: Name of the array of per-item values in ``Outcome.items`` that paired tests use.
+        reason: Why there is no value.
+        verdict: For robustness: ``"masked"``, ``"inconclusive"`` or ``"no warning"``.
+        flags: Measured warnings, such as ``{"GRAD0": 0.52}``.
+        definition: The full definition; must equal the column's.
+    """
+
+    metric: str
+    argument: str = ""
+    value: float | None
+    n: int
+    definition: str
+    interval: Interval | None = None
+    items: str | None = None
+    reason: str | None = None
+    verdict: str | None = None
+    flags: Mapping[str, float | str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one evaluation job leaves.
+
+    Attributes:
+        numbers: The measured numbers.
+        items: Arrays over items; the array ``"ids"`` names the items, booleans and values align with it.
+        files: Further files by name, as bytes (pictures).
+        details: Anything else worth keeping, JSON-able.
+    """
+
+    numbers: Sequence[Number]
+    items: Mapping[str, NDArray[np.generic]] = field(default_factory=dict)
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Judge:
+    """An independent classifier that an evaluation measures with, trained by the harness like any model.
+
+    Attributes:
+        family: Reference of its family, ``"module:attribute"``.
+        backbone: Reference of its backbone.
+    """
+
+    family: str
+    backbone: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """An independently cached piece of an evaluation, such as one eps of an attack.
+
+    Attributes:
+        argument: Follows ``@`` in the job's name; empty for an evaluation in one piece.
+        config: The parameters of this piece alone.
+    """
+
+    argument: str
+    config: EvaluationConfig
+
+
+class Evaluation(ABC):
+    """One protocol. Subclasses are registered under their ``name`` as instances.
+
+    Class attributes:
+        name: The ``kind`` in a suite.
+        version: Raised by hand when a change of code changes a number; None: the digest of the source is used.
+        summary, source: For ``describe``.
+        Config: Schema of the parameters.
+        requires: Capabilities that a family must have (``"density"``, ``"samples"``).
+        dataset_fields: Fields of the parameters that hold names of data sets (profiles substitute them).
+        reads_model: Whether the job needs the model itself rather than its predictions.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int | None] = None
+    summary: ClassVar[str]
+    source: ClassVar[str]
+    Config: ClassVar[type[EvaluationConfig]]
+    requires: ClassVar[frozenset[str]] = frozenset()
+    dataset_fields: ClassVar[tuple[str, ...]] = ()
+    reads_model: ClassVar[bool] = False
+
+    def label(self, config: Any) -> str:  # noqa: ARG002 - for subclasses
+        """Short name with resolved values, such as ``"PGD-40"``."""
+        return self.name
+
+    def needs(self, config: Any) -> tuple[Need, ...]:  # noqa: ARG002 - for subclasses
+        """The predictions that the evaluation reads."""
+        return ()
+
+    @abstractmethod
+    def columns(self, config: Any) -> tuple[Column, ...]:
+        """Every number that it can emit for these parameters."""
+
+    def parts(self, config: Any) -> tuple[Part, ...]:
+        """How the work splits into jobs."""
+        return (Part("", config),)
+
+    def passes(self, config: Any, items: int, family: FamilySpec) -> float:  # noqa: ARG002 - for subclasses
+        """Network passes in forward-equivalents, beyond the shared predictions; 0 if it only reads those."""
+        return 0.0
+
+    def not_applicable(self, family: FamilySpec) -> str | None:
+        """Why this evaluation has no meaning for a family, or None."""
+        missing = sorted(self.requires - family.capabilities)
+        if not missing:
+            return None
+        meaning = {"samples": "does not generate", "density": "has no density model"}
+        return f"{family.label} {meaning.get(missing[0], 'lacks ' + missing[0])}"
+
+    def missing(self, weights_root: Path) -> str | None:  # noqa: ARG002 - for subclasses
+        """What the evaluation lacks on this machine (foreign weights) and where to put it, or None."""
+        return None
+
+    def judge(self, config: Any) -> Judge | None:  # noqa: ARG002 - for subclasses
+        """The independent classifier that the evaluation needs, if it needs one."""
+        return None
+
+    @abstractmethod
+    def evaluate(self, config: Any, inputs: Inputs) -> Outcome:
+        """Measure. Runs in a worker; may import torch."""
+
+
+def _builtin() -> tuple[Evaluation, ...]:
+    from bench.evaluate import catalogue
+
+    return catalogue.EVALUATIONS
+
+
+EVALUATIONS: Registry[Evaluation] = Registry(
+    "evaluation",
+    "evaluations",
+    Evaluation,  # type: ignore[type-abstract]
+    "bench.evaluations",
+    builtin=_builtin,
+)

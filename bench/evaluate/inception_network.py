@@ -1,0 +1,72 @@
+"""The FID Inception from a local file, through the pytorch-fid package; nothing is downloaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bench.errors import BenchError
+from bench.tensors import file_digest
+
+__all__ = ["SHA256_PREFIX", "Inception"]
+
+SHA256_PREFIX = "6726825d"
+BATCH = 50
+
+
+class Inception:
+    """Features and class probabilities.
+
+    Args:
+        path: The weights file.
+        device: Torch device.
+        verify: Check that the file is the published one.
+
+    Raises:
+        BenchError: The file's SHA-256 does not begin as the published file's does.
+    """
+
+    def __init__(self, path: Path, device: str, *, verify: bool = True) -> None:
+        from pytorch_fid import inception
+
+        self.digest = file_digest(path)
+        if verify and not self.digest.startswith(SHA256_PREFIX):
+            raise BenchError(
+                f"{path} is not the published Inception: its SHA-256 begins {self.digest[:8]}, expected {SHA256_PREFIX}"
+            )
+        # The package fetches its weights at construction; give it ours instead. The file is a plain state dict.
+        weights: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+        with mock.patch.object(inception, "load_state_dict_from_url", return_value=weights):
+            self._network = inception.InceptionV3([3], resize_input=True, normalize_input=True)
+        self._network.to(device).eval()
+        # The package drops the 1008-way layer; the score needs it, without its bias (improved-gan's graph).
+        self._classes = weights["fc.weight"].double()
+        self._device = device
+
+    @torch.no_grad()
+    def outputs(
+        self, images: Tensor, progress: Callable[[Mapping[str, Any]], None]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """pool3 features (n, 2048) and log-probabilities (n, 1008), in float64.
+
+        Args:
+            images: (n, C, H, W) in [0, 1]; grey images are repeated to three channels.
+            progress: Told how far the pass is.
+        """
+        features = []
+        for start in range(0, len(images), BATCH):
+            batch = images[start : start + BATCH].to(self._device)
+            if batch.shape[1] == 1:
+                batch = batch.expand(-1, 3, -1, -1)
+            features.append(self._network(batch)[0].flatten(1).double().cpu())
+            progress({"done": start, "total": len(images)})
+        pool = torch.cat(features)
+        log_probs = torch.log_softmax(pool @ self._classes.T, dim=1)
+        return pool.numpy(), log_probs.numpy()

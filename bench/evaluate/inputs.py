@@ -1,0 +1,96 @@
+"""What an evaluation may read in its worker: predictions, the model, the data, the judge. Nothing is recomputed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bench.data.job import job_dataset, job_splits
+from bench.data.splits import Splits
+from bench.store import Store
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from bench.family import Classifier
+
+__all__ = ["Inputs"]
+
+OUTPUTS = "outputs.npz"
+
+
+@dataclass
+class Inputs:
+    """Access to everything an evaluation job declared.
+
+    Attributes:
+        spec: ``Job.spec`` of the evaluate job.
+        store: Where the inputs are.
+        data_root: Where data sets are.
+        weights_root: Where foreign weights are.
+        device: Torch device for what needs a network.
+        progress: Tell how far the work is: ``{"done": …, "total": …}``.
+        folder: The job's own folder, for what must survive a kill inside the job.
+    """
+
+    spec: Mapping[str, Any]
+    store: Store
+    data_root: Path
+    weights_root: Path
+    device: str
+    progress: Callable[[Mapping[str, Any]], None]
+    folder: Path
+    digests: dict[str, str] = field(default_factory=dict)
+
+    def outputs(self, split: str, output: str = "forward") -> dict[str, NDArray[Any]]:
+        """The arrays of a declared ``Need``: ``ids``, ``labels`` and what ``bench.predict.outputs`` made.
+
+        Raises:
+            KeyError: The evaluation did not declare the need.
+        """
+        folder = self.store.folder(self.spec["needs"][f"{split}/{output}"])
+        with np.load(folder.file(OUTPUTS), allow_pickle=False) as arrays:
+            return dict(arrays)
+
+    def model(self, *, with_state: bool = False) -> Classifier:
+        """The trained classifier in eval mode on ``device``; its digest goes into the record."""
+        return self._load(self.spec["train"], self.spec, with_state=with_state)
+
+    def judge(self) -> Classifier:
+        """The independent classifier that the evaluation asked for."""
+        folder = self.store.folder(self.spec["judge"])
+        job = folder.job()
+        assert job is not None
+        return self._load(self.spec["judge"], job["spec"])
+
+    @cached_property
+    def splits(self) -> Splits:
+        """Training, validation and test items."""
+        return job_splits(self.spec, self.data_root)
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        classes = job_dataset(self.spec).num_classes
+        assert classes is not None
+        return classes
+
+    def _load(self, key: str, spec: Mapping[str, Any], *, with_state: bool = False) -> Classifier:
+        from bench.trained import load
+
+        folder = self.store.folder(key)
+        model, digest = load(
+            folder,
+            spec,
+            self.num_classes,
+            self.splits.train.image_shape,
+            self.device,
+            with_state=with_state,
+        )
+        self.digests[key] = digest
+        return model

@@ -1,0 +1,91 @@
+"""Which generated images an evaluation looks at, and how they are shown. Runs in workers."""
+
+from __future__ import annotations
+
+import io
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bench.family import Classifier, Samples
+
+__all__ = ["class_grid", "generated", "picture"]
+
+Source = Literal["buffer", "fresh"]
+BATCH = 250
+
+
+def generated(model: Classifier, source: Source, n: int, *, seed: int, steps: int | None, num_classes: int) -> Samples:
+    """At most ``n`` images that the model made, with the class of each.
+
+    ``buffer``: what the sampler kept from training, without slots that are still noise (age 0), without selection by
+    confidence; a seeded subset if there are more. Chains that belong to no class get the model's prediction.
+    ``fresh``: new chains from uniform noise, classes in turn.
+
+    Args:
+        model: A generative classifier; for ``buffer`` with its state attached.
+        source: Where images come from.
+        n: How many.
+        seed: Of subset and sampler noise.
+        steps: Sampler steps of fresh chains; None for those of training.
+        num_classes: K.
+
+    Raises:
+        ValueError: The model keeps no samples, or all are still noise.
+    """
+    device = next(model.parameters()).device
+    if source == "fresh":
+        labels = torch.arange(n, device=device) % num_classes
+        index = torch.arange(n, device=device)
+        pieces = [
+            model.sample(labels[i : i + BATCH], seed=seed, index=index[i : i + BATCH], steps=steps)
+            for i in range(0, n, BATCH)
+        ]
+        return Samples(torch.cat(pieces), labels, torch.ones_like(labels))
+    stored = model.stored_samples()
+    if stored is None:
+        raise ValueError("the model kept no samples from training")
+    used = (stored.age > 0).nonzero().squeeze(1)
+    if not len(used):
+        raise ValueError("every image in the buffer is still noise")
+    if len(used) > n:
+        order = np.random.default_rng(seed).permutation(len(used))[:n]
+        used = used[torch.from_numpy(np.sort(order)).to(device)]
+    samples = Samples(stored.images[used], stored.labels[used], stored.age[used])
+    unlabelled = samples.labels < 0
+    if bool(unlabelled.any()):
+        with torch.no_grad():
+            predicted = torch.cat(
+                [model.logits(samples.images[i : i + BATCH]).argmax(dim=1) for i in range(0, len(used), BATCH)]
+            )
+        samples = Samples(samples.images, torch.where(unlabelled, predicted, samples.labels), samples.age)
+    return samples
+
+
+def class_grid(samples: Samples, num_classes: int, columns: int) -> NDArray[np.uint8]:
+    """Rows of classes, the longest-lived chains first: (K*H, columns*W[, 3]) with grey where a class has fewer."""
+    _, channels, height, width = samples.images.shape
+    grid = np.full((num_classes * (height + 1), columns * (width + 1), channels), 128, dtype=np.uint8)
+    images = (samples.images * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    labels, age = samples.labels.cpu().numpy(), samples.age.cpu().numpy()
+    for label in range(num_classes):
+        members = np.flatnonzero(labels == label)
+        members = members[np.argsort(-age[members], kind="stable")][:columns]
+        for column, member in enumerate(members):
+            top, left = label * (height + 1), column * (width + 1)
+            grid[top : top + height, left : left + width] = images[member]
+    return grid[:-1, :-1]
+
+
+def picture(pixels: NDArray[np.uint8], least_side: int = 480) -> bytes:
+    """PNG, enlarged by a whole factor so that small images can be seen; no smoothing."""
+    from PIL import Image
+
+    factor = max(1, least_side // min(pixels.shape[:2]))
+    large = pixels.repeat(factor, axis=0).repeat(factor, axis=1)
+    image = Image.fromarray(large[:, :, 0] if large.shape[2] == 1 else large)
+    content = io.BytesIO()
+    image.save(content, format="PNG", optimize=True)
+    return content.getvalue()

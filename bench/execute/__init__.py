@@ -1,0 +1,1 @@
+"""Running jobs: workers, executors, the scheduler, displays."""

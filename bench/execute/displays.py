@@ -1,0 +1,277 @@
+"""Ways to show a run: a live display on a terminal, plain lines elsewhere, JSON lines for scripts, or nothing."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TextIO
+
+from bench.execute.estimate import Rates
+from bench.execute.scheduler import Summary
+from bench.execute.states import Status
+from bench.planner import Job, Plan
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.live import Live
+
+__all__ = ["JsonDisplay", "LiveDisplay", "PlainDisplay", "SilentDisplay", "duration"]
+
+
+def duration(seconds: float) -> str:
+    """``8 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+class SilentDisplay:
+    """Shows nothing."""
+
+    def begin(self, plan: Plan, states: Mapping[str, Status], todo: list[Job]) -> None:
+        """Nothing."""
+
+    def started(self, job: Job) -> None:
+        """Nothing."""
+
+    def tick(self, running: Mapping[str, Mapping[str, Any]]) -> None:
+        """Nothing."""
+
+    def ended(self, job: Job, status: Status, record: Mapping[str, Any] | None) -> None:
+        """Nothing."""
+
+    def end(self, summary: Summary) -> None:
+        """Nothing."""
+
+
+class _Clock:
+    """Time left: what earlier runs or finished jobs of this one tell, for the jobs that are not done."""
+
+    def __init__(self, rates: Rates, workers: int) -> None:
+        self._rates, self._workers = rates, workers
+        self._left: dict[str, Job] = {}
+        self.total = 0
+
+    def begin(self, todo: list[Job]) -> None:
+        self._left = {job.key: job for job in todo}
+        self.total = len(todo)
+
+    def ended(self, job: Job, record: Mapping[str, Any] | None) -> None:
+        self._left.pop(job.key, None)
+        if record is not None and "seconds" in record:
+            self._rates.learn(record)
+
+    @property
+    def done(self) -> int:
+        return self.total - len(self._left)
+
+    def left(self, running: Mapping[str, Mapping[str, Any]]) -> float | None:
+        """Seconds, or None while nothing tells how long some job takes."""
+        total = 0.0
+        for key, job in self._left.items():
+            said = running.get(key, {})
+            done, whole = said.get("done"), said.get("total")
+            if done and whole and said.get("began") and job.kind == "train":
+                total += (time.time() - said["began"]) * (whole - done) / done
+                continue
+            seconds = self._rates.seconds(job)
+            if seconds is None:
+                return None
+            total += seconds
+        return total / self._workers
+
+
+class PlainDisplay:
+    """One line per event, for logs and pipes. Quick jobs that only read predictions get none."""
+
+    def __init__(self, out: TextIO, rates: Rates, workers: int) -> None:
+        self._out = out
+        self._clock = _Clock(rates, workers)
+        self._began = time.monotonic()
+
+    def begin(self, plan: Plan, states: Mapping[str, Status], todo: list[Job]) -> None:
+        """How much there is to do."""
+        self._clock.begin(todo)
+        self._began = time.monotonic()
+        self._say(f"{plan.suite.name}: {len(plan.jobs)} jobs, {len(todo)} to run")
+        for reason in dict.fromkeys(status.reason for status in states.values() if status.state == "n/a"):
+            self._say(f"n/a: {reason}")
+
+    def started(self, job: Job) -> None:
+        """Training is worth a line when it starts: it takes long."""
+        if job.kind == "train":
+            self._say(f"start   {job.id}")
+
+    def tick(self, running: Mapping[str, Mapping[str, Any]]) -> None:
+        """Nothing: a log is not a display."""
+
+    def ended(self, job: Job, status: Status, record: Mapping[str, Any] | None) -> None:
+        """What came out."""
+        self._clock.ended(job, record)
+        if job.kind == "predict" and status.state == "done":
+            return
+        text = f"{status.state:7} {job.id}"
+        if record is not None:
+            text += f" ({duration(record['seconds'])}){_result(record)}"
+        if status.reason:
+            text += f": {status.reason}"
+        left = self._clock.left({})
+        if left is not None and left > 5:
+            text += f"; about {duration(left)} left"
+        self._say(text)
+
+    def end(self, summary: Summary) -> None:
+        """The counts."""
+        self._say(_counts(summary))
+
+    def _say(self, text: str) -> None:
+        self._out.write(f"[{time.monotonic() - self._began:6.1f} s] {text}\n")
+        self._out.flush()
+
+
+class JsonDisplay(SilentDisplay):
+    """One JSON object per line."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+
+    def begin(self, plan: Plan, states: Mapping[str, Status], todo: list[Job]) -> None:  # noqa: ARG002
+        """Names of the jobs to run."""
+        self._say({"event": "begin", "jobs": len(plan.jobs), "todo": [job.id for job in todo]})
+
+    def started(self, job: Job) -> None:
+        """A job is at work."""
+        self._say({"event": "started", "job": job.id, "key": job.key})
+
+    def ended(self, job: Job, status: Status, record: Mapping[str, Any] | None) -> None:
+        """A job has ended."""
+        seconds = record["seconds"] if record else None
+        self._say(
+            {
+                "event": "ended",
+                "job": job.id,
+                "key": job.key,
+                "state": status.state,
+                "reason": status.reason,
+                "seconds": seconds,
+            }
+        )
+
+    def end(self, summary: Summary) -> None:
+        """The counts."""
+        counts = summary.counts()
+        self._say({"event": "end", "counts": counts, "seconds": round(summary.seconds, 3)})
+
+    def _say(self, event: Mapping[str, Any]) -> None:
+        self._out.write(json.dumps(event) + "\n")
+        self._out.flush()
+
+
+class LiveDisplay:
+    """One live panel: how far the plan is, the jobs at work with loss and validation accuracy, the time left."""
+
+    def __init__(self, console: Console, rates: Rates, workers: int) -> None:
+        self._console = console
+        self._clock = _Clock(rates, workers)
+        self._running: dict[str, tuple[Job, float]] = {}
+        self._said: Mapping[str, Mapping[str, Any]] = {}
+        self._live: Live | None = None
+        self._began = time.monotonic()
+        self._name = ""
+
+    def begin(self, plan: Plan, states: Mapping[str, Status], todo: list[Job]) -> None:
+        """Start to draw."""
+        from rich.live import Live
+
+        self._clock.begin(todo)
+        self._name = plan.suite.name
+        for reason in dict.fromkeys(status.reason for status in states.values() if status.state == "n/a"):
+            self._console.print(f"[yellow]n/a[/]: {reason}", highlight=False)
+        if todo:
+            self._live = Live(self._draw(), console=self._console, refresh_per_second=4, transient=True)
+            self._live.start()
+
+    def started(self, job: Job) -> None:
+        """Add a line."""
+        self._running[job.key] = (job, time.monotonic())
+        self._refresh()
+
+    def tick(self, running: Mapping[str, Mapping[str, Any]]) -> None:
+        """Redraw with what the jobs say."""
+        self._said = running
+        self._refresh()
+
+    def ended(self, job: Job, status: Status, record: Mapping[str, Any] | None) -> None:
+        """Leave a line above the panel for what a person waits for."""
+        self._running.pop(job.key, None)
+        self._clock.ended(job, record)
+        colour = {"done": "green", "failed": "red", "diverged": "yellow", "n/a": "yellow"}.get(status.state, "")
+        if status.state != "done" or job.kind == "train":
+            seconds = f" {duration(record['seconds'])}" if record else ""
+            detail = _result(record) if record else ""
+            reason = f": {status.reason}" if status.reason else ""
+            mark = f"[{colour}]{status.state}[/]" if colour else status.state
+            self._console.print(f"{mark} {job.id}{seconds}{detail}{reason}", highlight=False)
+        self._refresh()
+
+    def end(self, summary: Summary) -> None:
+        """Stop drawing."""
+        if self._live is not None:
+            self._live.stop()
+        self._console.print(_counts(summary), highlight=False)
+
+    def _refresh(self) -> None:
+        if self._live is not None:
+            self._live.update(self._draw())
+
+    def _draw(self) -> Any:
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(min_width=34)
+        grid.add_column(width=24)
+        grid.add_column()
+        left = self._clock.left(self._said)
+        text = f"{self._clock.done}/{self._clock.total} jobs, {duration(time.monotonic() - self._began)}"
+        text += f", about {duration(left)} left" if left is not None else ""
+        grid.add_row(
+            f"[bold]{self._name}[/]",
+            ProgressBar(total=max(1, self._clock.total), completed=self._clock.done),
+            text,
+        )
+        for key, (job, began) in self._running.items():
+            said = self._said.get(key, {})
+            bar: Any = ""
+            if said.get("total"):
+                bar = ProgressBar(total=said["total"], completed=said["done"])
+            facts = [duration(time.monotonic() - began)]
+            if said.get("loss") is not None:
+                facts.append(f"loss {said['loss']:.3g}")
+            if said.get("validation_accuracy") is not None:
+                facts.append(f"val {said['validation_accuracy']:.1%}")
+            grid.add_row(job.id, bar, ", ".join(facts))
+        return Group(grid)
+
+
+def _result(record: Mapping[str, Any]) -> str:
+    """The one number of a record that a person waits for."""
+    if record.get("validation_accuracy") is not None:
+        epoch = record.get("selected_epoch")
+        return f" validation accuracy {record['validation_accuracy']:.1%} at epoch {epoch}"
+    for number in record.get("numbers", ())[:1]:
+        if number["value"] is not None:
+            return f" {number['metric']} {number['value']:.4g}"
+    return ""
+
+
+def _counts(summary: Summary) -> str:
+    counts = ", ".join(f"{count} {state}" for state, count in sorted(summary.counts().items()))
+    ran = f"{len(summary.ran)} run" if summary.ran else "nothing to run"
+    stopped = "interrupted; the same command continues. " if summary.interrupted else ""
+    return f"{stopped}{counts}; {ran} in {duration(summary.seconds)}"

@@ -1,0 +1,78 @@
+"""Where a number came from: versions, machine, command. Recorded with every result, never part of a key."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+__all__ = ["command", "provenance"]
+
+_PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "torchattacks", "pytorch-fid")
+
+
+def command() -> str:
+    """The command line of this process."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+@cache
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in ("gmmc-bench", *_PACKAGES):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+@cache
+def _revision() -> dict[str, Any] | None:
+    """Commit of the harness and whether it was edited since, where it runs from a checkout."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        git = ["git", "-C", str(root)]
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True)
+        dirty = subprocess.run(
+            [*git, "status", "--porcelain", "--untracked-files=no"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return {"commit": head.stdout.strip(), "edited": bool(dirty.stdout.strip())}
+
+
+def provenance(device: str, ran: str) -> dict[str, Any]:
+    """JSON-able facts about this process.
+
+    Args:
+        device: The torch device that the job used, or ``"none"`` for a job that needs no network.
+        ran: The command that a person typed.
+    """
+    facts: dict[str, Any] = {
+        "versions": _versions(),
+        "harness": _revision(),
+        "command": ran,
+        "machine": {"system": platform.system(), "machine": platform.machine(), "cores": os.cpu_count()},
+        "device": device,
+    }
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        facts["threads"] = torch.get_num_threads()
+        facts["cpu_capability"] = torch.backends.cpu.get_cpu_capability()
+        if device.startswith("cuda"):
+            facts["device_name"] = torch.cuda.get_device_name(device)
+            facts["tf32"] = bool(torch.backends.cuda.matmul.allow_tf32)
+    return facts

@@ -1,0 +1,59 @@
+"""Where every job of a plan stands, told from the store and from the plan alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from bench.planner import Job, Plan
+from bench.store import Store
+
+__all__ = ["JobState", "Status", "job_states"]
+
+JobState = Literal["done", "diverged", "n/a", "failed", "running", "stale", "pending"]
+
+
+@dataclass(frozen=True)
+class Status:
+    """State of a job and, where it has no result, why."""
+
+    state: JobState
+    reason: str = ""
+
+    @property
+    def settled(self) -> bool:
+        """Whether running the plan would leave the job as it is."""
+        return self.state in ("done", "diverged", "n/a")
+
+
+def job_states(plan: Plan, store: Store) -> dict[str, Status]:
+    """Status by key. Inputs come before what reads them, so one pass tells all."""
+    states: dict[str, Status] = {}
+    for job in plan.jobs:
+        states[job.key] = _status(job, store, states)
+    return states
+
+
+def _status(job: Job, store: Store, states: Mapping[str, Status]) -> Status:
+    if job.blocked:
+        return Status("n/a", job.blocked)
+    for key in job.inputs:
+        upstream = states.get(key)
+        if upstream is not None and upstream.state in ("n/a", "diverged"):
+            return upstream
+    folder = store.folder(job.key)
+    record = folder.record()
+    if record is None:
+        state = folder.state()
+        error = folder.error() if state == "failed" else None
+        return Status(state, f"{error['type']}: {error['message']}" if error else "")
+    if record.get("status") == "diverged":
+        return Status("diverged", str(record.get("reason", "training diverged")))
+    for key in job.inputs:
+        upstream_record = store.folder(key).record()
+        if upstream_record is None or upstream_record.get("kind") != "train" or key != job.spec.get("train"):
+            continue
+        if upstream_record.get("weights") != record.get("weights"):
+            return Status("stale", "measured on weights that the store no longer holds")
+    return Status("done")

@@ -1,0 +1,279 @@
+"""Runs one job and leaves its result in the store. The scheduler never sees more than the store shows."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.execute.provenance import provenance
+from bench.planner import Job
+from bench.store import JOB, LOG, PROGRESS, JobFolder, Store, write_atomically, write_json
+
+__all__ = ["Site", "main", "run_job"]
+
+PROGRESS_EVERY = 0.4
+"""Seconds between two reports of a job; reading the loss for one makes a GPU wait."""
+CHECKPOINT_EVERY = 15.0
+"""Seconds of training that a kill may cost, unless an epoch is longer."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where and how jobs run: nothing here may change a number beyond what provenance records.
+
+    Attributes:
+        store: Root of the store.
+        data: Data root.
+        weights: Root of foreign weights.
+        device: ``"cpu"`` or ``"cuda:<i>"``.
+        command: What a person typed.
+    """
+
+    store: Path
+    data: Path
+    weights: Path
+    device: str
+    command: str
+
+
+def run_job(job: Job, site: Site) -> None:
+    """Run ``job`` unless its result is there; leave ``record.json``, or ``error.json`` with the traceback.
+
+    Raises:
+        KeyboardInterrupt: Interrupted; a checkpoint, if the job makes any, was the last thing written.
+    """
+    store = Store(site.store)
+    folder = store.folder(job.key)
+    with folder.lock():
+        # Another run may have done the work while this one waited for the lock.
+        if folder.record() is not None:
+            return
+        write_json(folder.file(JOB), {"id": job.id, "kind": job.kind, "key": job.key, "spec": dict(job.spec)})
+        with _log(folder):
+            try:
+                _run(job, site, store, folder)
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
+                print(traceback.format_exc(), file=sys.stderr)  # noqa: T201 - into the job's log
+                folder.fail(
+                    {
+                        "job": job.id,
+                        "type": type(error).__name__,
+                        "message": str(error) or type(error).__name__,
+                        "traceback": traceback.format_exc(),
+                        "provenance": provenance(site.device, site.command),
+                    }
+                )
+
+
+def _run(job: Job, site: Site, store: Store, folder: JobFolder) -> None:
+    began = time.time()
+    progress = _Progress(folder)
+    run = {"train": _train, "predict": _predict, "evaluate": _evaluate}[job.kind]
+    result = run(job, site, store, folder, progress)
+    device = result.pop("device", site.device)
+    folder.finish(
+        {
+            "schema": 1,
+            "job": job.id,
+            "kind": job.kind,
+            "key": job.key,
+            "model": job.model,
+            "family": job.spec["family"],
+            "backbone": job.spec["backbone"],
+            "dataset": job.spec["data"]["dataset"],
+            "seed": job.seed,
+            "evaluation": job.evaluation,
+            "argument": job.argument,
+            "status": "ok",
+            **result,
+            "passes": job.passes,
+            "seconds": round(time.time() - began, 3),
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "provenance": provenance(device, site.command),
+        }
+    )
+
+
+def _train(job: Job, site: Site, store: Store, folder: JobFolder, progress: _Progress) -> dict[str, Any]:  # noqa: ARG001
+    from bench import trained
+    from bench.data.job import job_dataset, job_splits
+    from bench.tensors import save_tensors
+    from bench.train import checkpoint
+    from bench.train.loop import Trainer
+
+    dataset = job_dataset(job.spec)
+    splits = job_splits(job.spec, site.data)
+    assert dataset.num_classes is not None
+    shape = splits.train.image_shape
+    family, model = trained.build(job.spec, dataset.num_classes, shape, site.device)
+    trainer = Trainer(family, model, splits, augmentation=dataset.augmentation, seed=job.seed)
+    path = folder.file(checkpoint.CHECKPOINT)
+    resumed = checkpoint.restore(trainer, path)
+    saved = time.monotonic()
+
+    def after_epoch() -> None:
+        nonlocal saved
+        if time.monotonic() - saved > CHECKPOINT_EVERY:
+            checkpoint.save(trainer, path)
+            saved = time.monotonic()
+
+    result = trainer.run(progress, after_epoch)
+    write_json(folder.file("history.json"), _finite(result.history))
+    facts: dict[str, Any] = {
+        "data": _data_facts(job.spec, len(splits.train.labels)),
+        "history": "history.json",
+        "epochs": len(result.history),
+        "resumed": resumed,
+    }
+    if result.diverged is not None:
+        reason = f"training diverged at epoch {result.diverged['epoch']}"
+        facts |= {"status": "diverged", "reason": reason, "divergence": result.diverged}
+    else:
+        assert result.selected is not None
+        facts["weights"] = save_tensors(folder.file(trained.WEIGHTS), result.selected.weights)
+        if result.selected.state:
+            save_tensors(folder.file(trained.STATE), result.selected.state)
+        facts["selected_epoch"] = result.selected.epoch
+        facts["validation_accuracy"] = result.selected.validation_accuracy
+    path.unlink(missing_ok=True)
+    return facts
+
+
+def _predict(job: Job, site: Site, store: Store, folder: JobFolder, progress: _Progress) -> dict[str, Any]:
+    from bench import trained
+    from bench.data.job import job_dataset, job_ood, job_splits
+    from bench.evaluate.inputs import OUTPUTS
+    from bench.predict.outputs import BATCH, predict
+
+    dataset = job_dataset(job.spec)
+    splits = job_splits(job.spec, site.data)
+    assert dataset.num_classes is not None
+    shape = splits.train.image_shape
+    train = store.folder(job.spec["train"])
+    model, digest = trained.load(train, job.spec, dataset.num_classes, shape, site.device)
+    if job.spec["split"] == "ood":
+        split = job_ood(job.spec, site.data)
+    else:
+        split = getattr(splits, job.spec["split"])
+    arrays = predict(job.spec["output"], model, split, progress)
+    _save_arrays(folder.file(OUTPUTS), arrays)
+    return {"weights": digest, "n": len(split), "batch_size": BATCH, "file": OUTPUTS}
+
+
+def _evaluate(job: Job, site: Site, store: Store, folder: JobFolder, progress: _Progress) -> dict[str, Any]:
+    from bench.evaluate.base import EVALUATIONS
+    from bench.evaluate.inputs import Inputs
+    from bench.keys import canonical
+
+    evaluation = EVALUATIONS.get(job.spec["evaluation"])
+    config = evaluation.Config.model_validate_json(canonical(job.spec["evaluation_config"]))
+    inputs = Inputs(job.spec, store, site.data, site.weights, site.device, progress, folder.path)
+    outcome = evaluation.evaluate(config, inputs)
+    train = store.folder(job.spec["train"]).record() or {}
+    if outcome.items:
+        _save_arrays(folder.file("items.npz"), outcome.items)
+    for name, data in outcome.files.items():
+        write_atomically(folder.file(name), data)
+    return {
+        "evaluation_kind": job.spec["evaluation"],
+        "config": job.spec["evaluation_config"],
+        "weights": inputs.digests.get(job.spec["train"], train.get("weights")),
+        "data": _data_facts(job.spec, None),
+        "numbers": [_number(asdict(number)) for number in outcome.numbers],
+        "items": "items.npz" if outcome.items else None,
+        "files": sorted(outcome.files),
+        "details": dict(outcome.details),
+        "device": site.device if evaluation.reads_model else "none",
+    }
+
+
+def _save_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
+    import numpy as np
+
+    content = io.BytesIO()
+    np.savez_compressed(content, allow_pickle=False, **dict(arrays))
+    write_atomically(path, content.getvalue())
+
+
+def _number(number: dict[str, Any]) -> dict[str, Any]:
+    number["flags"] = dict(number["flags"])
+    return number
+
+
+def _data_facts(spec: Mapping[str, Any], train_items: int | None) -> dict[str, Any]:
+    facts = dict(spec["data"])
+    if train_items is not None:
+        facts["n_train"] = train_items
+    return facts
+
+
+def _finite(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """JSON has no NaN; a value that is not finite becomes its text."""
+    import math
+
+    return [
+        {k: (str(v) if isinstance(v, float) and not math.isfinite(v) else v) for k, v in entry.items()}
+        for entry in history
+    ]
+
+
+class _Progress:
+    """Writes what a job says of itself, at most so often."""
+
+    def __init__(self, folder: JobFolder) -> None:
+        self._path = folder.file(PROGRESS)
+        self._began = time.time()
+        self._last = 0.0
+
+    def __call__(self, facts: Mapping[str, Any]) -> None:
+        now = time.monotonic()
+        if now - self._last < PROGRESS_EVERY:
+            return
+        self._last = now
+        plain = {k: (float(v) if hasattr(v, "item") else v) for k, v in facts.items()}
+        # Not synced to disk: a report that a power cut loses is no loss.
+        temporary = self._path.with_suffix(".tmp")
+        temporary.write_text(json.dumps({"began": self._began, **plain}), encoding="utf-8")
+        temporary.replace(self._path)
+
+
+@contextlib.contextmanager
+def _log(folder: JobFolder) -> Iterator[None]:
+    """What the job prints goes to its log, not into somebody's progress display."""
+    with (
+        folder.file(LOG).open("w", encoding="utf-8") as file,
+        contextlib.redirect_stdout(file),
+        contextlib.redirect_stderr(file),
+    ):
+        yield
+
+
+def main(job: Job, site: Site) -> None:
+    """Entry of a worker process: one job, one thread on a CPU, then the end."""
+    # The scheduler decides about an interrupt from the terminal; it ends us with SIGTERM.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if job.kind != "evaluate" or _needs_torch(job):
+        import torch
+
+        if site.device == "cpu":
+            torch.set_num_threads(1)
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+    run_job(job, site)
+
+
+def _needs_torch(job: Job) -> bool:
+    from bench.evaluate.base import EVALUATIONS
+
+    return EVALUATIONS.get(job.spec["evaluation"]).reads_model

@@ -1,0 +1,210 @@
+"""The contract that a model family implements. Imported by workers and by families only: it needs torch.
+
+A family is three things: a ``FamilySpec`` (``bench.spec``, light), a ``Family`` that builds and trains, and the
+``Classifier`` that it builds. Everything the harness does with a trained model goes through ``Classifier``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from bench.spec import TrainingConfig
+
+__all__ = ["Batch", "Classifier", "Family", "Iteration", "Samples", "State", "Step", "StreamSpec"]
+
+Readout = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Images that a generative model made or keeps.
+
+    Attributes:
+        images: (N, C, H, W) in [0, 1].
+        labels: (N,) int64, the class each was made for; -1 if for none.
+        age: (N,) int64, how many sampler calls updated it since it was noise; 0 = still noise.
+    """
+
+    images: Tensor
+    labels: Tensor
+    age: Tensor
+
+
+class Classifier(nn.Module, ABC):
+    """A classifier on images x in [0, 1] of shape (N, C, H, W); any scaling happens inside.
+
+    Subclasses give ``features`` and ``classify``; the rest follows from these, and generative families add
+    ``stored_samples`` and ``sample``. Nothing here may depend on the other items of a batch in eval mode.
+
+    Args:
+        num_classes: K.
+        image_shape: (C, H, W).
+    """
+
+    def __init__(self, num_classes: int, image_shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.image_shape = image_shape
+
+    @abstractmethod
+    def features(self, images: Tensor) -> Tensor:
+        """phi(x): (N, C, H, W) in [0, 1] -> (N, d)."""
+
+    @abstractmethod
+    def classify(self, features: Tensor) -> Tensor:
+        """Logits (N, K) from features (N, d); log p(y|x) is their log-softmax."""
+
+    def logits(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) in [0, 1] -> (N, K)."""
+        return self.classify(self.features(images))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The logits, so that an instance is a plain module for libraries."""
+        return self.logits(images)
+
+    def evidence(self, features: Tensor, logits: Tensor) -> Tensor:  # noqa: ARG002 - for subclasses
+        """Log p(x) up to a constant, (N,), from one forward pass; by default the log-sum-exp of the logits."""
+        return torch.logsumexp(logits, dim=1)
+
+    def log_density(self, images: Tensor) -> Tensor:
+        """Log p(x) up to a constant: (N, C, H, W) in [0, 1] -> (N,)."""
+        features = self.features(images)
+        return self.evidence(features, self.classify(features))
+
+    def energy(self, images: Tensor, labels: Tensor) -> Tensor:
+        """E(x, y) = -logit of y: (N, C, H, W), (N,) -> (N,)."""
+        return -self.logits(images).gather(1, labels[:, None]).squeeze(1)
+
+    def readouts(self) -> Mapping[str, Readout]:
+        """Ways to turn features (N, d) into log-probabilities (N, K); the names that the spec declares."""
+        return {"native": lambda features: torch.log_softmax(self.classify(features), dim=1)}
+
+    def class_centers(self) -> Tensor | None:
+        """Class centers in feature space, (K, d), or None if the family has none."""
+        return None
+
+    def stored_samples(self) -> Samples | None:
+        """What the sampler kept from training (the replay buffer), or None."""
+        return None
+
+    def sample(
+        self,
+        labels: Tensor,
+        *,
+        seed: int,
+        index: Tensor,
+        steps: int | None = None,
+        start: Tensor | None = None,
+    ) -> Tensor:
+        """New images for ``labels`` (N,): (N, C, H, W) in [0, 1].
+
+        Args:
+            labels: Class of each image.
+            seed: With ``index`` the only source of randomness: row i depends on (seed, index[i]) alone.
+            index: (N,) int64 identities of the rows.
+            steps: Sampler steps; None for the number used in training.
+            start: Images in [0, 1] to start from; None for uniform noise.
+
+        Raises:
+            NotImplementedError: The family cannot generate (its spec has no capability ``"samples"``).
+        """
+        raise NotImplementedError(f"{type(self).__name__} cannot generate images")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch of a stream: images (N, C, H, W) near [0, 1] (training noise is not clamped), labels (N,) int64."""
+
+    images: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True)
+class StreamSpec:
+    """One endless, independently shuffled stream over the training set.
+
+    Attributes:
+        augment: Apply the data set's augmentation.
+        sigma: Standard deviation of added Gaussian noise in units of the [-1, 1] scale.
+    """
+
+    augment: bool = True
+    sigma: float = 0.0
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """Where training stands: ``index`` and ``epoch`` from 0, ``per_epoch`` iterations in an epoch, and the
+    checkpointed ``generator`` for everything random in a step.
+    """
+
+    index: int
+    epoch: int
+    per_epoch: int
+    generator: torch.Generator
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one training step computed: the scalar ``loss`` to descend and detached scalars to log."""
+
+    loss: Tensor
+    logs: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class State(Protocol):
+    """What a family carries through training beside the weights (a replay buffer); checkpointed with them."""
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """All of it as tensors."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Restore what ``state_dict`` gave."""
+        ...
+
+
+C = TypeVar("C", bound=TrainingConfig)
+
+
+class Family(ABC, Generic[C]):
+    """Builds and trains the classifiers of one family. The loop, optimiser and schedule are the harness's.
+
+    Args:
+        config: The resolved hyper-parameters, an instance of the spec's schema.
+    """
+
+    def __init__(self, config: C) -> None:
+        self.config = config
+
+    @abstractmethod
+    def build(self, backbone: nn.Module, num_classes: int, image_shape: tuple[int, int, int]) -> Classifier:
+        """A freshly initialised classifier on ``backbone`` (a module with ``feature_dim``).
+
+        Raises:
+            ValueError: The backbone does not fit, for example too few features for the class centers.
+        """
+
+    def streams(self) -> Mapping[str, StreamSpec]:
+        """The streams that ``training_step`` reads; the first sets the length of an epoch."""
+        return {"train": StreamSpec(augment=self.config.augment, sigma=self.config.sigma)}
+
+    def start(self, model: Any, generator: torch.Generator) -> State | None:  # noqa: ARG002 - for subclasses
+        """The state at the beginning of training, or None."""
+        return None
+
+    def attach(self, model: Any, state: Mapping[str, Tensor]) -> None:
+        """Give a trained model what its state held at the selected epoch, for ``stored_samples``."""
+
+    @abstractmethod
+    def training_step(self, model: Any, batches: Mapping[str, Batch], state: Any, iteration: Iteration) -> Step:
+        """The loss of one step; the loop calls backward and the optimiser. May update ``state``."""
+
+    def after_training(self, model: Any, clean: Callable[[], Iterable[Batch]]) -> None:
+        """Called once on the selected weights; ``clean`` iterates over the clean, un-augmented training set."""

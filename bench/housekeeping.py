@@ -1,0 +1,121 @@
+"""Looking after a machine: what is installed and found, and what may be deleted."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+from bench.data.registry import DATASETS
+from bench.errors import BenchError
+from bench.evaluate.inception import weights_path
+from bench.execute.devices import cpu_cores, gpu_count
+from bench.store import JobFolder
+from bench.suite.settings import suite_folders
+
+if TYPE_CHECKING:
+    from bench.api import Bench
+
+__all__ = ["Leftover", "examine", "remove", "unreferenced"]
+
+_PACKAGES = (
+    "torch",
+    "torchvision",
+    "torchattacks",
+    "pytorch-fid",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "pandas",
+)
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """A result that no suite refers to."""
+
+    folder: JobFolder
+    name: str
+    size: int
+
+
+def unreferenced(bench: Bench, keep: Sequence[str]) -> list[Leftover]:
+    """Results in the store that no suite refers to, with or without any profile.
+
+    Args:
+        bench: Settings and store.
+        keep: Further suites, by path or name.
+
+    Raises:
+        BenchError: A suite in ``keep`` cannot be read. One in ``suites/`` that cannot is an error too: what it
+            refers to is unknown, so nothing may be called unreferenced.
+    """
+    folders = suite_folders(bench.settings)
+    suites = [str(path) for folder in folders for path in sorted(folder.glob("*.toml"))] + list(keep)
+    profiles = [str(path) for folder in folders for path in sorted((folder / "profiles").glob("*.toml"))]
+    try:
+        last, last_profile = bench.last()
+    except BenchError:
+        pass
+    else:
+        suites.append(last)
+        if last_profile:
+            profiles.append(last_profile)
+    wanted: set[str] = set()
+    for suite in dict.fromkeys(suites):
+        for profile in (None, *dict.fromkeys(profiles)):
+            wanted.update(job.key for job in bench.plan(suite, profile=profile).jobs)
+    found = []
+    for folder in bench.store.folders():
+        if folder.key in wanted or folder.locked():
+            continue
+        job = folder.job()
+        found.append(Leftover(folder, str(job["id"]) if job else "unknown job", folder.size()))
+    return found
+
+
+def remove(bench: Bench, leftovers: Sequence[Leftover]) -> list[Leftover]:
+    """Delete them; returns those that went (a job that began meanwhile stays)."""
+    return [item for item in leftovers if bench.store.remove(item.folder)]
+
+
+def examine(bench: Bench) -> dict[str, dict[str, str]]:
+    """Facts about this machine by section, each a mapping from name to text."""
+    settings = bench.settings
+    return {
+        "versions": {name: _version(name) for name in ("gmmc-bench", *_PACKAGES)},
+        "devices": {"CPU cores": str(cpu_cores()), "CUDA GPUs": str(gpu_count())},
+        "folders": {
+            "project": str(settings.home),
+            "data": f"{settings.data} ({settings.sources['data']})",
+            "results": f"{settings.results} ({settings.sources['results']}), {_space(bench)}",
+            "weights": f"{settings.weights} ({settings.sources['weights']})",
+        },
+        "data sets": {
+            spec.name: "found" if (problem := spec.find(settings.data)) is None else f"missing: {problem}"
+            for spec in DATASETS.values()
+        },
+        "weights": {"Inception (FID, IS)": _inception(bench)},
+    }
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _space(bench: Bench) -> str:
+    used = sum(folder.size() for folder in bench.store.folders())
+    home = next(path for path in (bench.settings.results, *bench.settings.results.parents) if path.exists())
+    return f"{used / 1e6:.1f} MB used by the store, {shutil.disk_usage(home).free / 1e9:.1f} GB free"
+
+
+def _inception(bench: Bench) -> str:
+    from bench.evaluate.inception import FID
+
+    path = weights_path(bench.settings.weights)
+    return f"found: {path}" if path else str(FID().missing(bench.settings.weights))

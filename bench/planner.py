@@ -1,0 +1,306 @@
+"""From a suite to jobs: nodes of a graph, each with a key, declared inputs and a cost. Nothing runs here."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from bench.data.registry import find_dataset
+from bench.data.spec import identity
+from bench.errors import NothingSelectedError, did_you_mean
+from bench.evaluate.base import Need
+from bench.keys import component, digest
+from bench.spec import BACKBONES, FAMILIES, TrainingConfig
+from bench.suite.schema import ResolvedEvaluation, ResolvedModel, Suite
+
+__all__ = ["Job", "Plan", "make_plan"]
+
+TRAIN_VERSION = 1
+"""Raise when a change of the training loop changes a number."""
+PREDICT_VERSION = 1
+"""Raise when a change of the prediction pass changes a number."""
+
+Kind = Literal["train", "predict", "evaluate"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One node of the plan.
+
+    Attributes:
+        id: Human name, ``<model>/<dataset>/seed<k>/<what>``.
+        kind: What it does.
+        key: Merkle hash of everything that determines the result.
+        inputs: Keys of the jobs that must be done before.
+        spec: All that a worker needs, as JSON.
+        model: Name of the model in the suite; empty for a shared job.
+        seed: Training seed.
+        evaluation: Id of the evaluation for an evaluate job, else empty.
+        argument: The part of the evaluation, such as ``"8/255"``.
+        passes: Cost in network passes (forward-equivalents of one image).
+        blocked: Why the job cannot run (missing data, capability absent); then its cells are ``n/a``.
+    """
+
+    id: str
+    kind: Kind
+    key: str
+    inputs: tuple[str, ...]
+    spec: Mapping[str, Any]
+    model: str = ""
+    seed: int = 0
+    evaluation: str = ""
+    argument: str = ""
+    passes: float = 0.0
+    blocked: str | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The jobs of a suite in an order in which inputs come before what reads them."""
+
+    suite: Suite
+    jobs: tuple[Job, ...]
+    _by_key: Mapping[str, Job] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_by_key", {job.key: job for job in self.jobs})
+
+    def job(self, key: str) -> Job:
+        """The job with a key."""
+        return self._by_key[key]
+
+    def named(self, name: str) -> Job | None:
+        """The job with an id."""
+        return next((job for job in self.jobs if job.id == name), None)
+
+    def evaluations(self, model: str, evaluation: str) -> list[Job]:
+        """The evaluate jobs of a model, over seeds and parts."""
+        return [job for job in self.jobs if job.model == model and job.evaluation == evaluation]
+
+    def select(self, patterns: Sequence[str]) -> Plan:
+        """The jobs whose id matches one of the glob patterns, and all that they need.
+
+        Raises:
+            NothingSelectedError: No job matches.
+        """
+        if not patterns:
+            return self
+        wanted = {job.key for job in self.jobs if any(fnmatch.fnmatchcase(job.id, p) for p in patterns)}
+        if not wanted:
+            shown = ", ".join(patterns)
+            hint = did_you_mean(patterns[0], [job.id for job in self.jobs])
+            raise NothingSelectedError(f"no job matches {shown}; {hint}")
+        for job in reversed(self.jobs):
+            if job.key in wanted:
+                wanted.update(job.inputs)
+        return Plan(self.suite, tuple(job for job in self.jobs if job.key in wanted))
+
+    def downstream(self, patterns: Sequence[str]) -> list[Job]:
+        """The jobs whose id matches a pattern and all that depends on them."""
+        keys: set[str] = set()
+        found = []
+        for job in self.jobs:
+            if any(fnmatch.fnmatchcase(job.id, p) for p in patterns) or keys.intersection(job.inputs):
+                keys.add(job.key)
+                found.append(job)
+        return found
+
+
+def make_plan(suite: Suite, data_root: Path, weights_root: Path) -> Plan:
+    """All jobs of a suite.
+
+    Args:
+        suite: The resolved suite.
+        data_root: Where data sets are looked for, to mark what cannot run.
+        weights_root: Where foreign weights are looked for, likewise.
+    """
+    return _Planner(suite, data_root, weights_root).plan()
+
+
+class _Planner:
+    def __init__(self, suite: Suite, data_root: Path, weights_root: Path) -> None:
+        self.suite = suite
+        self.data_root = data_root
+        self.weights_root = weights_root
+        validation = suite.data.validation or suite.dataset.validation
+        self.sizes = {
+            "train": suite.dataset.sizes.get("train", 0) - validation,
+            "validation": validation,
+            "test": suite.dataset.sizes.get("test", 0),
+        }
+        self.jobs: dict[str, Job] = {}
+        self.declared = {
+            "identity": identity(suite.dataset, suite.image_shape, None),
+            "seed": suite.data.seed,
+            "validation": suite.data.validation,
+            "train_cap": self._cap("train"),
+            "validation_cap": self._cap("validation"),
+        }
+        self.data = {
+            **{key: value for key, value in self.declared.items() if key != "identity"},
+            "dataset": _dataset_reference(suite.data.dataset, suite),
+            "test_cap": self._cap("test"),
+        }
+        self.base = suite.dataset.name
+        self.missing = suite.dataset.find(data_root)
+
+    def plan(self) -> Plan:
+        for model in self.suite.models:
+            for seed in model.seeds:
+                self._model(model, seed)
+        return Plan(self.suite, tuple(self.jobs.values()))
+
+    def _add(self, job: Job) -> Job:
+        return self.jobs.setdefault(job.key, job)
+
+    def _model(self, model: ResolvedModel, seed: int) -> None:
+        stem = f"{model.name}/{self.base}/seed{seed}"
+        train = self._train(f"{stem}/train", model.family_name, model.backbone_name, model.config, seed, model.name)
+        for evaluation in self.suite.evaluations:
+            self._evaluation(evaluation, model, seed, stem, train)
+
+    def _train(
+        self, name: str, family_name: str, backbone_name: str, config: TrainingConfig, seed: int, model: str
+    ) -> Job:
+        family, backbone = FAMILIES.get(family_name), BACKBONES.get(backbone_name)
+        settings = config.model_dump(mode="json")
+        payload = {
+            "kind": "train",
+            "loop": TRAIN_VERSION,
+            "family": component(family.name, family.version, family.implementation),
+            "config": settings,
+            "backbone": component(backbone.name, backbone.version, backbone.implementation),
+            "data": self.declared,
+            "seed": seed,
+        }
+        spec = {
+            "family": family_name,
+            "backbone": backbone_name,
+            "config": settings,
+            "data": self.data,
+            "seed": seed,
+        }
+        passes = family.passes(config) * config.epochs * self._size("train")
+        return self._add(
+            Job(name, "train", digest(payload), (), spec, model, seed, passes=passes, blocked=self.missing)
+        )
+
+    def _predict(self, need: Need, stem: str, model: str, seed: int, train: Job) -> Job:
+        role, _, ood = need.split.partition(":")
+        data: dict[str, Any] = {"split": role}
+        blocked, cap, reference = train.blocked, None, ""
+        size = self._size("validation" if role == "validation" else "test")
+        if role == "ood":
+            reference = _dataset_reference(ood, self.suite)
+            dataset = find_dataset(reference, self.suite.path.parent)
+            ood = dataset.name
+            data["ood"] = identity(dataset, self.suite.image_shape, self.suite.data.seed)
+            blocked = blocked or dataset.find(self.data_root)
+            size = dataset.sizes.get("test", size)
+            bound = self.suite.caps.items
+            cap = bound if bound is not None and bound < size else None
+            data["cap"], size = cap, cap or size
+        elif role == "test":
+            data["cap"] = self._cap("test")
+        payload = {
+            "kind": "predict",
+            "version": PREDICT_VERSION,
+            "output": need.output,
+            "data": data,
+            "inputs": [train.key],
+        }
+        suffix = "" if need.output == "forward" else f".{need.output}"
+        spec = {
+            **train.spec,
+            "train": train.key,
+            "output": need.output,
+            "split": role,
+            "ood": reference,
+            "cap": cap,
+        }
+        return self._add(
+            Job(
+                id=f"{stem}/predict/{ood or role}{suffix}",
+                kind="predict",
+                key=digest(payload),
+                inputs=(train.key,),
+                spec=spec,
+                model=model,
+                seed=seed,
+                passes=size * (1.0 if need.output == "forward" else 2.0),
+                blocked=blocked,
+            )
+        )
+
+    def _evaluation(self, resolved: ResolvedEvaluation, model: ResolvedModel, seed: int, stem: str, train: Job) -> None:
+        evaluation = resolved.evaluation
+        absent = evaluation.not_applicable(model.family) or evaluation.missing(self.weights_root)
+        for part in evaluation.parts(resolved.config):
+            inputs = [train]
+            if absent is None:
+                inputs += [self._predict(need, stem, model.name, seed, train) for need in evaluation.needs(part.config)]
+                judge = evaluation.judge(part.config)
+                if judge is not None:
+                    name = f"judge/{self.base}/train"
+                    config = FAMILIES.get(judge.family).config()
+                    inputs.append(self._train(name, judge.family, judge.backbone, config, 0, ""))
+            blocked = absent or next((job.blocked for job in inputs if job.blocked), None)
+            module = type(evaluation).__module__
+            settings = part.config.model_dump(mode="json")
+            payload = {
+                "kind": "evaluate",
+                "evaluation": component(evaluation.name, evaluation.version, f"{module}:_"),
+                "config": settings,
+                "inputs": [job.key for job in inputs],
+                "test_cap": self._cap("test") if evaluation.reads_model else None,
+            }
+            spec = {
+                **train.spec,
+                "evaluation": evaluation.name,
+                "evaluation_config": settings,
+                "needs": {
+                    f"{need.split}/{need.output}": job.key
+                    for need, job in zip(evaluation.needs(part.config), inputs[1:], strict=False)
+                },
+                "train": train.key,
+                "judge": inputs[-1].key if evaluation.judge(part.config) and absent is None else None,
+            }
+            argument = f"@{part.argument}" if part.argument else ""
+            self._add(
+                Job(
+                    id=f"{stem}/{resolved.id}{argument}",
+                    kind="evaluate",
+                    key=digest(payload),
+                    inputs=tuple(job.key for job in inputs),
+                    spec=spec,
+                    model=model.name,
+                    seed=seed,
+                    evaluation=resolved.id,
+                    argument=part.argument,
+                    passes=evaluation.passes(part.config, self._size("test"), model.family),
+                    blocked=blocked,
+                )
+            )
+
+    def _cap(self, part: str) -> int | None:
+        """The bound on a part of the in-distribution data; None where it does not bind, so that a bound larger
+        than the data changes no key.
+        """
+        caps = self.suite.caps
+        cap = {"train": caps.train, "validation": caps.validation, "test": caps.items}[part]
+        return cap if cap is not None and cap < self.sizes[part] else None
+
+    def _size(self, part: str) -> int:
+        """Items of a part of the in-distribution data."""
+        return self._cap(part) or self.sizes[part]
+
+
+def _dataset_reference(name: str, suite: Suite) -> str:
+    """What a worker resolves to the same data set, wherever it runs: paths of a suite are relative to its file."""
+    if "/" not in name and not name.endswith(".npz"):
+        return name
+    path = Path(name).expanduser()
+    return str((path if path.is_absolute() else suite.path.parent / path).resolve())

@@ -1,0 +1,1 @@
+"""One pass over weights and data, shared by all evaluations."""

@@ -1,0 +1,77 @@
+"""One pass over (weights, data): everything later stages need of a model on a split, as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bench.data.spec import Split
+from bench.family import Classifier
+
+__all__ = ["BATCH", "forward_outputs", "gradient_outputs", "predict"]
+
+BATCH = 256
+"""Fixed, so that numbers do not depend on memory; recorded by the worker."""
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def predict(
+    output: Literal["forward", "gradient"],
+    model: Classifier,
+    split: Split,
+    progress: Callable[[Mapping[str, Any]], None],
+) -> Arrays:
+    """The arrays of a predict job, with the ids and labels of the items.
+
+    Args:
+        output: Which of ``forward_outputs`` and ``gradient_outputs``.
+        model: In eval mode.
+        split: Items.
+        progress: Told how far the pass is.
+    """
+    device = next(model.parameters()).device
+    measure = forward_outputs if output == "forward" else gradient_outputs
+    images = split.unit_images()
+    pieces: list[Arrays] = []
+    for start in range(0, len(images), BATCH):
+        batch = torch.from_numpy(images[start : start + BATCH]).to(device)
+        pieces.append(measure(model, batch))
+        progress({"done": min(start + BATCH, len(images)), "total": len(images)})
+    arrays = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+    return {**arrays, "ids": split.ids, "labels": split.labels}
+
+
+@torch.no_grad()
+def forward_outputs(model: Classifier, images: torch.Tensor) -> Arrays:
+    """``logits`` (n, K) and ``features`` (n, d) and ``log_density`` (n,) in float32 as the network gives them, and
+    ``readout/<name>`` (n, K) log-probabilities, computed from the features in float64.
+    """
+    features = model.features(images)
+    logits = model.classify(features)
+    precise = features.double()
+    readouts = {f"readout/{name}": _numpy(f(precise)) for name, f in model.readouts().items()}
+    return {
+        "logits": _numpy(logits),
+        "features": _numpy(features),
+        "log_density": _numpy(model.evidence(features, logits)),
+        **readouts,
+    }
+
+
+def gradient_outputs(model: Classifier, images: torch.Tensor) -> Arrays:
+    """``gradient_norm`` (n,): the L2 norm over pixels of the input gradient of log p(x), pixels in [0, 1].
+
+    One backward of the sum gives every item its own gradient, because in eval mode no layer mixes items.
+    """
+    leaf = images.detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(model.log_density(leaf).sum(), leaf)
+    return {"gradient_norm": _numpy(gradient.double().flatten(1).norm(dim=1))}
+
+
+def _numpy(tensor: torch.Tensor) -> NDArray[Any]:
+    return np.asarray(tensor.detach().cpu().numpy())

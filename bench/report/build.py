@@ -1,0 +1,172 @@
+"""From a plan and a store to tables. Pure: reads records, computes nothing that needs a network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from bench.execute.states import job_states
+from bench.planner import Plan
+from bench.report.cells import Results
+from bench.report.compare import ALPHA, indistinguishable_from_best
+from bench.report.deviations import deviations
+from bench.report.literature import load_literature
+from bench.report.model import Cell, Report, Table, TableColumn, TableRow
+from bench.store import Store
+from bench.suite.schema import ResolvedModel, ResolvedTable, Suite
+
+__all__ = ["build_report"]
+
+
+def build_report(plan: Plan, store: Store, literature: Sequence[Path]) -> Report:
+    """All tables of a suite, as far as the store fills them.
+
+    Args:
+        plan: Of the suite.
+        store: Where the records are.
+        literature: Folders of quoted numbers.
+    """
+    suite = plan.suite
+    results = Results(plan, store, job_states(plan, store))
+    tables = tuple(_table(table, suite, results, literature) for table in suite.tables)
+    return Report(
+        suite=suite.name,
+        title=suite.title,
+        profile=suite.profile,
+        substitutions=suite.substitutions,
+        deviations=deviations(suite),
+        tables=tables,
+    )
+
+
+def _table(table: ResolvedTable, suite: Suite, results: Results, literature: Sequence[Path]) -> Table:
+    columns = tuple(
+        TableColumn(
+            id=column.id,
+            label=column.column.label,
+            group=column.column.group,
+            direction=column.column.direction,
+            unit=column.column.unit,
+            definition=column.column.definition,
+            tested=column.column.test is not None,
+        )
+        for column in table.columns
+    )
+    models = [model for name in table.rows for model in suite.models if model.name == name]
+    cells = [[results.cell(model, column) for column in table.columns] for model in models]
+    untested: list[str] = []
+    for index, column in enumerate(table.columns):
+        bold = _bold(table, index, models, cells, results)
+        if bold is None and column.column.direction is not None:
+            untested.append(column.id)
+        for row, model in enumerate(models):
+            if bold and model.name in bold:
+                cells[row][index] = replace(cells[row][index], best=True)
+    rows = [
+        TableRow(model.label, model.family.name, "measured", tuple(row))
+        for model, row in zip(models, cells, strict=True)
+    ]
+    for name in table.literature:
+        rows += _quoted(name, table, suite, literature)
+    notes = _notes(table, suite, cells, untested)
+    return Table(table.id, _title(table, suite, models), columns, tuple(rows), tuple(notes))
+
+
+def _bold(
+    table: ResolvedTable,
+    index: int,
+    models: list[ResolvedModel],
+    cells: list[list[Cell]],
+    results: Results,
+) -> set[str] | None:
+    """Names of the rows to print in bold, or None if the column has no test."""
+    column = table.columns[index]
+    if column.column.test != "mcnemar" or column.column.direction is None:
+        return None
+    items = {}
+    for model, row in zip(models, cells, strict=True):
+        # A masked number does not measure robustness: it cannot be the best of those that do.
+        if row[index].status != "ok" or row[index].verdict == "masked":
+            continue
+        found = results.items(model, column)
+        if found is None:
+            return None
+        items[model.name] = found
+    if len(items) < 2:
+        return None
+    return indistinguishable_from_best(items, higher_is_better=column.column.direction == "up")
+
+
+def _title(table: ResolvedTable, suite: Suite, models: list[ResolvedModel]) -> str:
+    if suite.profile is None:
+        return table.title
+    networks = ", ".join(dict.fromkeys(model.backbone.name for model in models))
+    items = f", n <= {suite.caps.items}" if suite.caps.items is not None else ""
+    return f"{table.title} (PROFILE {suite.profile}: {suite.dataset.name}, {networks}{items})"
+
+
+def _quoted(name: str, table: ResolvedTable, suite: Suite, folders: Sequence[Path]) -> list[TableRow]:
+    source = load_literature(name, folders)
+    wanted = [column.id for column in table.columns]
+    rows = []
+    for row in source.rows:
+        if not any(column in row.values for column in wanted):
+            continue
+        same = row.dataset == suite.dataset.name and suite.profile is None
+        comparable = "" if same else f", {row.dataset.upper()}, not comparable"
+        cells = tuple(
+            Cell(column=column, value=row.values[column], status="ok")
+            if column in row.values
+            else Cell(column=column, status="n/a", reason="not in the source")
+            for column in wanted
+        )
+        origin = f"{source.title}, {row.table}{comparable}"
+        rows.append(TableRow(row.label, row.family, "literature", cells, origin))
+    return rows
+
+
+def _notes(table: ResolvedTable, suite: Suite, cells: list[list[Cell]], untested: list[str]) -> list[str]:
+    """What has to be said under a table: its own note, what it cannot show, what is missing and why."""
+    notes = [table.note] if table.note else []
+    filled = [cell for row in cells for cell in row if cell.status == "ok"]
+    counts = sorted({len(cell.seeds) for cell in filled})
+    if counts == [1]:
+        notes.append("One run each: intervals are over test items; differences between runs are not covered.")
+    elif counts:
+        seeds = sorted({seed for cell in filled for seed in cell.seeds})
+        notes.append(f"Mean over seeds {', '.join(map(str, seeds))}, 95% t intervals over seeds.")
+    tested = [column for column in table.columns if column.column.test]
+    if any(cell.best for row in cells for cell in row):
+        notes.append(
+            f"Bold: best measured value and those not told from it (exact McNemar on the same items, Holm, "
+            f"alpha {ALPHA:g})."
+        )
+    if untested and tested and len(untested) < len(table.columns):
+        notes.append(f"Not tested, nothing bold: {', '.join(untested)}.")
+    elif untested:
+        notes.append("No paired test for these columns yet: nothing is bold.")
+    verdicts = {cell.verdict for cell in filled if cell.verdict}
+    if verdicts:
+        notes.append(
+            "Robust accuracies and norms of attacks are upper bounds. † masked: the attack's gradients vanish or "
+            "another loss leaves significantly less, so it takes no part in bold; ‡ inconclusive; no mark: no "
+            "warning was raised."
+        )
+    notes += _absences(cells, suite, table)
+    return notes
+
+
+def _absences(cells: list[list[Cell]], suite: Suite, table: ResolvedTable) -> list[str]:
+    reasons: dict[str, list[str]] = {}
+    labels = {model.name: model.label for model in suite.models}
+    for name, row in zip(table.rows, cells, strict=True):
+        for cell in row:
+            if cell.status != "ok" or cell.reason:
+                reasons.setdefault(f"{cell.status}: {cell.reason}", []).append(labels[name])
+    notes = []
+    for text, rows in reasons.items():
+        who = list(dict.fromkeys(rows))
+        named = "all rows" if len(who) == len(table.rows) > 1 else ", ".join(who)
+        notes.append(f"{text.removeprefix('ok: ')} ({named}).")
+    return notes

@@ -1,0 +1,130 @@
+"""From records to cells: the numbers of one model over its seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.execute.states import Status
+from bench.metrics.intervals import Interval, student_t
+from bench.planner import Job, Plan
+from bench.report.model import Cell, CellStatus
+from bench.store import Store
+from bench.suite.schema import ResolvedColumn, ResolvedModel
+
+__all__ = ["Results"]
+
+
+@dataclass
+class Results:
+    """Reads what the store holds for a plan."""
+
+    plan: Plan
+    store: Store
+    states: Mapping[str, Status]
+
+    def cell(self, model: ResolvedModel, column: ResolvedColumn) -> Cell:
+        """The cell of a model in a column.
+
+        The mean goes over the seeds that have a number. Where some have none the cell says so in ``reason``; where
+        none has one it has the status and reason of the first.
+        """
+        readout = column.column.readout
+        if readout is not None and readout not in model.family.readouts:
+            return _empty(column, "n/a", f"{model.family.label} has no read-out {readout!r}")
+        jobs = self._jobs(model, column)
+        found: list[tuple[Job, dict[str, Any]]] = []
+        missing: list[tuple[Job, CellStatus, str]] = []
+        for job in jobs:
+            number = self._number(job, column)
+            if number is not None and number["value"] is not None:
+                found.append((job, number))
+            elif number is not None:
+                missing.append((job, "n/a", str(number["reason"])))
+            else:
+                missing.append((job, *self._why(job)))
+        if not found:
+            if not missing:
+                return _empty(column, "pending", "no job of the suite gives it")
+            return _empty(column, missing[0][1], missing[0][2])
+        return _aggregate(column, found, missing)
+
+    def items(self, model: ResolvedModel, column: ResolvedColumn) -> tuple[Any, Any] | None:
+        """Ids and per-item results behind a cell of one seed, for paired tests; None if there are none."""
+        jobs = [job for job in self._jobs(model, column) if self._number(job, column)]
+        if len(jobs) != 1:
+            return None
+        number = self._number(jobs[0], column)
+        record = self.store.folder(jobs[0].key).record()
+        if number is None or record is None or not number["items"] or not record.get("items"):
+            return None
+        with np.load(self.store.folder(jobs[0].key).file(record["items"]), allow_pickle=False) as arrays:
+            ids: NDArray[np.int64] = arrays["ids"]
+            return ids, arrays[number["items"]]
+
+    def _jobs(self, model: ResolvedModel, column: ResolvedColumn) -> list[Job]:
+        jobs = self.plan.evaluations(model.name, column.evaluation.id)
+        return [job for job in jobs if job.argument in ("", column.column.argument)]
+
+    def _number(self, job: Job, column: ResolvedColumn) -> dict[str, Any] | None:
+        if self.states[job.key].state != "done":
+            return None
+        record = self.store.folder(job.key).record()
+        for number in (record or {}).get("numbers", ()):
+            if number["metric"] == column.column.metric and number["argument"] == column.column.argument:
+                return dict(number)
+        return None
+
+    def _why(self, job: Job) -> tuple[CellStatus, str]:
+        status = self.states[job.key]
+        match status.state:
+            case "n/a" | "diverged" | "failed":
+                return status.state, status.reason
+            case "running":
+                return "pending", "running"
+            case "stale":
+                return "pending", status.reason
+            case _:
+                return "pending", "not run yet"
+
+
+def _empty(column: ResolvedColumn, status: CellStatus, reason: str) -> Cell:
+    return Cell(column=column.id, status=status, reason=reason)
+
+
+def _aggregate(
+    column: ResolvedColumn,
+    found: list[tuple[Job, dict[str, Any]]],
+    missing: list[tuple[Job, CellStatus, str]],
+) -> Cell:
+    values = [float(number["value"]) for _, number in found]
+    numbers = [number for _, number in found]
+    if len(values) > 1:
+        interval: Interval | None = student_t(values)
+    else:
+        stored = numbers[0]["interval"]
+        interval = Interval(**stored) if stored else None
+    reason = None
+    if missing:
+        reason = f"{len(missing)} of {len(missing) + len(found)} seeds without a number: {missing[0][2]}"
+    order = {"masked": 0, "inconclusive": 1, "no warning": 2}
+    verdicts = [number["verdict"] for number in numbers if number["verdict"]]
+    flags = {name: str(text) for number in numbers for name, text in number["flags"].items()}
+    return Cell(
+        column=column.id,
+        value=float(np.mean(values)),
+        n=min(int(number["n"]) for number in numbers),
+        seeds=tuple(job.seed for job, _ in found),
+        interval=interval,
+        sd=float(np.std(values, ddof=1)) if len(values) > 1 else None,
+        status="ok",
+        reason=reason,
+        # Over several seeds the worst verdict speaks.
+        verdict=min(verdicts, key=order.__getitem__) if verdicts else None,
+        flags=flags,
+        records=tuple(job.key for job, _ in found),
+    )

@@ -1,0 +1,64 @@
+"""In what a run differs from the paper, from the resolved configuration; printed under every table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bench.suite.schema import ResolvedModel, Suite
+
+__all__ = ["deviations"]
+
+_NAMES = {
+    "backbone": "network",
+    "sampler.steps": "sampler steps (tau)",
+    "sampler.buffer": "replay buffer",
+    "sampler.reinit": "re-initialisation",
+}
+
+
+def deviations(suite: Suite) -> tuple[str, ...]:
+    """One line for each setting in which some model differs from the paper's value.
+
+    Models that agree on a value are listed together, so that a reader sees at a glance what was done:
+    ``lr: 0.002 (softmax, GMMC (Dis)), 0.003 (JEM); paper 0.0001``.
+    """
+    lines = []
+    keys = dict.fromkeys(key for model in suite.models for key in model.family.paper)
+    for key in keys:
+        by_value: dict[str, list[str]] = {}
+        stated: dict[str, None] = {}
+        differs = False
+        for model in suite.models:
+            if key not in model.family.paper:
+                continue
+            value, paper = _value(model, key), model.family.paper[key]
+            differs |= value != paper
+            by_value.setdefault(_text(value), []).append(model.label)
+            stated[_text(paper)] = None
+        if not differs:
+            continue
+        if len(by_value) == 1:
+            shown = next(iter(by_value))
+        else:
+            shown = "; ".join(f"{value} ({', '.join(labels)})" for value, labels in by_value.items())
+        lines.append(f"{_NAMES.get(key, key.replace('_', ' '))}: {shown} [paper: {' or '.join(stated)}]")
+    return tuple(lines)
+
+
+def _value(model: ResolvedModel, key: str) -> Any:
+    if key == "backbone":
+        return model.backbone.name
+    value: Any = model.config
+    for part in key.split("."):
+        value = getattr(value, part, None)
+    return value
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(_text(item) for item in value)
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return str(value)

@@ -1,0 +1,97 @@
+"""Tables as data: what every renderer and every script reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from bench.metrics.intervals import Interval
+
+__all__ = ["Cell", "CellStatus", "Report", "Table", "TableColumn", "TableRow"]
+
+CellStatus = Literal["ok", "n/a", "failed", "diverged", "pending"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One entry of a table.
+
+    Attributes:
+        column: Id of its column.
+        value: Mean over seeds; fractions in [0, 1]. None unless ``status`` is ``"ok"``.
+        n: Items of each seed that the number was measured on.
+        seeds: Training seeds that contributed.
+        interval: Over items for one seed, over seeds for several.
+        sd: Standard deviation over seeds (n - 1), for two and more.
+        status: Whether there is a number, and if not what kept it.
+        reason: Why there is none, or what is special about it.
+        best: Best measured value of the column, or not distinguishable from it; bold.
+        verdict: For robustness: ``"masked"``, ``"inconclusive"``, ``"no warning"``.
+        flags: Raised warnings with their texts.
+        records: Keys of the records behind the number.
+    """
+
+    column: str
+    value: float | None = None
+    n: int | None = None
+    seeds: tuple[int, ...] = ()
+    interval: Interval | None = None
+    sd: float | None = None
+    status: CellStatus = "pending"
+    reason: str | None = None
+    best: bool = False
+    verdict: str | None = None
+    flags: Mapping[str, str] = field(default_factory=dict)
+    records: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TableColumn:
+    """A column: everything below it has this one definition."""
+
+    id: str
+    label: str
+    group: str
+    direction: Literal["up", "down"] | None
+    unit: str
+    definition: str
+    tested: bool
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """A model, or numbers quoted from a paper.
+
+    Attributes:
+        origin: For literature: what it is quoted from, and whether it can be compared.
+    """
+
+    label: str
+    family: str
+    source: Literal["measured", "literature"]
+    cells: tuple[Cell, ...]
+    origin: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with what has to be printed under it."""
+
+    id: str
+    title: str
+    columns: tuple[TableColumn, ...]
+    rows: tuple[TableRow, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """All tables of a suite."""
+
+    suite: str
+    title: str
+    profile: str | None
+    substitutions: tuple[tuple[str, str], ...]
+    deviations: tuple[str, ...]
+    tables: tuple[Table, ...]

@@ -1,0 +1,26 @@
+"""Parts of a report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from bench.errors import RequestError, did_you_mean
+from bench.report.model import Report
+
+__all__ = ["only_tables"]
+
+
+def only_tables(report: Report, ids: Sequence[str]) -> Report:
+    """The report with the named tables alone, in the order of the suite; all of them for no names.
+
+    Raises:
+        RequestError: The suite has no table of a name.
+    """
+    if not ids:
+        return report
+    known = [table.id for table in report.tables]
+    for name in ids:
+        if name not in known:
+            raise RequestError(f"suite {report.suite} has no table {name!r}; {did_you_mean(name, known)}")
+    return replace(report, tables=tuple(table for table in report.tables if table.id in ids))

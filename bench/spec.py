@@ -1,0 +1,205 @@
+"""Light descriptions of model families and backbones: what planning needs to know, and nothing that needs torch.
+
+A spec names its implementation as ``"module:Class"``; only a worker imports that. So ``list``, ``describe``,
+``check``, ``plan`` and ``table`` answer at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+)
+
+from bench.registry import Registry
+
+__all__ = [
+    "BACKBONES",
+    "FAMILIES",
+    "BackboneSpec",
+    "Config",
+    "FamilySpec",
+    "Setting",
+    "TrainingConfig",
+    "settings",
+]
+
+
+class Config(BaseModel):
+    """Base of everything that a suite may set: unknown keys are errors, values are finite and not coerced, instances
+    frozen.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class TrainingConfig(Config):
+    """Hyper-parameters that every family has; the harness's one training loop reads them.
+
+    Defaults are the column "choice" of the protocol (docs/protocol.md). ``paper`` and ``code`` in the schema extras
+    say what the GMMC paper states and what released code does where they differ from the default or are silent.
+    """
+
+    epochs: PositiveInt = Field(150, description="Passes over the training set", json_schema_extra={"paper": "150"})
+    batch_size: PositiveInt = Field(64, description="Items in a batch of each stream", json_schema_extra={"code": "64"})
+    optimizer: Literal["adam"] = Field("adam", description="Adam with betas (0.9, 0.999), no weight decay")
+    lr: PositiveFloat = Field(1e-4, description="Initial learning rate", json_schema_extra={"paper": "1e-4"})
+    warmup: NonNegativeInt = Field(
+        1000,
+        description="Iterations of linear warm-up: lr * i / warmup at iteration i, so iteration 0 changes nothing",
+        json_schema_extra={"paper": "not stated", "code": "1000"},
+    )
+    decay_epochs: tuple[NonNegativeInt, ...] = Field(
+        (30, 50, 80),
+        description="Epochs (from 0) at whose start the learning rate is multiplied by decay_rate",
+        json_schema_extra={"paper": "30, 50, 80 (CIFAR10, SVHN); 120, 140 (CIFAR100)"},
+    )
+    decay_rate: PositiveFloat = Field(0.3, description="Factor of each decay", json_schema_extra={"paper": "0.3"})
+    sigma: NonNegativeFloat = Field(
+        0.03,
+        description="Standard deviation of the Gaussian noise added to training images, in units of the [-1, 1] scale",
+        json_schema_extra={"paper": "not stated", "code": "0.03"},
+    )
+    augment: bool = Field(True, description="Use the data set's augmentation (reflect-pad, crop, flip), if it has one")
+    select: Literal["best-validation", "last"] = Field(
+        "best-validation",
+        description="Which epoch's weights are kept; validation accuracy decides, the later epoch wins a tie",
+        json_schema_extra={"paper": "not stated", "code": "best validation accuracy"},
+    )
+    precision: Literal["float32"] = Field("float32", description="Arithmetic of training")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FamilySpec:
+    """A way to build and train a classifier, described without importing torch.
+
+    Attributes:
+        name: Registered name, such as ``"gmmc-gen"``.
+        label: How tables call it, such as ``"GMMC (Gen)"``.
+        summary: One sentence.
+        source: Paper, equation or section that defines it.
+        config: Pydantic schema of the hyper-parameters with their defaults.
+        implementation: ``"module:Class"`` of a ``bench.family.Family``.
+        version: Raised by hand when a change of code changes a number. None: the digest of the implementation's
+            own source file enters the key, so that an edit is never answered from the cache.
+        capabilities: Any of ``"density"`` (log_density means something) and ``"samples"`` (can generate).
+        readouts: Names of the ways to turn features into class probabilities; the first is the default.
+        presets: Named bundles of hyper-parameters.
+        paper: The paper's values of hyper-parameters (dotted keys), to print what a run deviates in.
+        passes: Forward passes (a backward counts as one towards inputs, two towards weights) that one training
+            item costs in one epoch, given the resolved configuration.
+    """
+
+    name: str
+    label: str
+    summary: str
+    source: str
+    config: type[TrainingConfig]
+    implementation: str
+    version: int | None = None
+    capabilities: frozenset[str] = frozenset()
+    readouts: tuple[str, ...] = ("native",)
+    presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    paper: Mapping[str, Any] = field(default_factory=dict)
+    passes: Callable[[Any], float] = field(default=lambda _: 3.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneSpec:
+    """A feature extractor phi(x), or a pattern of them.
+
+    Attributes:
+        name: Registered name of the pattern, such as ``"wrn"``; or the full name once a pattern was matched.
+        pattern: What the names look like, for people: ``"wrn-<depth>-<width>"``.
+        summary: One sentence.
+        source: Paper or protocol section.
+        implementation: ``"module:function"``: (name, in_channels) -> ``nn.Module`` with ``feature_dim``.
+        parse: Raises ValueError if a name does not fit the pattern.
+        describe: (name, image_shape) -> facts such as parameters, feature dimension and multiply-adds.
+        examples: Some names, for suggestions.
+        version: As for families.
+    """
+
+    name: str
+    pattern: str
+    summary: str
+    source: str
+    implementation: str
+    parse: Callable[[str], object]
+    describe: Callable[[str, tuple[int, int, int]], Mapping[str, float]]
+    examples: tuple[str, ...] = ()
+    version: int | None = None
+
+
+def _match_backbone(spec: BackboneSpec, name: str) -> BackboneSpec | None:
+    from dataclasses import replace
+
+    try:
+        spec.parse(name)
+    except ValueError:
+        return None
+    return replace(spec, name=name)
+
+
+FAMILIES: Registry[FamilySpec] = Registry("family", "families", FamilySpec, "bench.families")
+BACKBONES: Registry[BackboneSpec] = Registry(
+    "backbone", "backbones", BackboneSpec, "bench.backbones", match=_match_backbone
+)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One hyper-parameter, for ``describe`` and for lists of deviations."""
+
+    key: str
+    type: str
+    default: Any
+    description: str
+    paper: str
+    code: str
+
+
+def _type_text(annotation: Any) -> str:
+    """A type as a reader of TOML thinks of it: ``list of int``, ``"staged" or "inject"``."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _type_text(arguments[0])
+    if origin is Literal:
+        return " or ".join(f'"{value}"' if isinstance(value, str) else str(value) for value in arguments)
+    if origin is tuple:
+        return f"list of {_type_text(arguments[0])}"
+    if arguments and type(None) in arguments:
+        return " or ".join(_type_text(argument) for argument in arguments if argument is not type(None)) + ", or none"
+    return str(getattr(annotation, "__name__", annotation))
+
+
+def settings(config: type[BaseModel], prefix: str = "") -> list[Setting]:
+    """Every hyper-parameter of a schema, nested tables as dotted keys, in order of definition."""
+    found: list[Setting] = []
+    for name, info in config.model_fields.items():
+        annotation = info.annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            found.extend(settings(annotation, f"{prefix}{name}."))
+            continue
+        extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
+        default = info.get_default(call_default_factory=True) if not info.is_required() else "required"
+        found.append(
+            Setting(
+                key=f"{prefix}{name}",
+                type=_type_text(annotation),
+                default=default,
+                description=info.description or "",
+                paper=str(extra.get("paper", "")),
+                code=str(extra.get("code", "")),
+            )
+        )
+    return found

@@ -1,0 +1,173 @@
+"""A TOML file with the position of every key, and the translation of validation errors into located problems."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from bench.errors import Problem, RequestError, SuiteError, did_you_mean
+from bench.suite import locate
+
+__all__ = ["Document", "frozen", "read", "validate"]
+
+M = TypeVar("M", bound=BaseModel)
+
+
+@dataclass
+class Document:
+    """A parsed TOML file.
+
+    Attributes:
+        path: The file.
+        data: Its content.
+        positions: Where each key stands.
+        overlays: Paths whose value came from another document (a profile), with their place there.
+    """
+
+    path: Path
+    data: dict[str, Any]
+    positions: dict[locate.Path, locate.Position]
+    overlays: dict[locate.Path, tuple[Document, locate.Path]] = field(default_factory=dict)
+
+    def problem(self, path: locate.Path, message: str, hint: str = "") -> Problem:
+        """A problem at ``path``, located in the file that gave the value."""
+        document, place = self, path
+        for end in range(len(path), 0, -1):
+            if path[:end] in self.overlays:
+                document, origin = self.overlays[path[:end]]
+                place = (*origin, *path[end:])
+                break
+        position = locate.lookup(document.positions, place)
+        return Problem(
+            message=message,
+            key=dotted(place),
+            file=document.path,
+            line=position.line if position else None,
+            column=position.column if position else None,
+            hint=hint,
+        )
+
+
+def dotted(path: locate.Path) -> str:
+    """``("model", 1, "lr")`` as ``model[1].lr``."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text
+
+
+def read(path: Path) -> Document:
+    """Parse a TOML file.
+
+    Raises:
+        RequestError: The file cannot be read.
+        SuiteError: It is not valid TOML.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise RequestError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise RequestError(f"{path}: cannot be read: {error}") from error
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SuiteError([_syntax_problem(path, text, str(error))]) from None
+    return Document(path, data, locate.locate(text))
+
+
+def _syntax_problem(path: Path, text: str, message: str) -> Problem:
+    # tomllib gives the position only inside its message.
+    found = re.search(r"\(at (?:line (\d+), column (\d+)|end of document)\)", message)
+    line, column = text.count("\n") + 1, None
+    if found and found.group(1):
+        line, column = int(found.group(1)), int(found.group(2))
+    plain = re.sub(r"\s*\(at .*\)$", "", message)
+    return Problem(f"not valid TOML: {plain}", file=path, line=line, column=column)
+
+
+def frozen(value: Any) -> Any:
+    """Lists as tuples, recursively: the schemas are strict and frozen."""
+    if isinstance(value, list | tuple):
+        return tuple(frozen(item) for item in value)
+    if isinstance(value, Mapping):
+        return {key: frozen(item) for key, item in value.items()}
+    return value
+
+
+def validate(
+    schema: type[M], value: Any, document: Document, at: locate.Path, *, also_valid: tuple[str, ...] = ()
+) -> tuple[M | None, list[Problem]]:
+    """Check ``value`` (found at path ``at``) against a schema; every mistake becomes a located problem.
+
+    Args:
+        schema: A pydantic model.
+        value: What the file holds.
+        document: For positions.
+        at: Path of the value.
+        also_valid: Further names to suggest for unknown keys.
+    """
+    try:
+        return schema.model_validate(frozen(value)), []
+    except ValidationError as error:
+        problems = []
+        for item in error.errors(include_url=False):
+            path = at + tuple(part for part in item["loc"] if not _is_type_tag(part))
+            problems.append(_problem(schema, item, document, path, len(at), also_valid))
+        return None, problems
+
+
+def _is_type_tag(part: str | int) -> bool:
+    # Unions add the name of the alternative to the location; it is no key of the file.
+    return isinstance(part, str) and (part.startswith(("tuple[", "literal[", "function-")) or part in _TAGS)
+
+
+_TAGS = frozenset({"str", "int", "float", "bool", "constrained-float", "constrained-int", "constrained-str"})
+
+
+def _problem(
+    schema: type[BaseModel],
+    item: Any,
+    document: Document,
+    path: locate.Path,
+    depth: int,
+    also_valid: tuple[str, ...],
+) -> Problem:
+    kind = item["type"]
+    if kind == "extra_forbidden":
+        parent = _schema_at(schema, path[depth:-1])
+        names = (*(parent.model_fields if parent else ()), *(also_valid if len(path) == depth + 1 else ()))
+        return document.problem(path, "unknown key", did_you_mean(str(path[-1]), names))
+    if kind == "missing":
+        return document.problem(path, "required key is missing")
+    message = str(item["msg"])
+    message = message[0].lower() + message[1:]
+    message = message.removeprefix("value error, ")
+    given = item.get("input")
+    shown = repr(given) if isinstance(given, str | int | float | bool) else type(given).__name__
+    hint = ""
+    if kind == "string_pattern_mismatch":
+        message = "a name holds lower-case letters, digits and '-', first a letter or digit"
+    if kind == "value_error" and not isinstance(given, str | int | float | bool):
+        return document.problem(path, message)  # the message names the element
+    if kind == "literal_error" and isinstance(given, str):
+        hint = did_you_mean(given, re.findall(r"'([^']*)'", str(item.get("ctx", {}).get("expected", ""))))
+    return document.problem(path, f"{message}, got {shown}", hint)
+
+
+def _schema_at(schema: type[BaseModel], path: locate.Path) -> type[BaseModel] | None:
+    current: type[BaseModel] | None = schema
+    for part in path:
+        if isinstance(part, int):
+            continue
+        info = current.model_fields.get(part) if current else None
+        annotation = info.annotation if info else None
+        candidates = [annotation, *getattr(annotation, "__args__", ())]
+        current = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
+    return current

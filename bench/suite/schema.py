@@ -1,0 +1,198 @@
+"""What a suite file may contain, and the resolved suite that everything later reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
+
+from bench.data.spec import DatasetSpec
+from bench.evaluate.base import Column, Evaluation, EvaluationConfig
+from bench.spec import BackboneSpec, Config, FamilySpec, TrainingConfig
+
+__all__ = [
+    "Caps",
+    "DataSection",
+    "EvaluationEntry",
+    "ModelEntry",
+    "ProfileFile",
+    "ResolvedColumn",
+    "ResolvedEvaluation",
+    "ResolvedModel",
+    "ResolvedTable",
+    "Suite",
+    "SuiteHeader",
+    "TableEntry",
+]
+
+
+class SuiteHeader(Config):
+    """``[suite]``."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", description="Name in commands and file names")
+    title: str = Field("", description="Title of the report")
+    paper: str = Field("", description="The tables and figures of a paper that the suite reproduces")
+
+
+class DataSection(Config):
+    """``[data]``: the in-distribution data set and how it is split."""
+
+    dataset: str = Field(description="A registered data set, an .npz file or a folder of images")
+    seed: NonNegativeInt = Field(0, description="Data seed: splits and subsets, shared by all models")
+    validation: PositiveInt | None = Field(None, description="Validation items; default: the data set's")
+
+
+class _Open(BaseModel):
+    """An entry whose further keys belong to a plug-in's own schema."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+    def rest(self) -> dict[str, Any]:
+        """The keys that belong to the plug-in."""
+        return dict(self.model_extra or {})
+
+
+class ModelEntry(_Open):
+    """``[[model]]``: keys beyond these are hyper-parameters of the family."""
+
+    family: str = Field(description="A registered family, or 'module:spec'")
+    backbone: str = Field(description="A registered backbone, such as wrn-28-10")
+    label: str | None = Field(None, description="Name in tables; default: the family's")
+    name: str | None = Field(
+        None, pattern=r"^[a-z0-9][a-z0-9.-]*$", description="Name in job ids; default: the family's"
+    )
+    seeds: tuple[NonNegativeInt, ...] = Field((1,), min_length=1, description="One training run per seed")
+    preset: str | None = Field(None, description="A named bundle of hyper-parameters of the family")
+
+
+class EvaluationEntry(_Open):
+    """``[[evaluation]]``: keys beyond these are parameters of the protocol."""
+
+    kind: str = Field(description="A registered evaluation")
+    id: str | None = Field(
+        None, pattern=r"^[a-z0-9][a-z0-9-]*$", description="Name in columns and job ids; default: the kind"
+    )
+
+
+class TableEntry(Config):
+    """``[[table]]``."""
+
+    id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", description="Name in commands and file names")
+    title: str = Field("", description="Caption")
+    columns: tuple[str, ...] = Field(min_length=1, description="<evaluation id>[.<metric>][@<argument>]")
+    models: tuple[str, ...] | None = Field(None, description="Rows, by name or label; default: all models")
+    literature: tuple[str, ...] = Field((), description="Names of files in results/literature")
+    note: str = Field("", description="Printed below the table")
+
+
+class Caps(Config):
+    """``[caps]`` of a profile: upper bounds."""
+
+    train: PositiveInt | None = Field(None, description="Training items")
+    validation: PositiveInt | None = Field(None, description="Validation items")
+    items: PositiveInt | None = Field(None, description="Test items, attacked items and out-of-distribution items")
+    seeds: PositiveInt | None = Field(None, description="Seeds of each model")
+
+
+class ProfileHeader(Config):
+    """``[profile]``."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    summary: str = ""
+
+
+class ProfileFile(Config):
+    """A profile: an overlay that shrinks any suite without touching its structure."""
+
+    profile: ProfileHeader
+    substitute: Mapping[str, Mapping[str, str]] = Field(default_factory=dict)
+    data: Mapping[str, Any] = Field(default_factory=dict)
+    model: Mapping[str, Any] = Field(default_factory=dict)
+    evaluation: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
+    caps: Caps = Field(default_factory=Caps)
+
+
+@dataclass(frozen=True)
+class ResolvedModel:
+    """A model of the suite with every hyper-parameter known."""
+
+    name: str
+    label: str
+    family_name: str
+    family: FamilySpec
+    backbone_name: str
+    backbone: BackboneSpec
+    seeds: tuple[int, ...]
+    config: TrainingConfig
+
+
+@dataclass(frozen=True)
+class ResolvedEvaluation:
+    """An evaluation of the suite with every parameter known."""
+
+    id: str
+    evaluation: Evaluation
+    config: EvaluationConfig
+
+
+@dataclass(frozen=True)
+class ResolvedColumn:
+    """A column of a table: which number of which evaluation."""
+
+    id: str
+    evaluation: ResolvedEvaluation
+    column: Column
+
+
+@dataclass(frozen=True)
+class ResolvedTable:
+    """A table of the suite; ``rows`` are names of models."""
+
+    id: str
+    title: str
+    columns: tuple[ResolvedColumn, ...]
+    rows: tuple[str, ...]
+    literature: tuple[str, ...]
+    note: str
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A suite after validation, with its profile applied.
+
+    Attributes:
+        name: Of the suite.
+        path: The file that it was read from.
+        profile: Name of the applied profile, or None.
+        substitutions: Data sets that the profile put in place of others, as (original, substitute).
+        original_dataset: The data set that the file names, before substitution.
+    """
+
+    name: str
+    title: str
+    paper: str
+    path: Path
+    dataset: DatasetSpec
+    data: DataSection
+    models: tuple[ResolvedModel, ...]
+    evaluations: tuple[ResolvedEvaluation, ...]
+    tables: tuple[ResolvedTable, ...]
+    caps: Caps = field(default_factory=Caps)
+    profile: str | None = None
+    substitutions: tuple[tuple[str, str], ...] = ()
+    original_dataset: str = ""
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of the in-distribution data set."""
+        assert self.dataset.image_shape is not None  # checked when the suite was read
+        return self.dataset.image_shape
+
+    @property
+    def num_classes(self) -> int:
+        """K of the in-distribution data set."""
+        assert self.dataset.num_classes is not None
+        return self.dataset.num_classes

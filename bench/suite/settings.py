@@ -1,0 +1,158 @@
+"""``bench.toml``: where data, results and weights live, and which suite is the default.
+
+The file is looked for upwards from the working folder. ``bench.local.toml`` beside it (git-ignored) and the
+variables ``BENCH_DATA``, ``BENCH_RESULTS``, ``BENCH_WEIGHTS`` override it. Without any, results go to
+``./results`` and data are looked for in the user's cache folder.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import Field
+
+from bench.errors import Problem, SuiteError
+from bench.spec import Config
+from bench.suite.document import read, validate
+
+__all__ = ["Settings", "find_profile", "find_suite", "load_settings", "suite_folders"]
+
+FILE, LOCAL = "bench.toml", "bench.local.toml"
+
+
+class _Paths(Config):
+    data: str | None = Field(None, description="Data root: one folder per data set")
+    results: str | None = Field(None, description="Everything measured is written below it")
+    weights: str | None = Field(None, description="Foreign weights, such as Inception's")
+
+
+class _Run(Config):
+    default_suite: str | None = Field(None, description="What `bench run` without a suite runs")
+
+
+class _File(Config):
+    paths: _Paths = Field(default_factory=_Paths)
+    run: _Run = Field(default_factory=_Run)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Resolved settings; all paths are absolute.
+
+    Attributes:
+        home: Folder of ``bench.toml``, or the working folder.
+        data, results, weights: Roots.
+        default_suite: Bare name or path of the default suite.
+        sources: Where each value came from, by name, for ``bench doctor``.
+    """
+
+    home: Path
+    data: Path
+    results: Path
+    weights: Path
+    default_suite: str
+    sources: Mapping[str, str]
+
+    @property
+    def literature(self) -> tuple[Path, ...]:
+        """Folders of literature rows: the project's own first, then those that came with the package."""
+        return (self.results / "literature", _packaged("_literature", "results/literature"))
+
+
+def load_settings(start: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
+    """Settings that hold in ``start`` (default: the working folder).
+
+    Raises:
+        SuiteError: A settings file has mistakes.
+    """
+    environ = os.environ if environ is None else environ
+    start = (start or Path.cwd()).resolve()
+    home = next((folder for folder in (start, *start.parents) if (folder / FILE).is_file()), None)
+    values: dict[str, str] = {}
+    sources: dict[str, str] = {}
+    problems: list[Problem] = []
+    for path in (home / FILE, home / LOCAL) if home else ():
+        if not path.is_file():
+            continue
+        document = read(path)
+        parsed, found = validate(_File, document.data, document, ())
+        problems += found
+        if parsed is None:
+            continue
+        for section in (parsed.paths, parsed.run):
+            for name, value in section.model_dump(exclude_none=True).items():
+                values[name], sources[name] = value, path.name
+    if problems:
+        raise SuiteError(problems)
+    for name in ("data", "results", "weights"):
+        variable = f"BENCH_{name.upper()}"
+        if environ.get(variable):
+            values[name], sources[name] = environ[variable], variable
+    base = home or start
+    cache = Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bench"
+    defaults = {"data": cache / "data", "results": base / "results", "weights": cache / "weights"}
+    roots = {name: _absolute(values.get(name), base) or default for name, default in defaults.items()}
+    return Settings(
+        home=base,
+        data=roots["data"],
+        results=roots["results"],
+        weights=roots["weights"],
+        default_suite=values.get("default_suite", "digits"),
+        sources={name: sources.get(name, "default") for name in (*defaults, "default_suite")},
+    )
+
+
+def suite_folders(settings: Settings) -> tuple[Path, ...]:
+    """Where bare suite names are looked for: the project's ``suites/``, then those that came with the package."""
+    folders = (settings.home / "suites", _packaged("_suites", "suites"))
+    return tuple(dict.fromkeys(folder for folder in folders if folder.is_dir()))
+
+
+def find_suite(name: str, settings: Settings) -> Path:
+    """The file of a suite given as a path or as a bare name.
+
+    Raises:
+        SuiteError: There is none; the message suggests the nearest name.
+    """
+    return _find(name, list(suite_folders(settings)), "suite")
+
+
+def find_profile(name: str, settings: Settings) -> Path:
+    """The file of a profile given as a path or as a bare name, as for suites."""
+    return _find(name, [folder / "profiles" for folder in suite_folders(settings)], "profile")
+
+
+def _find(name: str, folders: list[Path], what: str) -> Path:
+    from bench.errors import RequestError, did_you_mean
+
+    path = Path(name)
+    if path.suffix == ".toml" or "/" in name:
+        if path.is_file():
+            return path
+        near = did_you_mean(path.stem, _stems(folders))
+        raise RequestError(f"{name}: no such file" + (f"; {near}" if near else ""))
+    for folder in folders:
+        if (folder / f"{name}.toml").is_file():
+            return folder / f"{name}.toml"
+    raise RequestError(f"unknown {what} {name!r}; {did_you_mean(name, _stems(folders))}")
+
+
+def _stems(folders: list[Path]) -> list[str]:
+    return sorted({path.stem for folder in folders if folder.is_dir() for path in folder.glob("*.toml")})
+
+
+def _absolute(value: str | None, base: Path) -> Path | None:
+    if value is None:
+        return None
+    path = Path(value).expanduser()
+    return path if path.is_absolute() else base / path
+
+
+def _packaged(installed: str, checkout: str) -> Path:
+    """A data folder of the package: beside the code in a wheel, in the checkout otherwise."""
+    package = Path(__file__).resolve().parent.parent
+    inside = package / installed
+    return inside if inside.is_dir() else package.parent / checkout

@@ -1,0 +1,1 @@
+"""The training loop, its schedule, streams, guard and checkpoints."""

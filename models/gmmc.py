@@ -1,0 +1,266 @@
+"""GMMC: fixed Max-Mahalanobis centers as class means, trained discriminatively, generatively or jointly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from bench.family import Batch, Classifier, Family, Iteration, Samples, Step
+
+from .centers import max_mahalanobis_centers
+from .configs import GMMCConfig, GMMCDisConfig, GMMCGenConfig, GMMCJointConfig, GMMCSamplerConfig
+from .langevin import NoiseFn, generator_noise, indexed_noise, indexed_uniform, regress_to
+from .modes import evaluating, features_of
+from .replay import ReplayBuffer
+from .scaling import from_model, to_model
+
+__all__ = ["GMMCClassifier", "GMMCDis", "GMMCGen", "GMMCJoint", "center_regression"]
+
+C = TypeVar("C", bound=GMMCConfig)
+G = TypeVar("G", bound=GMMCGenConfig)
+
+
+def center_regression(features: Tensor, centers: Tensor) -> Tensor:
+    """0.5 ||phi - mu||^2 for each row: (N, d), (N, d) -> (N,). The energy of Eq. 5 with gamma = 1."""
+    return 0.5 * (features - centers).square().sum(dim=1)
+
+
+class GMMCClassifier(Classifier):
+    """Linear discriminant analysis with fixed means mu_y (Algorithm 2) and covariance gamma^2 I.
+
+    Logits are -0.5 ||phi(x) - mu_y||^2, that is gamma^2 = 1 as in the released code, with a uniform prior. The
+    estimate of gamma^2 from the training set enters the read-out ``paper`` (Eq. 11) only.
+
+    Args:
+        backbone: phi, with ``feature_dim`` d >= K - 1.
+        num_classes: K.
+        image_shape: (C, H, W).
+        scale: S, norm of the centers.
+        sampler: Settings of sampling, or None for a model that was not trained to generate.
+
+    Raises:
+        ValueError: Too few features for K centers.
+    """
+
+    centers: Tensor
+    gamma2: Tensor
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        num_classes: int,
+        image_shape: tuple[int, int, int],
+        scale: float,
+        sampler: GMMCSamplerConfig | None = None,
+    ) -> None:
+        super().__init__(num_classes, image_shape)
+        self.backbone = backbone
+        self.scale = scale
+        self.sampler = sampler
+        self.stored: Samples | None = None
+        dim = backbone.feature_dim
+        assert isinstance(dim, int)
+        self.register_buffer("centers", max_mahalanobis_centers(num_classes, dim, scale).float())
+        self.register_buffer("gamma2", torch.tensor(float("nan"), dtype=torch.float64))
+
+    def features(self, images: Tensor) -> Tensor:
+        """phi(x): (N, C, H, W) in [0, 1] -> (N, d)."""
+        features: Tensor = self.backbone(to_model(images))
+        return features
+
+    def classify(self, features: Tensor) -> Tensor:
+        """-0.5 ||phi - mu_y||^2: (N, d) -> (N, K), in the precision of the features."""
+        # The difference itself: expanding the square loses the small distances that decide (norm 10, float32).
+        difference = features[:, None, :] - self.centers.to(features.dtype)[None]
+        return -0.5 * difference.square().sum(dim=2)
+
+    def readouts(self) -> Mapping[str, Callable[[Tensor], Tensor]]:
+        """``code``: gamma^2 = 1; ``paper``: the estimated gamma^2 (Eq. 11); ``linear``: the posterior whose mean
+        the regression estimates, p_y = ((K - 1) <phi, mu_y> / S^2 + 1) / K, clipped and renormalised.
+        """
+
+        def code(features: Tensor) -> Tensor:
+            return torch.log_softmax(self.classify(features), dim=1)
+
+        def paper(features: Tensor) -> Tensor:
+            return torch.log_softmax(self.classify(features) / self.gamma2, dim=1)
+
+        def linear(features: Tensor) -> Tensor:
+            inner = features @ self.centers.to(features.dtype).T
+            shares = ((self.num_classes - 1) * inner / self.scale**2 + 1) / self.num_classes
+            # A floor instead of zero keeps log-probabilities finite; it moves no confidence by more than 1e-12.
+            shares = shares.clamp(1e-12, 1)
+            return torch.log(shares / shares.sum(dim=1, keepdim=True))
+
+        return {"code": code, "paper": paper, "linear": linear}
+
+    def class_centers(self) -> Tensor:
+        """mu, (K, d)."""
+        return self.centers
+
+    def stored_samples(self) -> Samples | None:
+        """The replay buffer with the class that each chain was drawn to."""
+        return self.stored
+
+    def sample(
+        self,
+        labels: Tensor,
+        *,
+        seed: int,
+        index: Tensor,
+        steps: int | None = None,
+        start: Tensor | None = None,
+    ) -> Tensor:
+        """Staged or noise-injected sampling to the centers of ``labels``: (N, C, H, W) in [0, 1]."""
+        if self.sampler is None:
+            raise NotImplementedError("GMMC (Dis) was not trained to generate images")
+        device = labels.device
+        if start is None:
+            scaled = indexed_uniform(seed, index, self.image_shape, device)
+        else:
+            scaled = to_model(start)
+        noise = indexed_noise(seed, index, device)
+        return from_model(self.descend(scaled, labels, noise, self.sampler, steps))
+
+    def descend(
+        self,
+        scaled: Tensor,
+        labels: Tensor,
+        noise: NoiseFn,
+        sampler: GMMCSamplerConfig,
+        steps: int | None = None,
+    ) -> Tensor:
+        """The sampler on the [-1, 1] scale: x' with phi(x') near z ~ N(mu_y, gamma^2 I)."""
+        centers = self.centers[labels]
+        shape = tuple(centers.shape)
+
+        def target(step: int) -> Tensor:
+            return centers + sampler.gamma * noise(step, shape)
+
+        return regress_to(
+            self.backbone,
+            scaled,
+            target(0) if sampler.mode == "staged" else target,
+            steps=sampler.steps if steps is None else steps,
+            step_size=sampler.step_size,
+            clamp=(-1.0, 1.0) if sampler.clamp else None,
+        )
+
+
+class _GMMC(Family[C]):
+    """What the three ways of training share."""
+
+    def after_training(self, model: GMMCClassifier, clean: Callable[[], Iterable[Batch]]) -> None:
+        """gamma^2 = mean ||phi(x_i) - mu_{y_i}||^2 / d over the clean training set (paper, Sec. 3.1)."""
+        total = torch.zeros((), dtype=torch.float64)
+        items = 0
+        with torch.no_grad():
+            for batch in clean():
+                features = model.features(batch.images)
+                distance = 2 * center_regression(features, model.centers[batch.labels])
+                total += distance.double().sum().cpu()
+                items += len(batch.labels)
+        model.gamma2.fill_(float(total) / items / model.centers.shape[1])
+
+
+class GMMCDis(_GMMC[GMMCDisConfig]):
+    """Discriminative training: the mean of 0.5 ||phi(x) - mu_y||^2 (Eq. 5)."""
+
+    def build(self, backbone: nn.Module, num_classes: int, image_shape: tuple[int, int, int]) -> GMMCClassifier:
+        """A classifier that cannot sample."""
+        return GMMCClassifier(backbone, num_classes, image_shape, self.config.scale)
+
+    def training_step(
+        self,
+        model: GMMCClassifier,
+        batches: Mapping[str, Batch],
+        state: Any,  # noqa: ARG002 - there is none
+        iteration: Iteration,  # noqa: ARG002 - the loss does not depend on it
+    ) -> Step:
+        """One batch of the labelled stream."""
+        return _regression_step(model, batches["train"])
+
+
+class _Generative(_GMMC[G]):
+    """Maximum likelihood of p(x, y): fp - beta * fq (Eq. 7)."""
+
+    def build(self, backbone: nn.Module, num_classes: int, image_shape: tuple[int, int, int]) -> GMMCClassifier:
+        """A classifier that can sample."""
+        return GMMCClassifier(backbone, num_classes, image_shape, self.config.scale, self.config.sampler)
+
+    def start(self, model: GMMCClassifier, generator: torch.Generator) -> ReplayBuffer:
+        """A buffer of uniform noise whose labels follow its class partitions."""
+        return ReplayBuffer(
+            self.config.sampler.buffer,
+            model.image_shape,
+            model.num_classes,
+            generator=generator,
+            device=model.centers.device,
+        )
+
+    def attach(self, model: GMMCClassifier, state: Mapping[str, Tensor]) -> None:
+        """Keep the buffer for ``stored_samples``."""
+        model.stored = Samples(from_model(state["images"]), state["labels"], state["age"].long())
+
+    def generative_step(
+        self,
+        model: GMMCClassifier,
+        batch: Batch,
+        buffer: ReplayBuffer,
+        beta: float,
+        generator: torch.Generator,
+    ) -> Step:
+        """One real batch and one of samples; the energy of samples is to mu_{y'}, not to the drawn z."""
+        sampler = self.config.sampler
+        labels = batch.labels if sampler.labels == "batch" else None
+        draw = buffer.draw(len(batch.labels), labels=labels, reinit=sampler.reinit)
+        noise = generator_noise(generator, draw.images.device)
+        with evaluating(model):
+            samples = model.descend(draw.images, draw.labels, noise, sampler)
+        buffer.write_back(draw, samples)
+        real, sampled = features_of(model.backbone, [to_model(batch.images), samples])
+        fp = center_regression(real, model.centers[batch.labels]).mean()
+        fq = center_regression(sampled, model.centers[draw.labels]).mean()
+        return Step(fp - beta * fq, {"fp": fp.detach(), "fq": fq.detach()})
+
+
+class GMMCGen(_Generative[GMMCGenConfig]):
+    """Generative training from the first iteration."""
+
+    def training_step(
+        self, model: GMMCClassifier, batches: Mapping[str, Batch], state: ReplayBuffer, iteration: Iteration
+    ) -> Step:
+        """Algorithm 1."""
+        return self.generative_step(model, batches["train"], state, self.config.beta, iteration.generator)
+
+
+class GMMCJoint(_Generative[GMMCJointConfig]):
+    """Dis until ``start_generative``, then Gen; optimiser and schedule go on."""
+
+    def training_step(
+        self, model: GMMCClassifier, batches: Mapping[str, Batch], state: ReplayBuffer, iteration: Iteration
+    ) -> Step:
+        """Regression alone while beta is 0, else Algorithm 1."""
+        beta = self.beta(iteration)
+        if beta == 0:
+            return _regression_step(model, batches["train"])
+        return self.generative_step(model, batches["train"], state, beta, iteration.generator)
+
+    def beta(self, iteration: Iteration) -> float:
+        """0 before the switch; then the configured value, or a linear ramp to it."""
+        config = self.config
+        since = iteration.index - config.start_generative * iteration.per_epoch
+        if since < 0:
+            return 0.0
+        if config.ramp_epochs == 0:
+            return config.beta
+        # The first iteration after the switch already has a little of it.
+        return config.beta * min(1.0, (since + 1) / (config.ramp_epochs * iteration.per_epoch))
+
+
+def _regression_step(model: GMMCClassifier, batch: Batch) -> Step:
+    fp = center_regression(model.features(batch.images), model.centers[batch.labels]).mean()
+    return Step(fp, {"fp": fp.detach()})

@@ -1,0 +1,138 @@
+"""JEM: a softmax classifier read as an energy-based model of p(x), trained with SGLD samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bench.family import Batch, Family, Iteration, Samples, Step, StreamSpec
+
+from .configs import JEMConfig, SGLDConfig
+from .langevin import generator_noise, indexed_noise, indexed_uniform, sgld
+from .modes import evaluating, features_of
+from .replay import ReplayBuffer
+from .scaling import from_model, to_model
+from .softmax import LinearClassifier
+
+__all__ = ["JEM", "JEMClassifier"]
+
+
+class JEMClassifier(LinearClassifier):
+    """The classifier of JEM; -E(x) = logsumexp_y f(x)[y], -E(x, y) = f(x)[y].
+
+    Args:
+        backbone, num_classes, image_shape: As for ``LinearClassifier``.
+        sampler: Settings of SGLD, for ``sample``.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        num_classes: int,
+        image_shape: tuple[int, int, int],
+        sampler: SGLDConfig,
+    ) -> None:
+        super().__init__(backbone, num_classes, image_shape)
+        self.sampler = sampler
+        self.stored: Samples | None = None
+
+    def log_density_of_scaled(self, scaled: Tensor) -> Tensor:
+        """Log p(x) + c of images on the [-1, 1] scale, (N,)."""
+        return torch.logsumexp(self.classify(self.backbone(scaled)), dim=1)
+
+    def stored_samples(self) -> Samples | None:
+        """The replay buffer; its chains belong to no class."""
+        return self.stored
+
+    def sample(
+        self,
+        labels: Tensor,
+        *,
+        seed: int,
+        index: Tensor,
+        steps: int | None = None,
+        start: Tensor | None = None,
+    ) -> Tensor:
+        """SGLD on log p(x, y) = f(x)[y] + c: (N, C, H, W) in [0, 1]."""
+        device = labels.device
+        if start is None:
+            scaled = indexed_uniform(seed, index, self.image_shape, device)
+        else:
+            scaled = to_model(start)
+        out = sgld(
+            lambda x: self.classify(self.backbone(x)).gather(1, labels[:, None]).squeeze(1),
+            scaled,
+            steps=self.sampler.steps if steps is None else steps,
+            step_size=self.sampler.step_size,
+            noise=self.sampler.noise,
+            noise_fn=indexed_noise(seed, index, device),
+            clamp=(-1.0, 1.0) if self.sampler.clamp else None,
+        )
+        return from_model(out)
+
+
+class JEM(Family[JEMConfig]):
+    """w_x * (mean log p(x') - mean log p(x)) + w_y * cross-entropy, on two independently shuffled streams."""
+
+    def build(self, backbone: nn.Module, num_classes: int, image_shape: tuple[int, int, int]) -> JEMClassifier:
+        """A linear classifier that can sample."""
+        return JEMClassifier(backbone, num_classes, image_shape, self.config.sampler)
+
+    def streams(self) -> Mapping[str, StreamSpec]:
+        """``density`` drives the epoch and feeds p(x); ``train`` is labelled and feeds p(y|x)."""
+        spec = StreamSpec(augment=self.config.augment, sigma=self.config.sigma)
+        return {"density": spec, "train": spec}
+
+    def start(self, model: JEMClassifier, generator: torch.Generator) -> ReplayBuffer:
+        """A buffer of uniform noise."""
+        device = next(model.parameters()).device
+        return ReplayBuffer(
+            self.config.sampler.buffer,
+            model.image_shape,
+            model.num_classes,
+            generator=generator,
+            device=device,
+        )
+
+    def attach(self, model: JEMClassifier, state: Mapping[str, Tensor]) -> None:
+        """Keep the buffer for ``stored_samples``."""
+        labels = torch.full_like(state["labels"], -1)
+        model.stored = Samples(from_model(state["images"]), labels, state["age"].long())
+
+    def training_step(
+        self,
+        model: JEMClassifier,
+        batches: Mapping[str, Batch],
+        state: ReplayBuffer,
+        iteration: Iteration,
+    ) -> Step:
+        """One batch of each stream and one of samples."""
+        real, labelled = batches["density"], batches["train"]
+        sampler = self.config.sampler
+        draw = state.draw(len(real.images), reinit=sampler.reinit)
+        with evaluating(model):
+            samples = sgld(
+                model.log_density_of_scaled,
+                draw.images,
+                steps=sampler.steps,
+                step_size=sampler.step_size,
+                noise=sampler.noise,
+                noise_fn=generator_noise(iteration.generator, draw.images.device),
+                clamp=(-1.0, 1.0) if sampler.clamp else None,
+            )
+        state.write_back(draw, samples)
+        batches_of_images = [to_model(real.images), samples, to_model(labelled.images)]
+        real_logits, sample_logits, labelled_logits = (
+            model.classify(features) for features in features_of(model.backbone, batches_of_images)
+        )
+        real_density = torch.logsumexp(real_logits, dim=1).mean()
+        sample_density = torch.logsumexp(sample_logits, dim=1).mean()
+        px = sample_density - real_density
+        pyx = functional.cross_entropy(labelled_logits, labelled.labels)
+        return Step(
+            self.config.px_weight * px + self.config.pyx_weight * pyx,
+            {"fp": real_density.detach(), "fq": sample_density.detach(), "cross-entropy": pyx.detach()},
+        )

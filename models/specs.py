@@ -1,0 +1,144 @@
+"""What the harness knows of our families and backbones before it imports any of them. Free of torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bench.spec import BackboneSpec, FamilySpec
+
+from .configs import GMMCDisConfig, GMMCGenConfig, GMMCJointConfig, JEMConfig, SoftmaxConfig
+from .wide_resnet_shape import blocks_per_stage, macs, parse_variant, stage_channels
+
+__all__ = ["GMMC_DIS", "GMMC_GEN", "GMMC_JOINT", "JEM", "SOFTMAX", "WIDE_RESNET"]
+
+_UPDATE = 3.0
+"""Forward-equivalents of one item in an update: a forward, and a backward towards activations and weights."""
+_SAMPLER_STEP = 2.0
+"""Of one sampler step: a forward, and a backward towards the input only."""
+
+_PAPER_TRAINING = {
+    "epochs": 150,
+    "lr": 1e-4,
+    "decay_epochs": (30, 50, 80),
+    "decay_rate": 0.3,
+    "backbone": "wrn-28-10",
+}
+_PAPER_SAMPLER = {"sampler.steps": 20, "sampler.buffer": 100_000, "sampler.reinit": 0.025, "beta": 0.5}
+
+SOFTMAX = FamilySpec(
+    name="softmax",
+    label="softmax",
+    summary="Wide-ResNet with a linear softmax head, trained by cross-entropy.",
+    source="GMMC paper, baseline of Tables 1, 2, 5, 7; JEM code with weight 0 for p(x)",
+    config=SoftmaxConfig,
+    implementation="bench_models.softmax:Softmax",
+    version=1,
+    paper=_PAPER_TRAINING,
+    passes=lambda config: _UPDATE,  # noqa: ARG005 - the signature of the contract
+)
+
+JEM = FamilySpec(
+    name="jem",
+    label="JEM",
+    summary="Joint energy-based model: cross-entropy plus maximum likelihood of p(x) with SGLD samples.",
+    source="Grathwohl et al., ICLR 2020; GMMC paper, Eqs. 1-3",
+    config=JEMConfig,
+    implementation="bench_models.jem:JEM",
+    version=1,
+    capabilities=frozenset({"density", "samples"}),
+    presets={
+        "jem-code": {
+            "epochs": 200,
+            "decay_epochs": (160, 180),
+            "sampler": {"steps": 20, "step_size": 1.0, "noise": 0.01, "buffer": 10_000, "reinit": 0.05},
+        }
+    },
+    paper={**_PAPER_TRAINING, "sampler.steps": 20, "sampler.buffer": 10_000, "sampler.reinit": 0.05},
+    passes=lambda config: 3 * _UPDATE + _SAMPLER_STEP * config.sampler.steps,
+)
+
+GMMC_DIS = FamilySpec(
+    name="gmmc-dis",
+    label="GMMC (Dis)",
+    summary="Max-Mahalanobis classifier trained discriminatively: features regress to fixed class centers.",
+    source="GMMC paper, Sec. 3.1, Eq. 5",
+    config=GMMCDisConfig,
+    implementation="bench_models.gmmc:GMMCDis",
+    version=1,
+    capabilities=frozenset({"density"}),
+    readouts=("code", "paper", "linear"),
+    presets={"paper": {"epochs": 150}},
+    paper={**_PAPER_TRAINING, "scale": 10.0},
+    passes=lambda config: _UPDATE,  # noqa: ARG005 - the signature of the contract
+)
+
+GMMC_GEN = FamilySpec(
+    name="gmmc-gen",
+    label="GMMC (Gen)",
+    summary="The same classifier trained generatively as an energy-based model of p(x, y).",
+    source="GMMC paper, Sec. 3.2, Eq. 7 and Algorithm 1",
+    config=GMMCGenConfig,
+    implementation="bench_models.gmmc:GMMCGen",
+    version=1,
+    capabilities=frozenset({"density", "samples"}),
+    readouts=("code", "paper", "linear"),
+    presets={
+        "paper": {"epochs": 150, "sampler": {"step_size": 1.0, "labels": "buffer", "clamp": False}},
+        "gmmc-code": {"epochs": 100},
+        "gmmc-first-release": {"epochs": 150, "decay_epochs": (40, 80, 120), "decay_rate": 0.1},
+    },
+    paper={**_PAPER_TRAINING, "scale": 10.0, **_PAPER_SAMPLER},
+    passes=lambda config: 2 * _UPDATE + _SAMPLER_STEP * config.sampler.steps,
+)
+
+GMMC_JOINT = FamilySpec(
+    name="gmmc-joint",
+    label="GMMC (Joint)",
+    summary="Discriminative training first, then generative.",
+    source="GMMC paper, Sec. 3.3 and Fig. 6",
+    config=GMMCJointConfig,
+    implementation="bench_models.gmmc:GMMCJoint",
+    version=1,
+    capabilities=frozenset({"density", "samples"}),
+    readouts=("code", "paper", "linear"),
+    presets={
+        "gmmc-code": {
+            "epochs": 150,
+            "decay_epochs": (30, 50, 80, 100, 120),
+            "sampler": {"steps": 50, "buffer": 50_000, "reinit": 0.05},
+        }
+    },
+    paper={**_PAPER_TRAINING, "epochs": 100, "start_generative": 50, "scale": 10.0, **_PAPER_SAMPLER},
+    passes=lambda config: (
+        (
+            _UPDATE * config.start_generative
+            + (2 * _UPDATE + _SAMPLER_STEP * config.sampler.steps) * (config.epochs - config.start_generative)
+        )
+        / config.epochs
+    ),
+)
+
+
+def _facts(name: str, image_shape: tuple[int, int, int]) -> Mapping[str, float]:
+    variant = parse_variant(name)
+    depth, width = variant.depth, variant.width
+    return {
+        "depth": depth,
+        "width": width,
+        "blocks per stage": blocks_per_stage(depth),
+        "features": stage_channels(width)[-1],
+        "multiply-adds": macs(depth, width, image_shape),
+    }
+
+
+WIDE_RESNET = BackboneSpec(
+    name="wrn",
+    pattern="wrn-<depth>-<width>[-batch|-layer][-drop<p>]",
+    summary="Wide-ResNet, by default without normalisation; stride on the second convolution, LeakyReLU(0.2), biases.",
+    source="GMMC paper, Appendix A; JEM code",
+    implementation="bench_models.wide_resnet:build",
+    parse=parse_variant,
+    describe=_facts,
+    examples=("wrn-28-10", "wrn-16-4", "wrn-10-1"),
+    version=1,
+)
