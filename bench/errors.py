@@ -73,7 +73,9 @@ class SuiteError(RequestError):
     """A suite, profile or settings file has mistakes; all of them are reported together."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        self.problems = tuple(sorted(problems, key=lambda p: (str(p.file), p.line or 0, p.column or 0)))
+        # One value of a profile goes to many models: its mistake is still one.
+        found = dict.fromkeys(problems)
+        self.problems = tuple(sorted(found, key=lambda p: (str(p.file), p.line or 0, p.column or 0)))
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 

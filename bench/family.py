@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -179,6 +179,9 @@ class Family(ABC, Generic[C]):
     Args:
         config: The resolved hyper-parameters, an instance of the spec's schema.
     """
+
+    trains: ClassVar[bool] = True
+    """False for models that come as they are: the harness then builds them and saves them."""
 
     def __init__(self, config: C) -> None:
         self.config = config

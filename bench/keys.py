@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["canonical", "component", "derive_seed", "digest", "source_digest"]
+__all__ = ["canonical", "component", "derive_seed", "digest", "file_digest", "source_digest"]
 
 
 def canonical(value: Any) -> str:
@@ -44,6 +44,12 @@ def component(name: str, version: int | None, implementation: str) -> Mapping[st
     if found is None or found.origin is None:
         return {"name": name, "source": "unknown"}
     return {"name": name, "source": source_digest(Path(found.origin))}
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def source_digest(path: Path) -> str:

@@ -12,6 +12,7 @@ from bench.data.registry import find_dataset
 from bench.data.spec import identity
 from bench.errors import NothingSelectedError, did_you_mean
 from bench.evaluate.base import Need
+from bench.imported import find_weights
 from bench.keys import component, digest
 from bench.spec import BACKBONES, FAMILIES, TrainingConfig
 from bench.suite.schema import ResolvedEvaluation, ResolvedModel, Suite
@@ -131,7 +132,7 @@ class _Planner:
             "validation": validation,
             "test": suite.dataset.sizes.get("test", 0),
         }
-        self.jobs: dict[str, Job] = {}
+        self.jobs: dict[tuple[str, str], Job] = {}
         self.declared = {
             "identity": identity(suite.dataset, suite.image_shape, None),
             "seed": suite.data.seed,
@@ -154,20 +155,41 @@ class _Planner:
         return Plan(self.suite, tuple(self.jobs.values()))
 
     def _add(self, job: Job) -> Job:
-        return self.jobs.setdefault(job.key, job)
+        # By id: two evaluations with equal parameters are two jobs with one key, computed once. By key: two folders
+        # of images can have one name.
+        return self.jobs.setdefault((job.id, job.key), job)
 
     def _model(self, model: ResolvedModel, seed: int) -> None:
         stem = f"{model.name}/{self.base}/seed{seed}"
-        train = self._train(f"{stem}/train", model.family_name, model.backbone_name, model.config, seed, model.name)
+        train = self._trained(model, seed)
         for evaluation in self.suite.evaluations:
             self._evaluation(evaluation, model, seed, stem, train)
 
+    def _trained(self, model: ResolvedModel, seed: int) -> Job:
+        """The train job of a model; that of the model it starts from comes first and is shared."""
+        start = None
+        if model.init_from is not None:
+            source = next(other for other in self.suite.models if other.name == model.init_from)
+            start = self._trained(source, seed)
+        name = f"{model.name}/{self.base}/seed{seed}/train"
+        return self._train(
+            name, model.family_name, model.backbone_name, model.config, seed, model.name, start, model.weights
+        )
+
     def _train(
-        self, name: str, family_name: str, backbone_name: str, config: TrainingConfig, seed: int, model: str
+        self,
+        name: str,
+        family_name: str,
+        backbone_name: str,
+        config: TrainingConfig,
+        seed: int,
+        model: str,
+        start: Job | None = None,
+        weights: str | None = None,
     ) -> Job:
         family, backbone = FAMILIES.get(family_name), BACKBONES.get(backbone_name)
         settings = config.model_dump(mode="json")
-        payload = {
+        payload: dict[str, Any] = {
             "kind": "train",
             "loop": TRAIN_VERSION,
             "family": component(family.name, family.version, family.implementation),
@@ -176,17 +198,33 @@ class _Planner:
             "data": self.declared,
             "seed": seed,
         }
-        spec = {
+        spec: dict[str, Any] = {
             "family": family_name,
             "backbone": backbone_name,
             "config": settings,
             "data": self.data,
             "seed": seed,
         }
+        blocked = self.missing
         passes = family.passes(config) * config.epochs * self._size("train")
-        return self._add(
-            Job(name, "train", digest(payload), (), spec, model, seed, passes=passes, blocked=self.missing)
-        )
+        if family.identity is not None:
+            payload["identity"] = dict(family.identity(config))
+        if start is not None:
+            payload["inputs"] = [start.key]
+            spec["init_from"] = start.key
+        if weights is not None:
+            found = find_weights(weights, self.weights_root, self.suite.path.parent)
+            passes = 0.0
+            if isinstance(found, str):
+                blocked = blocked or found
+                payload["weights"] = f"missing: {weights}"
+            else:
+                payload["weights"] = found.digest
+                spec["weights"], spec["state"] = str(found.weights), str(found.state) if found.state else None
+                spec["weights_digest"] = found.digest
+        inputs = (start.key,) if start is not None else ()
+        job = Job(name, "train", digest(payload), inputs, spec, model, seed, passes=passes, blocked=blocked)
+        return self._add(job)
 
     def _predict(self, need: Need, stem: str, model: str, seed: int, train: Job) -> Job:
         role, _, ood = need.split.partition(":")
@@ -199,7 +237,8 @@ class _Planner:
             ood = dataset.name
             data["ood"] = identity(dataset, self.suite.image_shape, self.suite.data.seed)
             blocked = blocked or dataset.find(self.data_root)
-            size = dataset.sizes.get("test", size)
+            # Sets that are made have as many items as the whole test set.
+            size = dataset.sizes.get("test", self.sizes["test"])
             bound = self.suite.caps.items
             cap = bound if bound is not None and bound < size else None
             data["cap"], size = cap, cap or size

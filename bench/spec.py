@@ -28,6 +28,7 @@ __all__ = [
     "BackboneSpec",
     "Config",
     "FamilySpec",
+    "GuardConfig",
     "Setting",
     "TrainingConfig",
     "settings",
@@ -40,6 +41,34 @@ class Config(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class GuardConfig(Config):
+    """``[model.guard]``: when training counts as diverged, and what is tried before giving up."""
+
+    loss_limit: PositiveFloat = Field(
+        1e8, description="|loss| beyond which training has diverged", json_schema_extra={"code": "1e8; misses NaN"}
+    )
+    gap_limit: PositiveFloat = Field(1e4, description="|fp - fq| that may not last")
+    gap_patience: PositiveInt = Field(20, description="Iterations that |fp - fq| may stay above gap_limit")
+    early_gap: PositiveFloat = Field(100.0, description="Early signal: |fp - fq| above this …")
+    early_ratio: PositiveFloat = Field(20.0, description="… and above this multiple of its running median")
+    early_patience: PositiveInt = Field(10, description="Iterations of the early signal that trip")
+    arm_after: NonNegativeInt = Field(
+        100, description="Iterations with samples before the early signal is armed: after a switch the gap is large"
+    )
+    restarts: NonNegativeInt = Field(
+        5,
+        description="Restarts from the last good epoch before giving up",
+        json_schema_extra={"paper": "restarts by hand are not reported", "code": "none"},
+    )
+    ladder: tuple[Literal["seed", "steps", "step-size", "lr"], ...] = Field(
+        ("seed", "steps", "step-size", "lr"),
+        min_length=1,
+        description="What each further trip within the window adds: a new seed, sampler steps x 2 (at most 80), "
+        "sampler step size / 4, learning rate x 0.5; the last is repeated",
+    )
+    window: PositiveInt = Field(5, description="Epochs after which a further trip starts at the foot of the ladder")
 
 
 class TrainingConfig(Config):
@@ -75,6 +104,10 @@ class TrainingConfig(Config):
         description="Which epoch's weights are kept; validation accuracy decides, the later epoch wins a tie",
         json_schema_extra={"paper": "not stated", "code": "best validation accuracy"},
     )
+    log_iterations: NonNegativeInt = Field(
+        0, description="Keep the scalars of so many first iterations, taken before each update (Table 10)"
+    )
+    guard: GuardConfig = Field(default_factory=GuardConfig, description="Divergence")
     precision: Literal["float32"] = Field("float32", description="Arithmetic of training")
 
 
@@ -97,6 +130,12 @@ class FamilySpec:
         paper: The paper's values of hyper-parameters (dotted keys), to print what a run deviates in.
         passes: Forward passes (a backward counts as one towards inputs, two towards weights) that one training
             item costs in one epoch, given the resolved configuration.
+        identity: Further facts that identify a configuration, such as the content of files that it names; they
+            enter keys.
+        warn: (configuration, backbone name) -> what a person should know before they run it.
+        needs_backbone: Whether a suite has to name a backbone.
+        importers: Formats of foreign checkpoints that ``bench import`` reads for the family, as
+            ``"module:function"`` by name.
     """
 
     name: str
@@ -111,6 +150,10 @@ class FamilySpec:
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     paper: Mapping[str, Any] = field(default_factory=dict)
     passes: Callable[[Any], float] = field(default=lambda _: 3.0)
+    identity: Callable[[Any], Mapping[str, Any]] | None = None
+    warn: Callable[[Any, str], tuple[str, ...]] = field(default=lambda _config, _backbone: ())
+    needs_backbone: bool = True
+    importers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,9 +193,21 @@ def _match_backbone(spec: BackboneSpec, name: str) -> BackboneSpec | None:
     return replace(spec, name=name)
 
 
-FAMILIES: Registry[FamilySpec] = Registry("family", "families", FamilySpec, "bench.families")
+def _own_families() -> tuple[FamilySpec, ...]:
+    from bench import external
+
+    return (external.MODULE,)
+
+
+def _own_backbones() -> tuple[BackboneSpec, ...]:
+    from bench import external
+
+    return (external.NO_BACKBONE,)
+
+
+FAMILIES: Registry[FamilySpec] = Registry("family", "families", FamilySpec, "bench.families", builtin=_own_families)
 BACKBONES: Registry[BackboneSpec] = Registry(
-    "backbone", "backbones", BackboneSpec, "bench.backbones", match=_match_backbone
+    "backbone", "backbones", BackboneSpec, "bench.backbones", builtin=_own_backbones, match=_match_backbone
 )
 
 

@@ -138,21 +138,32 @@ class JobFolder:
     @contextlib.contextmanager
     def lock(self, *, wait: bool = True, poll: float = 0.2) -> Iterator[bool]:
         """Hold the job's lock; yields False if it is held elsewhere and ``wait`` is False."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / LOCK).open("a+") as file:
-            while not self._try(file):
-                if not wait:
-                    yield False
-                    return
-                time.sleep(poll)
-            file.seek(0)
-            file.truncate()
-            json.dump({"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}, file)
-            file.flush()
-            try:
-                yield True
-            finally:
-                fcntl.flock(file, fcntl.LOCK_UN)
+        while True:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with (self.path / LOCK).open("a+") as file:
+                while not self._try(file):
+                    if not wait:
+                        yield False
+                        return
+                    time.sleep(poll)
+                if not self._is_lock(file):
+                    continue
+                file.seek(0)
+                file.truncate()
+                json.dump({"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}, file)
+                file.flush()
+                try:
+                    yield True
+                finally:
+                    fcntl.flock(file, fcntl.LOCK_UN)
+                return
+
+    def _is_lock(self, file: IO[str]) -> bool:
+        """Whether an open file is still the lock: the folder may have been removed while this process waited."""
+        try:
+            return os.path.samestat(os.fstat(file.fileno()), (self.path / LOCK).stat())
+        except FileNotFoundError:
+            return False
 
     @staticmethod
     def _try(file: IO[str]) -> bool:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from bench.family import Classifier, Family
-from bench.keys import derive_seed
+from bench.data.splits import Splits
+from bench.errors import BenchError
+from bench.family import Batch, Classifier, Family
+from bench.keys import canonical, derive_seed, file_digest
 from bench.registry import import_object
 from bench.spec import BACKBONES, FAMILIES
 from bench.store import JobFolder
-from bench.tensors import file_digest, load_tensors
+from bench.tensors import load_tensors, save_tensors
 
-__all__ = ["STATE", "WEIGHTS", "build", "load"]
+__all__ = ["STATE", "WEIGHTS", "adopt", "build", "load", "start_from"]
 
 WEIGHTS, STATE = "weights.safetensors", "state.safetensors"
+BATCH = 256
 
 
 def build(
@@ -32,7 +36,7 @@ def build(
         device: Where it goes.
     """
     family_spec = FAMILIES.get(spec["family"])
-    config = family_spec.config.model_validate_json(_json(spec["config"]))
+    config = family_spec.config.model_validate_json(canonical(spec["config"]))
     implementation = import_object(family_spec.implementation)
     assert isinstance(implementation, type)
     assert issubclass(implementation, Family)
@@ -79,7 +83,52 @@ def load(
     return model, file_digest(path)
 
 
-def _json(value: Any) -> str:
-    from bench.keys import canonical
+def adopt(
+    spec: Mapping[str, Any], family: Family[Any], model: Classifier, splits: Splits, folder: JobFolder
+) -> dict[str, Any]:
+    """Take a model as it comes, imported or brought by its own code, in place of training; facts for the record.
 
-    return canonical(value)
+    Raises:
+        BenchError: The weights are not those that were planned with, or do not fit the model.
+    """
+    if spec.get("weights"):
+        path = Path(spec["weights"])
+        digest = file_digest(path)
+        if digest != spec["weights_digest"]:
+            raise BenchError(f"{path} has changed since the suite was read; start again with the new content")
+        start_from(model, path)
+        if spec.get("state"):
+            save_tensors(folder.file(STATE), load_tensors(Path(spec["state"]))[0])
+    model.eval()
+    images, labels = splits.train.unit_images(), splits.train.labels
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+
+    def clean() -> Iterator[Batch]:
+        for i in range(0, len(images), BATCH):
+            batch = torch.from_numpy(images[i : i + BATCH]).to(device)
+            yield Batch(batch, torch.from_numpy(labels[i : i + BATCH]).to(device))
+
+    family.after_training(model, clean)
+    return {"weights": save_tensors(folder.file(WEIGHTS), model.state_dict()), "adopted": spec.get("weights", True)}
+
+
+def start_from(model: Classifier, path: Path) -> str:
+    """Load weights into a freshly built model and return their digest; every tensor must be there and fit.
+
+    Raises:
+        BenchError: With the names of all that are missing, unknown or of another shape.
+    """
+    weights, _ = load_tensors(path)
+    own = model.state_dict()
+    problems = [f"{name} is missing" for name in own if name not in weights]
+    problems += [f"{name} is unknown" for name in weights if name not in own]
+    problems += [
+        f"{name} has shape {tuple(weights[name].shape)}, expected {tuple(own[name].shape)}"
+        for name in own
+        if name in weights and weights[name].shape != own[name].shape
+    ]
+    if problems:
+        shown = "; ".join(problems[:8]) + (f"; and {len(problems) - 8} more" if len(problems) > 8 else "")
+        raise BenchError(f"{path} does not fit the model: {shown}")
+    model.load_state_dict(weights)
+    return file_digest(path)

@@ -145,7 +145,8 @@ def plan(suite: str | None, profile: str | None, only: tuple[str, ...], as_json:
         click.echo(json.dumps({"schema": 1, "suite": chosen.suite.name, "profile": profile, "jobs": rows}, indent=1))
         return
     width = max(len(row["job"]) for row in rows)
-    reasons = {reason: index + 1 for index, reason in enumerate(dict.fromkeys(r["reason"] for r in rows if r["reason"]))}
+    given = dict.fromkeys(row["reason"] for row in rows if row["reason"])
+    reasons = {reason: index + 1 for index, reason in enumerate(given)}
     for row in rows:
         passes = f"{row['passes']:>16,.0f}" if row["passes"] else f"{'-':>16}"
         seconds = row["seconds"]
@@ -154,10 +155,11 @@ def plan(suite: str | None, profile: str | None, only: tuple[str, ...], as_json:
         click.echo(f"{row['job']:<{width}}  {row['state']:<8} {passes} passes {took}  {note}".rstrip())
     for reason, index in reasons.items():
         click.echo(f"[{index}] {reason}")
-    todo = [job for job in chosen.jobs if not states[job.key].settled]
+    unique = {job.key: job for job in chosen.jobs}.values()  # equal work under two names is done once
+    todo = [job for job in unique if not states[job.key].settled]
     total = rates.total(todo)
     took = f", about {duration(total)} on one worker" if total is not None else ", unknown time"
-    whole, left = sum(job.passes for job in chosen.jobs), sum(job.passes for job in todo)
+    whole, left = sum(job.passes for job in unique), sum(job.passes for job in todo)
     click.echo(f"{len(chosen.jobs)} jobs, {whole:,.0f} network passes")
     click.echo(f"{len(todo)} to run: {left:,.0f} network passes{took if todo else ''}")
 

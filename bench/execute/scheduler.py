@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from bench.execute.executors import Executor
-from bench.execute.states import Status, job_states
+from bench.execute.states import Status, job_states, passed_on
 from bench.planner import Job, Plan
 from bench.store import Store
 
@@ -94,14 +94,14 @@ def run_plan(
 def _todo(plan: Plan, states: Mapping[str, Status]) -> list[Job]:
     """Jobs to run: results that are missing, and predictions only if something that is missing reads them."""
     wanted: set[str] = set()
-    todo = []
+    todo: dict[str, Job] = {}
     for job in reversed(plan.jobs):
         if states[job.key].settled or states[job.key].state == "n/a":
             continue
         if job.kind != "predict" or job.key in wanted:
             wanted.update(job.inputs)
-            todo.append(job)
-    return todo[::-1]
+            todo[job.key] = job  # of several jobs with one key the first
+    return list(todo.values())[::-1]
 
 
 def _run(plan: Plan, store: Store, executor: Executor, display: Display, summary: Summary, todo: list[Job]) -> None:
@@ -114,7 +114,7 @@ def _run(plan: Plan, store: Store, executor: Executor, display: Display, summary
     try:
         while waiting or running:
             for job in list(waiting.values()):
-                blocked = _blocked(job, states)
+                blocked = passed_on(job, states)
                 if blocked is not None:
                     states[job.key] = blocked
                     del waiting[job.key]
@@ -149,19 +149,6 @@ def _by_urgency(todo: list[Job]) -> list[Job]:
 
 def _ready(job: Job, states: Mapping[str, Status]) -> bool:
     return all(key not in states or states[key].state == "done" for key in job.inputs)
-
-
-def _blocked(job: Job, states: Mapping[str, Status]) -> Status | None:
-    """The status that an input without a result passes on."""
-    for key in job.inputs:
-        upstream = states.get(key)
-        if upstream is None:
-            continue
-        if upstream.state in ("n/a", "diverged"):
-            return upstream
-        if upstream.state == "failed":
-            return Status("failed", upstream.reason if "input failed" in upstream.reason else "an input failed")
-    return None
 
 
 def _outcome(job: Job, store: Store, died: str | None) -> Status:

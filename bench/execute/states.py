@@ -9,7 +9,9 @@ from typing import Literal
 from bench.planner import Job, Plan
 from bench.store import Store
 
-__all__ = ["JobState", "Status", "job_states"]
+__all__ = ["JobState", "Status", "job_states", "passed_on"]
+
+_INPUT_FAILED = "an input failed: "
 
 JobState = Literal["done", "diverged", "n/a", "failed", "running", "stale", "pending"]
 
@@ -35,18 +37,32 @@ def job_states(plan: Plan, store: Store) -> dict[str, Status]:
     return states
 
 
+def passed_on(job: Job, states: Mapping[str, Status]) -> Status | None:
+    """The status that an input without a result gives to what reads it, or None if every input may still come."""
+    found = [states[key] for key in job.inputs if key in states]
+    for upstream in found:
+        if upstream.state in ("n/a", "diverged"):
+            return upstream
+    for upstream in found:
+        if upstream.state == "failed":
+            reason = upstream.reason.removeprefix(_INPUT_FAILED)
+            return Status("failed", f"{_INPUT_FAILED}{reason}")
+    return None
+
+
 def _status(job: Job, store: Store, states: Mapping[str, Status]) -> Status:
     if job.blocked:
         return Status("n/a", job.blocked)
-    for key in job.inputs:
-        upstream = states.get(key)
-        if upstream is not None and upstream.state in ("n/a", "diverged"):
-            return upstream
+    inherited = passed_on(job, states)
+    if inherited is not None and inherited.state != "failed":
+        return inherited
     folder = store.folder(job.key)
     record = folder.record()
     if record is None:
         state = folder.state()
         error = folder.error() if state == "failed" else None
+        if inherited is not None and state in ("pending", "failed"):
+            return inherited
         return Status(state, f"{error['type']}: {error['message']}" if error else "")
     if record.get("status") == "diverged":
         return Status("diverged", str(record.get("reason", "training diverged")))

@@ -12,16 +12,20 @@ import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.execute.provenance import provenance
 from bench.planner import Job
 from bench.store import JOB, LOG, PROGRESS, JobFolder, Store, write_atomically, write_json
 
+if TYPE_CHECKING:
+    from bench.train.loop import Trainer
+
 __all__ = ["Site", "main", "run_job"]
 
 PROGRESS_EVERY = 0.4
 """Seconds between two reports of a job; reading the loss for one makes a GPU wait."""
+INTERRUPTED = 130
 CHECKPOINT_EVERY = 15.0
 """Seconds of training that a kill may cost, unless an epoch is longer."""
 
@@ -105,40 +109,53 @@ def _run(job: Job, site: Site, store: Store, folder: JobFolder) -> None:
     )
 
 
-def _train(job: Job, site: Site, store: Store, folder: JobFolder, progress: _Progress) -> dict[str, Any]:  # noqa: ARG001
+def _train(job: Job, site: Site, store: Store, folder: JobFolder, progress: _Progress) -> dict[str, Any]:
     from bench import trained
     from bench.data.job import job_dataset, job_splits
     from bench.tensors import save_tensors
     from bench.train import checkpoint
-    from bench.train.loop import Trainer
+    from bench.train.loop import Trainer, TrainingInterrupted
 
     dataset = job_dataset(job.spec)
     splits = job_splits(job.spec, site.data)
     assert dataset.num_classes is not None
     shape = splits.train.image_shape
     family, model = trained.build(job.spec, dataset.num_classes, shape, site.device)
-    trainer = Trainer(family, model, splits, augmentation=dataset.augmentation, seed=job.seed)
-    path = folder.file(checkpoint.CHECKPOINT)
-    resumed = checkpoint.restore(trainer, path)
+    facts: dict[str, Any] = {"data": _data_facts(job.spec, len(splits.train.labels))}
+    if not family.trains or job.spec.get("weights"):
+        return facts | trained.adopt(job.spec, family, model, splits, folder)
+    if job.spec.get("init_from"):
+        source = store.folder(job.spec["init_from"])
+        facts["init_from"] = trained.start_from(model, source.file(trained.WEIGHTS))
+    trainer = Trainer(family, model, splits, augmentation=dataset.augmentation, seed=job.spec["seed"])
+    resumed = checkpoint.restore(trainer, folder.path)
+    if resumed:
+        print(resumed)  # noqa: T201 - into the job's log
     saved = time.monotonic()
 
     def after_epoch() -> None:
         nonlocal saved
         if time.monotonic() - saved > CHECKPOINT_EVERY:
-            checkpoint.save(trainer, path)
+            _save_checkpoint(trainer, folder)
             saved = time.monotonic()
 
-    result = trainer.run(progress, after_epoch)
+    try:
+        result = trainer.run(progress, after_epoch, lambda: _STOP.asked)
+    except TrainingInterrupted:
+        _save_checkpoint(trainer, folder)
+        raise KeyboardInterrupt from None
     write_json(folder.file("history.json"), _finite(result.history))
-    facts: dict[str, Any] = {
-        "data": _data_facts(job.spec, len(splits.train.labels)),
+    facts |= {
         "history": "history.json",
         "epochs": len(result.history),
+        "iterations": _finite(result.iterations),
+        "trips": _finite(result.trips),
+        "restarts": len(result.trips) - (result.diverged is not None),
         "resumed": resumed,
     }
     if result.diverged is not None:
-        reason = f"training diverged at epoch {result.diverged['epoch']}"
-        facts |= {"status": "diverged", "reason": reason, "divergence": result.diverged}
+        reason = f"training diverged at epoch {result.diverged['epoch']} after {facts['restarts']} restarts"
+        facts |= {"status": "diverged", "reason": reason, "divergence": _finite([result.diverged])[0]}
     else:
         assert result.selected is not None
         facts["weights"] = save_tensors(folder.file(trained.WEIGHTS), result.selected.weights)
@@ -146,8 +163,30 @@ def _train(job: Job, site: Site, store: Store, folder: JobFolder, progress: _Pro
             save_tensors(folder.file(trained.STATE), result.selected.state)
         facts["selected_epoch"] = result.selected.epoch
         facts["validation_accuracy"] = result.selected.validation_accuracy
-    path.unlink(missing_ok=True)
+    checkpoint.remove(folder.path)
     return facts
+
+
+def _save_checkpoint(trainer: Trainer, folder: JobFolder) -> None:
+    """Save; where the disk is full, say so and go on: the checkpoint before it is unharmed."""
+    from bench.train import checkpoint
+
+    try:
+        checkpoint.save(trainer, folder.path)
+    except OSError as error:
+        print(f"no checkpoint at iteration {trainer.iteration}: {error}", file=sys.stderr)  # noqa: T201
+
+
+class _Stop:
+    """Whether this process was asked to end: training then saves where it stands."""
+
+    asked = False
+
+    def __call__(self, *_: object) -> None:
+        self.asked = True
+
+
+_STOP = _Stop()
 
 
 def _predict(job: Job, site: Site, store: Store, folder: JobFolder, progress: _Progress) -> dict[str, Any]:
@@ -263,6 +302,8 @@ def main(job: Job, site: Site) -> None:
     """Entry of a worker process: one job, one thread on a CPU, then the end."""
     # The scheduler decides about an interrupt from the terminal; it ends us with SIGTERM.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if job.kind == "train":
+        signal.signal(signal.SIGTERM, _STOP)
     if job.kind != "evaluate" or _needs_torch(job):
         import torch
 
@@ -270,7 +311,10 @@ def main(job: Job, site: Site) -> None:
             torch.set_num_threads(1)
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
-    run_job(job, site)
+    try:
+        run_job(job, site)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
 
 
 def _needs_torch(job: Job) -> bool:

@@ -27,7 +27,12 @@ def value_text(value: float, unit: str, n: int | None = None) -> str:
         return f"{value:.3f}".removeprefix("0")
     if unit == "l2":
         return f"{value:.3f}"
-    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return _plain(value)
+
+
+def _plain(value: float) -> str:
+    """Three digits, or all of the integer part; never an exponent for large numbers."""
+    return f"{value:.3g}" if abs(value) < 999.5 else f"{value:,.0f}"
 
 
 def interval_text(cell: Cell, unit: str) -> str:
@@ -38,7 +43,7 @@ def interval_text(cell: Cell, unit: str) -> str:
     scale = 100 if unit == "fraction" else 1
     ends = []
     for end in (cell.interval.low, cell.interval.high):
-        text = f"{scale * end:.{digits}f}" if digits is not None else f"{end:.3g}"
+        text = f"{scale * end:.{digits}f}" if digits is not None else _plain(end)
         ends.append(text.removeprefix("0") if unit == "auroc" else text)
     return f"[{ends[0]}, {ends[1]}]"
 

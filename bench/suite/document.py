@@ -117,10 +117,17 @@ def validate(
         return schema.model_validate(frozen(value)), []
     except ValidationError as error:
         problems = []
-        for item in error.errors(include_url=False):
+        items = error.errors(include_url=False)
+        for item in items:
+            if item["type"] == "too_short" and any(_below(item["loc"], other["loc"]) for other in items):
+                continue  # only because a wrong element was left out
             path = at + tuple(part for part in item["loc"] if not _is_type_tag(part))
             problems.append(_problem(schema, item, document, path, len(at), also_valid))
         return None, problems
+
+
+def _below(outer: tuple[str | int, ...], inner: tuple[str | int, ...]) -> bool:
+    return len(inner) > len(outer) and inner[: len(outer)] == outer
 
 
 def _is_type_tag(part: str | int) -> bool:

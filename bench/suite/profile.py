@@ -7,12 +7,14 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from bench.errors import Problem
+from bench.data.registry import find_dataset
+from bench.errors import Problem, did_you_mean
+from bench.evaluate.base import EVALUATIONS
 from bench.registry import UnknownNameError
 from bench.spec import FAMILIES
 from bench.suite.document import Document, validate
 from bench.suite.locate import Path
-from bench.suite.schema import ProfileFile
+from bench.suite.schema import ProfileFile, Substitutes
 
 __all__ = ["apply"]
 
@@ -27,12 +29,23 @@ def apply(document: Document, profile: Document) -> tuple[Document, ProfileFile 
     parsed, problems = validate(ProfileFile, profile.data, profile, ())
     if parsed is None:
         return document, None, problems
+    problems += [*_unknown_models(parsed, document, profile), *_unknown_evaluations(parsed, document, profile)]
+    names: dict[str, str] = {}
+    for original, substitute in parsed.substitute.data.items():
+        try:
+            find_dataset(substitute, document.path.parent)
+        except (UnknownNameError, ValueError) as error:
+            reason, hint = (error.reason, error.hint) if isinstance(error, UnknownNameError) else (str(error), "")
+            problems.append(profile.problem(("substitute", "data", original), reason, hint))
+        else:
+            names[original] = substitute
+    # What cannot be put in place is reported once, here, and not again wherever the suite names it.
+    parsed = parsed.model_copy(update={"substitute": Substitutes(data=names)})
     result = Document(document.path, copy.deepcopy(document.data), document.positions, dict(document.overlays))
 
     data = result.data.get("data")
     if isinstance(data, dict):
         _overlay(result, data, ("data",), profile, ("data",), parsed.data)
-        names = parsed.substitute.get("data", {})
         if isinstance(data.get("dataset"), str) and data["dataset"] in names:
             result.overlays["data", "dataset"] = (profile, ("substitute", "data", data["dataset"]))
             data["dataset"] = names[data["dataset"]]
@@ -44,7 +57,43 @@ def apply(document: Document, profile: Document) -> tuple[Document, ProfileFile 
         kind = entry.get("kind")
         if isinstance(kind, str) and kind in parsed.evaluation:
             _overlay(result, entry, ("evaluation", index), profile, ("evaluation", kind), parsed.evaluation[kind])
+        for field in _dataset_fields(kind):
+            _substitute(result, entry.get(field), ("evaluation", index, field), profile, names)
     return result, parsed, problems
+
+
+def _unknown_models(parsed: ProfileFile, document: Document, profile: Document) -> list[Problem]:
+    """Keys of ``[model]`` that mean something to no family: nothing is dropped in silence."""
+    families = {*FAMILIES.names(), *(str(entry.get("family")) for entry in _tables(document.data.get("model")))}
+    known = families.union(*(_accepted(family) for family in families))
+    return [
+        profile.problem(("model", key), "unknown key", did_you_mean(key, known))
+        for key in parsed.model
+        if key not in known
+    ]
+
+
+def _unknown_evaluations(parsed: ProfileFile, document: Document, profile: Document) -> list[Problem]:
+    known = {*EVALUATIONS.names(), *(str(entry.get("kind")) for entry in _tables(document.data.get("evaluation")))}
+    return [
+        profile.problem(("evaluation", kind), f"unknown evaluation {kind!r}", did_you_mean(kind, EVALUATIONS.names()))
+        for kind in parsed.evaluation
+        if kind not in known
+    ]
+
+
+def _dataset_fields(kind: Any) -> tuple[str, ...]:
+    with contextlib.suppress(UnknownNameError):  # reported where the suite names the evaluation
+        return EVALUATIONS.get(str(kind)).dataset_fields
+    return ()
+
+
+def _substitute(result: Document, value: Any, at: Path, profile: Document, names: Mapping[str, str]) -> None:
+    """Rename the data sets of a list."""
+    for index, name in enumerate(value if isinstance(value, list) else ()):
+        if isinstance(name, str) and name in names:
+            value[index] = names[name]
+            result.overlays[*at, index] = (profile, ("substitute", "data", name))
 
 
 def _tables(value: Any) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from bench.data.spec import DatasetSpec
 from bench.errors import Problem, SuiteError, did_you_mean
 from bench.evaluate.base import EVALUATIONS, EvaluationConfig
 from bench.registry import UnknownNameError
-from bench.spec import BACKBONES, FAMILIES
+from bench.spec import BACKBONES, FAMILIES, BackboneSpec, FamilySpec
 from bench.suite import profile as profiles
 from bench.suite.columns import column_names, resolve_column
 from bench.suite.document import Document, read, validate
@@ -67,8 +67,8 @@ class _Reader:
         self.literature = literature
         self.problems: list[Problem] = []
         self.caps = profile.caps if profile else Caps()
-        self.substitutes = dict(profile.substitute.get("data", {})) if profile else {}
-        self.swapped: list[tuple[str, str]] = []
+        self.substitutes = dict(profile.substitute.data) if profile else {}
+        self.inside: DatasetSpec | None = None
 
     def suite(self) -> Suite | None:
         for key in self.document.data:
@@ -76,7 +76,7 @@ class _Reader:
                 self._complain((key,), "unknown section", did_you_mean(key, _SECTIONS))
         header = self._section(SuiteHeader, "suite")
         data = self._section(DataSection, "data")
-        dataset = self._dataset(data)
+        dataset = self.inside = self._dataset(data)
         models = self._models()
         evaluations = self._evaluations()
         tables = self._tables(models, evaluations)
@@ -86,7 +86,6 @@ class _Reader:
         if ("data", "dataset") in self.document.overlays:
             # The profile's key is the name that the suite itself gives.
             original = str(self.document.overlays["data", "dataset"][1][-1])
-            self.swapped.insert(0, (original, data.dataset))
         return Suite(
             name=header.name,
             title=header.title or header.name,
@@ -99,7 +98,7 @@ class _Reader:
             tables=tuple(tables),
             caps=self.caps,
             profile=self.profile.profile.name if self.profile else None,
-            substitutions=tuple(dict.fromkeys(self.swapped)),
+            substitutions=self._swapped(),
             original_dataset=original,
         )
 
@@ -148,7 +147,28 @@ class _Reader:
         ]
         self._unique([(("model", i, "name"), m.name) for i, m in enumerate(models) if m], "model name")
         self._unique([(("model", i, "label"), m.label) for i, m in enumerate(models) if m], "model label")
+        if all(models):
+            self._chains([model for model in models if model])
         return models
+
+    def _chains(self, models: list[ResolvedModel]) -> None:
+        """``init_from`` names another model of the suite, and no chain of them comes back to its start."""
+        sources = {model.name: model.init_from for model in models}
+        for index, model in enumerate(models):
+            at: KeyPath = ("model", index, "init_from")
+            if model.init_from is None:
+                continue
+            if model.init_from not in sources:
+                hint = did_you_mean(model.init_from, sources)
+                self._complain(at, f"no model of the suite is called {model.init_from!r}", hint)
+                continue
+            seen: list[str] = []
+            name: str | None = model.name
+            while name is not None and name not in seen:
+                seen.append(name)
+                name = sources.get(name)
+            if name == model.name:
+                self._complain(at, f"models start from each other: {' from '.join([*seen, name])}")
 
     def _model(self, raw: dict[str, Any], at: KeyPath) -> ResolvedModel | None:
         entry, problems = validate(ModelEntry, raw, self.document, at)
@@ -156,7 +176,7 @@ class _Reader:
         if entry is None:
             return None
         family = self._named(FAMILIES, entry.family, (*at, "family"))
-        backbone = self._named(BACKBONES, entry.backbone, (*at, "backbone"))
+        backbone = self._backbone(entry, family, "backbone" in raw, at)
         if family is None:
             return None
         values: dict[str, Any] = {}
@@ -181,7 +201,27 @@ class _Reader:
             self._complain((*at, "seeds"), "a seed is listed twice")
         name = entry.name or (entry.family if ":" not in entry.family else family.name)
         label = entry.label or family.label
-        return ResolvedModel(name, label, entry.family, family, entry.backbone, backbone, seeds, config)
+        if entry.init_from is not None and entry.weights is not None:
+            self._complain((*at, "weights"), "a model has init_from or weights, not both")
+        return ResolvedModel(
+            name,
+            label,
+            entry.family,
+            family,
+            entry.backbone,
+            backbone,
+            seeds,
+            config,
+            entry.init_from,
+            entry.weights,
+        )
+
+    def _backbone(self, entry: ModelEntry, family: FamilySpec | None, given: bool, at: KeyPath) -> BackboneSpec | None:
+        if given or family is None or not family.needs_backbone:
+            found: BackboneSpec | None = self._named(BACKBONES, entry.backbone, (*at, "backbone"))
+            return found
+        self._complain(at, f"{family.name} needs a backbone", 'for example backbone = "wrn-28-10"')
+        return None
 
     def _evaluations(self) -> list[ResolvedEvaluation | None]:
         evaluations = [
@@ -200,24 +240,22 @@ class _Reader:
         evaluation = self._named(EVALUATIONS, entry.kind, (*at, "kind"))
         if evaluation is None:
             return None
-        values = self._substituted(evaluation.dataset_fields, entry.rest())
         valid = tuple(EvaluationEntry.model_fields)
-        config, problems = validate(evaluation.Config, values, self.document, at, also_valid=valid)
+        config, problems = validate(evaluation.Config, entry.rest(), self.document, at, also_valid=valid)
         self.problems += problems
         if config is None:
             return None
         for name in evaluation.dataset_fields:
             for index, dataset in enumerate(getattr(config, name)):
-                self._find_dataset(dataset, (*at, name, index))
+                spec = self._find_dataset(dataset, (*at, name, index))
+                if spec is not None and self.inside is not None and _same(spec, self.inside):
+                    self._complain((*at, name, index), f"{spec.name!r} is the in-distribution data set")
         return ResolvedEvaluation(entry.id or entry.kind, evaluation, self._capped(config))
 
-    def _substituted(self, fields: tuple[str, ...], values: dict[str, Any]) -> dict[str, Any]:
-        swapped = dict(values)
-        for name in fields:
-            if isinstance(values.get(name), list):
-                swapped[name] = [self.substitutes.get(item, item) for item in values[name]]
-                self.swapped += [(a, b) for a, b in zip(values[name], swapped[name], strict=True) if a != b]
-        return swapped
+    def _swapped(self) -> tuple[tuple[str, str], ...]:
+        """The substitutions that took place, as (original, substitute)."""
+        origins = [origin for _, origin in self.document.overlays.values() if origin[:2] == ("substitute", "data")]
+        return tuple(dict.fromkeys((str(o[-1]), self.substitutes[str(o[-1])]) for o in origins))
 
     def _capped(self, config: EvaluationConfig) -> EvaluationConfig:
         items = getattr(config, "items", None)
@@ -285,6 +323,10 @@ class _Reader:
             if name in seen:
                 self._complain(path, f"{what} {name!r} is used twice", "give one of them another")
             seen.add(name)
+
+
+def _same(one: DatasetSpec, other: DatasetSpec) -> bool:
+    return (one.name, one.fingerprint) == (other.name, other.fingerprint)
 
 
 def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ __all__ = [
     "ResolvedEvaluation",
     "ResolvedModel",
     "ResolvedTable",
+    "Substitutes",
     "Suite",
     "SuiteHeader",
     "TableEntry",
@@ -59,13 +60,19 @@ class ModelEntry(_Open):
     """``[[model]]``: keys beyond these are hyper-parameters of the family."""
 
     family: str = Field(description="A registered family, or 'module:spec'")
-    backbone: str = Field(description="A registered backbone, such as wrn-28-10")
+    backbone: str = Field("none", description="A registered backbone, such as wrn-28-10")
     label: str | None = Field(None, description="Name in tables; default: the family's")
     name: str | None = Field(
         None, pattern=r"^[a-z0-9][a-z0-9.-]*$", description="Name in job ids; default: the family's"
     )
     seeds: tuple[NonNegativeInt, ...] = Field((1,), min_length=1, description="One training run per seed")
     preset: str | None = Field(None, description="A named bundle of hyper-parameters of the family")
+    init_from: str | None = Field(
+        None, description="Another model of the suite to start from; it is trained once and shared"
+    )
+    weights: str | None = Field(
+        None, description="Weights to evaluate without training: a name given to `bench import`, or a .safetensors file"
+    )
 
 
 class EvaluationEntry(_Open):
@@ -104,11 +111,17 @@ class ProfileHeader(Config):
     summary: str = ""
 
 
+class Substitutes(Config):
+    """``[substitute]`` of a profile."""
+
+    data: Mapping[str, str] = Field(default_factory=dict, description="Data sets to put in place of others")
+
+
 class ProfileFile(Config):
     """A profile: an overlay that shrinks any suite without touching its structure."""
 
     profile: ProfileHeader
-    substitute: Mapping[str, Mapping[str, str]] = Field(default_factory=dict)
+    substitute: Substitutes = Field(default_factory=Substitutes)
     data: Mapping[str, Any] = Field(default_factory=dict)
     model: Mapping[str, Any] = Field(default_factory=dict)
     evaluation: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
@@ -127,6 +140,8 @@ class ResolvedModel:
     backbone: BackboneSpec
     seeds: tuple[int, ...]
     config: TrainingConfig
+    init_from: str | None = None
+    weights: str | None = None
 
 
 @dataclass(frozen=True)

@@ -94,13 +94,14 @@ def load_settings(start: Path | None = None, environ: Mapping[str, str] | None =
     base = home or start
     cache = Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bench"
     defaults = {"data": cache / "data", "results": base / "results", "weights": cache / "weights"}
+    suite = values.get("default_suite", "digits")
     roots = {name: _absolute(values.get(name), base) or default for name, default in defaults.items()}
     return Settings(
         home=base,
         data=roots["data"],
         results=roots["results"],
         weights=roots["weights"],
-        default_suite=values.get("default_suite", "digits"),
+        default_suite=str(base / suite) if _is_path(suite) else suite,
         sources={name: sources.get(name, "default") for name in (*defaults, "default_suite")},
     )
 
@@ -129,7 +130,7 @@ def _find(name: str, folders: list[Path], what: str) -> Path:
     from bench.errors import RequestError, did_you_mean
 
     path = Path(name)
-    if path.suffix == ".toml" or "/" in name:
+    if _is_path(name):
         if path.is_file():
             return path
         near = did_you_mean(path.stem, _stems(folders))
@@ -138,6 +139,10 @@ def _find(name: str, folders: list[Path], what: str) -> Path:
         if (folder / f"{name}.toml").is_file():
             return folder / f"{name}.toml"
     raise RequestError(f"unknown {what} {name!r}; {did_you_mean(name, _stems(folders))}")
+
+
+def _is_path(name: str) -> bool:
+    return "/" in name or name.endswith(".toml")
 
 
 def _stems(folders: list[Path]) -> list[str]:

@@ -13,21 +13,26 @@ from torch import Tensor
 from bench.data.splits import Splits
 from bench.family import Batch, Classifier, Family, Iteration, State
 from bench.keys import derive_seed
-from bench.train.guard import divergence
+from bench.train.guard import Guard, adjusted
 from bench.train.schedule import learning_rate
+from bench.train.snapshot import Captured, capture, put_back
 from bench.train.streams import Stream
 
-__all__ = ["Progress", "Snapshot", "Trainer", "TrainingResult"]
+__all__ = ["Progress", "Selected", "Trainer", "TrainingInterrupted", "TrainingResult"]
 
 EVAL_BATCH = 256
-GUARD_EVERY_ON_GPU = 20
-"""Reading the loss makes the host wait for the device; on a GPU it is read only so often."""
+READ_EVERY_ON_GPU = 20
+"""Reading a loss makes the host wait for the device; on a GPU the guard sees so many iterations at a time."""
 
 Progress = Callable[[Mapping[str, Any]], None]
 
 
+class TrainingInterrupted(Exception):  # noqa: N818 - not an error: training goes on where it stopped
+    """Training was asked to stop and stands between two iterations."""
+
+
 @dataclass
-class Snapshot:
+class Selected:
     """The selected epoch: weights, and what the family's state held then."""
 
     epoch: int
@@ -42,17 +47,21 @@ class TrainingResult:
 
     Attributes:
         selected: The epoch that counts; None if none was finished.
-        history: One entry an epoch.
+        history: One entry an epoch; epochs that a restart undid are not in it.
+        iterations: Scalars of the first iterations, as far as the configuration asks for them.
+        trips: Every time the guard tripped: where, why, and what was changed.
         diverged: Why and where training was given up, or None.
     """
 
-    selected: Snapshot | None
+    selected: Selected | None
     history: list[dict[str, Any]] = field(default_factory=list)
+    iterations: list[dict[str, Any]] = field(default_factory=list)
+    trips: list[dict[str, Any]] = field(default_factory=list)
     diverged: dict[str, Any] | None = None
 
 
 class Trainer:
-    """Trains one classifier; its whole state can be taken out and put back between epochs.
+    """Trains one classifier; its whole state can be taken out and put back between two iterations.
 
     Args:
         family: The family with its configuration.
@@ -63,8 +72,8 @@ class Trainer:
     """
 
     def __init__(self, family: Family[Any], model: Classifier, splits: Splits, *, augmentation: str, seed: int) -> None:
-        config = family.config
-        self.family, self.model, self.config = family, model, config
+        self.family, self.model, self.seed = family, model, seed
+        self.asked = family.config
         self.device = next(model.parameters()).device
         images = torch.from_numpy(splits.train.unit_images()).to(self.device)
         images = images.contiguous(memory_format=torch.channels_last)
@@ -80,41 +89,75 @@ class Trainer:
                 labels,
                 spec,
                 augmentation=augmentation,
-                batch_size=config.batch_size,
+                batch_size=self.asked.batch_size,
                 seed=derive_seed(seed, "stream", name),
             )
             for name, spec in family.streams().items()
         }
         self.per_epoch = next(iter(self.streams.values())).per_epoch
         self.generator = torch.Generator(self.device).manual_seed(derive_seed(seed, "step"))
-        state_generator = torch.Generator(self.device).manual_seed(derive_seed(seed, "state"))
-        self.state: State | None = family.start(model, state_generator)
-        self.optimizer = torch.optim.Adam(model.parameters(), lr=config.lr, betas=(0.9, 0.999))
-        self.epoch = 0
+        self.state_generator = torch.Generator(self.device).manual_seed(derive_seed(seed, "state"))
+        self.state: State | None = family.start(model, self.state_generator)
+        self.optimizer = torch.optim.Adam(model.parameters(), lr=self.asked.lr, betas=(0.9, 0.999))
+        self.guard = Guard(self.asked.guard)
+        self.iteration = 0
+        self.sums: dict[str, Tensor] = {}
         self.history: list[dict[str, Any]] = []
-        self.selected: Snapshot | None = None
+        self.iterations: list[dict[str, Any]] = []
+        self.trips: list[dict[str, Any]] = []
+        self.selected: Selected | None = None
+        self.good: Captured | None = None
+        self._unread: list[tuple[int, dict[str, Tensor]]] = []
+        self._seconds = 0.0
+
+    @property
+    def epoch(self) -> int:
+        """Finished epochs."""
+        return self.iteration // self.per_epoch
+
+    @property
+    def config(self) -> Any:
+        """The configuration in force: that of the suite, or after the measures of restarts."""
+        return self.family.config
 
     def run(
-        self, progress: Progress = lambda _: None, after_epoch: Callable[[], None] = lambda: None
+        self,
+        progress: Progress = lambda _: None,
+        after_epoch: Callable[[], None] = lambda: None,
+        should_stop: Callable[[], bool] = lambda: False,
     ) -> TrainingResult:
-        """Train to the last epoch, or until training diverges.
+        """Train to the last epoch, or until training is given up as diverged.
 
         Args:
             progress: Told where training stands, often.
-            after_epoch: Called between epochs, when the state may be saved.
+            after_epoch: Called between epochs, when the state may be saved most cheaply.
+            should_stop: Asked between iterations.
+
+        Raises:
+            TrainingInterrupted: ``should_stop`` said so; the state may be saved, and ``run`` called again.
         """
-        while self.epoch < self.config.epochs:
-            diverged = self._epoch(progress)
-            if diverged is not None:
-                return TrainingResult(self.selected, self.history, diverged)
-            self.epoch += 1
-            after_epoch()
+        total = self.asked.epochs * self.per_epoch
+        while self.iteration < total:
+            if self.iteration % self.per_epoch == 0:
+                self.good = capture(self)
+            began = time.perf_counter()
+            reason = self._step(progress, total)
+            self._seconds += time.perf_counter() - began
+            if reason is not None:
+                if not self._restart(reason):
+                    return self._result(diverged=self.trips[-1])
+                continue
+            if self.iteration % self.per_epoch == 0:
+                self._end_epoch()
+                after_epoch()
+            if should_stop() and self.iteration < total:
+                raise TrainingInterrupted
         assert self.selected is not None
         self.model.load_state_dict(self.selected.weights)
         self.model.eval()
         self.family.after_training(self.model, self.clean_batches)
-        self.selected.weights = _copied(self.model.state_dict())
-        return TrainingResult(self.selected, self.history)
+        self.selected.weights = copied(self.model.state_dict())
+        return self._result()
 
     def clean_batches(self) -> Iterable[Batch]:
         """The clean, un-augmented training set, once, in order."""
@@ -122,58 +165,107 @@ class Trainer:
         for start in range(0, len(images), EVAL_BATCH):
             yield Batch(images[start : start + EVAL_BATCH], labels[start : start + EVAL_BATCH])
 
-    def _epoch(self, progress: Progress) -> dict[str, Any] | None:
-        began = time.perf_counter()
+    def _result(self, diverged: dict[str, Any] | None = None) -> TrainingResult:
+        return TrainingResult(self.selected, self.history, self.iterations, self.trips, diverged)
+
+    def _step(self, progress: Progress, total: int) -> str | None:
+        """One iteration; why the guard tripped on it or on one before that was not read yet, or None."""
+        index = self.iteration
         self.model.train()
-        sums: dict[str, Tensor] = {}
-        rate = 0.0
-        for step_index in range(self.per_epoch):
-            index = self.epoch * self.per_epoch + step_index
-            rate = learning_rate(self.config, index, self.per_epoch)
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
-            batches = {name: stream.next() for name, stream in self.streams.items()}
-            iteration = Iteration(index, self.epoch, self.per_epoch, self.generator)
-            step = self.family.training_step(self.model, batches, self.state, iteration)
-            reason = self._trip(index, step.loss, step.logs)
+        rate = learning_rate(self.config, index, self.per_epoch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        batches = {name: stream.next() for name, stream in self.streams.items()}
+        step = self.family.training_step(
+            self.model, batches, self.state, Iteration(index, self.epoch, self.per_epoch, self.generator)
+        )
+        scalars = {"loss": step.loss.detach(), **step.logs}
+        self._unread.append((index, scalars))
+        last_of_epoch = (index + 1) % self.per_epoch == 0
+        if self.device.type == "cpu" or last_of_epoch or len(self._unread) >= READ_EVERY_ON_GPU:
+            reason = self._read()
             if reason is not None:
-                return {"epoch": self.epoch + 1, "iteration": index, "reason": reason}
-            self.optimizer.zero_grad(set_to_none=True)
-            step.loss.backward()  # type: ignore[no-untyped-call]
-            self.optimizer.step()
-            for name, value in {"loss": step.loss.detach(), **step.logs}.items():
-                sums[name] = sums[name] + value if name in sums else value.clone()
-            progress(
-                {
-                    "done": index + 1,
-                    "total": self.config.epochs * self.per_epoch,
-                    "epoch": self.epoch + 1,
-                    "loss": step.loss.detach(),
-                    "validation_accuracy": self.history[-1]["validation_accuracy"] if self.history else None,
-                }
-            )
-        accuracy = self._validate()
-        self.history.append(
+                return reason
+        self.optimizer.zero_grad(set_to_none=True)
+        step.loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        for name, value in scalars.items():
+            self.sums[name] = self.sums[name] + value if name in self.sums else value.clone()
+        self.iteration += 1
+        progress(
             {
-                "epoch": self.epoch + 1,
-                "iterations": (self.epoch + 1) * self.per_epoch,
-                "lr": rate,
-                **{name: float(total) / self.per_epoch for name, total in sums.items()},
-                "validation_accuracy": accuracy,
-                "seconds": round(time.perf_counter() - began, 3),
+                "done": self.iteration,
+                "total": total,
+                "epoch": index // self.per_epoch + 1,
+                "loss": scalars["loss"],
+                "validation_accuracy": self.history[-1]["validation_accuracy"] if self.history else None,
+                "restarts": len(self.trips),
             }
         )
-        best = self.selected is None or accuracy >= self.selected.validation_accuracy
-        if best or self.config.select == "last":
-            state = _copied(self.state.state_dict()) if self.state is not None else {}
-            self.selected = Snapshot(self.epoch + 1, accuracy, _copied(self.model.state_dict()), state)
         return None
 
-    def _trip(self, index: int, loss: Tensor, logs: Mapping[str, Tensor]) -> str | None:
-        last = index + 1 == self.config.epochs * self.per_epoch
-        if self.device.type != "cpu" and index % GUARD_EVERY_ON_GPU and not last:
-            return None
-        return divergence(float(loss.detach()), {name: float(value) for name, value in logs.items()})
+    def _read(self) -> str | None:
+        """Show the guard what happened since it last looked."""
+        unread, self._unread = self._unread, []
+        for index, scalars in unread:
+            values = {name: float(value) for name, value in scalars.items()}
+            if index < self.asked.log_iterations:
+                self.iterations.append({"iteration": index, **values})
+            logs = {name: value for name, value in values.items() if name != "loss"}
+            reason = self.guard.observe(values["loss"], logs)
+            if reason is not None:
+                return reason
+        return None
+
+    def _restart(self, reason: str) -> bool:
+        """Go back to the last good epoch with other randomness and the next measure; False if none is left."""
+        guard = self.asked.guard
+        trip: dict[str, Any] = {
+            "epoch": self.epoch + 1,
+            "iteration": self.iteration,
+            "reason": reason,
+            "restart": len(self.trips) + 1,
+        }
+        self.trips.append(trip)
+        if len(self.trips) > guard.restarts:
+            trip["measures"] = []
+            return False
+        before = self.trips[-2] if len(self.trips) > 1 else None
+        rung = before["rung"] + 1 if before and trip["epoch"] - before["epoch"] <= guard.window else 0
+        trip["rung"] = rung
+        trip["measures"] = [guard.ladder[min(step, len(guard.ladder) - 1)] for step in range(rung + 1)]
+        assert self.good is not None
+        trips = self.trips
+        put_back(self, self.good)
+        self.trips = trips
+        self.family.config = adjusted(self.asked, trip["measures"])
+        self._reseed(len(trips))
+        return True
+
+    def _reseed(self, restart: int) -> None:
+        for name, stream in self.streams.items():
+            stream.reseed(derive_seed(self.seed, "stream", name, "restart", restart))
+        self.generator.manual_seed(derive_seed(self.seed, "step", "restart", restart))
+        self.state_generator.manual_seed(derive_seed(self.seed, "state", "restart", restart))
+
+    def _end_epoch(self) -> None:
+        accuracy = self._validate()
+        epoch = self.epoch
+        self.history.append(
+            {
+                "epoch": epoch,
+                "iterations": self.iteration,
+                "lr": learning_rate(self.config, self.iteration - 1, self.per_epoch),
+                **{name: float(total) / self.per_epoch for name, total in self.sums.items()},
+                "validation_accuracy": accuracy,
+                "seconds": round(self._seconds, 3),
+            }
+        )
+        self.sums, self._seconds = {}, 0.0
+        best = self.selected is None or accuracy >= self.selected.validation_accuracy
+        if best or self.asked.select == "last":
+            state = copied(self.state.state_dict()) if self.state is not None else {}
+            self.selected = Selected(epoch, accuracy, copied(self.model.state_dict()), state)
 
     @torch.no_grad()
     def _validate(self) -> float:
@@ -187,5 +279,6 @@ class Trainer:
         return int(right) / len(images)
 
 
-def _copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies that later updates do not change."""
     return {name: tensor.detach().clone() for name, tensor in tensors.items()}

@@ -85,5 +85,10 @@ class Stream:
         self._batch = int(state["batch"])
         self._generator.set_state(state["generator"].cpu())
 
+    def reseed(self, seed: int) -> None:
+        """Other randomness from here on: a new order for the rest of the pass, too."""
+        self._generator.manual_seed(seed)
+        self._order = self._shuffle()
+
     def _shuffle(self) -> Tensor:
         return torch.randperm(len(self.images), generator=self._generator, device=self.images.device)

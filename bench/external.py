@@ -1,0 +1,78 @@
+"""Anybody's module as a model: ``family = "module"``. Light; the wrapper is in ``external_module``.
+
+The harness knows no model family by name. This one is not a family but a door: any ``nn.Module`` from images in
+[0, 1] to logits is judged by the same rules as the families, without training.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, PositiveInt
+
+from bench.keys import file_digest, source_digest
+from bench.spec import BackboneSpec, FamilySpec, TrainingConfig
+
+__all__ = ["MODULE", "NO_BACKBONE", "ModuleConfig"]
+
+
+class ModuleConfig(TrainingConfig):
+    """``[[model]] family = "module"``: nothing is trained; training settings have no effect."""
+
+    callable: str = Field(
+        description="'package.module:function': called without arguments, returns an nn.Module from images in [0, 1], "
+        "shape (N, C, H, W), to logits (N, K)"
+    )
+    state_dict: str | None = Field(
+        None, description="File of a state dict to load into it: .safetensors, or .pt read with weights_only"
+    )
+    epochs: PositiveInt = Field(1, description="No effect")
+
+
+def _identity(config: Any) -> Mapping[str, Any]:
+    """The source of the callable's module and the content of the weights: an edit of either is another model."""
+    module = str(config.callable).partition(":")[0]
+    try:
+        found = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        found = None
+    source = source_digest(Path(found.origin)) if found and found.origin and found.origin.endswith(".py") else "unknown"
+    facts = {"source": source}
+    if config.state_dict is not None:
+        path = Path(config.state_dict).expanduser()
+        facts["state_dict"] = file_digest(path) if path.is_file() else "missing"
+    return facts
+
+
+def _no_backbone(name: str) -> str:
+    if name != "none":
+        raise ValueError("the family 'module' has no backbone")
+    return name
+
+
+MODULE = FamilySpec(
+    name="module",
+    label="module",
+    summary="Any nn.Module from [0, 1] images to logits, by 'module:callable' and optional weights; not trained.",
+    source="this project",
+    config=ModuleConfig,
+    implementation="bench.external_module:ModuleFamily",
+    version=1,
+    passes=lambda config: 0.0,  # noqa: ARG005 - the signature of the contract
+    identity=_identity,
+    needs_backbone=False,
+)
+
+NO_BACKBONE = BackboneSpec(
+    name="none",
+    pattern="none",
+    summary="No backbone of the harness, for models that bring their own.",
+    source="this project",
+    implementation="bench.external_module:no_backbone",
+    parse=_no_backbone,
+    describe=lambda _name, _shape: {},
+    version=1,
+)

@@ -1,0 +1,44 @@
+"""Weights that were not trained here: where imported models lie and what is known of them. Light."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.keys import file_digest
+
+__all__ = ["MODEL", "STATE", "WEIGHTS", "Found", "find_weights"]
+
+MODEL, WEIGHTS, STATE = "model.json", "weights.safetensors", "state.safetensors"
+
+
+@dataclass(frozen=True)
+class Found:
+    """Weights on this machine: their files and the SHA-256 of the former."""
+
+    weights: Path
+    state: Path | None
+    digest: str
+
+
+def find_weights(name: str, weights_root: Path, relative_to: Path) -> Found | str:
+    """Imported weights by name, or a ``.safetensors`` file by path; or one sentence that says what is missing.
+
+    Args:
+        name: What a suite gives as ``weights``.
+        weights_root: The weights folder of the settings.
+        relative_to: Folder of the suite, where relative paths start.
+    """
+    if name.endswith(".safetensors"):
+        path = Path(name).expanduser()
+        path = path if path.is_absolute() else relative_to / path
+        if not path.is_file():
+            return f"weights {path} not found"
+        return Found(path.resolve(), None, file_digest(path))
+    folder = weights_root / name
+    if not (folder / MODEL).is_file():
+        return f"no imported model {name!r} in {weights_root}; bring one in with: bench import FILE --name {name} …"
+    facts = json.loads((folder / MODEL).read_text(encoding="utf-8"))
+    state = folder / STATE
+    return Found(folder / WEIGHTS, state if state.is_file() else None, str(facts["weights"]))

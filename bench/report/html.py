@@ -1,0 +1,172 @@
+"""HTML fragments of one table: the table itself, its notes, and how each number was measured.
+
+Every text is escaped. The classes are styled by ``bench.report.page``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from bench.metrics.intervals import Interval
+from bench.report.model import Cell, Table, TableColumn, TableRow
+from bench.report.text import cell_text, groups, header, interval_text
+
+__all__ = ["anchor", "render_table"]
+
+_MARKS = "†‡"
+
+
+def anchor(table: Table) -> str:
+    """The id of a table's section in the page."""
+    return f"table-{'-'.join(table.id.split())}"
+
+
+def render_table(table: Table) -> str:
+    """One ``<section>``: heading, table, notes and the list "How each number was measured"."""
+    origins = list(dict.fromkeys(row.origin for row in table.rows if row.source == "literature" and row.origin))
+    bodies = []
+    for source in ("measured", "literature"):
+        rows = [_row(row, table.columns, origins) for row in table.rows if row.source == source]
+        if rows:
+            bodies.append(f'<tbody class="{source}">\n' + "\n".join(rows) + "\n</tbody>")
+    title = escape(table.title)
+    return "\n".join(
+        [
+            f'<section id="{escape(anchor(table))}">',
+            f"<h2>{title}</h2>",
+            # A wide table scrolls in its own box; the box can be reached and scrolled by keyboard.
+            f'<div class="scroll" tabindex="0" role="region" aria-label="{title}">',
+            "<table>",
+            _head(table),
+            *bodies,
+            "</table>",
+            "</div>",
+            *_notes(table, origins),
+            _measured(table),
+            "</section>",
+        ]
+    )
+
+
+def _head(table: Table) -> str:
+    """One header row, or two with groups above; a column without a group then fills both."""
+    grouped = any(column.group for column in table.columns)
+    span = ' rowspan="2"' if grouped else ""
+    upper = [f'<th scope="col" class="label"{span}>model</th>']
+    lower = []
+    start = 0
+    for group, width in groups(table):
+        columns = table.columns[start : start + width]
+        start += width
+        if group:
+            upper.append(f'<th scope="colgroup" class="group" colspan="{width}"><span>{escape(group)}</span></th>')
+            lower += [_column_head(column, "") for column in columns]
+        else:
+            upper += [_column_head(column, span) for column in columns]
+    rows = [upper, lower] if grouped else [upper]
+    return "<thead>\n" + "\n".join(f"<tr>{''.join(cells)}</tr>" for cells in rows) + "\n</thead>"
+
+
+def _column_head(column: TableColumn, span: str) -> str:
+    return f'<th scope="col"{span} title="{escape(column.definition)}">{escape(header(column))}</th>'
+
+
+def _row(row: TableRow, columns: Sequence[TableColumn], origins: Sequence[str]) -> str:
+    label = escape(row.label)
+    if row.source == "literature" and row.origin:
+        label += f"<sup>{origins.index(row.origin) + 1}</sup>"
+    title = f' title="{escape(row.origin)}"' if row.origin else ""
+    cells = [_cell(cell, column, row) for cell, column in zip(row.cells, columns, strict=True)]
+    return f'<tr><th scope="row" class="label"{title}>{label}</th>{"".join(cells)}</tr>'
+
+
+def _cell(cell: Cell, column: TableColumn, row: TableRow) -> str:
+    text = cell_text(cell, column.unit)
+    mark = ""
+    if text[-1:] and text[-1] in _MARKS:
+        mark = f'<sup class="mark">{text[-1]}</sup>'
+        text = text[:-1]
+    shown = escape(text)
+    if cell.best:
+        shown = f"<strong>{shown}</strong>"
+    interval = interval_text(cell, column.unit)
+    if interval:
+        shown += f"{mark}<small>{escape(interval)}</small>"
+    else:
+        shown += mark
+    classes = "" if cell.status == "ok" else ' class="absent"'
+    return f'<td{classes} title="{escape(_hover(cell, column, row))}">{shown}</td>'
+
+
+def _hover(cell: Cell, column: TableColumn, row: TableRow) -> str:
+    """All that is known of a cell, one fact a line."""
+    lines = [column.definition]
+    if cell.value is not None:
+        lines.append(f"value {cell.value:.6g}" + (f", sd over seeds {cell.sd:.3g}" if cell.sd is not None else ""))
+    if row.source == "literature":
+        lines.append(f"quoted from {row.origin}")
+    else:
+        lines += [text for text in (_basis(cell),) if text]
+    if cell.status != "ok" or cell.reason:
+        lines.append(_reason(cell))
+    if cell.verdict:
+        lines.append(f"verdict: {cell.verdict}")
+    lines += [f"{name}: {text}" for name, text in cell.flags.items()]
+    return "\n".join(lines)
+
+
+def _basis(cell: Cell) -> str:
+    """Sample size, seeds and kind of the interval: ``n = 200, seed 1, 95% interval: wilson``."""
+    parts = []
+    if cell.n is not None:
+        parts.append(f"n = {cell.n:,}" + (" for each seed" if len(cell.seeds) > 1 else ""))
+    if cell.seeds:
+        parts.append(f"seed{'s' if len(cell.seeds) > 1 else ''} {', '.join(map(str, cell.seeds))}")
+    if parts:
+        parts.append(_interval_kind(cell.interval))
+    return ", ".join(parts)
+
+
+def _interval_kind(interval: Interval | None) -> str:
+    return "no interval" if interval is None else f"{100 * interval.level:g}% interval: {interval.kind}"
+
+
+def _reason(cell: Cell) -> str:
+    if cell.status == "ok":
+        return cell.reason or ""
+    return f"{cell.status}: {cell.reason}" if cell.reason else cell.status
+
+
+def _notes(table: Table, origins: Sequence[str]) -> list[str]:
+    items = [f"<li>{escape(note)}</li>" for note in table.notes]
+    items += [f"<li><sup>{number}</sup> <i>{escape(text)}</i></li>" for number, text in enumerate(origins, 1)]
+    return ['<ul class="notes">', *items, "</ul>"] if items else []
+
+
+def _measured(table: Table) -> str:
+    """For each column: its definition, then what its cells rest on; rows that agree share a line."""
+    lines = ["<details>", "<summary>How each number was measured</summary>", "<dl>"]
+    measured = [row for row in table.rows if row.source == "measured"]
+    for index, column in enumerate(table.columns):
+        name = f"{column.group}: {header(column)}" if column.group else header(column)
+        lines.append(f"<dt>{escape(name)} <code>{escape(column.id)}</code></dt>")
+        lines.append(f"<dd>{escape(column.definition)}</dd>")
+        facts: dict[str, list[str]] = {}
+        for row in measured:
+            cell = row.cells[index]
+            for fact in _facts(cell):
+                facts.setdefault(fact, []).append(row.label)
+        for fact, labels in facts.items():
+            who = "all rows" if len(labels) == len(measured) > 1 else ", ".join(labels)
+            lines.append(f'<dd class="fact">{escape(fact)} <i>({escape(who)})</i></dd>')
+    return "\n".join([*lines, "</dl>", "</details>"])
+
+
+def _facts(cell: Cell) -> list[str]:
+    facts = [_basis(cell)] if cell.status == "ok" and _basis(cell) else []
+    if cell.status != "ok" or cell.reason:
+        facts.append(_reason(cell))
+    if cell.verdict:
+        facts.append(f"verdict: {cell.verdict}")
+    return facts + [f"{name}: {text}" for name, text in cell.flags.items()]

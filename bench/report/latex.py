@@ -1,0 +1,190 @@
+r"""LaTeX for a paper: booktabs tables that compile with pdflatex.
+
+Rules that follow from the width of a page (345 pt in the standard classes):
+
+* Intervals stand under the numbers, small, in tables of at most six columns; wider ones are set smaller and leave
+  them out (JSON, CSV and HTML have them), and a note says so.
+* A table of more than eight columns, or one that is estimated to be wider than the page from the lengths of its
+  texts, is scaled to the text width with ``\resizebox``, which needs the package graphicx. The comment at the head
+  of the output names the packages that are needed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from bench.report.model import Cell, Report, Table, TableColumn, TableRow
+from bench.report.tex_text import escaped
+from bench.report.text import cell_text, groups, header, interval_text, preamble
+
+__all__ = ["MAX_COLUMNS_UNSCALED", "MAX_COLUMNS_WITH_INTERVALS", "render", "render_table"]
+
+MAX_COLUMNS_WITH_INTERVALS = 6
+"""Tables with more columns print no intervals."""
+
+MAX_COLUMNS_UNSCALED = 8
+r"""Tables with more columns are scaled to the text width."""
+
+# Characters, with two a column for the gap, that fit on 345 pt in \small and in \footnotesize.
+_PAGE_WITH_INTERVALS = 73
+_PAGE_WITHOUT_INTERVALS = 84
+
+_MARKS = {"†": r"$\dag$", "‡": r"$\ddag$"}
+_LONG_LABEL = 10
+
+
+def render(report: Report) -> str:
+    """All tables, and below them what has to be said about the run."""
+    parts = [_comments(report), *(render_table(table) for table in report.tables)]
+    footer = preamble(report)
+    if footer:
+        lines = "\n".join(rf"{escaped(line)}\par" for line in footer)
+        parts.append(f"{{\\footnotesize\\noindent\\raggedright\n{lines}\n}}\n")
+    return "\n".join(parts)
+
+
+def render_table(table: Table) -> str:
+    r"""One table as a float with caption, label ``tab:<id>`` and notes, to be \input in a document.
+
+    Best values are bold; literature rows stand below a rule, in italics, with their origins numbered in the notes.
+    """
+    origins = list(dict.fromkeys(row.origin for row in table.rows if row.source == "literature" and row.origin))
+    with_intervals = len(table.columns) <= MAX_COLUMNS_WITH_INTERVALS
+    scaled = _needs_scaling(table)
+    body = _heading(table)
+    for source in ("measured", "literature"):
+        rows = [row for row in table.rows if row.source == source]
+        if rows:
+            body.append(r"\midrule")
+        for row in rows:
+            body += _row(row, table.columns, origins, with_intervals)
+    label = re.sub(r"[^A-Za-z0-9:.-]", "-", table.id)
+    lines = [
+        r"\begin{table}[tbp]",
+        r"\centering",
+        r"\setlength{\belowcaptionskip}{4pt}",
+        rf"\caption{{{escaped(table.title)}}}",
+        rf"\label{{tab:{label}}}",
+        r"\small" if with_intervals else r"\footnotesize",
+        rf"\setlength{{\tabcolsep}}{{{'4.5pt' if with_intervals else '3pt'}}}",
+        *([r"\resizebox{\textwidth}{!}{%"] if scaled else []),
+        rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
+        r"\toprule",
+        *body,
+        r"\bottomrule",
+        r"\end{tabular}" + ("}" if scaled else ""),
+        *_notes(table, origins, with_intervals),
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _comments(report: Report) -> str:
+    packages = ["booktabs"]
+    if any(_needs_scaling(table) for table in report.tables):
+        packages.append(rf"graphicx (\resizebox of tables with more than {MAX_COLUMNS_UNSCALED} columns or long texts)")
+    lines = [
+        f"Suite: {report.suite} ({report.title})",
+        f"Profile: {report.profile or 'none (full)'}",
+        f"Packages: {', '.join(packages)}",
+        f"Intervals are printed in tables of at most {MAX_COLUMNS_WITH_INTERVALS} columns.",
+    ]
+    return "".join(f"% {' '.join(line.split())}\n" for line in lines)
+
+
+def _heading(table: Table) -> list[str]:
+    """One header row, or two where columns have groups, with rules under the groups."""
+    labels = " & ".join(["model", *(_label(header(column)) for column in table.columns)]) + r" \\"
+    if not any(column.group for column in table.columns):
+        return [labels]
+    cells, rules = [""], []
+    first = 2
+    for group, width in groups(table):
+        cells.append(rf"\multicolumn{{{width}}}{{c}}{{{escaped(group)}}}" if group else "")
+        if group:
+            rules.append(rf"\cmidrule(lr){{{first}-{first + width - 1}}}")
+        first += width
+    return [" & ".join(cells) + r" \\", " ".join(rules), labels]
+
+
+def _label(text: str) -> str:
+    """A column's label, in one line or two."""
+    lines = [escaped(line) for line in _broken(text)]
+    return lines[0] if len(lines) == 1 else r"\shortstack[r]{" + r"\\".join(lines) + "}"
+
+
+def _broken(text: str) -> list[str]:
+    """The lines of a column's label: a long one is broken at the blank that leaves the narrowest pair."""
+    # An arrow stays with what it belongs to.
+    words = re.sub(r" (?=[↑↓])", "\u00a0", text).split(" ")
+    if len(text) <= _LONG_LABEL or len(words) < 2:
+        return [text]
+    pairs = ([" ".join(words[:i]), " ".join(words[i:])] for i in range(1, len(words)))
+    return min(pairs, key=lambda pair: max(map(len, pair)))
+
+
+def _needs_scaling(table: Table) -> bool:
+    if len(table.columns) > MAX_COLUMNS_UNSCALED:
+        return True
+    widths = []
+    for index, column in enumerate(table.columns):
+        texts = _broken(header(column)) + [cell_text(row.cells[index], column.unit) for row in table.rows]
+        widths.append(max(map(len, texts)))
+    labels = max(map(len, ["model", *(row.label for row in table.rows)]))
+    total = labels + 2 * (len(widths) + 1)
+    start = 0
+    for group, size in groups(table):
+        total += max(sum(widths[start : start + size]), len(group) - 2 * (size - 1))
+        start += size
+    with_intervals = len(table.columns) <= MAX_COLUMNS_WITH_INTERVALS
+    return total > (_PAGE_WITH_INTERVALS if with_intervals else _PAGE_WITHOUT_INTERVALS)
+
+
+def _row(row: TableRow, columns: Sequence[TableColumn], origins: Sequence[str], with_intervals: bool) -> list[str]:
+    quoted = row.source == "literature"
+    label = escaped(row.label)
+    if quoted:
+        label = rf"\textit{{{label}}}"
+        if row.origin:
+            label += rf"\textsuperscript{{{origins.index(row.origin) + 1}}}"
+    pairs = list(zip(row.cells, columns, strict=True))
+    lines = [" & ".join([label, *(_cell(cell, column, quoted) for cell, column in pairs)]) + r" \\"]
+    intervals = [interval_text(cell, column.unit) for cell, column in pairs]
+    if with_intervals and any(intervals):
+        # An asterisk keeps the page from breaking here; the negative space keeps an interval at its number.
+        lines[0] += r"*[-3pt]"
+        small = (rf"{{\tiny {escaped(text)}}}" if text else "" for text in intervals)
+        lines.append(" & ".join(["", *small]) + r" \\")
+    return lines
+
+
+def _cell(cell: Cell, column: TableColumn, quoted: bool) -> str:
+    text = cell_text(cell, column.unit)
+    mark = ""
+    if text[-1:] in _MARKS:
+        # In a box without width, so that the digits of the column stay below each other.
+        mark = rf"\rlap{{\textsuperscript{{{_MARKS[text[-1]]}}}}}"
+        text = text[:-1]
+    shown = escaped(text)
+    if cell.best:
+        shown = rf"\textbf{{{shown}}}"
+    if quoted:
+        shown = rf"\textit{{{shown}}}"
+    return shown + mark
+
+
+def _notes(table: Table, origins: Sequence[str], with_intervals: bool) -> list[str]:
+    notes = [escaped(note) for note in table.notes]
+    hidden = any(cell.interval is not None for row in table.rows for cell in row.cells) and not with_intervals
+    if hidden:
+        notes.append("Intervals are not shown here for want of width.")
+    notes += [rf"\textsuperscript{{{number}}}{escaped(text)}" for number, text in enumerate(origins, 1)]
+    if not notes:
+        return []
+    return [
+        r"\par\smallskip",
+        r"\begin{minipage}{\linewidth}\footnotesize\raggedright",
+        *(rf"{note}\par" for note in notes),
+        r"\end{minipage}",
+    ]

@@ -1,0 +1,140 @@
+"""Tables on a terminal, through rich: as much as its width allows, and never a number broken over two lines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich import box
+from rich.cells import cell_len
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table as Grid
+from rich.text import Text
+
+from bench.report.model import Report, Table
+from bench.report.text import cell_text, groups, header, interval_text, preamble
+
+__all__ = ["render"]
+
+_MARKS = ("†", "‡")
+_LEAST_LABEL_WIDTH = 14
+
+
+def render(report: Report, console: Console) -> None:
+    """Print title, tables with notes, and what has to be said about the run.
+
+    A table that is wider than the console loses its intervals first; then its columns are split into blocks, by
+    group as far as groups fit.
+    """
+    profile = f" (PROFILE {report.profile})" if report.profile else ""
+    console.print(Text(report.title + profile, style="bold"))
+    for table in report.tables:
+        console.print()
+        _print_table(table, console)
+    footer = preamble(report)
+    if footer:
+        console.print()
+        _print_notes(footer, console)
+
+
+def _print_table(table: Table, console: Console) -> None:
+    console.print(Text(table.title, style="bold"))
+    label_width = max(_LEAST_LABEL_WIDTH, console.width // 3)
+    everything = range(len(table.columns))
+    with_intervals = _Layout(table, intervals=True, label_width=label_width)
+    if with_intervals.width(everything, console) <= console.width:
+        console.print(with_intervals.grid(everything))
+        hidden = False
+    else:
+        layout = _Layout(table, intervals=False, label_width=label_width)
+        for number, block in enumerate(_blocks(layout, console)):
+            if number:
+                console.print()
+            console.print(layout.grid(block))
+        hidden = any(cell.interval is not None for row in table.rows for cell in row.cells)
+    origins = [f"{row.label}: {row.origin}" for row in table.rows if row.source == "literature" and row.origin]
+    if table.notes or origins or hidden:
+        console.print()
+    narrow = ["Intervals need a wider terminal."] if hidden else []
+    _print_notes([*table.notes, *origins, *narrow], console)
+
+
+def _print_notes(notes: Sequence[str], console: Console) -> None:
+    for note in notes:
+        console.print(Padding(Text(note, style="dim"), (0, 0, 0, 1), expand=False))
+
+
+def _blocks(layout: _Layout, console: Console) -> list[list[int]]:
+    """Columns that are printed together: neighbouring groups as far as they fit.
+
+    A group is cut only if it is too wide alone.
+    """
+    blocks: list[list[int]] = []
+    start = 0
+    for _, size in groups(layout.table):
+        group = list(range(start, start + size))
+        start += size
+        fits = layout.width(group, console) <= console.width
+        for piece in [group] if fits else [[index] for index in group]:
+            if blocks and layout.width([*blocks[-1], *piece], console) <= console.width:
+                blocks[-1] += piece
+            else:
+                blocks.append(piece)
+    return blocks
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How a table is drawn: with or without intervals, with labels in at most so many cells of the terminal."""
+
+    table: Table
+    intervals: bool
+    label_width: int
+
+    def width(self, columns: Sequence[int], console: Console) -> int:
+        """Cells of the terminal that the label and these columns take."""
+        unbounded = console.options.update(max_width=1_000_000)
+        return console.measure(self.grid(columns), options=unbounded).maximum
+
+    def grid(self, columns: Sequence[int]) -> Grid:
+        """The label column and these columns."""
+        grid = Grid(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1), header_style="")
+        # Only labels may wrap.
+        grid.add_column(Text("model"), overflow="fold", vertical="bottom", max_width=self.label_width)
+        texts = []
+        for index in columns:
+            heading, cells = self._column(index)
+            grid.add_column(heading, no_wrap=True, vertical="bottom")
+            texts.append(cells)
+        last_measured = sum(row.source == "measured" for row in self.table.rows) - 1
+        for number, row in enumerate(self.table.rows):
+            style = "italic" if row.source == "literature" else ""
+            cells = [text[number] for text in texts]
+            grid.add_row(Text(row.label), *cells, style=style, end_section=number == last_measured)
+        return grid
+
+    def _column(self, index: int) -> tuple[Text, list[Text]]:
+        """Heading and cells of a column, filled to one width.
+
+        Were rich to align them to the right, it would strip the blanks that hold the place of a mark or an interval.
+        """
+        column = self.table.columns[index]
+        lines = [column.group, header(column)] if column.group else [header(column)]
+        cells = [row.cells[index] for row in self.table.rows]
+        parts = []
+        for cell in cells:
+            text = cell_text(cell, column.unit)
+            mark = text[-1] if text.endswith(_MARKS) else ""
+            interval = interval_text(cell, column.unit) if self.intervals else ""
+            parts.append((text.removesuffix(mark), mark, f" {interval}" if interval else ""))
+        numbers, marks, intervals = (max((cell_len(part[i]) for part in parts), default=0) for i in range(3))
+        total = max(numbers + marks + intervals, *map(cell_len, lines))
+        texts = []
+        for cell, (number, mark, interval) in zip(cells, parts, strict=True):
+            filled = Text(" " * (total - marks - intervals - cell_len(number)))
+            filled.append(number, style="bold" if cell.best else "")
+            filled.append(mark + " " * (marks - len(mark) + intervals - cell_len(interval)))
+            filled.append(interval, style="dim")
+            texts.append(filled)
+        return Text("\n".join(line.rjust(total - cell_len(line) + len(line)) for line in lines)), texts

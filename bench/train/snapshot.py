@@ -1,0 +1,101 @@
+"""A trainer's whole state as tensors and facts: weights, optimiser, streams, generators, buffer, guard, history."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from bench.tensors import nested, unnested
+from bench.train.guard import adjusted
+
+if TYPE_CHECKING:
+    from bench.train.loop import Trainer
+
+__all__ = ["Captured", "capture", "put_back"]
+
+
+@dataclass(frozen=True)
+class Captured:
+    """The state between two iterations; nothing in it changes when training goes on.
+
+    Attributes:
+        tensors: Everything that is a tensor, by nested name.
+        facts: The rest, as JSON values.
+    """
+
+    tensors: Mapping[str, Tensor]
+    facts: Mapping[str, Any]
+
+
+def capture(trainer: Trainer, *, selected: bool = False) -> Captured:
+    """The state of a trainer, copied.
+
+    Args:
+        trainer: Between two iterations.
+        selected: Include the selected epoch's weights and state. A restart does not need them: going back never
+            undoes what an earlier epoch has shown.
+    """
+    tensors: dict[str, Tensor] = nested("model", trainer.model.state_dict())
+    for index, values in trainer.optimizer.state_dict()["state"].items():
+        tensors |= nested(f"optimizer/{index}", values)
+    for name, stream in trainer.streams.items():
+        tensors |= nested(f"stream/{name}", stream.state_dict())
+    tensors["generator"] = trainer.generator.get_state()
+    tensors |= nested("sums", trainer.sums)
+    if trainer.state is not None:
+        tensors |= nested("state", trainer.state.state_dict())
+    facts: dict[str, Any] = {
+        "iteration": trainer.iteration,
+        "history": trainer.history,
+        "iterations": trainer.iterations,
+        "trips": trainer.trips,
+        "guard": trainer.guard.state(),
+        "selected": None,
+    }
+    if selected and trainer.selected is not None:
+        tensors |= nested("selected", trainer.selected.weights)
+        tensors |= nested("selected_state", trainer.selected.state)
+        facts["selected"] = [trainer.selected.epoch, trainer.selected.validation_accuracy]
+    return Captured({name: tensor.detach().clone() for name, tensor in tensors.items()}, copy.deepcopy(facts))
+
+
+def put_back(trainer: Trainer, captured: Captured) -> None:
+    """Make a trainer stand where ``captured`` was taken; the selected epoch only if it is in it."""
+    tensors, facts = captured.tensors, captured.facts
+    trainer.model.load_state_dict(unnested("model", tensors))
+    saved = trainer.optimizer.state_dict()
+    parameters = {name.split("/")[1] for name in tensors if name.startswith("optimizer/")}
+    # Copies: the optimiser updates its state in place, and the captured one may be needed again.
+    saved["state"] = {
+        int(index): {k: v.clone() for k, v in unnested(f"optimizer/{index}", tensors).items()} for index in parameters
+    }
+    trainer.optimizer.load_state_dict(saved)
+    for name, stream in trainer.streams.items():
+        stream.load_state_dict(unnested(f"stream/{name}", tensors))
+    trainer.generator.set_state(tensors["generator"].cpu())
+    trainer.sums = {name: tensor.clone() for name, tensor in _on(trainer.device, unnested("sums", tensors)).items()}
+    if trainer.state is not None:
+        trainer.state.load_state_dict(unnested("state", tensors))
+    trainer.iteration = facts["iteration"]
+    trainer.history = copy.deepcopy(facts["history"])
+    trainer.iterations = copy.deepcopy(facts["iterations"])
+    trainer.trips = copy.deepcopy(facts["trips"])
+    trainer.guard.load(facts["guard"])
+    trainer._unread = []
+    measures = trainer.trips[-1]["measures"] if trainer.trips else []
+    trainer.family.config = adjusted(trainer.asked, measures)
+    if facts["selected"] is not None:
+        from bench.train.loop import Selected
+
+        epoch, accuracy = facts["selected"]
+        weights = _on(trainer.device, unnested("selected", tensors))
+        trainer.selected = Selected(epoch, accuracy, weights, _on(trainer.device, unnested("selected_state", tensors)))
+
+
+def _on(device: torch.device, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.to(device) for name, tensor in tensors.items()}

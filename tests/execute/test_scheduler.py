@@ -1,0 +1,312 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from bench.api import Run
+from bench.execute.executors import Ended
+from bench.execute.scheduler import Summary, run_plan
+from bench.execute.states import Status, job_states
+from bench.keys import digest
+from bench.planner import Job, Kind, Plan
+from bench.store import Store
+from bench.suite.schema import Suite
+
+SUITE = cast(Suite, None)  # the scheduler looks at jobs alone
+
+
+def job(name: str, *inputs: Job, kind: Kind = "evaluate", passes: float = 0.0, blocked: str | None = None) -> Job:
+    train = next((i.key for i in inputs if i.kind == "train"), None)
+    spec = {"train": train} if train else {}
+    return Job(name, kind, digest(name), tuple(i.key for i in inputs), spec, passes=passes, blocked=blocked)
+
+
+TRAIN = job("a/train", kind="train", passes=10)
+PREDICT = job("a/predict", TRAIN, kind="predict")
+ACCURACY = job("a/accuracy", TRAIN, PREDICT)
+ATTACK = job("a/pgd", TRAIN)
+OTHER = job("b/train", kind="train", passes=20)
+OTHER_ATTACK = job("b/pgd", OTHER)
+PLAN = Plan(SUITE, (TRAIN, PREDICT, ACCURACY, ATTACK, OTHER, OTHER_ATTACK))
+
+
+@dataclass
+class Fake:
+    """An executor whose jobs end in the order in which they began, as ``script`` says: ok unless named there."""
+
+    store: Store
+    script: Mapping[str, str] = field(default_factory=dict)
+    capacity: int = 1
+    log: list[str] = field(default_factory=list)
+    most: int = 0
+    stopped: int = 0
+    _running: list[Job] = field(default_factory=list)
+
+    def start(self, job: Job) -> None:
+        assert len(self._running) < self.capacity, "more jobs than the executor takes"
+        for key in job.inputs:
+            assert self.store.folder(key).record() is not None, f"{job.id} began before its input was there"
+        assert self.store.folder(job.key).record() is None, f"{job.id} began although its result is there"
+        self._running.append(job)
+        self.log.append(job.id)
+        self.most = max(self.most, len(self._running))
+
+    def ended(self, timeout: float) -> list[Ended]:
+        assert 0 < timeout < 10
+        if not self._running:
+            raise AssertionError("the scheduler waits although nothing is at work")
+        done = self._running.pop(0)
+        action = self.script.get(done.id, "ok")
+        folder = self.store.folder(done.key)
+        if action == "interrupt":
+            raise KeyboardInterrupt
+        if action == "die":
+            return [Ended(done, "the worker was ended by signal 9 (out of memory?)")]
+        if action == "die after the record":
+            folder.finish({"status": "ok", "kind": done.kind, "weights": "w"})
+            return [Ended(done, "the worker was ended by signal 11")]
+        if action == "fail":
+            folder.fail({"type": "ValueError", "message": "no", "traceback": "..."})
+        elif action == "diverge":
+            folder.finish({"status": "diverged", "reason": "training diverged at epoch 3", "kind": done.kind})
+        elif action == "ok":
+            folder.finish({"status": "ok", "kind": done.kind, "weights": "w"})
+        return [Ended(done)]
+
+    def stop(self) -> None:
+        self.stopped += 1
+
+
+class Watcher:
+    """A display that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.todo: list[str] = []
+        self.events: list[tuple[str, str]] = []
+        self.ticks = 0
+        self.summary: Summary | None = None
+
+    def begin(self, plan: Plan, states: Mapping[str, Status], todo: list[Job]) -> None:
+        self.todo = [job.id for job in todo]
+
+    def started(self, job: Job) -> None:
+        self.events.append(("started", job.id))
+
+    def tick(self, running: Mapping[str, Mapping[str, Any]]) -> None:
+        self.ticks += 1
+
+    def ended(self, job: Job, status: Status, record: Mapping[str, Any] | None) -> None:
+        assert (record is not None) == (status.state in ("done", "diverged") and ("started", job.id) in self.events)
+        self.events.append((status.state, job.id))
+
+    def end(self, summary: Summary) -> None:
+        self.summary = summary
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+def run(store: Store, plan: Plan = PLAN, capacity: int = 1, **script: str) -> tuple[Summary, Fake, Watcher]:
+    named = {name.replace("__", "/"): action for name, action in script.items()}
+    fake, display = Fake(store, named, capacity), Watcher()
+    summary = run_plan(plan, store, lambda: fake, display)
+    assert display.summary is summary
+    return summary, fake, display
+
+
+def states(summary: Summary, plan: Plan = PLAN) -> dict[str, str]:
+    return {job.id: summary.states[job.key].state for job in plan.jobs}
+
+
+def codes(summary: Summary) -> tuple[int, int]:
+    """Exit codes without and with ``--strict``."""
+    outcome = Run(PLAN, summary)
+    return outcome.exit_code(), outcome.exit_code(strict=True)
+
+
+def test_everything_runs_once_after_its_inputs(store: Store) -> None:
+    summary, fake, display = run(store)
+    assert sorted(fake.log) == sorted(job.id for job in PLAN.jobs)
+    assert set(states(summary).values()) == {"done"}
+    assert summary.counts() == {"done": 6}
+    assert codes(summary) == (0, 0)
+    assert [job.id for job in summary.ran] == fake.log
+    assert display.todo == [job.id for job in PLAN.jobs]
+    assert display.events == [pair for name in fake.log for pair in (("started", name), ("done", name))]
+    assert fake.stopped == 1
+    assert display.ticks > 0
+
+
+def test_the_longest_training_comes_first(store: Store) -> None:
+    assert run(store)[1].log[:2] == ["b/train", "a/train"]
+
+
+def test_as_many_at_once_as_the_executor_takes(store: Store) -> None:
+    _, fake, _ = run(store, capacity=3)
+    assert fake.most == 3
+
+
+def test_nothing_to_do_makes_no_executor(store: Store) -> None:
+    run(store)
+
+    def none() -> Fake:
+        raise AssertionError("an executor was made for nothing")
+
+    display = Watcher()
+    summary = run_plan(PLAN, store, none, display)
+    assert display.todo == display.events == summary.ran == []
+    assert codes(summary) == (0, 0)
+
+
+def test_one_failure_does_not_stop_the_others(store: Store) -> None:
+    summary, fake, display = run(store, a__train="fail")
+    assert states(summary) == {
+        "a/train": "failed",
+        "a/predict": "failed",
+        "a/accuracy": "failed",
+        "a/pgd": "failed",
+        "b/train": "done",
+        "b/pgd": "done",
+    }
+    assert fake.log == ["b/train", "a/train", "b/pgd"]
+    assert summary.states[TRAIN.key] == Status("failed", "ValueError: no")
+    reasons = {summary.states[j.key].reason for j in (PREDICT, ACCURACY, ATTACK)}
+    assert reasons == {"an input failed: ValueError: no"}
+    assert job_states(PLAN, store) == summary.states  # what the files say to whoever asks later
+    assert ("failed", "a/accuracy") in display.events
+    assert codes(summary) == (1, 1)
+    assert store.folder(ACCURACY.key).error() is None  # only what ran and failed has an error of its own
+
+
+def test_a_failure_is_tried_again_by_the_next_run(store: Store) -> None:
+    run(store, a__train="fail")
+    summary, fake, _ = run(store)
+    assert set(fake.log) == {"a/train", "a/predict", "a/accuracy", "a/pgd"}
+    assert codes(summary) == (0, 0)
+
+
+def test_a_diverged_training_is_a_result_for_all_that_depends_on_it(store: Store) -> None:
+    summary, fake, display = run(store, a__train="diverge")
+    assert states(summary) == {
+        "a/train": "diverged",
+        "a/predict": "diverged",
+        "a/accuracy": "diverged",
+        "a/pgd": "diverged",
+        "b/train": "done",
+        "b/pgd": "done",
+    }
+    assert summary.states[ACCURACY.key].reason == "training diverged at epoch 3"
+    assert ("diverged", "a/pgd") in display.events
+    assert codes(summary) == (0, 1)
+    assert run(store)[1].log == []  # and it is not trained again
+
+
+def test_a_dead_worker_is_a_failure_with_its_signal(store: Store) -> None:
+    summary, fake, _ = run(store, a__pgd="die")
+    status = summary.states[ATTACK.key]
+    assert (status.state, status.reason) == ("failed", "the worker was ended by signal 9 (out of memory?)")
+    error = store.folder(ATTACK.key).error()
+    assert error is not None
+    assert (error["job"], error["type"], error["message"]) == ("a/pgd", "WorkerDied", status.reason)
+    assert states(summary)["a/accuracy"] == "done"
+    assert codes(summary) == (1, 1)
+    assert job_states(PLAN, store)[ATTACK.key].state == "failed"  # and the next process knows
+
+
+def test_a_worker_that_died_after_its_result_has_one(store: Store) -> None:
+    summary, _, _ = run(store, a__pgd="die after the record")
+    assert states(summary)["a/pgd"] == "done"
+
+
+def test_a_worker_that_leaves_nothing_failed(store: Store) -> None:
+    summary, _, _ = run(store, a__pgd="nothing")
+    assert summary.states[ATTACK.key] == Status("failed", "the worker left no result")
+
+
+def test_predictions_that_nobody_reads_any_more_are_not_made(store: Store) -> None:
+    run(store)
+    store.folder(PREDICT.key).forget()
+    summary, fake, _ = run(store)
+    assert fake.log == []
+    assert states(summary)["a/predict"] == "pending"
+    assert codes(summary) == (0, 0)
+    store.folder(ACCURACY.key).forget()
+    assert run(store)[1].log == ["a/predict", "a/accuracy"]
+
+
+def test_what_was_measured_on_other_weights_is_measured_again(store: Store) -> None:
+    run(store)
+    store.folder(TRAIN.key).finish({"status": "ok", "kind": "train", "weights": "another"})
+    assert {j.id for j in PLAN.jobs if job_states(PLAN, store)[j.key].state == "stale"} == {
+        "a/predict",
+        "a/accuracy",
+        "a/pgd",
+    }
+    _, fake, _ = run(store)
+    assert set(fake.log) == {"a/predict", "a/accuracy", "a/pgd"}
+    assert fake.log.index("a/predict") < fake.log.index("a/accuracy")
+
+
+def test_what_cannot_run_is_left_out(store: Store) -> None:
+    blocked = replace(ATTACK, blocked="softmax does not generate")
+    plan = Plan(SUITE, (TRAIN, PREDICT, ACCURACY, blocked))
+    summary, fake, display = run(store, plan)
+    assert "a/pgd" not in fake.log
+    assert "a/pgd" not in display.todo
+    assert summary.states[blocked.key] == Status("n/a", "softmax does not generate")
+    assert codes(summary) == (0, 1)
+
+
+def test_nothing_can_run(store: Store) -> None:
+    missing = "data set 'cifar10' is missing"
+    plan = Plan(SUITE, tuple(replace(job, blocked=missing) for job in PLAN.jobs))
+    summary, fake, _ = run(store, plan)
+    assert fake.log == []
+    assert codes(summary) == (5, 5)
+
+
+def test_an_interrupt_ends_everything_and_keeps_what_is_done(store: Store) -> None:
+    summary, fake, display = run(store, a__predict="interrupt")
+    assert summary.interrupted
+    assert fake.stopped == 1
+    assert states(summary)["a/train"] == "done"
+    assert states(summary)["a/predict"] == "pending"
+    assert display.summary is summary
+    assert codes(summary) == (130, 130)
+    after, again, _ = run(store)
+    assert set(again.log) == {"a/predict", "a/accuracy", *({"a/pgd", "b/pgd"} - set(fake.log))}
+    assert codes(after) == (0, 0)
+
+
+def test_a_broken_display_leaves_no_worker_behind(store: Store) -> None:
+    fake, display = Fake(store), Watcher()
+    display.started = raising(RuntimeError("terminal gone"))  # type: ignore[method-assign]
+    with pytest.raises(RuntimeError, match="terminal gone"):
+        run_plan(PLAN, store, lambda: fake, display)
+    assert fake.stopped == 1
+
+
+def raising(error: Exception) -> Callable[[Job], None]:
+    def fail(_: Job) -> None:
+        raise error
+
+    return fail
+
+
+def test_equal_work_under_two_names_is_done_once(store: Store) -> None:
+    twin = replace(ATTACK, id="a/pgd-again")
+    plan = Plan(SUITE, (TRAIN, ATTACK, twin))
+    summary, fake, display = run(store, plan)
+    assert fake.log == display.todo == ["a/train", "a/pgd"]
+    assert states(summary, plan)["a/pgd-again"] == "done"
+
+
+def test_an_input_outside_the_plan_is_taken_as_given(store: Store) -> None:
+    store.folder(TRAIN.key).finish({"status": "ok", "kind": "train", "weights": "w"})
+    assert run(store, Plan(SUITE, (ATTACK,)))[1].log == ["a/pgd"]

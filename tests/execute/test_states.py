@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bench.execute.states import Status, job_states
+from bench.planner import Job, Plan
+
+if TYPE_CHECKING:
+    from tests.conftest import Project, Results
+
+
+@pytest.fixture
+def plan(project: Project, tiny: str) -> Plan:
+    return project.plan(tiny).select(["softmax/*/accuracy", "softmax/*/generation"])
+
+
+def named(plan: Plan, what: str) -> Job:
+    job = plan.named(f"softmax/digits/seed1/{what}")
+    assert job is not None
+    return job
+
+
+def states(plan: Plan, results: Results) -> dict[str, Status]:
+    by_key = job_states(plan, results.store)
+    return {job.id.rsplit("seed1/")[-1]: by_key[job.key] for job in plan.jobs}
+
+
+def test_nothing_done_yet(plan: Plan, results: Results) -> None:
+    found = states(plan, results)
+    assert found["train"] == found["predict/test"] == found["accuracy"] == Status("pending")
+    assert found["generation"] == Status("n/a", "softmax does not generate")
+    assert not results.store.root.exists()
+
+
+def test_records_are_done(plan: Plan, results: Results) -> None:
+    for what in ("train", "predict/test", "accuracy"):
+        results.finish(named(plan, what))
+        assert states(plan, results)[what] == Status("done")
+
+
+def test_a_failure_says_why(plan: Plan, results: Results) -> None:
+    results.store.folder(named(plan, "train").key).fail({"type": "ValueError", "message": "no"})
+    found = states(plan, results)
+    assert found["train"] == Status("failed", "ValueError: no")
+    expected = Status("failed", "an input failed: ValueError: no")
+    assert found["predict/test"] == found["accuracy"] == expected
+    results.finish(named(plan, "accuracy"))
+    assert states(plan, results)["accuracy"] == Status("done")  # what was measured before stays measured
+
+
+def test_an_own_failure_that_an_inputs_failure_came_after(plan: Plan, results: Results) -> None:
+    for what in ("train", "accuracy"):
+        results.store.folder(named(plan, what).key).fail({"type": "ValueError", "message": what})
+    assert states(plan, results)["accuracy"] == Status("failed", "an input failed: ValueError: train")
+
+
+def test_work_elsewhere_is_running(plan: Plan, results: Results) -> None:
+    with results.store.folder(named(plan, "train").key).lock():
+        assert states(plan, results)["train"] == Status("running")
+
+
+def test_divergence_passes_to_all_that_depend_on_it(plan: Plan, results: Results) -> None:
+    results.finish(named(plan, "train"), status="diverged", reason="training diverged at epoch 3")
+    found = states(plan, results)
+    expected = Status("diverged", "training diverged at epoch 3")
+    assert found["train"] == found["predict/test"] == found["accuracy"] == expected
+    assert found["generation"] == Status("n/a", "softmax does not generate")
+    assert expected.settled
+
+
+def test_other_weights_make_a_record_stale(plan: Plan, results: Results) -> None:
+    results.finish(named(plan, "train"), weights="w1")
+    results.finish(named(plan, "predict/test"), weights="w1")
+    results.finish(named(plan, "accuracy"), weights="w0")
+    found = states(plan, results)
+    assert found["predict/test"] == Status("done")
+    assert found["accuracy"].state == "stale"
+    assert "weights" in found["accuracy"].reason
+    assert not found["accuracy"].settled
+
+
+def test_a_judges_weights_are_not_compared_with_the_models(project: Project, tiny: str, results: Results) -> None:
+    plan = project.plan(tiny).select(["gmmc-gen/*/generation"])
+    for job in plan.jobs:
+        results.finish(job, weights="judge" if job.model == "" else "model")
+    assert {status.state for status in job_states(plan, results.store).values()} == {"done"}

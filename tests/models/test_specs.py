@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+import torch
+from bench_models import specs
+from bench_models.configs import GMMCGenConfig, GMMCJointConfig, JEMConfig, SoftmaxConfig
+from pydantic import BaseModel, ValidationError
+from torch import nn
+
+from bench.family import Classifier, Family
+from bench.registry import import_object
+from bench.spec import BACKBONES, FAMILIES, FamilySpec, settings
+
+FAMILY_SPECS = [specs.SOFTMAX, specs.JEM, specs.GMMC_DIS, specs.GMMC_GEN, specs.GMMC_JOINT]
+by_name = pytest.mark.parametrize("spec", FAMILY_SPECS, ids=lambda spec: spec.name)
+
+
+def build(spec: FamilySpec, backbone: nn.Module) -> tuple[Family[object], Classifier]:  # type: ignore[type-var]
+    implementation = import_object(spec.implementation)
+    assert isinstance(implementation, type)
+    assert issubclass(implementation, Family)
+    values: dict[str, object] = {}
+    if "samples" in spec.capabilities:
+        values = {"sampler": {"steps": 1, "buffer": 12}}
+    family = implementation(spec.config.model_validate(values))
+    return family, family.build(backbone, 4, (1, 2, 3))
+
+
+def test_specs_need_no_torch() -> None:
+    code = "import sys, bench_models.specs; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@by_name
+def test_a_family_arrives_through_its_entry_point(spec: FamilySpec) -> None:
+    assert FAMILIES.get(spec.name) is spec
+
+
+@by_name
+def test_readouts_and_capabilities_are_what_the_spec_says(spec: FamilySpec, flat: Callable[..., nn.Module]) -> None:
+    family, model = build(spec, flat())
+    assert isinstance(model, Classifier)
+    assert tuple(model.readouts()) == spec.readouts
+    state = family.start(model, torch.Generator())
+    assert (state is not None) == ("samples" in spec.capabilities)
+    labels, index = torch.tensor([0, 3]), torch.tensor([5, 6])
+    if "samples" in spec.capabilities:
+        assert state is not None
+        assert model.stored_samples() is None
+        family.attach(model, state.state_dict())
+        stored = model.stored_samples()
+        assert stored is not None
+        assert stored.images.shape == (12, 1, 2, 3)
+        assert stored.images.min() >= 0
+        assert stored.images.max() <= 1
+        assert (stored.labels.dtype, stored.age.dtype) == (torch.int64, torch.int64)
+        assert model.sample(labels, seed=0, index=index).shape == (2, 1, 2, 3)
+    else:
+        with pytest.raises(NotImplementedError, match="generate"):
+            model.sample(labels, seed=0, index=index)
+
+
+def test_chains_of_jem_belong_to_no_class_and_those_of_gmmc_to_theirs(flat: Callable[..., nn.Module]) -> None:
+    expected = {"jem": torch.full((12,), -1), "gmmc-gen": torch.arange(12) // 3}
+    for spec in (specs.JEM, specs.GMMC_GEN):
+        family, model = build(spec, flat())
+        state = family.start(model, torch.Generator())
+        assert state is not None
+        family.attach(model, state.state_dict())
+        stored = model.stored_samples()
+        assert stored is not None
+        assert torch.equal(stored.labels, expected[spec.name])
+
+
+def merged(config: type[BaseModel], preset: dict[str, object]) -> dict[str, object]:
+    values = config().model_dump()
+    for key, value in preset.items():
+        current = values[key]
+        if isinstance(value, dict):
+            assert isinstance(current, dict)
+            assert set(value) <= set(current)
+            values[key] = {**current, **value}
+        else:
+            values[key] = value
+    return values
+
+
+@by_name
+def test_presets_are_valid_and_change_something(spec: FamilySpec) -> None:
+    for name, preset in spec.presets.items():
+        try:
+            config = spec.config.model_validate(merged(spec.config, dict(preset)))
+        except (KeyError, ValidationError) as error:
+            pytest.fail(f"{spec.name}, preset {name}: {error}")
+        if spec.name in ("jem", "gmmc-joint"):
+            assert config != spec.config()
+
+
+def test_preset_paper_of_gmmc_gen_takes_the_paper_at_its_word() -> None:
+    """Protocol, section 6, rows 1, 4, 5 and 6."""
+    config = GMMCGenConfig.model_validate(merged(GMMCGenConfig, dict(specs.GMMC_GEN.presets["paper"])))
+    assert config.epochs == 150
+    assert (config.sampler.step_size, config.sampler.labels, config.sampler.clamp) == (1.0, "buffer", False)
+    assert (config.sampler.steps, config.sampler.reinit, config.beta) == (20, 0.025, 0.5)
+
+
+@by_name
+def test_the_papers_values_are_keys_of_the_schema(spec: FamilySpec) -> None:
+    known = {setting.key for setting in settings(spec.config)} | {"backbone"}
+    assert set(spec.paper) <= known
+    assert spec.paper["backbone"] == "wrn-28-10"
+
+
+@by_name
+def test_every_hyper_parameter_is_described(spec: FamilySpec) -> None:
+    for setting in settings(spec.config):
+        assert setting.description, setting.key
+
+
+def test_passes_of_one_item_in_one_epoch() -> None:
+    """A forward is 1, an update 3, a sampler step 2 (recipes, section 3: 49 for JEM and 46 for Gen at 20 steps)."""
+    assert specs.SOFTMAX.passes(SoftmaxConfig()) == 3
+    assert specs.JEM.passes(JEMConfig()) == 49
+    assert specs.GMMC_GEN.passes(GMMCGenConfig()) == 46
+    assert specs.GMMC_JOINT.passes(GMMCJointConfig(epochs=10, start_generative=4)) == pytest.approx(
+        (4 * 3 + 6 * 46) / 10
+    )
+
+
+def test_facts_about_the_papers_backbone() -> None:
+    facts = specs.WIDE_RESNET.describe("wrn-28-10", (3, 32, 32))
+    assert (facts["depth"], facts["width"], facts["blocks per stage"], facts["features"]) == (28, 10, 4, 640)
+    assert facts["multiply-adds"] == pytest.approx(5.95e9, rel=2e-3)  # protocol 1.1
+
+
+def test_backbones_are_named_by_a_pattern() -> None:
+    assert BACKBONES.get("wrn-16-4").name == "wrn-16-4"
+    make = import_object(BACKBONES.get("wrn-16-4").implementation)
+    assert callable(make)
+    assert make("wrn-16-4", 3).feature_dim == 256

@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from bench.execute.states import job_states
+from bench.planner import Job, Plan
+from bench.report.cells import Results as Reader
+from bench.report.model import Cell
+
+if TYPE_CHECKING:
+    from tests.conftest import Project, Results
+
+SEEDS = '[[model]]\nfamily   = "softmax"\nseeds = [1, 2, 3]\n'
+
+
+@pytest.fixture
+def plan(project: Project, tiny: str) -> Plan:
+    return project.plan(tiny.replace('[[model]]\nfamily   = "softmax"\n', SEEDS))
+
+
+def job(plan: Plan, seed: int, what: str = "accuracy") -> Job:
+    found = plan.named(f"softmax/digits/seed{seed}/{what}")
+    assert found is not None
+    return found
+
+
+def cell(plan: Plan, results: Results, column: int = 0, model: int = 0) -> Cell:
+    reader = Reader(plan, results.store, job_states(plan, results.store))
+    return reader.cell(plan.suite.models[model], plan.suite.tables[0].columns[column])
+
+
+def measure(plan: Plan, results: Results, values: Mapping[int, float], n: int = 100) -> None:
+    for seed, value in values.items():
+        results.measure(plan, job(plan, seed), {"accuracy": value}, n=n)
+
+
+def test_nothing_yet(plan: Plan, results: Results) -> None:
+    assert cell(plan, results) == Cell(column="accuracy", status="pending", reason="not run yet")
+
+
+def test_one_seed_keeps_the_interval_over_items(plan: Plan, results: Results) -> None:
+    results.measure(plan, job(plan, 1), {"accuracy": 0.9})
+    record = results.store.folder(job(plan, 1).key).record()
+    assert record is not None
+    record["numbers"][0]["interval"] = {"low": 0.8, "high": 0.95, "kind": "Wilson", "level": 0.95}
+    results.store.folder(job(plan, 1).key).finish(record)
+    found = cell(plan, results)
+    assert (found.value, found.n, found.seeds, found.sd) == (0.9, 100, (1,), None)
+    assert found.interval is not None
+    assert (found.interval.low, found.interval.high, found.interval.kind) == (0.8, 0.95, "Wilson")
+    assert found.records == (job(plan, 1).key,)
+    assert found.status == "ok"
+    assert found.reason == "2 of 3 seeds without a number: not run yet"
+
+
+def test_several_seeds_have_mean_sd_and_a_t_interval(plan: Plan, results: Results) -> None:
+    values = [0.90, 0.94, 0.95]
+    measure(plan, results, dict(zip((1, 2, 3), values, strict=True)))
+    found = cell(plan, results)
+    half = stats.t.ppf(0.975, 2) * np.std(values, ddof=1) / np.sqrt(3)
+    assert found.value == pytest.approx(np.mean(values))
+    assert found.sd == pytest.approx(np.std(values, ddof=1))
+    assert found.interval is not None
+    assert (found.interval.low, found.interval.high) == pytest.approx((np.mean(values) - half, np.mean(values) + half))
+    assert (found.seeds, found.reason, len(found.records)) == ((1, 2, 3), None, 3)
+
+
+def test_the_smallest_n_is_claimed(plan: Plan, results: Results) -> None:
+    measure(plan, results, {1: 0.5}, n=100)
+    measure(plan, results, {2: 0.5}, n=64)
+    assert cell(plan, results).n == 64
+
+
+@pytest.mark.parametrize("state", ["failed", "running", "diverged", "stale"])
+def test_the_reason_is_the_states(plan: Plan, results: Results, state: str) -> None:
+    folder = results.store.folder(job(plan, 1).key)
+    if state == "failed":
+        folder.fail({"type": "ValueError", "message": "no"})
+        assert cell(plan, results) == Cell(column="accuracy", status="failed", reason="ValueError: no")
+    elif state == "running":
+        with folder.lock():
+            assert cell(plan, results) == Cell(column="accuracy", status="pending", reason="running")
+    elif state == "diverged":
+        results.finish(job(plan, 1, "train"), status="diverged", reason="training diverged at epoch 3")
+        expected = Cell(column="accuracy", status="diverged", reason="training diverged at epoch 3")
+        assert cell(plan, results) == expected
+    else:
+        results.finish(job(plan, 1, "train"), weights="others")
+        measure(plan, results, {1: 0.9})
+        found = cell(plan, results)
+        assert (found.status, found.value) == ("pending", None)
+        assert "weights" in str(found.reason)
+
+
+def test_a_seed_that_diverged_is_not_in_the_mean_but_told(plan: Plan, results: Results) -> None:
+    measure(plan, results, {1: 0.8, 2: 0.9})
+    results.finish(job(plan, 3, "train"), status="diverged", reason="training diverged at epoch 3")
+    found = cell(plan, results)
+    assert found.value == pytest.approx(0.85)
+    assert found.seeds == (1, 2)
+    assert found.reason == "1 of 3 seeds without a number: training diverged at epoch 3"
+
+
+def test_a_number_without_value_says_why(plan: Plan, results: Results) -> None:
+    for seed in (1, 2, 3):
+        results.measure(plan, job(plan, seed), {"accuracy": None}, reason="no item is classified correctly")
+    assert cell(plan, results) == Cell(column="accuracy", status="n/a", reason="no item is classified correctly")
+
+
+def test_a_read_out_that_the_family_lacks(project: Project, tiny: str, results: Results) -> None:
+    plan = project.plan(tiny.replace('"calibration.ece"]', '"calibration.ece@linear"]'))
+    assert cell(plan, results, column=2) == Cell(
+        column="calibration.ece@linear", status="n/a", reason="softmax has no read-out 'linear'"
+    )
+    assert cell(plan, results, column=2, model=1).status == "pending"
+
+
+def test_the_part_of_the_columns_argument_is_read(plan: Plan, results: Results) -> None:
+    results.measure(plan, job(plan, 1, "pgd-2@16/255"), {"ce": 0.1})
+    assert cell(plan, results, column=1).status == "pending"
+    results.measure(plan, job(plan, 1, "pgd-2@8/255"), {"ce": 0.3})
+    assert cell(plan, results, column=1).value == 0.3
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "expected"),
+    [
+        (["no warning", "masked", "inconclusive"], "masked"),
+        (["no warning", "inconclusive", "no warning"], "inconclusive"),
+        (["no warning"] * 3, "no warning"),
+    ],
+)
+def test_the_worst_verdict_speaks(plan: Plan, results: Results, verdicts: list[str], expected: str) -> None:
+    for seed, verdict in zip((1, 2, 3), verdicts, strict=True):
+        results.measure(plan, job(plan, seed, "pgd-2@8/255"), {"ce": 0.3}, verdict=verdict)
+    assert cell(plan, results, column=1).verdict == expected
+
+
+def test_items_of_one_seed(plan: Plan, results: Results) -> None:
+    reader = Reader(plan, results.store, job_states(plan, results.store))
+    model, column = plan.suite.models[0], plan.suite.tables[0].columns[0]
+    assert reader.items(model, column) is None
+    correct = [True, False, True]
+    results.measure(plan, job(plan, 1), {"accuracy": 2 / 3}, n=3, correct={"accuracy": correct})
+    reader = Reader(plan, results.store, job_states(plan, results.store))
+    found = reader.items(model, column)
+    assert found is not None
+    assert (found[0].tolist(), found[1].tolist()) == ([0, 1, 2], correct)
+    # Of several runs no one's items speak for the family.
+    results.measure(plan, job(plan, 2), {"accuracy": 2 / 3}, n=3, correct={"accuracy": correct})
+    assert Reader(plan, results.store, job_states(plan, results.store)).items(model, column) is None

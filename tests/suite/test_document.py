@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from pydantic import Field, model_validator
+
+from bench.errors import Problem, RequestError, SuiteError
+from bench.spec import Config
+from bench.suite.document import Document, dotted, frozen, read, validate
+
+
+class Sampler(Config):
+    steps: int = Field(20, ge=1)
+    mode: Literal["staged", "inject"] = "staged"
+
+
+class Model(Config):
+    name: str
+    lr: float = 0.1
+    decay: tuple[int, ...] = ()
+    sampler: Sampler = Field(default_factory=Sampler)
+
+    @model_validator(mode="after")
+    def _rule(self) -> Model:
+        if self.name == "bad":
+            raise ValueError("the name bad is taken")
+        return self
+
+
+class Suite(Config):
+    model: tuple[Model, ...]
+
+
+def document(tmp_path: Path, text: str) -> Document:
+    path = tmp_path / "suite.toml"
+    path.write_text(text, encoding="utf-8")
+    return read(path)
+
+
+def problems(tmp_path: Path, text: str) -> list[Problem]:
+    source = document(tmp_path, text)
+    parsed, found = validate(Suite, source.data, source, ())
+    assert (parsed is None) == bool(found)
+    return found
+
+
+def test_valid_input_becomes_the_schema(tmp_path: Path) -> None:
+    source = document(tmp_path, '[[model]]\nname = "a"\nlr = 1\ndecay = [3, 4]\n')
+    parsed, found = validate(Suite, source.data, source, ())
+    assert found == []
+    assert parsed is not None
+    assert parsed.model[0] == Model(name="a", lr=1.0, decay=(3, 4))
+
+
+@pytest.mark.parametrize(
+    ("line", "place", "key", "message", "hint"),
+    [
+        ("lrr = 1", (3, 1), "model[0].lrr", "unknown key", "did you mean 'lr'?"),
+        ("sampler.stesp = 1", (3, 1), "model[0].sampler.stesp", "unknown key", "did you mean 'steps'?"),
+        ('lr = "x"', (3, 1), "model[0].lr", "input should be a valid number, got 'x'", ""),
+        ("lr = true", (3, 1), "model[0].lr", "input should be a valid number, got True", ""),
+        ("decay = [1, 2.5]", (3, 13), "model[0].decay[1]", "input should be a valid integer, got 2.5", ""),
+        ("sampler = {steps = 0}", (3, 12), "model[0].sampler.steps", "greater than or equal to 1, got 0", ""),
+        ("sampler.mode = 'stagd'", (3, 1), "model[0].sampler.mode", "'staged' or 'inject', got 'stagd'", "'staged'?"),
+    ],
+)
+def test_a_mistake_names_its_place(
+    tmp_path: Path, line: str, place: tuple[int, int], key: str, message: str, hint: str
+) -> None:
+    (problem,) = problems(tmp_path, f'[[model]]\nname = "a"\n{line}\n')
+    assert (problem.line, problem.column) == place
+    assert problem.file == tmp_path / "suite.toml"
+    assert problem.key == key
+    assert problem.message.endswith(message)
+    assert problem.hint.endswith(hint)
+
+
+def test_a_missing_key_stands_at_its_table(tmp_path: Path) -> None:
+    (problem,) = problems(tmp_path, '[[model]]\nname = "a"\n\n[[model]]\nlr = 1\n')
+    assert (problem.line, problem.key, problem.message) == (4, "model[1].name", "required key is missing")
+
+
+def test_a_rule_over_several_keys_speaks_in_its_own_words(tmp_path: Path) -> None:
+    (problem,) = problems(tmp_path, '[[model]]\nname = "bad"\n')
+    assert problem.line == 1
+    assert problem.message.startswith("the name bad is taken")
+
+
+def test_all_mistakes_are_found_at_once(tmp_path: Path) -> None:
+    found = problems(tmp_path, '[[model]]\nname = "a"\nlrr = 1\n[[model]]\nname = 3\n')
+    assert [(problem.line, problem.key) for problem in found] == [(3, "model[0].lrr"), (5, "model[1].name")]
+
+
+def test_a_value_from_an_overlay_is_located_there(tmp_path: Path) -> None:
+    source = document(tmp_path, '[[model]]\nname = "a"\n[model.sampler]\nsteps = 0\n')
+    overlay_path = tmp_path / "profile.toml"
+    overlay_path.write_text("[model]\n\n[model.sampler]\nmode = 'x'\n", encoding="utf-8")
+    overlay = read(overlay_path)
+    source.data["model"][0]["sampler"]["mode"] = "x"
+    source.overlays["model", 0, "sampler", "mode"] = (overlay, ("model", "sampler", "mode"))
+    _, found = validate(Suite, source.data, source, ())
+    places = {(problem.file, problem.line, problem.key) for problem in found}
+    assert places == {
+        (tmp_path / "suite.toml", 4, "model[0].sampler.steps"),
+        (overlay_path, 4, "model.sampler.mode"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "column"),
+    [
+        ("a = 1\nb = \n", 2, 5),
+        ("a = 1\na = 2\n", 2, 6),
+        ("[a\n", 1, 3),
+        ('a = "open\n', 1, 10),
+        ('a = 1\nb = """open', 2, None),
+    ],
+)
+def test_syntax_errors_have_a_place(tmp_path: Path, text: str, line: int, column: int | None) -> None:
+    with pytest.raises(SuiteError) as error:
+        document(tmp_path, text)
+    (problem,) = error.value.problems
+    assert (problem.line, problem.column) == (line, column)
+    assert problem.message.startswith("not valid TOML: ")
+    assert "(at" not in problem.message
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match=r"absent\.toml: no such file"):
+        read(tmp_path / "absent.toml")
+    (tmp_path / "latin.toml").write_bytes("a = 'é'".encode("latin-1"))
+    with pytest.raises(RequestError, match=r"latin\.toml: cannot be read: .*utf-8"):
+        read(tmp_path / "latin.toml")
+    with pytest.raises(RequestError, match="cannot be read"):
+        read(tmp_path)
+
+
+def test_dotted() -> None:
+    assert dotted(("model", 1, "sampler", "steps")) == "model[1].sampler.steps"
+    assert dotted(()) == ""
+
+
+def test_frozen_turns_lists_into_tuples_at_every_depth() -> None:
+    assert frozen({"a": [1, [2, {"b": [3]}]]}) == {"a": (1, (2, {"b": (3,)}))}

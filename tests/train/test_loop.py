@@ -1,0 +1,302 @@
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from bench.data.splits import Splits
+from bench.train.loop import Trainer, TrainingResult
+
+
+def selected(result: TrainingResult) -> tuple[int, float]:
+    assert result.selected is not None
+    return result.selected.epoch, result.selected.validation_accuracy
+
+
+# --- which epoch counts -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("script", "epoch", "accuracy"),
+    [((3, 9, 5), 2, 0.9), ((9, 3, 5), 1, 0.9), ((3, 8, 8, 5), 3, 0.8), ((4, 4, 4), 3, 0.4), ((0, 0), 2, 0.0)],
+)
+def test_the_best_validation_accuracy_is_selected_and_the_later_epoch_wins_a_tie(
+    scripted: Callable[..., Trainer], script: tuple[int, ...], epoch: int, accuracy: float
+) -> None:
+    trainer = scripted(script)
+    result = trainer.run()
+    assert selected(result) == (epoch, accuracy)
+    assert [entry["validation_accuracy"] for entry in result.history] == [right / 10 for right in script]
+
+
+def test_the_last_epoch_where_that_is_asked_for(scripted: Callable[..., Trainer]) -> None:
+    assert selected(scripted((3, 9, 5), select="last").run()) == (3, 0.5)
+
+
+def test_selection_keeps_weights_and_state_of_its_epoch(scripted: Callable[..., Trainer]) -> None:
+    """Adam with a constant gradient moves the weight by lr a step; three steps are an epoch."""
+    trainer = scripted((3, 9, 5), lr=0.125)
+    result = trainer.run()
+    assert result.selected is not None
+    assert result.selected.weights["weight"].item() == pytest.approx(-6 * 0.125, rel=1e-4)
+    assert result.selected.state["steps"].item() == 6
+    assert result.selected.weights["epoch"].item() == 1
+    # The model itself is left with the selected weights, and what comes after training saw them.
+    family: Any = trainer.family
+    assert family.finished_with == result.selected.weights["weight"].item()
+    assert trainer.model.state_dict()["weight"].item() == family.finished_with
+    assert not trainer.model.training
+
+
+# --- one epoch --------------------------------------------------------------------------------------------------
+
+
+def test_iterations_know_where_they_are(scripted: Callable[..., Trainer]) -> None:
+    trainer = scripted((1, 1))
+    trainer.run()
+    family: Any = trainer.family
+    assert trainer.per_epoch == 3
+    assert [(it.index, it.epoch, it.per_epoch) for it in family.iterations] == [
+        (index, index // 3, 3) for index in range(6)
+    ]
+    assert len({id(it.generator) for it in family.iterations}) == 1
+
+
+def test_each_step_reads_one_batch_of_every_stream(scripted: Callable[..., Trainer]) -> None:
+    trainer = scripted((1, 1), sigma=0.0)
+    trainer.run()
+    family: Any = trainer.family
+    for name in ("first", "second"):
+        labels = [batches[name].images.flatten() for batches in family.batches]
+        for epoch in (labels[:3], labels[3:]):
+            assert (torch.cat(epoch) * 100).round().long().sort().values.tolist() == list(range(12))
+    assert not torch.equal(family.batches[0]["first"].images, family.batches[0]["second"].images)
+
+
+def test_validation_sees_clean_images_in_eval_mode(scripted: Callable[..., Trainer]) -> None:
+    trainer = scripted((4,), sigma=0.5)
+    trainer.run()
+    model: Any = trainer.model
+    ((training, images),) = model.seen
+    assert not training
+    assert torch.equal(images, torch.arange(10).view(10, 1, 1, 1) / 100)
+
+
+def test_after_training_the_clean_training_set_is_there_in_order(scripted: Callable[..., Trainer]) -> None:
+    trainer = scripted((4,), sigma=0.5)
+    trainer.run()
+    family: Any = trainer.family
+    images = torch.cat([batch.images for batch in family.cleaned])
+    assert torch.equal(images, torch.arange(12).view(12, 1, 1, 1) / 100)
+    assert torch.cat([batch.labels for batch in family.cleaned]).tolist() == [i % 2 for i in range(12)]
+
+
+def test_history_holds_means_over_the_epoch(scripted: Callable[..., Trainer]) -> None:
+    result = scripted((2, 7), losses=float, warmup=2, decay_epochs=[1]).run()
+    first, second = ({key: value for key, value in entry.items() if key != "seconds"} for entry in result.history)
+    assert first == {
+        "epoch": 1,
+        "iterations": 3,
+        "lr": 0.5,
+        "loss": 1.0,
+        "twice": 2.0,
+        "validation_accuracy": 0.2,
+    }
+    assert (second["loss"], second["twice"], second["lr"]) == (4.0, 8.0, pytest.approx(0.15))
+    assert all(entry["seconds"] >= 0 for entry in result.history)
+
+
+def test_the_first_step_of_a_warm_up_changes_nothing(trainer: Callable[..., Trainer]) -> None:
+    one = trainer("softmax", epochs=1, batch_size=96, warmup=1000)
+    before = {name: tensor.clone() for name, tensor in one.model.state_dict().items()}
+    one.run()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in one.model.state_dict().items())
+    other = trainer("softmax", epochs=2, batch_size=96, warmup=1000)
+    other.run()
+    assert not all(torch.equal(tensor, before[name]) for name, tensor in other.model.state_dict().items())
+
+
+def test_progress_is_told_after_every_step(scripted: Callable[..., Trainer]) -> None:
+    told: list[dict[str, Any]] = []
+    scripted((3, 9)).run(lambda facts: told.append(dict(facts)))
+    assert [facts["done"] for facts in told] == [1, 2, 3, 4, 5, 6]
+    assert {facts["total"] for facts in told} == {6}
+    assert [facts["epoch"] for facts in told] == [1, 1, 1, 2, 2, 2]
+    assert [facts["validation_accuracy"] for facts in told] == [None] * 3 + [0.3] * 3
+
+
+def test_the_scalars_of_the_first_iterations_are_kept_where_asked_for(scripted: Callable[..., Trainer]) -> None:
+    result = scripted((1, 1), losses=float, log_iterations=4).run()
+    assert result.iterations == [{"iteration": index, "loss": float(index), "twice": 2.0 * index} for index in range(4)]
+    assert scripted((1, 1)).run().iterations == []
+
+
+# --- divergence -------------------------------------------------------------------------------------------------
+
+NO_RESTART = {"restarts": 0}
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, 2e8])
+def test_divergence_ends_training_and_names_its_epoch(scripted: Callable[..., Trainer], bad: float) -> None:
+    trainer = scripted((3, 9, 5), losses=lambda index: bad if index == 4 else 1.0, guard=NO_RESTART)
+    result = trainer.run()
+    assert result.diverged is not None
+    assert (result.diverged["epoch"], result.diverged["iteration"]) == (2, 4)
+    assert str(bad) in result.diverged["reason"] or "2e+08" in result.diverged["reason"]
+    assert [entry["epoch"] for entry in result.history] == [1]
+    family: Any = trainer.family
+    assert len(family.iterations) == 5
+    assert family.finished_with is None
+    # The step that was not finite has moved nothing.
+    assert trainer.model.state_dict()["weight"].item() == pytest.approx(-4 * 0.5, rel=1e-4)
+
+
+def test_a_log_that_is_not_finite_is_divergence_too(scripted: Callable[..., Trainer]) -> None:
+    # The loss of 1e38 times 2 overflows only in the log, which is in single precision.
+    limits = {"restarts": 0, "loss_limit": 1e39}
+    result = scripted((3,), losses=lambda index: 3e38 if index == 2 else 1.0, guard=limits).run()
+    assert result.diverged is not None
+    assert result.diverged["reason"] == "twice is inf"
+    assert result.diverged["epoch"] == 1
+    assert result.selected is None
+
+
+def test_a_restart_goes_back_to_the_last_good_epoch_with_other_randomness(scripted: Callable[..., Trainer]) -> None:
+    """One bad iteration, at the second visit of which all is well: the epoch runs again, and nothing else does."""
+    visits: list[int] = []
+
+    def losses(index: int) -> float:
+        visits.append(index)
+        return math.nan if visits.count(4) == 1 and index == 4 else float(index)
+
+    trainer = scripted((3, 9, 5), losses=losses, sigma=0.3)
+    result = trainer.run()
+    assert visits == [0, 1, 2, 3, 4, 3, 4, 5, 6, 7, 8]
+    assert result.diverged is None
+    assert [entry["epoch"] for entry in result.history] == [1, 2, 3]
+    assert [entry["loss"] for entry in result.history] == [1.0, 4.0, 7.0]
+    (trip,) = result.trips
+    assert (trip["epoch"], trip["iteration"], trip["reason"], trip["measures"]) == (2, 4, "loss is nan", ["seed"])
+    # Weight and state are those of a run of nine steps, six of them before the best epoch's end.
+    assert result.selected is not None
+    assert result.selected.state["steps"].item() == 6
+    assert trainer.state is not None
+    assert trainer.state.state_dict()["steps"].item() == 9
+    family: Any = trainer.family
+    before, after = family.batches[3], family.batches[5]
+    assert not torch.equal(before["first"].images, after["first"].images)
+
+
+def test_each_further_restart_adds_a_measure_until_none_is_left(scripted: Callable[..., Trainer]) -> None:
+    ladder = {"ladder": ("seed", "lr"), "restarts": 3}
+    trainer = scripted((3, 9), losses=lambda index: math.nan if index == 4 else 1.0, guard=ladder)
+    result = trainer.run()
+    assert [trip["measures"] for trip in result.trips] == [["seed"], ["seed", "lr"], ["seed", "lr", "lr"], []]
+    assert result.diverged == result.trips[-1]
+    assert result.diverged is not None
+    assert (result.diverged["epoch"], result.diverged["restart"]) == (2, 4)
+    assert trainer.config.lr == pytest.approx(0.5 / 4)
+
+
+def test_a_trip_long_after_the_last_one_starts_at_the_foot_of_the_ladder(scripted: Callable[..., Trainer]) -> None:
+    seen: list[int] = []
+
+    def losses(index: int) -> float:
+        seen.append(index)
+        return math.nan if index in (1, 4, 16) and seen.count(index) == 1 else 1.0
+
+    script = (1,) * 7
+    result = scripted(script, losses=losses, guard={"ladder": ("seed", "lr"), "window": 2}).run()
+    assert [(trip["epoch"], trip["measures"]) for trip in result.trips] == [
+        (1, ["seed"]),
+        (2, ["seed", "lr"]),
+        (6, ["seed"]),
+    ]
+    assert result.diverged is None
+
+
+def test_the_lr_of_a_restart_holds_from_then_on(scripted: Callable[..., Trainer]) -> None:
+    seen: list[int] = []
+
+    def losses(index: int) -> float:
+        seen.append(index)
+        return math.nan if index == 4 and seen.count(4) == 1 else 1.0
+
+    result = scripted((1, 1, 1), losses=losses, guard={"ladder": ("lr",)}).run()
+    assert [entry["lr"] for entry in result.history] == [0.5, 0.25, 0.25]
+
+
+PROVOCATIONS: dict[str, dict[str, Any]] = {
+    "jem": {"lr": 3e-2, "sampler": {"steps": 10, "buffer": 1000}},
+    "gmmc-gen": {"lr": 2e-3, "sampler": {"steps": 10, "buffer": 1000, "step_size": 1.0, "clamp": False}},
+}
+
+
+@pytest.mark.parametrize("family", PROVOCATIONS)
+def test_a_provoked_divergence_ends_as_one(trainer: Callable[..., Trainer], whole: Splits, family: str) -> None:
+    """Recipes, section 4: JEM at lr 3e-2 and GMMC with a true per-sample step of 1 blow up within 50 iterations."""
+    settings = {"epochs": 12, "batch_size": 64, "warmup": 0, "decay_epochs": [], "guard": NO_RESTART}
+    settings |= PROVOCATIONS[family]
+    result = trainer(family, splits=whole, **settings).run()
+    assert result.diverged is not None
+    epoch = result.diverged["epoch"]
+    assert epoch == len(result.history) + 1
+    assert 1 <= epoch < 12
+    assert result.diverged["iteration"] // 7 + 1 == epoch
+
+
+# --- randomness -------------------------------------------------------------------------------------------------
+
+
+def run(trainer: Trainer) -> list[torch.Tensor]:
+    result = trainer.run()
+    assert result.selected is not None
+    return [*result.selected.weights.values(), *result.selected.state.values()]
+
+
+def same(first: list[torch.Tensor], second: list[torch.Tensor]) -> bool:
+    return all(torch.equal(a.nan_to_num(-1), b.nan_to_num(-1)) for a, b in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("family", ["softmax", "gmmc-gen"])
+def test_a_run_depends_on_its_seed_alone(trainer: Callable[..., Trainer], family: str) -> None:
+    config: dict[str, Any] = {"epochs": 1}
+    if family != "softmax":
+        config["sampler"] = {"steps": 1, "buffer": 20}
+    torch.manual_seed(0)
+    first = run(trainer(family, **config))
+    torch.manual_seed(1)
+    assert same(first, run(trainer(family, **config)))
+    assert not same(first, run(trainer(family, seed=2, **config)))
+
+
+def test_the_global_generator_is_left_alone(trainer: Callable[..., Trainer]) -> None:
+    torch.manual_seed(0)
+    before = torch.random.get_rng_state()
+    trainer("jem", epochs=1, sampler={"steps": 1, "buffer": 20}).run()
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_streams_of_one_run_are_independent(trainer: Callable[..., Trainer]) -> None:
+    jem = trainer("jem", sampler={"steps": 1, "buffer": 20})
+    orders = [stream.state_dict()["order"].tolist() for stream in jem.streams.values()]
+    assert len(orders) == 2
+    for one, other in itertools.combinations(orders, 2):
+        assert one != other
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("family", ["softmax", "jem", "gmmc-gen"])
+def test_training_on_the_gpu(trainer: Callable[..., Trainer], family: str) -> None:
+    config: dict[str, Any] = {"epochs": 2}
+    if family != "softmax":
+        config["sampler"] = {"steps": 2, "buffer": 50}
+    result = trainer(family, device="cuda", **config).run()
+    assert result.diverged is None
+    assert len(result.history) == 2
+    assert all(math.isfinite(entry["loss"]) for entry in result.history)
