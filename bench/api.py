@@ -210,12 +210,15 @@ class Bench:
                 )
         return pd.DataFrame(rows)
 
-    def load_model(self, name: str, *, suite: str | Path | None = None, device: str = "cpu") -> Classifier:
+    def load_model(
+        self, name: str, *, suite: str | Path | None = None, profile: str | None = None, device: str = "cpu"
+    ) -> Classifier:
         """A trained model as a plain module from images in [0, 1] to logits, in eval mode.
 
         Args:
             name: Name of a model in the suite, ``"gmmc-gen"``, or of one seed, ``"gmmc-gen/digits/seed1"``.
             suite: Default: the suite last run.
+            profile: The profile that it was run with.
             device: Torch device.
 
         Raises:
@@ -224,8 +227,8 @@ class Bench:
         from bench.data.job import job_splits
         from bench.trained import load
 
-        path, profile = (suite, None) if suite is not None else self.last()
-        chosen = self.plan(path, profile=profile)
+        path: str | Path = suite if suite is not None else self.last()[0]
+        chosen = self.plan(path, profile=profile if suite is not None else self.last()[1])
         trains = [job for job in chosen.jobs if job.kind == "train"]
         for job in trains:
             if name in (job.model, job.id, job.id.removesuffix("/train")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
@@ -19,7 +20,7 @@ from bench.suite.settings import load_settings, suite_folders
 if TYPE_CHECKING:
     from bench.api import Bench
 
-__all__ = ["Listed", "description", "find_job", "job_text", "listing"]
+__all__ = ["Listed", "description", "find_job", "inline", "job_text", "listing"]
 
 
 @dataclass(frozen=True)
@@ -91,20 +92,21 @@ def description(name: str) -> str:
         (EVALUATIONS, _evaluation),
         (DATASETS, _dataset),
     )
+    from bench.attacks.catalogue import ENTRIES
+
+    found = []
     for registry, words in kinds:
         try:
-            return words(registry.get(name))
+            found.append(words(registry.get(name)))
         except UnknownNameError as error:
             if "cannot be used" in error.reason:
                 raise
-    try:
-        return _backbone(BACKBONES.get(name))
-    except UnknownNameError:
-        pass
-    from bench.attacks.catalogue import ENTRIES
-
-    if name in ENTRIES:
-        return _attack(name)
+    with contextlib.suppress(UnknownNameError):
+        found.append(_backbone(BACKBONES.get(name)))
+    if name in ENTRIES:  # an evaluation and the attack that it makes can have one name
+        found.append(_attack(name))
+    if found:
+        return "\n\n".join(found)
     kind, _, metric = name.partition(".")
     if metric and kind in EVALUATIONS.names():
         return _metric(EVALUATIONS.get(kind), metric)
@@ -119,7 +121,7 @@ def _family(spec: FamilySpec) -> str:
     lines.append(f"read-outs: {', '.join(spec.readouts)} (the first is the default)")
     if spec.presets:
         lines.append("presets:")
-        lines += [f"  {name}: {_inline(values)}" for name, values in spec.presets.items()]
+        lines += [f"  {name}: {inline(values)}" for name, values in spec.presets.items()]
     return "\n".join([*lines, "", *_settings(spec.config)])
 
 
@@ -213,19 +215,21 @@ def _attack(name: str) -> str:
 def _settings(config: Any) -> list[str]:
     lines = ["parameters:"]
     for setting in settings(config):
-        lines.append(f"  {setting.key} = {_inline(setting.default)}  ({setting.type})")
+        lines.append(f"  {setting.key} = {inline(setting.default)}  ({setting.type})")
         lines.append(f"      {setting.description}")
-        said = [f"{who}: {text}" for who, text in (("paper", setting.paper), ("code", setting.code)) if text]
+        stated = (("paper", setting.paper), ("code", setting.code), ("why", setting.why))
+        said = [f"{who}: {text}" for who, text in stated if text]
         if said:
             lines.append(f"      {'; '.join(said)}")
     return lines
 
 
-def _inline(value: Any) -> str:
+def inline(value: Any) -> str:
+    """A value as a suite would write it."""
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{k} = {_inline(v)}" for k, v in value.items()) + "}"
+        return "{" + ", ".join(f"{k} = {inline(v)}" for k, v in value.items()) + "}"
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(_inline(item) for item in value) + "]"
+        return "[" + ", ".join(inline(item) for item in value) + "]"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):

@@ -58,7 +58,11 @@ class ModuleFamily(Family[ModuleConfig]):
         if not isinstance(module, nn.Module):
             raise BenchError(f"callable {self.config.callable!r} returned a {type(module).__name__}, not an nn.Module")
         if self.config.state_dict is not None:
-            module.load_state_dict(read_state_dict(Path(self.config.state_dict).expanduser()))
+            path = Path(self.config.state_dict).expanduser()
+            try:
+                module.load_state_dict(read_state_dict(path))
+            except RuntimeError as error:
+                raise BenchError(f"{path} does not fit {self.config.callable!r}: {error}") from error
         return ModuleClassifier(module, num_classes, image_shape)
 
     def training_step(

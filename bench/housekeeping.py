@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from bench.data.registry import DATASETS
 from bench.errors import BenchError
-from bench.evaluate.inception import weights_path
+from bench.evaluate.inception import FILE, weights_path
 from bench.execute.devices import cpu_cores, gpu_count
 from bench.store import JobFolder
 from bench.suite.settings import suite_folders
@@ -115,7 +115,5 @@ def _space(bench: Bench) -> str:
 
 
 def _inception(bench: Bench) -> str:
-    from bench.evaluate.inception import FID
-
     path = weights_path(bench.settings.weights)
-    return f"found: {path}" if path else str(FID().missing(bench.settings.weights))
+    return f"found: {path}" if path else f"missing: put {FILE} into {bench.settings.weights}"

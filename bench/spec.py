@@ -85,7 +85,7 @@ class TrainingConfig(Config):
     warmup: NonNegativeInt = Field(
         1000,
         description="Iterations of linear warm-up: lr * i / warmup at iteration i, so iteration 0 changes nothing",
-        json_schema_extra={"paper": "not stated", "code": "1000"},
+        json_schema_extra={"paper": "not stated", "code": "1000", "why": "released code of both papers"},
     )
     decay_epochs: tuple[NonNegativeInt, ...] = Field(
         (30, 50, 80),
@@ -96,13 +96,21 @@ class TrainingConfig(Config):
     sigma: NonNegativeFloat = Field(
         0.03,
         description="Standard deviation of the Gaussian noise added to training images, in units of the [-1, 1] scale",
-        json_schema_extra={"paper": "not stated", "code": "0.03"},
+        json_schema_extra={
+            "paper": "not stated",
+            "code": "0.03",
+            "why": "both codes train with it; evaluation uses none for any family (JEM's code evaluates with 0.03)",
+        },
     )
     augment: bool = Field(True, description="Use the data set's augmentation (reflect-pad, crop, flip), if it has one")
     select: Literal["best-validation", "last"] = Field(
         "best-validation",
         description="Which epoch's weights are kept; validation accuracy decides, the later epoch wins a tie",
-        json_schema_extra={"paper": "not stated", "code": "best validation accuracy"},
+        json_schema_extra={
+            "paper": "not stated",
+            "code": "best validation accuracy",
+            "why": "never select on test; one file for all metrics and its buffer for samples",
+        },
     )
     log_iterations: NonNegativeInt = Field(
         0, description="Keep the scalars of so many first iterations, taken before each update (Table 10)"
@@ -221,6 +229,7 @@ class Setting:
     description: str
     paper: str
     code: str
+    why: str
 
 
 def _type_text(annotation: Any) -> str:
@@ -255,6 +264,7 @@ def settings(config: type[BaseModel], prefix: str = "") -> list[Setting]:
                 description=info.description or "",
                 paper=str(extra.get("paper", "")),
                 code=str(extra.get("code", "")),
+                why=str(extra.get("why", "")),
             )
         )
     return found

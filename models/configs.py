@@ -39,12 +39,21 @@ class SGLDConfig(Config):
     step_size: PositiveFloat = Field(
         1.0,
         description="Factor of each image's own gradient, on the [-1, 1] scale; constant",
-        json_schema_extra={"paper": "alpha / 2 with alpha decayed polynomially (Eq. 3)", "code": "1"},
+        json_schema_extra={
+            "paper": "alpha / 2 with alpha decayed polynomially (Eq. 3)",
+            "code": "1",
+            "why": "the JEM code's constants are what produced the JEM numbers",
+        },
     )
     noise: NonNegativeFloat = Field(
         0.01,
         description="Standard deviation of the noise of one step, on the [-1, 1] scale; constant",
         json_schema_extra={"paper": "N(0, alpha) (Eq. 3)", "code": "0.01"},
+    )
+    decay_power: NonNegativeFloat = Field(
+        0.0,
+        description="Step t (from 0) has step_size and noise times (1 + t)^-decay_power; 0 is constant",
+        json_schema_extra={"paper": "polynomial decay, power not stated (Eq. 3)", "code": "constant"},
     )
     clamp: bool = Field(False, description="Clamp to [-1, 1] after every step", json_schema_extra={"code": "no"})
     buffer: PositiveInt = Field(10_000, description="Images in the replay buffer", json_schema_extra={"code": "10,000"})
@@ -64,6 +73,11 @@ class JEMConfig(TrainingConfig):
         (50, 100),
         description="Epochs (from 0) at whose start the learning rate is multiplied by decay_rate",
         json_schema_extra={"code": "160, 180 of 200 (README)"},
+    )
+    augment_density: bool = Field(
+        True,
+        description="Augment the images of the p(x) stream, too",
+        json_schema_extra={"code": "yes; SADA-JEM no", "why": "reproduction; without it FID is reported to fall"},
     )
     px_weight: NonNegativeFloat = Field(1.0, description="Weight of -log p(x)", json_schema_extra={"code": "1"})
     pyx_weight: NonNegativeFloat = Field(1.0, description="Weight of -log p(y|x)", json_schema_extra={"code": "1"})
@@ -95,27 +109,45 @@ class GMMCSamplerConfig(Config):
         json_schema_extra={
             "paper": "1.0 on ||phi - z||^2 / (2 gamma^2)",
             "code": "1 on the mean of a batch of 64",
+            "why": "reproduces the code whatever the batch; a step of 1 for each image diverges on digits",
         },
     )
     mode: Literal["staged", "inject"] = Field(
         "staged",
         description="z drawn once for a chain (staged sampling, Eq. 8) or in every step (noise injected, Eq. 10)",
-        json_schema_extra={"paper": "staged", "code": "staged"},
+        json_schema_extra={
+            "paper": "staged",
+            "code": "staged",
+            "why": "at gamma = 0.001 against centers of norm 10 the two are numerically the same",
+        },
     )
     gamma: NonNegativeFloat = Field(
         0.001,
         description="Standard deviation of the target z around its center",
-        json_schema_extra={"paper": "gamma of the Gaussian", "code": "0.001"},
+        json_schema_extra={
+            "paper": "gamma of the Gaussian",
+            "code": "0.001",
+            "why": "all released scripts; the estimate is made only after training",
+        },
+    )
+    gamma_source: Literal["constant", "running"] = Field(
+        "constant",
+        description="Use gamma, or a running estimate of the Gaussian's (mean ||phi - mu||^2 / d of real batches)",
+        json_schema_extra={"paper": "gamma of the Gaussian", "code": "constant"},
     )
     labels: Literal["batch", "buffer"] = Field(
         "batch",
         description="y' of the samples: the labels of the real batch, or those kept in the buffer",
-        json_schema_extra={"paper": "uniform, kept in the buffer", "code": "labels of the real batch"},
+        json_schema_extra={
+            "paper": "uniform, kept in the buffer",
+            "code": "labels of the real batch",
+            "why": "what the released Gen scripts do (class-conditional sampling)",
+        },
     )
     clamp: bool = Field(
         True,
         description="Clamp to [-1, 1] after every step",
-        json_schema_extra={"paper": "not mentioned", "code": "yes"},
+        json_schema_extra={"paper": "not mentioned", "code": "yes", "why": "released code"},
     )
     buffer: PositiveInt = Field(
         100_000,
@@ -137,7 +169,11 @@ class GMMCGenConfig(GMMCConfig):
     epochs: PositiveInt = Field(
         100,
         description="Passes over the training set",
-        json_schema_extra={"paper": "150", "code": "100 (first release 150)"},
+        json_schema_extra={
+            "paper": "150",
+            "code": "100 (first release 150)",
+            "why": "after epoch 80 the learning rate is 2.7e-6; 150 by the preset paper",
+        },
     )
     beta: NonNegativeFloat = Field(
         0.5, description="Weight of the samples' energy (Eq. 7)", json_schema_extra={"paper": "0.5"}
@@ -156,7 +192,11 @@ class GMMCJointConfig(GMMCGenConfig):
     ramp_epochs: NonNegativeInt = Field(
         0,
         description="Epochs over which beta grows linearly from 0; 0 is a hard switch",
-        json_schema_extra={"paper": "beta is scaled up from 0", "code": "hard switch"},
+        json_schema_extra={
+            "paper": "beta is scaled up from 0",
+            "code": "hard switch",
+            "why": "released code; the ramp is an option",
+        },
     )
 
     @model_validator(mode="after")

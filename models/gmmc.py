@@ -136,9 +136,13 @@ class GMMCClassifier(Classifier):
         """The sampler on the [-1, 1] scale: x' with phi(x') near z ~ N(mu_y, gamma^2 I)."""
         centers = self.centers[labels]
         shape = tuple(centers.shape)
+        gamma: float | Tensor = sampler.gamma
+        if sampler.gamma_source == "running":
+            # Before there is an estimate, the constant.
+            gamma = torch.where(self.gamma2.isnan(), sampler.gamma, self.gamma2.sqrt()).to(centers.dtype)
 
         def target(step: int) -> Tensor:
-            return centers + sampler.gamma * noise(step, shape)
+            return centers + gamma * noise(step, shape)
 
         return regress_to(
             self.backbone,
@@ -211,20 +215,28 @@ class _Generative(_GMMC[G]):
         batch: Batch,
         buffer: ReplayBuffer,
         beta: float,
-        generator: torch.Generator,
+        iteration: Iteration,
     ) -> Step:
         """One real batch and one of samples; the energy of samples is to mu_{y'}, not to the drawn z."""
         sampler = self.config.sampler
         labels = batch.labels if sampler.labels == "batch" else None
         draw = buffer.draw(len(batch.labels), labels=labels, reinit=sampler.reinit)
-        noise = generator_noise(generator, draw.images.device)
+        noise = generator_noise(iteration.generator, draw.images.device)
         with evaluating(model):
             samples = model.descend(draw.images, draw.labels, noise, sampler)
         buffer.write_back(draw, samples)
         real, sampled = features_of(model.backbone, [to_model(batch.images), samples])
         fp = center_regression(real, model.centers[batch.labels]).mean()
         fq = center_regression(sampled, model.centers[draw.labels]).mean()
-        return Step(fp - beta * fq, {"fp": fp.detach(), "fq": fq.detach()})
+        if sampler.gamma_source == "running":
+            now = 2 * fp.detach().double() / model.centers.shape[1]
+            model.gamma2.copy_(torch.where(model.gamma2.isnan(), now, model.gamma2.lerp(now, 0.01)))
+        logs = {"fp": fp.detach(), "fq": fq.detach()}
+        if iteration.index < self.config.log_iterations:
+            # E(x) = -log sum_y exp(-E(x, y)), as for JEM, so that the two can stand in one column.
+            for name, features in (("energy_real", real), ("energy_sampled", sampled)):
+                logs[name] = -torch.logsumexp(model.classify(features.detach()), dim=1).mean()
+        return Step(fp - beta * fq, logs)
 
 
 class GMMCGen(_Generative[GMMCGenConfig]):
@@ -234,7 +246,7 @@ class GMMCGen(_Generative[GMMCGenConfig]):
         self, model: GMMCClassifier, batches: Mapping[str, Batch], state: ReplayBuffer, iteration: Iteration
     ) -> Step:
         """Algorithm 1."""
-        return self.generative_step(model, batches["train"], state, self.config.beta, iteration.generator)
+        return self.generative_step(model, batches["train"], state, self.config.beta, iteration)
 
 
 class GMMCJoint(_Generative[GMMCJointConfig]):
@@ -247,7 +259,7 @@ class GMMCJoint(_Generative[GMMCJointConfig]):
         beta = self.beta(iteration)
         if beta == 0:
             return _regression_step(model, batches["train"])
-        return self.generative_step(model, batches["train"], state, beta, iteration.generator)
+        return self.generative_step(model, batches["train"], state, beta, iteration)
 
     def beta(self, iteration: Iteration) -> float:
         """0 before the switch; then the configured value, or a linear ramp to it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -11,13 +11,13 @@ from torch.nn import functional
 from bench.family import Batch, Family, Iteration, Samples, Step, StreamSpec
 
 from .configs import JEMConfig, SGLDConfig
-from .langevin import generator_noise, indexed_noise, indexed_uniform, sgld
+from .langevin import NoiseFn, generator_noise, indexed_noise, indexed_uniform, sgld
 from .modes import evaluating, features_of
 from .replay import ReplayBuffer
 from .scaling import from_model, to_model
 from .softmax import LinearClassifier
 
-__all__ = ["JEM", "JEMClassifier"]
+__all__ = ["JEM", "JEMClassifier", "langevin"]
 
 
 class JEMClassifier(LinearClassifier):
@@ -62,16 +62,52 @@ class JEMClassifier(LinearClassifier):
             scaled = indexed_uniform(seed, index, self.image_shape, device)
         else:
             scaled = to_model(start)
-        out = sgld(
+        out = langevin(
             lambda x: self.classify(self.backbone(x)).gather(1, labels[:, None]).squeeze(1),
             scaled,
-            steps=self.sampler.steps if steps is None else steps,
-            step_size=self.sampler.step_size,
-            noise=self.sampler.noise,
-            noise_fn=indexed_noise(seed, index, device),
-            clamp=(-1.0, 1.0) if self.sampler.clamp else None,
+            self.sampler,
+            self.sampler.steps if steps is None else steps,
+            indexed_noise(seed, index, device),
         )
         return from_model(out)
+
+
+def langevin(
+    log_density: Callable[[Tensor], Tensor], start: Tensor, sampler: SGLDConfig, steps: int, noise: NoiseFn
+) -> Tensor:
+    """SGLD as the configuration says: constant, or with step and noise that decay polynomially (paper, Eq. 3).
+
+    Args:
+        log_density: (N, C, H, W) on the [-1, 1] scale -> (N,).
+        start: Where the chains start, on that scale.
+        sampler: Step size, noise, decay and clamp.
+        steps: Number of steps.
+        noise: Where the noise of each step comes from.
+    """
+    clamp = (-1.0, 1.0) if sampler.clamp else None
+    if sampler.decay_power == 0:
+        return sgld(
+            log_density,
+            start,
+            steps=steps,
+            step_size=sampler.step_size,
+            noise=sampler.noise,
+            noise_fn=noise,
+            clamp=clamp,
+        )
+    chains = start
+    for step in range(steps):
+        factor = (1.0 + step) ** -sampler.decay_power
+        chains = sgld(
+            log_density,
+            chains,
+            steps=1,
+            step_size=sampler.step_size * factor,
+            noise=sampler.noise * factor,
+            noise_fn=lambda _, shape, step=step: noise(step, shape),  # type: ignore[misc]
+            clamp=clamp,
+        )
+    return chains
 
 
 class JEM(Family[JEMConfig]):
@@ -83,8 +119,9 @@ class JEM(Family[JEMConfig]):
 
     def streams(self) -> Mapping[str, StreamSpec]:
         """``density`` drives the epoch and feeds p(x); ``train`` is labelled and feeds p(y|x)."""
-        spec = StreamSpec(augment=self.config.augment, sigma=self.config.sigma)
-        return {"density": spec, "train": spec}
+        config = self.config
+        density = StreamSpec(augment=config.augment and config.augment_density, sigma=config.sigma)
+        return {"density": density, "train": StreamSpec(augment=config.augment, sigma=config.sigma)}
 
     def start(self, model: JEMClassifier, generator: torch.Generator) -> ReplayBuffer:
         """A buffer of uniform noise."""
@@ -114,15 +151,8 @@ class JEM(Family[JEMConfig]):
         sampler = self.config.sampler
         draw = state.draw(len(real.images), reinit=sampler.reinit)
         with evaluating(model):
-            samples = sgld(
-                model.log_density_of_scaled,
-                draw.images,
-                steps=sampler.steps,
-                step_size=sampler.step_size,
-                noise=sampler.noise,
-                noise_fn=generator_noise(iteration.generator, draw.images.device),
-                clamp=(-1.0, 1.0) if sampler.clamp else None,
-            )
+            noise = generator_noise(iteration.generator, draw.images.device)
+            samples = langevin(model.log_density_of_scaled, draw.images, sampler, sampler.steps, noise)
         state.write_back(draw, samples)
         batches_of_images = [to_model(real.images), samples, to_model(labelled.images)]
         real_logits, sample_logits, labelled_logits = (
@@ -132,7 +162,7 @@ class JEM(Family[JEMConfig]):
         sample_density = torch.logsumexp(sample_logits, dim=1).mean()
         px = sample_density - real_density
         pyx = functional.cross_entropy(labelled_logits, labelled.labels)
-        return Step(
-            self.config.px_weight * px + self.config.pyx_weight * pyx,
-            {"fp": real_density.detach(), "fq": sample_density.detach(), "cross-entropy": pyx.detach()},
-        )
+        logs = {"fp": real_density.detach(), "fq": sample_density.detach(), "cross-entropy": pyx.detach()}
+        if iteration.index < self.config.log_iterations:
+            logs |= {"energy_real": -logs["fp"], "energy_sampled": -logs["fq"]}
+        return Step(self.config.px_weight * px + self.config.pyx_weight * pyx, logs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from bench.spec import BackboneSpec, FamilySpec
 
@@ -15,6 +16,23 @@ _UPDATE = 3.0
 """Forward-equivalents of one item in an update: a forward, and a backward towards activations and weights."""
 _SAMPLER_STEP = 2.0
 """Of one sampler step: a forward, and a backward towards the input only."""
+
+
+def _warn_of_batch_norm(_config: Any, backbone: str) -> tuple[str, ...]:
+    """A sampler and batch normalisation do not go together; other people's backbones are not known here."""
+    try:
+        normalised = parse_variant(backbone).norm == "batch"
+    except ValueError:
+        return ()
+    if not normalised:
+        return ()
+    text = (
+        "batch normalisation with sampling: real and generated batches have different statistics, so the running "
+        "means with which the sampler and every evaluation look at the network fit neither, and training with it "
+        "silently fails (protocol.md section 9, JEM issue 13); use the backbone without it, or with -layer"
+    )
+    return (text,)
+
 
 _PAPER_TRAINING = {
     "epochs": 150,
@@ -32,6 +50,7 @@ SOFTMAX = FamilySpec(
     source="GMMC paper, baseline of Tables 1, 2, 5, 7; JEM code with weight 0 for p(x)",
     config=SoftmaxConfig,
     implementation="bench_models.softmax:Softmax",
+    importers={"jem": "bench_models.importers:jem"},
     version=1,
     paper=_PAPER_TRAINING,
     passes=lambda config: _UPDATE,  # noqa: ARG005 - the signature of the contract
@@ -44,6 +63,7 @@ JEM = FamilySpec(
     source="Grathwohl et al., ICLR 2020; GMMC paper, Eqs. 1-3",
     config=JEMConfig,
     implementation="bench_models.jem:JEM",
+    importers={"jem": "bench_models.importers:jem"},
     version=1,
     capabilities=frozenset({"density", "samples"}),
     presets={
@@ -55,6 +75,7 @@ JEM = FamilySpec(
     },
     paper={**_PAPER_TRAINING, "sampler.steps": 20, "sampler.buffer": 10_000, "sampler.reinit": 0.05},
     passes=lambda config: 3 * _UPDATE + _SAMPLER_STEP * config.sampler.steps,
+    warn=_warn_of_batch_norm,
 )
 
 GMMC_DIS = FamilySpec(
@@ -64,6 +85,7 @@ GMMC_DIS = FamilySpec(
     source="GMMC paper, Sec. 3.1, Eq. 5",
     config=GMMCDisConfig,
     implementation="bench_models.gmmc:GMMCDis",
+    importers={"gmmc": "bench_models.importers:gmmc"},
     version=1,
     capabilities=frozenset({"density"}),
     readouts=("code", "paper", "linear"),
@@ -79,6 +101,7 @@ GMMC_GEN = FamilySpec(
     source="GMMC paper, Sec. 3.2, Eq. 7 and Algorithm 1",
     config=GMMCGenConfig,
     implementation="bench_models.gmmc:GMMCGen",
+    importers={"gmmc": "bench_models.importers:gmmc"},
     version=1,
     capabilities=frozenset({"density", "samples"}),
     readouts=("code", "paper", "linear"),
@@ -89,6 +112,7 @@ GMMC_GEN = FamilySpec(
     },
     paper={**_PAPER_TRAINING, "scale": 10.0, **_PAPER_SAMPLER},
     passes=lambda config: 2 * _UPDATE + _SAMPLER_STEP * config.sampler.steps,
+    warn=_warn_of_batch_norm,
 )
 
 GMMC_JOINT = FamilySpec(
@@ -98,6 +122,7 @@ GMMC_JOINT = FamilySpec(
     source="GMMC paper, Sec. 3.3 and Fig. 6",
     config=GMMCJointConfig,
     implementation="bench_models.gmmc:GMMCJoint",
+    importers={"gmmc": "bench_models.importers:gmmc"},
     version=1,
     capabilities=frozenset({"density", "samples"}),
     readouts=("code", "paper", "linear"),
@@ -116,6 +141,7 @@ GMMC_JOINT = FamilySpec(
         )
         / config.epochs
     ),
+    warn=_warn_of_batch_norm,
 )
 
 

@@ -93,6 +93,7 @@ class Ascent:
         step: Step size in pixel units.
         centers: (K, d) class centers, for losses that need them.
         survivors_only: Stop working on an image once it reached the goal.
+        halve_at: Shares of the steps, increasing, after each of which the step size is halved.
     """
 
     model: FrozenModel
@@ -102,6 +103,7 @@ class Ascent:
     step: float
     centers: Tensor | None
     survivors_only: bool
+    halve_at: tuple[float, ...] = ()
 
     def run(self, batch: Batch, starts: Tensor) -> Trace:
         """Climb from the starts (N, C, H, W)."""
@@ -135,7 +137,7 @@ class Ascent:
                 part = _select(batch, active)
                 if not len(active):
                     break
-            current[active] = self._stepped(points, gradient, part.images)
+            current[active] = self._stepped(points, gradient, part.images, number)
         never = first_step < 0
         first[never] = current[never]
         return Trace(
@@ -143,7 +145,8 @@ class Ascent:
             start_gradient, last_gradient, start_probability, last_probability,
         )  # fmt: skip
 
-    def _stepped(self, points: Tensor, gradient: Tensor, images: Tensor) -> Tensor:
+    def _stepped(self, points: Tensor, gradient: Tensor, images: Tensor, number: int) -> Tensor:
+        size = self.step * 0.5 ** sum(number >= share * self.steps for share in self.halve_at)
         if self.threat.norm == "linf":
             direction = gradient.sign()
         else:
@@ -152,7 +155,7 @@ class Ascent:
             tiny = torch.finfo(gradient.dtype).tiny
             direction = gradient / gradient.flatten(1).abs().amax(dim=1).clamp_min(tiny).view(shape)
             direction = direction / direction.flatten(1).norm(dim=1).clamp_min(tiny).view(shape)
-        return self.threat.project(points + self.step * direction, images)
+        return self.threat.project(points + size * direction, images)
 
     def _evaluate(self, points: Tensor, batch: Batch, *, with_gradient: bool) -> tuple[Tensor, Tensor, Tensor | None]:
         """Logits (N, K), losses (N,) and the input gradient of each loss."""

@@ -20,6 +20,7 @@ class AttackEntry:
         implementation: ``"module:function"``, imported only where the attack runs.
         minimises_norm: Whether it searches the smallest perturbation, so that eps may be left out.
         targetable: Whether it can be given targets.
+        startable: Whether it can be given images to start from.
     """
 
     name: str
@@ -30,6 +31,7 @@ class AttackEntry:
     implementation: str
     minimises_norm: bool = False
     targetable: bool = field(default=True)
+    startable: bool = False
 
     def resolve(self, params: Mapping[str, object]) -> dict[str, object]:
         """Defaults overlaid with the given parameters.
@@ -53,6 +55,9 @@ def _hint(name: str, known: Mapping[str, object]) -> str:
 
 _LIBRARY = "bench.attacks.libraries:"
 
+ADAPTIVE_LOSSES = ("ce@T", "margin", "margin-targeted", "distance-targeted", "dlr")
+"""Losses of ``adaptive_pgd`` in the order of attack; T is chosen by the model's median clean gap."""
+
 ENTRIES: dict[str, AttackEntry] = {
     entry.name: entry
     for entry in (
@@ -72,6 +77,33 @@ ENTRIES: dict[str, AttackEntry] = {
             },
             "Madry et al. 2018, arXiv:1706.06083",
             "bench.attacks.pgd:build",
+            startable=True,
+        ),
+        AttackEntry(
+            "adaptive_pgd",
+            "PGD with several losses in turn, each on what the ones before left; any iterate; decaying steps.",
+            ("linf", "l2"),
+            {
+                "losses": ADAPTIVE_LOSSES,
+                "steps": 100,
+                "step": "eps/10",
+                "restarts": 5,
+                "rivals": 9,
+                "complete": False,
+            },
+            "Tramèr et al. 2020, arXiv:2002.08347; Carlini et al. 2019, arXiv:1902.06705",
+            "bench.attacks.adaptive:build",
+            targetable=False,
+            startable=True,
+        ),
+        AttackEntry(
+            "cw_l2",
+            "Carlini-Wagner L2 with binary search over c, every image on its own: independent of batching.",
+            ("l2",),
+            {"steps": 100, "rounds": 9, "c0": 0.01, "lr": 0.01, "kappa": 0.0, "patience": 50},
+            "Carlini & Wagner 2017, arXiv:1608.04644, section VI.A",
+            "bench.attacks.carlini_wagner:build",
+            minimises_norm=True,
         ),
         AttackEntry(
             "cw",
@@ -192,6 +224,16 @@ def checked_int(attack: str, params: Mapping[str, object], name: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f"{attack}: {name} must be an integer >= 1, got {value!r}")
     return value
+
+
+def checked_number(attack: str, params: Mapping[str, object], name: str, *, above_zero: bool = False) -> float:
+    """A parameter that must be a finite number >= 0, or > 0."""
+    value = params[name]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+        raise ValueError(f"{attack}: {name} must be a number {'> 0' if above_zero else '>= 0'}, got {value!r}")
+    if above_zero and value == 0:
+        raise ValueError(f"{attack}: {name} must be a number > 0, got {value!r}")
+    return float(value)
 
 
 def checked_bool(attack: str, params: Mapping[str, object], name: str) -> bool:

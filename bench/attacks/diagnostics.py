@@ -25,6 +25,8 @@ FLAT_LIMIT = 0.05
 WELL_BELOW_CLEAN = 0.10
 UNBOUNDED_LIMIT = 0.02
 UNBOUNDED_EPS = 128 / 255
+BLACKBOX_LIMIT = 0.002
+ITER_LIMIT = 0.01
 SIGNIFICANCE = 0.05
 
 
@@ -33,7 +35,7 @@ class Flag:
     """One check that was made.
 
     Attributes:
-        name: GRAD0, LOSSGAP, FLAT, UNBOUNDED, LOGITS or RANDOM.
+        name: GRAD0, LOSSGAP, FLAT, UNBOUNDED, BLACKBOX, ITER, LOGITS or RANDOM.
         raised: Whether it warns.
         implies: What it makes of the number when raised.
         values: What was measured; shares and accuracies in [0, 1].
@@ -165,6 +167,45 @@ def unbounded_flag(eps: float, robust: NDArray[np.bool_]) -> Flag:
     accuracy = float(robust.mean())
     text = f"accuracy {accuracy:.1%} at {eps * 255:.3g}/255, where nothing can be robust"
     return Flag("UNBOUNDED", accuracy >= UNBOUNDED_LIMIT, "inconclusive", {"accuracy": accuracy}, text)
+
+
+def blackbox_flag(white_box: NDArray[np.bool_], with_search: NDArray[np.bool_], search: str) -> Flag:
+    """BLACKBOX: a search without gradients breaks more than .2 points of what gradients left (rule of AutoAttack).
+
+    Exact McNemar test on the same images; where the gap is not significant, n is too small to tell.
+
+    Args:
+        white_box: (N,) robust under the attacks with gradients.
+        with_search: (N,) robust under these and the search.
+        search: Its name.
+    """
+    if white_box.shape != with_search.shape or white_box.ndim != 1 or not len(white_box):
+        raise ValueError(f"expected two arrays of one shape (N,), got {white_box.shape} and {with_search.shape}")
+    lost = int(white_box.sum()) - int(with_search.sum())
+    gap, p = lost / len(white_box), mcnemar_exact(white_box, with_search)
+    raised, significant = gap > BLACKBOX_LIMIT, p < SIGNIFICANCE
+    test = f"exact McNemar p = {p:.2g}, n = {len(white_box)}"
+    text = f"{search} breaks {gap:.1%} that attacks with gradients did not ({test})"
+    if raised and not significant:
+        text += "; n is too small to tell"
+    values = {"gap": gap, "p": p, "n": float(len(white_box))}
+    return Flag("BLACKBOX", raised, "masked" if significant else "inconclusive", values, text)
+
+
+def iter_flag(half: NDArray[np.bool_], full: NDArray[np.bool_], half_budget: str, full_budget: str) -> Flag:
+    """ITER: doubling the budget still takes more than 1 point: the attack has not converged.
+
+    Args:
+        half: (N,) robust under half of the budget.
+        full: (N,) robust under all of it.
+        half_budget: What half is, such as ``"2 restarts"``.
+        full_budget: What all is, such as ``"4 restarts"``.
+    """
+    if half.shape != full.shape or half.ndim != 1 or not len(half):
+        raise ValueError(f"expected two arrays of one shape (N,), got {half.shape} and {full.shape}")
+    gap = (int(half.sum()) - int(full.sum())) / len(half)
+    text = f"{full_budget} leave {gap:.1%} less than {half_budget}"
+    return Flag("ITER", gap > ITER_LIMIT, "inconclusive", {"gap": gap, "n": float(len(half))}, text)
 
 
 def logits_flag(probabilities: bool) -> Flag:

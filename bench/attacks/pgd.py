@@ -37,6 +37,8 @@ class PGD:
         survivors_only: Drop an image once an iterate was wrong; only with ``iterate = "any"``.
         rivals: For losses that visit rivals: how many, by decreasing clean logit; None for all.
         targeted: Whether the images come with targets.
+        halve_at: Shares of the steps after which the step size is halved.
+        first_restart: Number of the first restart; the noise of a start depends on its number.
     """
 
     threat: ThreatModel
@@ -49,6 +51,8 @@ class PGD:
     survivors_only: bool
     rivals: int | None
     targeted: bool
+    halve_at: tuple[float, ...] = ()
+    first_restart: int = 0
 
     @property
     def own(self) -> bool:
@@ -77,7 +81,7 @@ class PGD:
         layout = model.memory_format(problem.images[:1].to(problem.device))
         centers = model.class_centers().to(problem.device) if self.loss.needs_features else None
         step = self.step.resolve(self.threat.eps)
-        ascent = Ascent(model, self.threat, self.loss, self.steps, step, centers, self.survivors_only)
+        ascent = Ascent(model, self.threat, self.loss, self.steps, step, centers, self.survivors_only, self.halve_at)
         traces = []
         for start in range(0, count, problem.batch_size):
             rows = slice(start, min(start + problem.batch_size, count))
@@ -107,7 +111,7 @@ class PGD:
         goals = problem.targets[rows].to(device) if problem.targets is not None else None
         directions = self._directions(problem, rows)
         best: Trace | None = None
-        for restart in range(self.restarts):
+        for restart in range(self.first_restart, self.first_restart + self.restarts):
             starts = self._starts(problem, rows, restart, images)
             for direction in directions:
                 # What later runs cannot change: a wrong final iterate settles both ways of counting.
@@ -140,6 +144,8 @@ class PGD:
         return list(order[:, : self.rivals].unbind(dim=1))
 
     def _starts(self, problem: Problem, rows: slice, restart: int, images: Tensor) -> Tensor:
+        if problem.starts is not None and restart == 0:
+            return self.threat.project(problem.starts[rows].to(images), images)
         if not self.random_start or self.threat.eps == 0:
             return images
         ids, size = problem.ids[rows], images[0].numel()

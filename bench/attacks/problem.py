@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -32,6 +32,7 @@ class Problem:
         batch_size: Images per forward pass.
         device: Where the model is.
         judge: Verdicts on proposals (M, C, H, W) for the images of an index (M,).
+        starts: (N, C, H, W) where the first restart begins, projected onto the threat model; None: by the attack.
     """
 
     model: FrozenModel
@@ -45,6 +46,21 @@ class Problem:
     batch_size: int
     device: torch.device
     judge: Callable[[Tensor, NDArray[np.int64]], Judgement]
+    starts: Tensor | None = None
+
+    def part(self, rows: NDArray[np.int64]) -> Problem:
+        """The problem of the images in ``rows`` (M,) alone; the judge takes an index into them."""
+        index = torch.from_numpy(rows)
+        return replace(
+            self,
+            images=self.images[index],
+            labels=self.labels[index],
+            ids=self.ids[rows],
+            targets=None if self.targets is None else self.targets[index],
+            clean_logits=self.clean_logits[index],
+            judge=lambda candidates, chosen: self.judge(candidates, rows[chosen]),
+            starts=None if self.starts is None else self.starts[index],
+        )
 
 
 @dataclass(frozen=True)
@@ -92,6 +108,42 @@ def _larger_share(start: NDArray[np.bool_], last: NDArray[np.bool_], measured: N
 
 
 @dataclass(frozen=True)
+class Composition:
+    """Which member of a composed attack broke which image. A member is one loss.
+
+    Attributes:
+        members: Names, in the order of attack.
+        broken_at: (N, M) restart in which the member broke the image; -1: it did not break it, or did not try.
+        tried: (N, M) whether the member attacked the image.
+        winner: (N,) index of the member that broke the image first, -1 for none.
+        facts: By member, measured values such as the temperature and the share of zero gradients.
+    """
+
+    members: tuple[str, ...]
+    broken_at: NDArray[np.int64]
+    tried: NDArray[np.bool_]
+    winner: NDArray[np.int64]
+    facts: Mapping[str, Mapping[str, float]]
+
+    @property
+    def alone(self) -> NDArray[np.int64]:
+        """(N,) index of the only member that broke the image; -1 where none or several did.
+
+        Says something only about images that every member tried.
+        """
+        broken = self.broken_at >= 0
+        return np.where(broken.sum(axis=1) == 1, broken.argmax(axis=1), -1).astype(np.int64)
+
+    def spread(self, rows: NDArray[np.int64], count: int) -> Composition:
+        """The same for ``count`` images, of which these are the ``rows`` and the others were not attacked."""
+        size = (count, len(self.members))
+        broken_at, tried = np.full(size, -1, dtype=np.int64), np.zeros(size, dtype=np.bool_)
+        winner = np.full(count, -1, dtype=np.int64)
+        broken_at[rows], tried[rows], winner[rows] = self.broken_at, self.tried, self.winner
+        return Composition(self.members, broken_at, tried, winner, self.facts)
+
+
+@dataclass(frozen=True)
 class Proposals:
     """What an attack proposes, for the images of its problem.
 
@@ -104,6 +156,7 @@ class Proposals:
         first_step: (N,) number of the first wrong iterate (0 is the start), -1 for never.
         has_final: Whether every image has been attacked up to its final iterate.
         health: Gradient health.
+        composition: What each member of a composed attack did; None for attacks of one piece.
     """
 
     images: Tensor
@@ -114,6 +167,7 @@ class Proposals:
     first_step: NDArray[np.int64]
     has_final: bool
     health: GradientHealth
+    composition: Composition | None = None
 
 
 class Attack(Protocol):

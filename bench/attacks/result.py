@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .norms import norms_with_failures
-from .problem import GradientHealth
+from .problem import Composition, GradientHealth
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class AttackResult:
         margin_after: The same of the adversarial; positive where the prediction is wrong.
         forwards: Forward passes that the attack spent, without the judge's; a batch average for libraries.
         health: Gradient health.
+        composition: For attacks with several losses: what each of them did; else None.
     """
 
     definition: str
@@ -60,6 +61,7 @@ class AttackResult:
     margin_after: NDArray[np.float64]
     forwards: NDArray[np.float64]
     health: GradientHealth
+    composition: Composition | None = None
 
     @property
     def clean_accuracy(self) -> float:

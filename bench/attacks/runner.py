@@ -31,6 +31,7 @@ def run(
     seed: int,
     ids: ArrayLike | None = None,
     targets: Tensor | NDArray[np.integer] | None = None,
+    starts: Tensor | NDArray[np.floating] | None = None,
     batch_size: int = 64,
     **params: object,
 ) -> AttackResult:
@@ -49,6 +50,7 @@ def run(
         seed: Seed of all noise.
         ids: (N,) integers; noise depends on them instead of on the position. Positions if None.
         targets: (N,) classes to reach; None: any wrong class is a success.
+        starts: (N, C, H, W) in [0, 1], where the first restart begins instead of at random.
         batch_size: Images per forward pass.
         **params: Parameters of the entry; what is not given has the entry's default.
 
@@ -67,11 +69,16 @@ def run(
         raise ValueError(f"attack {name!r} needs eps")
     if targets is not None and not entry.targetable:
         raise ValueError(f"attack {name!r} takes no targets")
+    if starts is not None and not entry.startable:
+        raise ValueError(f"attack {name!r} takes no starts")
     if batch_size < 1:
         raise ValueError(f"batch_size must be >= 1, got {batch_size}")
     threat = ThreatModel(norm, math.inf if eps is None else parse_eps(eps))
     attack = _implementation(entry)(resolved, threat, targeted=targets is not None)
     pictures = _checked_images(images)
+    beginnings = None if starts is None else _checked_images(starts)
+    if beginnings is not None and beginnings.shape != pictures.shape:
+        raise ValueError(f"starts must have the shape {tuple(pictures.shape)} of images, got {tuple(beginnings.shape)}")
     classes = _checked_integers(labels, len(pictures), "labels")
     goals = None if targets is None else _checked_integers(targets, len(pictures), "targets")
     identities = torch.arange(len(pictures)) if ids is None else np.asarray(ids)
@@ -96,6 +103,7 @@ def run(
                 batch_size=batch_size,
                 device=device,
                 judge=lambda candidates, index: judge.judge(candidates, attacked[index]),
+                starts=None if beginnings is None else beginnings[rows],
             )
             proposals = attack.propose(problem)
         return _assembled(attack, judge, numbers, pictures, attacked, proposals)
@@ -156,6 +164,7 @@ def _assembled(
     success_final: NDArray[np.bool_] | None = np.zeros(count, dtype=np.bool_)
     success_any = np.zeros(count, dtype=np.bool_) if attack.own else None
     health = GradientHealth.unmeasured(count)
+    composition = None
     if proposals is not None:
         judgement = judge.judge(proposals.images, attacked)
         chosen = proposals.images
@@ -181,6 +190,8 @@ def _assembled(
         loss[attacked], forwards[attacked] = proposals.loss, proposals.forwards
         for field in fields(GradientHealth):
             getattr(health, field.name)[attacked] = getattr(proposals.health, field.name)
+        if proposals.composition is not None:
+            composition = proposals.composition.spread(attacked, count)
         if not proposals.has_final:
             success_final = None
     margin_after = columns.pop("margin")
@@ -199,6 +210,7 @@ def _assembled(
         margin_after=margin_after,
         forwards=forwards,
         health=health,
+        composition=composition,
         **columns,
     )
 

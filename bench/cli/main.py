@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from bench.cli import inspect, maintain, run, table
+from bench.cli import inspect, maintain, models, run, table
 from bench.errors import BenchError
 
 __all__ = ["cli", "main"]
@@ -53,6 +53,7 @@ def cli(debug: bool) -> None:
 run.register(cli)
 table.register(cli)
 inspect.register(cli)
+models.register(cli)
 maintain.register(cli)
 
 

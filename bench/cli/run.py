@@ -33,6 +33,7 @@ def register(cli: click.Group) -> None:
     help="Drop the results of matching jobs first, and all that depends on them.",
 )
 @click.option("--strict", is_flag=True, help="Exit with 1 if a job is n/a or diverged, too.")
+@click.option("--tables/--no-tables", default=True, help="Print the tables at the end.", show_default=True)
 @options.as_json
 @click.pass_context
 def run(
@@ -46,6 +47,7 @@ def run(
     force: tuple[str, ...],
     strict: bool,
     as_json: bool,
+    tables: bool,
 ) -> None:
     """Train and evaluate what has no result yet, then print the tables.
 
@@ -63,6 +65,8 @@ def run(
     from bench.api import Bench
 
     bench = Bench.here()
+    for text in bench.suite(suite, profile).warnings:
+        click.echo(f"warning: {text}", err=True)
     display = _display(bench, device, workers, as_json)
     outcome = bench.run(
         suite,
@@ -74,7 +78,7 @@ def run(
         display=display,
     )
     if not as_json and not outcome.summary.interrupted:
-        _show_result(bench, outcome)
+        _show_result(bench, outcome, tables)
     ctx.exit(outcome.exit_code(strict=strict))
 
 
@@ -94,14 +98,14 @@ def _display(bench: Any, device: str, workers: int | None, as_json: bool) -> Any
     return PlainDisplay(sys.stderr, rates, len(used))
 
 
-def _show_result(bench: Any, outcome: Any) -> None:
+def _show_result(bench: Any, outcome: Any, tables: bool) -> None:
     from bench.cli.table import show_report
     from bench.report.files import write_report
 
-    report = bench.report(outcome.plan)
-    show_report(report)
-    paths = write_report(bench, outcome.plan, report)
-    click.echo(f"\nreport: {paths}")
+    if tables:
+        report = bench.report(outcome.plan)
+        show_report(report)
+        click.echo(f"\nreport: {write_report(bench, outcome.plan, report)}")
     for status, job in ((outcome.summary.states[job.key], job) for job in outcome.plan.jobs):
         if status.state == "failed":
             click.echo(f"failed: {job.id}: {status.reason}; bench show {job.id}", err=True)
@@ -178,6 +182,8 @@ def check(suite: str, profile: str | None) -> None:
         f"{chosen.suite.path}: ok, {len(chosen.suite.models)} models, {len(chosen.suite.evaluations)} evaluations, "
         f"{len(chosen.suite.tables)} tables, {len(chosen.jobs)} jobs"
     )
+    for text in chosen.suite.warnings:
+        click.echo(f"warning: {text}")
     for reason in missing:
         click.echo(f"n/a: {reason}")
 

@@ -32,9 +32,7 @@ def crop_flip(images: Tensor, generator: torch.Generator, *, pad: int = 4, flip:
         raise ValueError(f"images: shape {tuple(images.shape)}, expected (N, C, H, W)")
     count, channels, height, width = images.shape
     if not 0 <= pad < min(height, width):
-        raise ValueError(
-            f"pad is {pad}, expected 0 to {min(height, width) - 1} for images of {height}x{width} pixels"
-        )
+        raise ValueError(f"pad is {pad}, expected 0 to {min(height, width) - 1} for images of {height}x{width} pixels")
     rows = _source_positions(count, height, pad, generator, images.device)
     columns = _source_positions(count, width, pad, generator, images.device)
     if flip:
@@ -45,9 +43,7 @@ def crop_flip(images: Tensor, generator: torch.Generator, *, pad: int = 4, flip:
     return images[items, planes, rows[:, None, :, None], columns[:, None, None, :]]
 
 
-def _source_positions(
-    count: int, size: int, pad: int, generator: torch.Generator, device: torch.device
-) -> Tensor:
+def _source_positions(count: int, size: int, pad: int, generator: torch.Generator, device: torch.device) -> Tensor:
     """For each image, from which of its rows (or columns) the rows of its crop come; shape (count, size)."""
     offsets = _integers(2 * pad + 1, count, generator, device) - pad
     positions = (torch.arange(size, device=device) + offsets[:, None]).abs()

@@ -54,9 +54,7 @@ def load_splits(
             contract.
     """
     if spec.num_classes is None or spec.image_shape is None:
-        raise ValueError(
-            f"data set {spec.name!r} has no classes: it can be used only as out-of-distribution data"
-        )
+        raise ValueError(f"data set {spec.name!r} has no classes: it can be used only as out-of-distribution data")
     raw = _load(spec, root, like=None, image_shape=spec.image_shape, seed=seed)
     splits = make_splits(spec, raw, seed=seed, validation=validation, caps=caps)
     target = spec.image_shape if image_shape is None else image_shape
@@ -98,9 +96,7 @@ def load_ood(
             its loader broke the contract.
     """
     if image_shape is not None and image_shape != like.image_shape:
-        raise ValueError(
-            f"image_shape is {image_shape}, but the in-distribution images have {like.image_shape}"
-        )
+        raise ValueError(f"image_shape is {image_shape}, but the in-distribution images have {like.image_shape}")
     raw = _load(spec, root, like=like, image_shape=spec.image_shape or like.image_shape, seed=seed)
     return conform(make_test(spec, raw, seed=seed, cap=cap), like.image_shape)
 
@@ -110,9 +106,7 @@ def clear_cache() -> None:
     _CACHE.clear()
 
 
-def _load(
-    spec: DatasetSpec, root: Path, *, like: Split | None, image_shape: ImageShape, seed: int
-) -> dict[str, Split]:
+def _load(spec: DatasetSpec, root: Path, *, like: Split | None, image_shape: ImageShape, seed: int) -> dict[str, Split]:
     """What the loader returned, checked; sets that are read rather than made are kept.
 
     Callers copy from it (`Split.take`), so that nobody writes to what is kept.
@@ -135,9 +129,7 @@ def _load(
     if problem is not None:
         raise MissingData(spec.name, problem)
     if spec.location is not None and user.fingerprint(spec.location) != spec.fingerprint:
-        raise DamagedData(
-            f"{spec.location} has changed since the suite was read; start again with the new content"
-        )
+        raise DamagedData(f"{spec.location} has changed since the suite was read; start again with the new content")
     load = cast(Callable[..., dict[str, Split]], import_object(spec.implementation))
     raw = load(where, like=like, image_shape=image_shape, seed=seed)
     _check(spec, raw, image_shape)
@@ -153,8 +145,7 @@ def _check(spec: DatasetSpec, raw: dict[str, Split], image_shape: ImageShape) ->
     where = f"data set {spec.name!r} ({spec.implementation})"
     if set(raw) not in _PARTS:
         raise ValueError(
-            f"{where}: returned the parts {', '.join(sorted(raw)) or 'none'};"
-            " expected train and test, all, or test"
+            f"{where}: returned the parts {', '.join(sorted(raw)) or 'none'}; expected train and test, all, or test"
         )
     for part, split in raw.items():
         if not isinstance(split, Split):
@@ -175,9 +166,7 @@ def _check_values(split: Split, num_classes: int | None, where: str) -> None:
     smallest, largest = int(split.labels.min()), int(split.labels.max())
     if num_classes is None:
         if smallest != UNLABELLED or largest != UNLABELLED:
-            raise ValueError(
-                f"{where}: labels {smallest} to {largest} in a set without classes, expected {UNLABELLED}"
-            )
+            raise ValueError(f"{where}: labels {smallest} to {largest} in a set without classes, expected {UNLABELLED}")
     elif smallest < 0 or largest >= num_classes:
         raise ValueError(f"{where}: labels {smallest} to {largest}, expected 0 to {num_classes - 1}")
     if len(np.unique(split.ids)) != len(split):

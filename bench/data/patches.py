@@ -44,9 +44,7 @@ def load(root: Path, *, like: Split | None, image_shape: ImageShape | None, seed
     """
     del root
     if like is None or image_shape is None:
-        raise ValueError(
-            "data set 'patches' is made in the shape and number of an in-distribution set: give both"
-        )
+        raise ValueError("data set 'patches' is made in the shape and number of an in-distribution set: give both")
     channels, height, width = image_shape
     factor = max(-(-_SMALLEST // height), -(-_SMALLEST // width))
     crop = (factor * height, factor * width)

@@ -17,9 +17,7 @@ def _builtin() -> Iterable[DatasetSpec]:
     return catalogue.DATASETS
 
 
-DATASETS: Registry[DatasetSpec] = Registry(
-    "data set", "datasets", DatasetSpec, "bench.datasets", builtin=_builtin
-)
+DATASETS: Registry[DatasetSpec] = Registry("data set", "datasets", DatasetSpec, "bench.datasets", builtin=_builtin)
 
 
 def find_dataset(name: str, relative_to: Path) -> DatasetSpec:

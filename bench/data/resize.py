@@ -62,9 +62,7 @@ def to_channels(images: _Images, channels: int) -> _Images:
         colour: npt.NDArray[Any] = np.repeat(images, 3, axis=1)
         return colour
     if (have, channels) != (3, 1):
-        raise ValueError(
-            f"cannot turn {have} channels into {channels}: only grey (1) and colour (3) are known"
-        )
+        raise ValueError(f"cannot turn {have} channels into {channels}: only grey (1) and colour (3) are known")
     red, green, blue = images[:, 0:1], images[:, 1:2], images[:, 2:3]
     if images.dtype == np.uint8:
         fixed: npt.NDArray[np.uint32] = (

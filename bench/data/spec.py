@@ -106,8 +106,7 @@ class DatasetSpec:
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
             raise ValueError(
-                f"data set name {self.name!r}: expected letters, digits, '.', '_' and '-',"
-                " first a letter or digit"
+                f"data set name {self.name!r}: expected letters, digits, '.', '_' and '-', first a letter or digit"
             )
         if self.validation < 0:
             raise ValueError(f"data set {self.name!r}: validation is {self.validation}, expected 0 or more")
@@ -137,9 +136,7 @@ def identity(spec: DatasetSpec, image_shape: ImageShape | None, seed: int | None
     native = spec.image_shape
     target = native if image_shape is None else image_shape
     if target is None:
-        raise ValueError(
-            f"data set {spec.name!r} takes the shape of the in-distribution set: image_shape is needed"
-        )
+        raise ValueError(f"data set {spec.name!r} takes the shape of the in-distribution set: image_shape is needed")
     if native is None:
         transform = f"made at {_text(target)}"
     elif native == target:
@@ -182,8 +179,7 @@ class Split:
     def __post_init__(self) -> None:
         if self.images.ndim != 4 or self.images.dtype not in (np.float32, np.uint8):
             raise ValueError(
-                f"images: shape {self.images.shape}, {self.images.dtype};"
-                " expected (n, C, H, W), float32 or uint8"
+                f"images: shape {self.images.shape}, {self.images.dtype}; expected (n, C, H, W), float32 or uint8"
             )
         for name, values in (("labels", self.labels), ("ids", self.ids)):
             if values.shape != self.images.shape[:1] or values.dtype != np.int64:

@@ -120,9 +120,7 @@ def make_test(spec: DatasetSpec, raw: Mapping[str, Split], *, seed: int, cap: in
         source = raw["test"]
         order = _order(spec, source, "test", seed)
     else:
-        raise ValueError(
-            f"data set {spec.name!r} has no test part (only {', '.join(sorted(raw)) or 'nothing'})"
-        )
+        raise ValueError(f"data set {spec.name!r} has no test part (only {', '.join(sorted(raw)) or 'nothing'})")
     return source.take(_first(spec, order, "test", cap))
 
 
@@ -132,19 +130,13 @@ def _order(spec: DatasetSpec, part: Split, name: str, seed: int) -> npt.NDArray[
 
 def _held_out_test(spec: DatasetSpec, whole: Split) -> int:
     if spec.test is None:
-        raise ValueError(
-            f"data set {spec.name!r} has no official test set and its spec holds out no test items"
-        )
+        raise ValueError(f"data set {spec.name!r} has no official test set and its spec holds out no test items")
     if spec.test >= len(whole):
-        raise ValueError(
-            f"data set {spec.name!r}: {spec.test} test items of {len(whole)} leave nothing to train on"
-        )
+        raise ValueError(f"data set {spec.name!r}: {spec.test} test items of {len(whole)} leave nothing to train on")
     return spec.test
 
 
-def _first(
-    spec: DatasetSpec, order: npt.NDArray[np.int64], part: str, cap: int | None
-) -> npt.NDArray[np.int64]:
+def _first(spec: DatasetSpec, order: npt.NDArray[np.int64], part: str, cap: int | None) -> npt.NDArray[np.int64]:
     if cap is None:
         return order
     if cap < 1 or cap > len(order):

@@ -90,9 +90,7 @@ def find_celeba(root: Path) -> str | None:
     return problem
 
 
-def load_cifar10(
-    root: Path, *, like: Split | None, image_shape: ImageShape | None, seed: int
-) -> dict[str, Split]:
+def load_cifar10(root: Path, *, like: Split | None, image_shape: ImageShape | None, seed: int) -> dict[str, Split]:
     """``train`` (50,000) and ``test`` (10,000; alone if ``like`` is given): uint8, shape (n, 3, 32, 32).
 
     Raises:
@@ -105,9 +103,7 @@ def load_cifar10(
     return {part: _read_cifar(datasets.CIFAR10, root, part) for part in _parts(like)}
 
 
-def load_cifar100(
-    root: Path, *, like: Split | None, image_shape: ImageShape | None, seed: int
-) -> dict[str, Split]:
+def load_cifar100(root: Path, *, like: Split | None, image_shape: ImageShape | None, seed: int) -> dict[str, Split]:
     """As `load_cifar10`, with the 100 fine labels.
 
     Raises:
@@ -120,9 +116,7 @@ def load_cifar100(
     return {part: _read_cifar(datasets.CIFAR100, root, part) for part in _parts(like)}
 
 
-def load_svhn(
-    root: Path, *, like: Split | None, image_shape: ImageShape | None, seed: int
-) -> dict[str, Split]:
+def load_svhn(root: Path, *, like: Split | None, image_shape: ImageShape | None, seed: int) -> dict[str, Split]:
     """``train`` (73,257) and ``test`` (26,032; alone if ``like`` is given): uint8, shape (n, 3, 32, 32).
 
     The label of a digit is the digit (the files call 0 "10"). The part "extra" is never used, as in GMMC's
@@ -142,9 +136,7 @@ def load_svhn(
     return splits
 
 
-def load_celeba(
-    root: Path, *, like: Split | None, image_shape: ImageShape | None, seed: int
-) -> dict[str, Split]:
+def load_celeba(root: Path, *, like: Split | None, image_shape: ImageShape | None, seed: int) -> dict[str, Split]:
     """The official ``test`` part (19,962 aligned faces), unlabelled: uint8, shape (n, 3, 32, 32).
 
     The centre 178x178 of the 178x218 pixels, then Pillow's antialiased bilinear filter to 32x32. (JEM resizes
@@ -170,13 +162,10 @@ def load_celeba(
                 size = face.size
                 small = face.convert("RGB").crop(box).resize((_CELEBA_SIDE,) * 2, Image.Resampling.BILINEAR)
         except OSError as error:
-            raise DamagedData(
-                f"{path} cannot be read ({error}); unpack img_align_celeba.zip again"
-            ) from error
+            raise DamagedData(f"{path} cannot be read ({error}); unpack img_align_celeba.zip again") from error
         if size != _CELEBA_SIZE:
             raise DamagedData(
-                f"{path} has {size[0]}x{size[1]} pixels, expected 178x218:"
-                " the aligned and cropped images are needed"
+                f"{path} has {size[0]}x{size[1]} pixels, expected 178x218: the aligned and cropped images are needed"
             )
         images[index] = np.asarray(small).transpose(2, 0, 1)
     return {"test": _split(images, np.full(len(images), UNLABELLED))}

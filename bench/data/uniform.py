@@ -13,9 +13,7 @@ from bench.data.spec import UNLABELLED, ImageShape, Split
 __all__ = ["load_constant", "load_uniform"]
 
 
-def load_uniform(
-    root: Path, *, like: Split | None, image_shape: ImageShape | None, seed: int
-) -> dict[str, Split]:
+def load_uniform(root: Path, *, like: Split | None, image_shape: ImageShape | None, seed: int) -> dict[str, Split]:
     """As many images as ``like`` has, as ``test``: every value drawn from U[0, 1), float32.
 
     Raises:
@@ -26,9 +24,7 @@ def load_uniform(
     return _unlabelled(generator(seed, "uniform").random((count, *shape), dtype=np.float32))
 
 
-def load_constant(
-    root: Path, *, like: Split | None, image_shape: ImageShape | None, seed: int
-) -> dict[str, Split]:
+def load_constant(root: Path, *, like: Split | None, image_shape: ImageShape | None, seed: int) -> dict[str, Split]:
     """As many images as ``like`` has, as ``test``: each of one colour with channels from U[0, 1), float32.
 
     Raises:
@@ -42,9 +38,7 @@ def load_constant(
 
 def _wanted(name: str, like: Split | None, image_shape: ImageShape | None) -> tuple[int, ImageShape]:
     if like is None or image_shape is None:
-        raise ValueError(
-            f"data set {name!r} is made in the shape and number of an in-distribution set: give both"
-        )
+        raise ValueError(f"data set {name!r} is made in the shape and number of an in-distribution set: give both")
     return len(like), image_shape
 
 

@@ -156,11 +156,7 @@ def load_folder(
 
 def _absent(location: Path, root: Path) -> str | None:
     del root
-    return (
-        None
-        if location.exists()
-        else f"there is nothing at {location}; put an .npz or a folder of images there"
-    )
+    return None if location.exists() else f"there is nothing at {location}; put an .npz or a folder of images there"
 
 
 def _numbered(images: npt.NDArray[Any], labels: npt.NDArray[np.int64]) -> Split:
@@ -180,8 +176,7 @@ def _checked(raw: dict[str, Split], root: Path) -> dict[str, Split]:
         absent = np.setdiff1d(np.arange(1 + max(int(split.labels.max()) for split in raw.values())), classes)
         if absent.size:
             raise ValueError(
-                f"{root}: class {absent[0]} has no training item;"
-                " expected labels 0..K-1, each of them in training"
+                f"{root}: class {absent[0]} has no training item; expected labels 0..K-1, each of them in training"
             )
     return raw
 
@@ -209,17 +204,13 @@ def _archive_images(array: npt.NDArray[Any], where: str) -> npt.NDArray[Any]:
         raise ValueError(f"{where}: {array.dtype}; expected uint8 in 0..255 or floating point in [0, 1]")
     low, high = float(images.min()), float(images.max())
     if not (low >= 0.0 and high <= 1.0):  # written so that NaN is refused too
-        raise ValueError(
-            f"{where}: values from {low:g} to {high:g}; floating-point images must lie in [0, 1]"
-        )
+        raise ValueError(f"{where}: values from {low:g} to {high:g}; floating-point images must lie in [0, 1]")
     return np.ascontiguousarray(images, dtype=np.float32)
 
 
 def _archive_labels(array: npt.NDArray[Any], count: int, where: str) -> npt.NDArray[np.int64]:
     if array.dtype.kind not in "iu" or array.shape != (count,):
-        raise ValueError(
-            f"{where}: {array.dtype} of shape {array.shape}; expected integers of shape ({count},)"
-        )
+        raise ValueError(f"{where}: {array.dtype} of shape {array.shape}; expected integers of shape ({count},)")
     if int(array.min()) < 0:
         raise ValueError(f"{where}: smallest label is {array.min()}; expected 0..K-1")
     return array.astype(np.int64)
@@ -265,9 +256,7 @@ def _read_image(file: Path) -> npt.NDArray[np.uint8]:
             if image.mode in ("1", "L"):
                 return np.asarray(image.convert("L"), dtype=np.uint8)[None]
             if image.mode in ("RGB", "P") and "transparency" not in image.info:
-                return np.ascontiguousarray(
-                    np.asarray(image.convert("RGB"), dtype=np.uint8).transpose(2, 0, 1)
-                )
+                return np.ascontiguousarray(np.asarray(image.convert("RGB"), dtype=np.uint8).transpose(2, 0, 1))
             mode = image.mode
     except (OSError, UnidentifiedImageError) as error:
         raise ValueError(f"{file}: cannot be read as an image ({error})") from error

@@ -50,10 +50,8 @@ class FID(Evaluation):
     reads_model = True
 
     def missing(self, weights_root: Path) -> str | None:
-        """Where to put the weights."""
-        if weights_path(weights_root) is not None:
-            return None
-        return f"no Inception weights: put {FILE} into {weights_root}"
+        """The weights file."""
+        return None if weights_path(weights_root) is not None else "no Inception weights (see bench doctor)"
 
     def columns(self, config: FIDConfig) -> tuple[Column, ...]:
         """FID and IS."""

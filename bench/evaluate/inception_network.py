@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.errors import BenchError
-from bench.tensors import file_digest
+from bench.keys import file_digest
 
 __all__ = ["SHA256_PREFIX", "Inception"]
 

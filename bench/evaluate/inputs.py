@@ -68,6 +68,12 @@ class Inputs:
         assert job is not None
         return self._load(self.spec["judge"], job["spec"])
 
+    def training(self) -> dict[str, Any]:
+        """The record of training."""
+        record = self.store.folder(self.spec["train"]).record()
+        assert record is not None  # the scheduler runs inputs first
+        return record
+
     @cached_property
     def splits(self) -> Splits:
         """Training, validation and test items."""

@@ -194,7 +194,9 @@ def _definition(config: PGDConfig, loss: str, eps: str) -> str:
 
 
 def _worst_definition(config: PGDConfig, eps: str) -> str:
-    return f"worst-case per item over {', '.join(config.losses)}: {_definition(config, config.losses[0], eps)}"
+    limits = {loss: " (where there are class centers)" for loss in config.losses if loss.startswith("distance")}
+    over = ", ".join(loss + limits.get(loss, "") for loss in config.losses)
+    return f"worst-case per item over {over}: {_definition(config, config.losses[0], eps)}"
 
 
 def _zero_definition(config: PGDConfig, eps: str) -> str:
@@ -234,13 +236,14 @@ def _outcome(config: PGDConfig, eps: str, results: Mapping[str, AttackResult], i
     for loss in config.losses:
         metric, definition = loss.replace("@", "-t"), _definition(config, loss, eps)
         if loss not in results:
-            reason = "the family has no class centers"
-            numbers.append(Number(metric=metric, argument=eps, value=None, n=0, definition=definition, reason=reason))
+            numbers.append(_inapplicable(metric, definition, eps))
             continue
         result = results[loss]
         others = {name: other.robust for name, other in results.items() if name != loss}
         numbers.append(accuracy(metric, definition, result.robust, _flags(result, others)))
-    first = next(iter(results.values()))
+    if not results:
+        rest = {"worst-case": _worst_definition(config, eps), "zero-gradient": _zero_definition(config, eps)}
+        return Outcome(numbers + [_inapplicable(metric, text, eps) for metric, text in rest.items()])
     worst = np.logical_and.reduce([result.robust for result in results.values()])
     health = [flag for result in results.values() if (flag := _health_flag(result)) is not None]
     # The worst case is as trustworthy as its healthiest member: a masked loss takes nothing away from it.
@@ -248,25 +251,34 @@ def _outcome(config: PGDConfig, eps: str, results: Mapping[str, AttackResult], i
     if len(results) > 1:
         flags.append(loss_gap_flag(worst, {loss: result.robust for loss, result in results.items()}))
     numbers.append(accuracy("worst-case", _worst_definition(config, eps), worst, flags))
-    zero = first.health.start_gradient[first.clean_correct] == 0
-    numbers.append(
-        Number(
-            metric="zero-gradient",
-            argument=eps,
-            value=float(zero.mean()) if len(zero) else None,
-            n=len(zero),
-            interval=wilson(int(zero.sum()), len(zero)) if len(zero) else None,
-            definition=_zero_definition(config, eps),
-            reason=None if len(zero) else "no item is classified correctly",
+    first = results.get(config.losses[0])
+    if first is None:
+        numbers.append(_inapplicable("zero-gradient", _zero_definition(config, eps), eps))
+    else:
+        zero = first.health.start_gradient[first.clean_correct] == 0
+        numbers.append(
+            Number(
+                metric="zero-gradient",
+                argument=eps,
+                value=float(zero.mean()) if len(zero) else None,
+                n=len(zero),
+                interval=wilson(int(zero.sum()), len(zero)) if len(zero) else None,
+                definition=_zero_definition(config, eps),
+                reason=None if len(zero) else "no item is classified correctly",
+            )
         )
-    )
-    items["clean"] = first.clean_correct
+    items["clean"] = next(iter(results.values())).clean_correct
     for loss, result in results.items():
         items[f"{loss}.first_step"] = result.first_step
         items[f"{loss}.margin_after"] = result.margin_after
         if result.success_any is not None:
             items[f"{loss}.robust_any"] = result.clean_correct & ~result.success_any
     return Outcome(numbers, items, details={"checks": details})
+
+
+def _inapplicable(metric: str, definition: str, eps: str) -> Number:
+    reason = "the family has no class centers"
+    return Number(metric=metric, argument=eps, value=None, n=0, definition=definition, reason=reason)
 
 
 def _health_flag(result: AttackResult) -> Flag | None:
@@ -283,10 +295,6 @@ def _health_flag(result: AttackResult) -> Flag | None:
 def _flags(result: AttackResult, others: Mapping[str, NDArray[np.bool_]]) -> list[Flag]:
     from bench.attacks.diagnostics import loss_gap_flag
 
-    flags = []
     health = _health_flag(result)
-    if health is not None:
-        flags.append(health)
-    if others:
-        flags.append(loss_gap_flag(result.robust, others))
-    return flags
+    gap = [loss_gap_flag(result.robust, others)] if others else []
+    return gap if health is None else [health, *gap]

@@ -21,8 +21,8 @@ def generated(model: Classifier, source: Source, n: int, *, seed: int, steps: in
     """At most ``n`` images that the model made, with the class of each.
 
     ``buffer``: what the sampler kept from training, without slots that are still noise (age 0), without selection by
-    confidence; a seeded subset if there are more. Chains that belong to no class get the model's prediction.
-    ``fresh``: new chains from uniform noise, classes in turn.
+    confidence; in a seeded random order, and a subset if there are more. Chains that belong to no class get the
+    model's prediction. ``fresh``: new chains from uniform noise, classes in turn.
 
     Args:
         model: A generative classifier; for ``buffer`` with its state attached.
@@ -50,9 +50,9 @@ def generated(model: Classifier, source: Source, n: int, *, seed: int, steps: in
     used = (stored.age > 0).nonzero().squeeze(1)
     if not len(used):
         raise ValueError("every image in the buffer is still noise")
-    if len(used) > n:
-        order = np.random.default_rng(seed).permutation(len(used))[:n]
-        used = used[torch.from_numpy(np.sort(order)).to(device)]
+    # Shuffled even if all are taken: a buffer is sorted by class, and a score over splits must not see one in each.
+    order = np.random.default_rng(seed).permutation(len(used))[:n]
+    used = used[torch.from_numpy(order).to(device)]
     samples = Samples(stored.images[used], stored.labels[used], stored.age[used])
     unlabelled = samples.labels < 0
     if bool(unlabelled.any()):

@@ -115,9 +115,7 @@ def reliability(
     return ReliabilityCurve(boundaries, count, mean_confidence, accuracy)
 
 
-def ece(
-    confidence: npt.ArrayLike, correct: npt.ArrayLike, *, bins: int = 20, edges: Edges = "right"
-) -> float:
+def ece(confidence: npt.ArrayLike, correct: npt.ArrayLike, *, bins: int = 20, edges: Edges = "right") -> float:
     """Expected calibration error of the top label, in [0, 1], 0 is best (Guo et al. 2017, equation 3).
 
     Arguments and errors are those of `reliability`. The estimate is biased upwards: a perfectly calibrated

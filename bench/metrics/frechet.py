@@ -40,9 +40,7 @@ class GaussianStats:
         if self.n < 2:
             raise ValueError(f"a covariance needs at least 2 feature vectors, got {self.n}")
         if mean.ndim != 1 or covariance.shape != (mean.size, mean.size):
-            raise ValueError(
-                f"mean and covariance must be (d,) and (d, d), got {mean.shape}, {covariance.shape}"
-            )
+            raise ValueError(f"mean and covariance must be (d,) and (d, d), got {mean.shape}, {covariance.shape}")
         if not np.isfinite(mean).all():
             raise ValueError("mean must be finite")
         if not np.allclose(covariance, covariance.T, rtol=1e-6, atol=1e-9 * np.abs(covariance).max()):

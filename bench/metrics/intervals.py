@@ -148,7 +148,5 @@ def _normal_quantile(level: float) -> float:
 def _finite(name: str, values: npt.ArrayLike) -> FloatArray:
     array = vector(name, values, at_least=2)
     if np.isinf(array).any():
-        raise ValueError(
-            f"{name} must be finite, got {int(np.isinf(array).sum())} infinite of {array.size} values"
-        )
+        raise ValueError(f"{name} must be finite, got {int(np.isinf(array).sum())} infinite of {array.size} values")
     return array

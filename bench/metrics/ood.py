@@ -74,9 +74,7 @@ def average_precision(in_scores: npt.ArrayLike, out_scores: npt.ArrayLike, *, po
     return float((multiplicity * precision).sum() / wanted.size)
 
 
-def fpr_at_tpr(
-    in_scores: npt.ArrayLike, out_scores: npt.ArrayLike, tpr: float = 0.95, *, positive: Positive
-) -> float:
+def fpr_at_tpr(in_scores: npt.ArrayLike, out_scores: npt.ArrayLike, tpr: float = 0.95, *, positive: Positive) -> float:
     """False-positive rate at the strictest threshold whose true-positive rate reaches `tpr`, in [0, 1]; 0 is
     best.
 

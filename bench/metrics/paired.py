@@ -51,9 +51,7 @@ def sign_flip(differences: npt.ArrayLike) -> float:
     """
     d = vector("differences", differences)
     if not np.isfinite(d).all():
-        raise ValueError(
-            f"differences must be finite, got {int(np.isinf(d).sum())} infinite of {d.size} values"
-        )
+        raise ValueError(f"differences must be finite, got {int(np.isinf(d).sum())} infinite of {d.size} values")
     if d.size > MAX_SIGN_FLIP_DIFFERENCES:
         raise ValueError(f"at most {MAX_SIGN_FLIP_DIFFERENCES} differences can be enumerated, got {d.size}")
     # A pattern and its opposite have one absolute sum, so the first sign may stay +.
@@ -76,9 +74,7 @@ def smallest_sign_flip_p(k: int) -> float:
     return math.ldexp(1.0, 1 - k)
 
 
-def delong_paired(
-    in_a: npt.ArrayLike, out_a: npt.ArrayLike, in_b: npt.ArrayLike, out_b: npt.ArrayLike
-) -> float:
+def delong_paired(in_a: npt.ArrayLike, out_a: npt.ArrayLike, in_b: npt.ArrayLike, out_b: npt.ArrayLike) -> float:
     """The p value of equal AUROC of two scores on the same items (DeLong et al. 1988, normal approximation).
 
     Where the items show no variance (say, one score separates perfectly and the other is constant) the normal
@@ -101,9 +97,7 @@ def delong_paired(
     for side in ("in", "out"):
         sizes = scores[f"{side}_a"].size, scores[f"{side}_b"].size
         if sizes[0] != sizes[1]:
-            raise ValueError(
-                f"{side}_a and {side}_b must be on the same items, got {sizes[0]} and {sizes[1]}"
-            )
+            raise ValueError(f"{side}_a and {side}_b must be on the same items, got {sizes[0]} and {sizes[1]}")
     above_a, below_a = placement_values(scores["in_a"], scores["out_a"])
     above_b, below_b = placement_values(scores["in_b"], scores["out_b"])
     above, below = above_a - above_b, below_a - below_b

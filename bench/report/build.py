@@ -13,6 +13,7 @@ from bench.report.compare import ALPHA, indistinguishable_from_best
 from bench.report.deviations import deviations
 from bench.report.literature import load_literature
 from bench.report.model import Cell, Report, Table, TableColumn, TableRow
+from bench.report.verdicts import with_curve_checks
 from bench.store import Store
 from bench.suite.schema import ResolvedModel, ResolvedTable, Suite
 
@@ -54,7 +55,10 @@ def _table(table: ResolvedTable, suite: Suite, results: Results, literature: Seq
         for column in table.columns
     )
     models = [model for name in table.rows for model in suite.models if model.name == name]
-    cells = [[results.cell(model, column) for column in table.columns] for model in models]
+    cells = [
+        [with_curve_checks(results.cell(model, column), model, column, results) for column in table.columns]
+        for model in models
+    ]
     untested: list[str] = []
     for index, column in enumerate(table.columns):
         bold = _bold(table, index, models, cells, results)
@@ -153,6 +157,7 @@ def _notes(table: ResolvedTable, suite: Suite, cells: list[list[Cell]], untested
             "another loss leaves significantly less, so it takes no part in bold; ‡ inconclusive; no mark: no "
             "warning was raised."
         )
+    notes += [f"Warning: {text}." for model in suite.models if model.name in table.rows for text in model.warnings]
     notes += _absences(cells, suite, table)
     return notes
 

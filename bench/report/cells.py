@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,22 @@ from bench.report.model import Cell, CellStatus
 from bench.store import Store
 from bench.suite.schema import ResolvedColumn, ResolvedModel
 
-__all__ = ["Results"]
+__all__ = ["Curve", "Results"]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Per-item results of one seed along the arguments of an evaluation.
+
+    Attributes:
+        arguments: Such as ``["4/255", "8/255"]``.
+        items: For each argument (N,) booleans.
+        clean: (N,) whether the clean prediction is right.
+    """
+
+    arguments: list[str]
+    items: list[NDArray[np.bool_]]
+    clean: NDArray[np.bool_]
 
 
 @dataclass
@@ -35,7 +50,7 @@ class Results:
         """
         readout = column.column.readout
         if readout is not None and readout not in model.family.readouts:
-            return _empty(column, "n/a", f"{model.family.label} has no read-out {readout!r}")
+            return _empty(column, "n/a", f"no read-out {readout!r}")
         jobs = self._jobs(model, column)
         found: list[tuple[Job, dict[str, Any]]] = []
         missing: list[tuple[Job, CellStatus, str]] = []
@@ -52,6 +67,28 @@ class Results:
                 return _empty(column, "pending", "no job of the suite gives it")
             return _empty(column, missing[0][1], missing[0][2])
         return _aggregate(column, found, missing)
+
+    def curve(self, model: ResolvedModel, column: ResolvedColumn) -> list[Curve]:
+        """The per-item results of a column's metric at all its arguments, for each seed, with the clean ones.
+
+        Reads what the independent jobs of an attack stored, in the order of the suite. Left out are arguments without
+        a result or without clean results, and seeds with fewer than two.
+        """
+        curves: dict[int, Curve] = {}
+        for job in self.plan.evaluations(model.name, column.evaluation.id):
+            argument = replace(column, column=replace(column.column, argument=job.argument))
+            number = self._number(job, argument)
+            record = self.store.folder(job.key).record()
+            if number is None or number["value"] is None or not number["items"] or not (record or {}).get("items"):
+                continue
+            assert record is not None
+            with np.load(self.store.folder(job.key).file(record["items"]), allow_pickle=False) as arrays:
+                if "clean" not in arrays:
+                    continue
+                curve = curves.setdefault(job.seed, Curve([], [], arrays["clean"]))
+                curve.arguments.append(job.argument)
+                curve.items.append(arrays[number["items"]])
+        return [curve for curve in curves.values() if len(curve.arguments) > 1]
 
     def items(self, model: ResolvedModel, column: ResolvedColumn) -> tuple[Any, Any] | None:
         """Ids and per-item results behind a cell of one seed, for paired tests; None if there are none."""

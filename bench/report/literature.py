@@ -79,8 +79,7 @@ def load_literature(name: str, folders: Sequence[Path]) -> Literature:
         if parsed is None:
             raise SuiteError(problems)
         rows = tuple(
-            LiteratureRow(row.label, row.family, row.dataset, row.table, dict(row.values))
-            for row in parsed.row
+            LiteratureRow(row.label, row.family, row.dataset, row.table, dict(row.values)) for row in parsed.row
         )
         return Literature(parsed.source.name, parsed.source.title, parsed.source.url, rows)
     raise FileNotFoundError(name)

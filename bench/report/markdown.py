@@ -29,9 +29,7 @@ def render_table(table: Table) -> str:
     lines = [f"**{_escaped(table.title)}**", ""]
     lines.append(_line([_escaped(text) for text in heads], widths))
     lines.append(
-        "|"
-        + "|".join("-" * (width + 1) + ":" if i else "-" * (width + 2) for i, width in enumerate(widths))
-        + "|"
+        "|" + "|".join("-" * (width + 1) + ":" if i else "-" * (width + 2) for i, width in enumerate(widths)) + "|"
     )
     lines += [_line([_escaped(text) for text in row], widths) for row in rows]
     lines.append("")

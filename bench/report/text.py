@@ -57,7 +57,7 @@ def cell_text(cell: Cell, unit: str) -> str:
 
 def header(column: TableColumn) -> str:
     """The label of a column with unit and direction."""
-    percent = " %" if column.unit == "fraction" else ""
+    percent = (", %" if column.label[-1:].isdigit() else " %") if column.unit == "fraction" else ""
     arrow = ARROWS[column.direction]
     return f"{column.label}{percent}{' ' + arrow if arrow else ''}"
 

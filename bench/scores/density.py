@@ -46,7 +46,5 @@ def _one_an_item(name: str, values: npt.ArrayLike) -> npt.NDArray[np.float64]:
     if array.ndim != 1:
         raise ValueError(f"{name} must have shape (n,), got {array.shape}")
     if np.isnan(array).any():
-        raise ValueError(
-            f"{name} must not be NaN, got {int(np.isnan(array).sum())} NaN of {array.size} values"
-        )
+        raise ValueError(f"{name} must not be NaN, got {int(np.isnan(array).sum())} NaN of {array.size} values")
     return array

@@ -26,9 +26,7 @@ def max_probability(logits: npt.ArrayLike) -> npt.NDArray[np.float64]:
     if z.ndim != 2 or z.shape[1] < 2:
         raise ValueError(f"logits must have shape (n, K) with K >= 2, got {z.shape}")
     if not np.isfinite(z).all():
-        raise ValueError(
-            f"logits must be finite, got {int((~np.isfinite(z)).sum())} of {z.size} values that are not"
-        )
+        raise ValueError(f"logits must be finite, got {int((~np.isfinite(z)).sum())} of {z.size} values that are not")
     rows, best = np.arange(len(z)), z.argmax(axis=1)
     top = z[rows, best]
     z[rows, best] = -np.inf

@@ -186,13 +186,12 @@ class _Reader:
                 self._complain((*at, "preset"), f"{family.name} has no preset {entry.preset!r}", hint)
             else:
                 values = _merged({}, family.presets[entry.preset])
-        config, problems = validate(
-            family.config,
-            _merged(values, entry.rest()),
-            self.document,
-            at,
-            also_valid=tuple(ModelEntry.model_fields),
-        )
+        values = _merged(values, entry.rest())
+        valid = tuple(ModelEntry.model_fields)
+        config, problems = validate(family.config, values, self.document, at, also_valid=valid)
+        if config is not None and self.caps.epochs is not None and config.epochs > self.caps.epochs:
+            values = _merged(values, {"epochs": self.caps.epochs})
+            config, problems = validate(family.config, values, self.document, at, also_valid=valid)
         self.problems += problems
         if config is None or backbone is None:
             return None

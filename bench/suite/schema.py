@@ -102,6 +102,7 @@ class Caps(Config):
     validation: PositiveInt | None = Field(None, description="Validation items")
     items: PositiveInt | None = Field(None, description="Test items, attacked items and out-of-distribution items")
     seeds: PositiveInt | None = Field(None, description="Seeds of each model")
+    epochs: PositiveInt | None = Field(None, description="Epochs of each model")
 
 
 class ProfileHeader(Config):
@@ -142,6 +143,11 @@ class ResolvedModel:
     config: TrainingConfig
     init_from: str | None = None
     weights: str | None = None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a person should know before they run it, each with the model's label."""
+        return tuple(f"{self.label}: {text}" for text in self.family.warn(self.config, self.backbone.name))
 
 
 @dataclass(frozen=True)
@@ -199,6 +205,11 @@ class Suite:
     profile: str | None = None
     substitutions: tuple[tuple[str, str], ...] = ()
     original_dataset: str = ""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a person should know before they run it."""
+        return tuple(text for model in self.models for text in model.warnings)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -21,9 +21,7 @@ def literal_algorithm_2(num_classes: int, dim: int, scale: float) -> list[list[f
     return [[scale * a for a in row] for row in mu]
 
 
-@pytest.mark.parametrize(
-    ("num_classes", "inner", "squared_distance"), [(10, -11.111, 222.22), (100, -1.0101, 202.02)]
-)
+@pytest.mark.parametrize(("num_classes", "inner", "squared_distance"), [(10, -11.111, 222.22), (100, -1.0101, 202.02)])
 def test_published_geometry(num_classes: int, inner: float, squared_distance: float) -> None:
     centers = max_mahalanobis_centers(num_classes, 640)
     assert centers.shape == (num_classes, 640)
@@ -51,9 +49,7 @@ def test_most_negative_coordinate(num_classes: int, coordinate: int, lowest: flo
 def test_solves_the_printed_recursion(num_classes: int, dim: int) -> None:
     expected = torch.tensor(literal_algorithm_2(num_classes, dim, 3.0), dtype=torch.float64)
     # The recursion's last diagonal entry is the root of a rounding error, about 1e-8 times the scale.
-    torch.testing.assert_close(
-        max_mahalanobis_centers(num_classes, dim, 3.0), expected, rtol=1e-10, atol=1e-6
-    )
+    torch.testing.assert_close(max_mahalanobis_centers(num_classes, dim, 3.0), expected, rtol=1e-10, atol=1e-6)
 
 
 @settings(deadline=None, max_examples=60)

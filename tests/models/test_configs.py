@@ -48,11 +48,12 @@ def test_sampler_of_jem() -> None:
         "steps": 20,
         "step_size": 1.0,
         "noise": 0.01,
+        "decay_power": 0.0,
         "clamp": False,
         "buffer": 10_000,
         "reinit": 0.05,
     }
-    assert (JEMConfig().px_weight, JEMConfig().pyx_weight) == (1.0, 1.0)
+    assert (JEMConfig().px_weight, JEMConfig().pyx_weight, JEMConfig().augment_density) == (1.0, 1.0, True)
 
 
 def test_sampler_of_gmmc() -> None:
@@ -61,6 +62,7 @@ def test_sampler_of_gmmc() -> None:
         "step_size": 1 / 64,
         "mode": "staged",
         "gamma": 0.001,
+        "gamma_source": "constant",
         "labels": "batch",
         "clamp": True,
         "buffer": 100_000,

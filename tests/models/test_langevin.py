@@ -93,9 +93,7 @@ def test_sgld_on_a_gaussian_follows_its_recursion(
     def log_density(x: Tensor) -> Tensor:
         return -0.5 * precision * (x - mean).square().flatten(1).sum(1)
 
-    end = sgld(
-        log_density, start, steps=steps, step_size=step_size, noise=noise, noise_fn=seeded(), clamp=clamp
-    )
+    end = sgld(log_density, start, steps=steps, step_size=step_size, noise=noise, noise_fn=seeded(), clamp=clamp)
     draw, expected = seeded(), start
     for step in range(steps):
         expected = expected - step_size * precision * (expected - mean)
@@ -106,9 +104,7 @@ def test_sgld_on_a_gaussian_follows_its_recursion(
 
 def test_sgld_without_noise_contracts_geometrically() -> None:
     mean, start = images(1, seed=7), images(3)
-    end = sgld(
-        lambda x: -0.5 * (x - mean).square().flatten(1).sum(1), start, steps=20, step_size=0.1, noise=0.0
-    )
+    end = sgld(lambda x: -0.5 * (x - mean).square().flatten(1).sum(1), start, steps=20, step_size=0.1, noise=0.0)
     torch.testing.assert_close(end, mean + 0.9**20 * (start - mean))
 
 
@@ -291,9 +287,7 @@ def test_nothing_waits_for_the_device() -> None:
         start, target = torch.empty(4, 3, 8, 8), torch.empty(4, 64)
     noise_fn = indexed_noise(0, torch.arange(4), "meta")
     clamp = (-1.0, 1.0)
-    assert sgld(
-        evidence(net), start, steps=2, step_size=1.0, noise=0.1, noise_fn=noise_fn, clamp=clamp
-    ).is_meta
+    assert sgld(evidence(net), start, steps=2, step_size=1.0, noise=0.1, noise_fn=noise_fn, clamp=clamp).is_meta
     assert regress_to(net, start, target, steps=2).is_meta
     assert indexed_uniform(0, torch.arange(4), (3, 8, 8), "meta").shape == (4, 3, 8, 8)
 
@@ -368,9 +362,7 @@ def test_the_oracle_is_splitmix64() -> None:
     step=st.integers(0, 2**40),
     length=st.integers(1, 9),
 )
-def test_indexed_noise_is_the_hash_of_its_four_coordinates(
-    seed: int, index: int, step: int, length: int
-) -> None:
+def test_indexed_noise_is_the_hash_of_its_four_coordinates(seed: int, index: int, step: int, length: int) -> None:
     found = indexed_noise(seed, torch.tensor([index]), "cpu")(step, (1, length))[0]
     uniform = indexed_uniform(seed, torch.tensor([index]), (length,), "cpu", low=0.0, high=1.0)[0]
     key = splitmix64(splitmix64(seed % 2**64, 0), index)

@@ -57,9 +57,7 @@ def test_noise_interval_can_be_set() -> None:
 
 @settings(deadline=None, max_examples=60)
 @given(num_classes=st.integers(1, 12), spare=st.integers(0, 40), seed=st.integers(0, 100))
-def test_every_slot_has_a_class_and_draws_stay_in_their_partition(
-    num_classes: int, spare: int, seed: int
-) -> None:
+def test_every_slot_has_a_class_and_draws_stay_in_their_partition(num_classes: int, spare: int, seed: int) -> None:
     size = num_classes + spare
     b = buffer(size, num_classes, seed)
     counts = torch.bincount(b.labels, minlength=num_classes)
@@ -155,9 +153,7 @@ def test_use_of_the_generator_does_not_depend_on_chance() -> None:
 
 
 @settings(deadline=None, max_examples=60)
-@given(
-    seed=st.integers(0, 1000), size=st.integers(4, 12), conditional=st.booleans(), rounds=st.integers(1, 4)
-)
+@given(seed=st.integers(0, 1000), size=st.integers(4, 12), conditional=st.booleans(), rounds=st.integers(1, 4))
 def test_write_back_is_one_row_after_the_other(seed: int, size: int, conditional: bool, rounds: int) -> None:
     b = buffer(size, seed=seed)
     images, labels, age = snapshot(b)
@@ -212,9 +208,7 @@ def test_age_counts_updates_since_noise() -> None:
     slots = torch.arange(4)
 
     def update(age: list[int]) -> None:
-        b.write_back(
-            Draw(slots, b.images.clone(), b.labels.clone(), torch.tensor(age, dtype=torch.int32)), b.images
-        )
+        b.write_back(Draw(slots, b.images.clone(), b.labels.clone(), torch.tensor(age, dtype=torch.int32)), b.images)
 
     update(b.age.tolist())
     assert b.age.tolist() == [1, 1, 1, 1]

@@ -123,9 +123,7 @@ def test_channels_last_stays_channels_last_and_means_the_same() -> None:
     layouts: list[bool] = []
     network.to(memory_format=torch.channels_last)
     network.blocks.register_forward_hook(
-        lambda _module, _inputs, output: layouts.append(
-            output.is_contiguous(memory_format=torch.channels_last)
-        )
+        lambda _module, _inputs, output: layouts.append(output.is_contiguous(memory_format=torch.channels_last))
     )
     found = network(images.to(memory_format=torch.channels_last))
     torch.testing.assert_close(found, expected)

@@ -37,9 +37,7 @@ def test_other_names_are_refused_with_an_example(name: str) -> None:
         parse_name(name)
 
 
-@pytest.mark.parametrize(
-    ("name", "nearest"), [("wrn-27-10", 28), ("wrn-4-1", 10), ("wrn-1-1", 10), ("wrn-20-2", 22)]
-)
+@pytest.mark.parametrize(("name", "nearest"), [("wrn-27-10", 28), ("wrn-4-1", 10), ("wrn-1-1", 10), ("wrn-20-2", 22)])
 def test_impossible_depths_name_the_nearest(name: str, nearest: int) -> None:
     with pytest.raises(ValueError, match=rf"{name}.* 6 n \+ 4 .*the nearest is {nearest}"):
         parse_name(name)

@@ -1,0 +1,162 @@
+"""``bench train``, ``sample``, ``import`` and ``export``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from bench.cli import options
+
+__all__ = ["register"]
+
+
+def register(cli: click.Group) -> None:
+    """Add the commands of this module."""
+    for command in (train, sample, import_, export):
+        cli.add_command(command)
+
+
+@click.command()
+@options.suite_argument()
+@options.profile
+@options.only
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--workers", type=int, metavar="N", help="Jobs at once. Default: one per GPU, or one per core.")
+@click.pass_context
+def train(
+    ctx: click.Context,
+    suite: str | None,
+    profile: str | None,
+    only: tuple[str, ...],
+    device: str,
+    workers: int | None,
+) -> None:
+    """Train the models of a suite without evaluating them: `bench run` with the train jobs alone."""
+    from bench.cli.run import run
+
+    ctx.invoke(
+        run,
+        suite=suite,
+        profile=profile,
+        only=tuple(f"{glob.removesuffix('/train')}/train" for glob in only) or ("*/train",),
+        device=device,
+        workers=workers,
+        tables=False,
+    )
+
+
+@click.command()
+@click.argument("model")
+@click.option("--suite", metavar="SUITE", help="Default: the suite last run.")
+@options.profile
+@click.option("--n", "count", type=int, default=100, show_default=True, help="Images, in all.")
+@click.option(
+    "--class", "classes", type=int, multiple=True, help="Only this class; may be repeated. Default: all in turn."
+)
+@click.option("--steps", type=int, help="Sampler steps of fresh chains. Default: as in training.")
+@click.option("--source", type=click.Choice(["fresh", "buffer"]), default="fresh", show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--device", default="cpu", show_default=True)
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), default=Path("samples.png"), show_default=True)
+@options.as_json
+def sample(
+    model: str,
+    suite: str | None,
+    profile: str | None,
+    count: int,
+    classes: tuple[int, ...],
+    steps: int | None,
+    source: str,
+    seed: int,
+    device: str,
+    out: Path,
+    as_json: bool,
+) -> None:
+    """Draw images from a trained or imported generative model into a picture, with energies and confidences.
+
+    MODEL is the name of a model in the suite, such as gmmc-gen, or of one seed, gmmc-gen/digits/seed1. Rows of the
+    picture are classes.
+    """
+    from bench.api import Bench
+    from bench.sampling import draw
+
+    facts = draw(
+        Bench.here(),
+        model,
+        suite=suite,
+        profile=profile,
+        count=count,
+        classes=classes,
+        steps=steps,
+        source=source,
+        seed=seed,
+        device=device,
+        out=out,
+    )
+    if as_json:
+        click.echo(json.dumps({"schema": 1, **facts}, indent=1))
+        return
+    click.echo(f"{facts['n']} images in {out}")
+    for row in facts["classes"]:
+        click.echo(
+            f"class {row['class']}: {row['n']} images, mean energy {row['energy']:.3g}, "
+            f"mean confidence {row['confidence']:.1%}, classified as intended {row['agreement']:.1%}"
+        )
+
+
+@click.command(name="import")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--format", "format_", required=True, help="state-dict, or a format that the family declares: gmmc, jem.")
+@click.option("--as", "family", required=True, metavar="FAMILY", help="The family that the weights belong to.")
+@click.option("--backbone", required=True, metavar="NAME")
+@click.option("--name", required=True, help='Suites then say weights = "NAME".')
+@click.option("--classes", "num_classes", type=int, default=10, show_default=True)
+@click.option("--shape", default="3x32x32", show_default=True, help="Channels x height x width of the images.")
+def import_(file: Path, format_: str, family: str, backbone: str, name: str, num_classes: int, shape: str) -> None:
+    """Bring in weights that others trained; nothing in the file is executed.
+
+    \b
+    Example:
+      bench import best_valid_ckpt.pt --format gmmc --as gmmc-gen --backbone wrn-28-10 --name gmmc-authors
+    """
+    from bench.api import Bench
+    from bench.errors import RequestError
+    from bench.importing import import_model
+
+    sizes = shape.split("x")
+    if len(sizes) != 3 or not all(size.isdigit() and int(size) for size in sizes):
+        raise RequestError(f"--shape {shape}: expected channels x height x width, such as 3x32x32")
+    report = import_model(
+        file,
+        format_=format_,
+        family=family,
+        backbone=backbone,
+        name=name,
+        num_classes=num_classes,
+        image_shape=(int(sizes[0]), int(sizes[1]), int(sizes[2])),
+        weights_root=Bench.here().settings.weights,
+    )
+    click.echo(f"{name}: {report.tensors} tensors, {report.buffer:,} buffer images, sha256 {report.weights[:12]}")
+    click.echo(f'in {report.folder}; use it in a suite: family = "{family}", weights = "{name}"')
+    for tensor, reason in report.ignored.items():
+        click.echo(f"ignored {tensor}: {reason}")
+    for stubbed in report.stubbed:
+        click.echo(f"not executed: {stubbed}")
+    for note in report.notes:
+        click.echo(note)
+
+
+@click.command()
+@click.argument("model")
+@click.option("--suite", metavar="SUITE", help="Default: the suite last run.")
+@options.profile
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="*.safetensors or *.pt")
+def export(model: str, suite: str | None, profile: str | None, out: Path) -> None:
+    """Write the weights of a trained model as safetensors or as a plain state dict."""
+    from bench.api import Bench
+    from bench.importing import export_model
+
+    export_model(Bench.here().load_model(model, suite=suite, profile=profile), out)
+    click.echo(str(out))

@@ -1,0 +1,236 @@
+"""Accuracy under the strongest attacks that the harness has: adaptive PGD, then random search on what is left."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field, NonNegativeInt, field_validator
+
+from bench.attacks.threat import format_eps, parse_eps
+from bench.evaluate.base import Column, Evaluation, Number, Outcome, Part
+from bench.evaluate.inputs import Inputs
+from bench.evaluate.white_box import (
+    LossesConfig,
+    attack_definition,
+    attack_parameters,
+    loss_metric,
+    passes_per_item,
+    white_box_flags,
+)
+from bench.spec import FamilySpec
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from bench.attacks import AttackResult
+
+__all__ = ["Adaptive", "AdaptiveConfig"]
+
+
+class AdaptiveConfig(LossesConfig):
+    """Parameters of the worst case at fixed budgets."""
+
+    eps: tuple[str, ...] = Field(min_length=1, description='Budgets in units of the pixel range, such as "8/255"')
+    complete: bool = Field(
+        False, description="Every loss attacks every item, so that the items which it alone broke are known"
+    )
+    square: bool = Field(True, description="Square, a search without gradients, on what the losses left")
+    queries: NonNegativeInt = Field(1000, description="Queries of Square an item")
+
+    @field_validator("eps")
+    @classmethod
+    def _budgets(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        budgets = [parse_eps(value) for value in values]
+        if len(set(budgets)) != len(budgets):
+            raise ValueError("a budget is listed twice")
+        return tuple(format_eps(budget) for budget in budgets)
+
+
+class Adaptive(Evaluation):
+    """The worst case over adaptive PGD with several losses and Square, at fixed budgets (protocol 4.6).
+
+    Every budget is an independent attack and a job of its own. All numbers are upper bounds. ``robust`` is the worst
+    case; ``white-box`` is what the losses alone left, and BLACKBOX marks it where the search without gradients breaks
+    more; ``winner.<loss>`` says which loss came first.
+    """
+
+    name = "adaptive"
+    version = 1
+    summary = "Worst-case accuracy over adaptive PGD with several losses and Square, with who won."
+    source = "Tramèr et al. 2020; Carlini et al. 2019; Andriushchenko et al. 2020 for Square"
+    Config = AdaptiveConfig
+    reads_model = True
+
+    def label(self, config: AdaptiveConfig) -> str:
+        """With steps and restarts."""
+        return f"adaptive-{config.steps}x{config.restarts}"
+
+    def columns(self, config: AdaptiveConfig) -> tuple[Column, ...]:
+        """Worst case, gradients alone, and the share that each loss and Square won."""
+        return tuple(column for eps in config.eps for column in self._columns(config, eps))
+
+    def _columns(self, config: AdaptiveConfig, eps: str) -> list[Column]:
+        common: dict[str, Any] = {"argument": eps, "group": f"{self.label(config)}, {eps}", "unit": "fraction"}
+        accuracy: dict[str, Any] = {**common, "direction": "up", "test": "mcnemar"}
+        columns = [
+            Column(
+                metric="robust", label="worst case", definition=_worst_definition(config, eps), primary=True,
+                **accuracy,
+            ),
+            Column(metric="white-box", label="gradients", definition=_definition(config, eps), **accuracy),
+        ]  # fmt: skip
+        shares = [
+            ("winner", f"won by {loss}", loss, _winner_definition(config, loss, eps)) for loss in _entries(config)
+        ]
+        if config.complete:
+            shares += [("alone", f"{loss} alone", loss, _alone_definition(config, loss, eps)) for loss in config.losses]
+        columns += [
+            Column(metric=f"{kind}.{loss_metric(loss)}", label=label, direction=None, definition=text, **common)
+            for kind, label, loss, text in shares
+        ]
+        return columns
+
+    def parts(self, config: AdaptiveConfig) -> tuple[Part, ...]:
+        """One a budget: adding one recomputes none of the others, and each is an attack of its own."""
+        return tuple(Part(eps, config.model_copy(update={"eps": (eps,)})) for eps in config.eps)
+
+    def passes(self, config: AdaptiveConfig, items: int, family: FamilySpec) -> float:  # noqa: ARG002
+        """If every item survives; broken ones cost less."""
+        queries = config.queries if config.square else 0
+        return min(config.items, items) * len(config.eps) * (passes_per_item(config) + queries + 2)
+
+    def evaluate(self, config: AdaptiveConfig, inputs: Inputs) -> Outcome:
+        """Attack with every loss, then with Square; the judge of ``bench.attacks`` decides."""
+        import numpy as np
+
+        from bench import attacks
+
+        (eps,) = config.eps
+        model = inputs.model()
+        test = inputs.splits.test
+        test = test.take(np.arange(min(config.items, len(test))))
+        images = test.unit_images()
+        parameters = {**attack_parameters(config), "complete": config.complete}
+        result = attacks.run("adaptive_pgd", model, images, test.labels, eps=eps, ids=test.ids, **parameters)
+        assert result.definition == _definition(config, eps)
+        inputs.progress({"done": 1, "total": 1 + config.square})
+        square = np.zeros(len(test), dtype=np.bool_)
+        survivors = np.flatnonzero(result.robust)
+        details: dict[str, Any] = {}
+        if config.square and len(survivors):
+            found = attacks.run(
+                "torchattacks.Square",
+                model,
+                images[survivors],
+                test.labels[survivors],
+                ids=test.ids[survivors],
+                n_queries=config.queries,
+                norm=config.norm,
+                eps=eps,
+                seed=config.seed,
+                batch_size=config.batch_size,
+            )
+            square[survivors] = found.success
+            details["square"] = found.definition
+        return _outcome(config, eps, result, square, details)
+
+
+def _entries(config: AdaptiveConfig) -> tuple[str, ...]:
+    return (*config.losses, "square") if config.square else config.losses
+
+
+def _definition(config: AdaptiveConfig, eps: str) -> str:
+    return attack_definition(config, eps, complete=config.complete)
+
+
+def _worst_definition(config: AdaptiveConfig, eps: str) -> str:
+    if not config.square:
+        return f"worst case per item over all losses: {_definition(config, eps)}"
+    return (
+        f"worst case per item over all losses, then torchattacks.Square with {config.queries} queries (schedule not "
+        f"rescaled, batches of {config.batch_size}) on what they left: {_definition(config, eps)}"
+    )
+
+
+def _winner_definition(config: AdaptiveConfig, loss: str, eps: str) -> str:
+    return f"share of all items that {loss} broke first: {_worst_definition(config, eps)}"
+
+
+def _alone_definition(config: AdaptiveConfig, loss: str, eps: str) -> str:
+    return f"share of all items that {loss} broke and no other loss did: {_definition(config, eps)}"
+
+
+def _outcome(
+    config: AdaptiveConfig, eps: str, result: AttackResult, square: NDArray[np.bool_], details: dict[str, Any]
+) -> Outcome:
+    import numpy as np
+
+    from bench.attacks.diagnostics import blackbox_flag, verdict
+    from bench.metrics.intervals import wilson
+
+    n, composition = len(result.ids), result.composition
+    robust = result.robust & ~square
+    shared = white_box_flags(result, config.restarts)
+    searched = [blackbox_flag(result.robust, robust, "Square")] if config.square else []
+    numbers: list[Number] = []
+    checks: dict[str, Any] = {}
+    rows = (
+        ("robust", robust, _worst_definition(config, eps), shared),
+        ("white-box", result.robust, _definition(config, eps), [*shared, *searched]),
+    )
+    for metric, flags_of_items, definition, flags in rows:
+        checks[metric] = {flag.name: flag.text for flag in flags}
+        numbers.append(
+            Number(
+                metric=metric,
+                argument=eps,
+                value=int(flags_of_items.sum()) / n,
+                n=n,
+                interval=wilson(int(flags_of_items.sum()), n),
+                definition=definition,
+                items=metric,
+                verdict=verdict(flags).word,
+                flags={flag.name: flag.text for flag in flags if flag.raised},
+            )
+        )
+    members = () if composition is None else composition.members
+    winner = np.full(n, -1, dtype=np.int64) if composition is None else composition.winner.copy()
+    alone = winner if composition is None else composition.alone
+
+    def share(kind: str, loss: str, definition: str, won: NDArray[np.bool_] | None) -> Number:
+        return Number(
+            metric=f"{kind}.{loss_metric(loss)}",
+            argument=eps,
+            value=None if won is None else int(won.sum()) / n,
+            n=0 if won is None else n,
+            interval=None if won is None else wilson(int(won.sum()), n),
+            definition=definition,
+            reason=None if won is not None else "the model does not admit this loss",
+        )
+
+    nothing = composition is None  # no item is classified correctly: every loss broke none
+    for loss in config.losses:
+        won = winner == members.index(loss) if loss in members else None
+        won = np.zeros(n, dtype=np.bool_) if nothing else won
+        numbers.append(share("winner", loss, _winner_definition(config, loss, eps), won))
+    if config.square:
+        numbers.append(share("winner", "square", _winner_definition(config, "square", eps), square))
+    for loss in config.losses if config.complete else ():
+        sole = alone == members.index(loss) if loss in members else None
+        sole = np.zeros(n, dtype=np.bool_) if nothing else sole
+        numbers.append(share("alone", loss, _alone_definition(config, loss, eps), sole))
+    items: dict[str, NDArray[Any]] = {
+        "ids": result.ids,
+        "clean": result.clean_correct,
+        "robust": robust,
+        "white-box": result.robust,
+        "square": square,
+        "winner": winner,
+        "first_step": result.first_step,
+        "margin_after": result.margin_after,
+        "forwards": result.forwards,
+    }
+    facts: Mapping[str, Any] = {} if composition is None else {k: dict(v) for k, v in composition.facts.items()}
+    return Outcome(numbers, items, details={"checks": checks, "losses": facts, "winners": list(members), **details})

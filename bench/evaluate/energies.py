@@ -1,0 +1,77 @@
+"""Energies of real and sampled images in the first iterations of training, as in the paper's Table 10."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field, NonNegativeInt
+
+from bench.evaluate.base import Column, Evaluation, EvaluationConfig, Number, Outcome
+from bench.evaluate.inputs import Inputs
+
+__all__ = ["Energies", "EnergiesConfig"]
+
+_WHICH = {"real": "training images", "sampled": "sampled images"}
+
+
+class EnergiesConfig(EvaluationConfig):
+    """Parameters of the energy log."""
+
+    iterations: tuple[NonNegativeInt, ...] = Field(
+        (0, 1, 2, 3, 4, 5, 6, 7), min_length=1, description="Iterations (from 0) to show"
+    )
+
+
+class Energies(Evaluation):
+    """Mean E(x) = -log sum_y exp(-E(x, y)) of a batch before each update, from the log that training kept.
+
+    For a model that starts from another (``init_from``), iteration 0 is the switch. Training keeps the log if its
+    ``log_iterations`` is larger than the iterations asked for.
+    """
+
+    name = "energies"
+    version = 1
+    summary = "Mean energies of real and sampled batches in the first iterations of training."
+    source = "GMMC paper, Table 10"
+    Config = EnergiesConfig
+    requires = frozenset({"samples"})
+
+    def columns(self, config: EnergiesConfig) -> tuple[Column, ...]:
+        """Two numbers an iteration."""
+        return tuple(
+            Column(
+                metric=which,
+                argument=str(iteration),
+                label=str(iteration),
+                group=f"E(x) of {what}, iteration",
+                unit="1",
+                direction=None,
+                definition=_definition(which, iteration),
+            )
+            for which, what in _WHICH.items()
+            for iteration in config.iterations
+        )
+
+    def evaluate(self, config: EnergiesConfig, inputs: Inputs) -> Outcome:
+        """From the record of training."""
+        log: dict[int, dict[str, Any]] = {entry["iteration"]: entry for entry in inputs.training()["iterations"]}
+        numbers = []
+        for which in _WHICH:
+            for iteration in config.iterations:
+                value = log.get(iteration, {}).get(f"energy_{which}")
+                reason = None if value is not None else "training kept no such iteration; raise log_iterations"
+                numbers.append(
+                    Number(
+                        metric=which,
+                        argument=str(iteration),
+                        value=None if value is None else float(value),
+                        n=1,
+                        definition=_definition(which, iteration),
+                        reason=reason,
+                    )
+                )
+        return Outcome(numbers)
+
+
+def _definition(which: str, iteration: int) -> str:
+    return f"mean E(x) of a batch of {_WHICH[which]} before update {iteration}"

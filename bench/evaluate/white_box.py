@@ -1,0 +1,132 @@
+"""What the evaluations that run adaptive PGD share: its parameters, definition, cost and checks."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from pydantic import Field, PositiveInt, field_validator, model_validator
+
+from bench.attacks import definitions
+from bench.attacks.catalogue import ADAPTIVE_LOSSES
+from bench.attacks.threat import parse_eps, parse_step
+from bench.evaluate.base import EvaluationConfig
+
+if TYPE_CHECKING:
+    from bench.attacks import AttackResult, Flag
+
+__all__ = [
+    "LossesConfig",
+    "attack_definition",
+    "attack_parameters",
+    "loss_metric",
+    "passes_per_item",
+    "white_box_flags",
+]
+
+
+class LossesConfig(EvaluationConfig):
+    """Parameters of adaptive PGD that do not depend on the budget."""
+
+    norm: Literal["linf", "l2"] = Field("linf", description="Norm of the perturbation")
+    losses: tuple[str, ...] = Field(
+        ADAPTIVE_LOSSES,
+        min_length=1,
+        description="Losses in the order of attack; ce@T chooses T by the median clean gap; distance needs centers",
+    )
+    steps: PositiveInt = Field(100, description="Gradient steps of each run")
+    step: str = Field("eps/10", description="First step size, halved after 50 % and 75 % of the steps")
+    restarts: PositiveInt = Field(5, description="Rounds over all losses, each from other random starts")
+    rivals: PositiveInt = Field(9, description="Rivals that the losses ...-targeted visit, by decreasing clean logit")
+    items: PositiveInt = Field(1000, description="Attacked test items: the first of the fixed order")
+    batch_size: PositiveInt = Field(128, description="Items of a forward pass; changes no verdict of the gradients")
+
+    @model_validator(mode="after")
+    def _reach(self) -> Self:
+        budgets = getattr(self, "eps", None)
+        for eps in budgets or (None,):
+            definitions.checked_reach(self.steps, parse_step(self.step), None if eps is None else parse_eps(eps))
+        return self
+
+    @field_validator("step")
+    @classmethod
+    def _step(cls, value: str) -> str:
+        return parse_step(value).text
+
+    @field_validator("losses")
+    @classmethod
+    def _losses(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        known = (*ADAPTIVE_LOSSES, "ce", "distance")
+        for value in values:
+            if value not in known and not re.fullmatch(r"ce@\d+(\.\d+)?", value):
+                raise ValueError(f"unknown loss {value!r}, expected one of {', '.join(known)}, ce@<temperature>")
+        if len(set(values)) != len(values):
+            raise ValueError("a loss is listed twice")
+        return values
+
+
+def loss_metric(loss: str) -> str:
+    """The name of a loss in a column, where ``@`` has a meaning of its own: ``ce@T`` is ``ce-t``."""
+    return {"ce@T": "ce-t"}.get(loss, loss.replace("@", "-t"))
+
+
+def passes_per_item(config: LossesConfig) -> float:
+    """Forward-equivalents of adaptive PGD for an item that survives all of it."""
+    runs = sum(
+        (config.rivals if loss.endswith("-targeted") else 1) * (3.0 if loss.startswith("distance") else 2.0)
+        for loss in config.losses
+    )
+    return runs * config.steps * config.restarts
+
+
+def attack_definition(config: LossesConfig, eps: str, *, complete: bool) -> str:
+    """The definition that the attack itself gives."""
+    return definitions.adaptive_pgd(
+        norm=config.norm,
+        eps=parse_eps(eps),
+        steps=config.steps,
+        step=config.step,
+        losses=config.losses,
+        rivals=config.rivals,
+        restarts=config.restarts,
+        complete=complete,
+    )
+
+
+def attack_parameters(config: LossesConfig) -> dict[str, Any]:
+    """What ``bench.attacks.run`` takes for the entry ``adaptive_pgd``, without the budget."""
+    return {
+        "norm": config.norm,
+        "seed": config.seed,
+        "batch_size": config.batch_size,
+        "losses": config.losses,
+        "steps": config.steps,
+        "step": config.step,
+        "restarts": config.restarts,
+        "rivals": config.rivals,
+    }
+
+
+def white_box_flags(result: AttackResult, restarts: int) -> list[Flag]:
+    """The checks of adaptive PGD: the healthiest loss has gradients, no loss beats the worst case, it converged."""
+    from bench.attacks.diagnostics import gradient_flag, iter_flag, loss_gap_flag
+
+    composition = result.composition
+    if composition is None:
+        return []
+    half = (restarts + 1) // 2
+    health = [
+        gradient_flag(facts["zero_gradient_share"], facts["certain_share"])
+        for facts in composition.facts.values()
+        if facts.get("attacked")
+    ]
+    # The worst case is as trustworthy as its healthiest member: a masked loss takes nothing away from it.
+    flags = sorted(health, key=lambda flag: flag.raised)[:1]
+    broken = composition.broken_at
+    by_loss = {loss: result.clean_correct & (broken[:, number] < 0) for number, loss in enumerate(composition.members)}
+    flags.append(loss_gap_flag(result.robust, by_loss))
+    if half < restarts:
+        early = ((broken >= 0) & (broken < half)).any(axis=1)
+        names = [f"{count} restart{'s' if count > 1 else ''}" for count in (half, restarts)]
+        flags.append(iter_flag(result.clean_correct & ~early, result.robust, *names))
+    return flags

@@ -1,0 +1,38 @@
+"""Verdicts that need several jobs: whether accuracy is flat over budgets that were attacked independently."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from bench.attacks.diagnostics import FLAT_LIMIT, Flag, flat_flag
+from bench.attacks.threat import parse_eps
+from bench.report.cells import Curve, Results
+from bench.report.model import Cell
+from bench.suite.schema import ResolvedColumn, ResolvedModel
+
+__all__ = ["flatness", "with_curve_checks"]
+
+INDEPENDENT_BUDGETS = ("pgd", "adaptive")
+"""Evaluations whose arguments are budgets, each attacked by a job of its own."""
+
+
+def with_curve_checks(cell: Cell, model: ResolvedModel, column: ResolvedColumn, results: Results) -> Cell:
+    """The cell, ``masked`` with the flag FLAT where the curve that it is a point of is flat or rises.
+
+    A budget alone cannot know: each is a job of its own, so that adding one recomputes nothing. Cells with 5 % and
+    less are left as they are: where next to nothing is left, next to nothing is hidden.
+    """
+    if column.evaluation.evaluation.name not in INDEPENDENT_BUDGETS or cell.verdict is None:
+        return cell
+    if cell.value is None or cell.value <= FLAT_LIMIT:
+        return cell
+    raised = [flag for curve in results.curve(model, column) if (flag := flatness(curve)).raised]
+    if not raised:
+        return cell
+    return replace(cell, verdict=raised[0].implies, flags={**cell.flags, "FLAT": raised[0].text})
+
+
+def flatness(curve: Curve) -> Flag:
+    """FLAT of one seed's curve; see `bench.attacks.diagnostics.flat_flag`. Budgets may come in any order."""
+    points = sorted(zip(map(parse_eps, curve.arguments), curve.items, strict=True), key=lambda point: point[0])
+    return flat_flag([eps for eps, _ in points], [items for _, items in points], curve.clean)

@@ -1,0 +1,138 @@
+"""Readers of the checkpoints that the authors of JEM and GMMC published: their names of tensors into ours.
+
+They get what a checkpoint holds, with every unknown class replaced by an inert stub, and return tensors; nothing
+of the file is ever executed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["Imported", "gmmc", "jem"]
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What a foreign checkpoint gives.
+
+    Attributes:
+        weights: By our names; shapes are checked by whoever builds the model.
+        state: ``images`` (on the [-1, 1] scale), ``labels`` and ``age`` of the replay buffer; empty if there is none.
+        ignored: Names of tensors that our model has no place for, with the reason.
+        notes: What a person should know.
+    """
+
+    weights: Mapping[str, Tensor]
+    state: Mapping[str, Tensor] = field(default_factory=dict)
+    ignored: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+_BLOCK = re.compile(r"layer([123])\.(\d+)\.(bn1|bn2|conv1|conv2|shortcut\.0)\.(.+)")
+_BLOCK_PARTS = {"bn1": "norm1", "bn2": "norm2", "conv1": "conv1", "conv2": "conv2", "shortcut.0": "shortcut"}
+
+
+def gmmc(checkpoint: Any, dim: int, num_classes: int) -> Imported:
+    """``ckpt_*.pt`` of the GMMC code: ``model_state_dict`` of the trunk, ``replay_buffer`` (images, labels), and the
+    pickled head ``margin`` with its fixed centers.
+
+    Args:
+        checkpoint: What the file holds.
+        dim: d of the backbone.
+        num_classes: K.
+
+    Raises:
+        ValueError: The file is not such a checkpoint, or its centers are not those of Algorithm 2.
+    """
+    weights, ignored = _trunk(_state_dict(checkpoint))
+    notes = ["gamma^2 is estimated on the training set when a suite first uses the model"]
+    centers = _centers_of(checkpoint.get("margin"))
+    if centers is not None:
+        from .centers import max_mahalanobis_centers
+
+        ours = max_mahalanobis_centers(num_classes, dim).float()
+        if centers.shape != ours.shape or not torch.allclose(centers, ours, atol=1e-4):
+            raise ValueError("the centers in the checkpoint are not those of Algorithm 2 with S = 10")
+        notes.append("the centers in the checkpoint are those of Algorithm 2")
+    buffer = checkpoint.get("replay_buffer")
+    state: dict[str, Tensor] = {}
+    if isinstance(buffer, list | tuple) and len(buffer) == 2:
+        state = _buffer(buffer[0], buffer[1])
+    return Imported(weights, state, ignored, tuple(notes))
+
+
+def jem(checkpoint: Any, dim: int, num_classes: int) -> Imported:  # noqa: ARG001 - the signature of importers
+    """``*.pt`` of the JEM code: ``model_state_dict`` with two dead heads, and ``replay_buffer`` (images).
+
+    Args:
+        checkpoint: What the file holds.
+        dim: d of the backbone.
+        num_classes: K.
+
+    Raises:
+        ValueError: The file is not such a checkpoint.
+    """
+    own = _state_dict(checkpoint)
+    heads = {name: tensor for name, tensor in own.items() if name.startswith(("class_output.", "energy_output."))}
+    weights, ignored = _trunk({name: tensor for name, tensor in own.items() if name not in heads})
+    for name, tensor in heads.items():
+        if name.startswith("class_output."):
+            weights[f"head.{name.removeprefix('class_output.')}"] = tensor
+        else:
+            ignored[name] = "dead head: energies come from the logits"
+    buffer = checkpoint.get("replay_buffer")
+    state = {}
+    if isinstance(buffer, Tensor) and buffer.ndim == 4:
+        state = _buffer(buffer, torch.full((len(buffer),), -1))
+    return Imported(weights, state, ignored)
+
+
+def _state_dict(checkpoint: Any) -> dict[str, Tensor]:
+    if not isinstance(checkpoint, Mapping) or not isinstance(checkpoint.get("model_state_dict"), Mapping):
+        raise ValueError("no model_state_dict in the file: it is not a checkpoint of the JEM or GMMC code")
+    # DataParallel puts "module." in front of every name.
+    return {str(name).removeprefix("module."): tensor for name, tensor in checkpoint["model_state_dict"].items()}
+
+
+def _trunk(own: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Our names of the Wide-ResNet's tensors; what has no place, with the reason."""
+    weights: dict[str, Tensor] = {}
+    ignored: dict[str, str] = {}
+    for name, tensor in own.items():
+        inner = name.removeprefix("f.")
+        block = _BLOCK.fullmatch(inner)
+        if block is not None:
+            stage, index, part, leaf = block.groups()
+            weights[f"backbone.blocks.stage{stage}_block{int(index) + 1}.{_BLOCK_PARTS[part]}.{leaf}"] = tensor
+        elif inner.startswith("conv1."):
+            weights[f"backbone.stem.{inner.removeprefix('conv1.')}"] = tensor
+        elif inner.startswith("bn1."):
+            weights[f"backbone.norm.{inner.removeprefix('bn1.')}"] = tensor
+        elif inner.startswith("linear."):
+            ignored[name] = "dead head: the trunk ends in its features"
+        else:
+            ignored[name] = "unknown"
+    if not weights:
+        raise ValueError("no tensor of the file belongs to a Wide-ResNet of the JEM or GMMC code")
+    return weights, ignored
+
+
+def _centers_of(margin: Any) -> Tensor | None:
+    """The centers inside a pickled head that was read as a stub: a module keeps its parameters in a dictionary."""
+    parameters = getattr(margin, "_parameters", None)
+    centers = parameters.get("centers") if isinstance(parameters, Mapping) else None
+    return centers.detach().float() if isinstance(centers, Tensor) else None
+
+
+def _buffer(images: Any, labels: Any) -> dict[str, Tensor]:
+    images, labels = torch.as_tensor(images).float(), torch.as_tensor(labels).long()
+    if images.ndim != 4 or labels.shape != (len(images),):
+        raise ValueError(f"the replay buffer has images {tuple(images.shape)} and labels {tuple(labels.shape)}")
+    # The authors keep no ages: a slot that is still noise cannot be told from one that was sampled.
+    return {"images": images, "labels": labels, "age": torch.ones(len(images), dtype=torch.int32)}
