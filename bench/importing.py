@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from bench.errors import RequestError, did_you_mean
+from bench.errors import BenchError, RequestError, did_you_mean
 from bench.imported import MODEL, STATE, WEIGHTS
 from bench.inert import read_inert
 from bench.registry import import_object
@@ -76,8 +76,8 @@ def import_model(
         weights_root: The weights folder of the settings.
 
     Raises:
-        RequestError: An unknown name or format, a file that is not of the format, or a name already in use.
-        BenchError: Tensors are missing or have other shapes.
+        RequestError: An unknown name or format, a file that is not of the format, tensors that are missing or have
+            other shapes, or a name already in use.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise RequestError(f"name {name!r}: expected letters, digits, '.', '_' and '-'")
@@ -125,9 +125,10 @@ def import_model(
     digest = save_tensors(target, {**buffers, **weights})
     try:
         start_from(model, target)
-    except Exception:
+    except BenchError as error:
         target.unlink()
-        raise
+        folder.rmdir()
+        raise RequestError(str(error).replace(str(target), str(path))) from error
     if state:
         save_tensors(folder / STATE, state)
     facts = {

@@ -57,7 +57,12 @@ def gmmc(checkpoint: Any, dim: int, num_classes: int) -> Imported:
         from .centers import max_mahalanobis_centers
 
         ours = max_mahalanobis_centers(num_classes, dim).float()
-        if centers.shape != ours.shape or not torch.allclose(centers, ours, atol=1e-4):
+        if centers.shape != ours.shape:
+            raise ValueError(
+                f"the centers in the checkpoint have shape {tuple(centers.shape)}, expected {tuple(ours.shape)}: "
+                "another backbone, or another number of classes"
+            )
+        if not torch.allclose(centers, ours, atol=1e-4):
             raise ValueError("the centers in the checkpoint are not those of Algorithm 2 with S = 10")
         notes.append("the centers in the checkpoint are those of Algorithm 2")
     buffer = checkpoint.get("replay_buffer")

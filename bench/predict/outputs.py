@@ -34,7 +34,8 @@ def predict(
         split: Items.
         progress: Told how far the pass is.
     """
-    device = next(model.parameters()).device
+    # A module that others wrote may have no parameters.
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     measure = forward_outputs if output == "forward" else gradient_outputs
     images = split.unit_images()
     pieces: list[Arrays] = []

@@ -216,6 +216,9 @@ class _Reader:
         )
 
     def _backbone(self, entry: ModelEntry, family: FamilySpec | None, given: bool, at: KeyPath) -> BackboneSpec | None:
+        if given and family is not None and not family.needs_backbone and entry.backbone != "none":
+            self._complain((*at, "backbone"), f"the family {family.name!r} has no backbone", "leave the key out")
+            return None
         if given or family is None or not family.needs_backbone:
             found: BackboneSpec | None = self._named(BACKBONES, entry.backbone, (*at, "backbone"))
             return found

@@ -15,7 +15,7 @@ from bench.family import Batch, Classifier, Family, Iteration, State
 from bench.keys import derive_seed
 from bench.train.guard import Guard, adjusted
 from bench.train.schedule import learning_rate
-from bench.train.snapshot import Captured, capture, put_back
+from bench.train.snapshot import Captured, Selected, capture, put_back
 from bench.train.streams import Stream
 
 __all__ = ["Progress", "Selected", "Trainer", "TrainingInterrupted", "TrainingResult"]
@@ -29,16 +29,6 @@ Progress = Callable[[Mapping[str, Any]], None]
 
 class TrainingInterrupted(Exception):  # noqa: N818 - not an error: training goes on where it stopped
     """Training was asked to stop and stands between two iterations."""
-
-
-@dataclass
-class Selected:
-    """The selected epoch: weights, and what the family's state held then."""
-
-    epoch: int
-    validation_accuracy: float
-    weights: dict[str, Tensor]
-    state: dict[str, Tensor]
 
 
 @dataclass

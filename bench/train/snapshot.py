@@ -16,7 +16,7 @@ from bench.train.guard import adjusted
 if TYPE_CHECKING:
     from bench.train.loop import Trainer
 
-__all__ = ["Captured", "capture", "put_back"]
+__all__ = ["Captured", "Selected", "capture", "put_back"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,16 @@ class Captured:
 
     tensors: Mapping[str, Tensor]
     facts: Mapping[str, Any]
+
+
+@dataclass
+class Selected:
+    """The selected epoch: weights, and what the family's state held then."""
+
+    epoch: int
+    validation_accuracy: float
+    weights: dict[str, Tensor]
+    state: dict[str, Tensor]
 
 
 def capture(trainer: Trainer, *, selected: bool = False) -> Captured:
@@ -90,8 +100,6 @@ def put_back(trainer: Trainer, captured: Captured) -> None:
     measures = trainer.trips[-1]["measures"] if trainer.trips else []
     trainer.family.config = adjusted(trainer.asked, measures)
     if facts["selected"] is not None:
-        from bench.train.loop import Selected
-
         epoch, accuracy = facts["selected"]
         weights = _on(trainer.device, unnested("selected", tensors))
         trainer.selected = Selected(epoch, accuracy, weights, _on(trainer.device, unnested("selected_state", tensors)))

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from bench.execute import executors
 from bench.execute.displays import SilentDisplay
 from bench.execute.executors import Ended, InProcess, Pool
 from bench.execute.scheduler import Summary, run_plan
@@ -186,6 +187,15 @@ def test_a_process_gives_the_weights_of_this_process(plan: Callable[..., Plan], 
     assert records[0]
     assert records[1]
     assert records[0]["weights"] == records[1]["weights"]
+
+
+def test_workers_have_one_thread_unless_a_person_said_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    with executors._environment():
+        assert (os.environ["OMP_NUM_THREADS"], os.environ["MKL_NUM_THREADS"]) == ("3", "1")
+    assert os.environ["OMP_NUM_THREADS"] == "3"
+    assert "MKL_NUM_THREADS" not in os.environ
 
 
 def test_an_idle_pool_has_nothing_to_report(pool: Pool) -> None:

@@ -160,7 +160,7 @@ def test_nothing_to_do_makes_no_executor(store: Store) -> None:
 
     display = Watcher()
     summary = run_plan(PLAN, store, none, display)
-    assert display.todo == display.events == summary.ran == []
+    assert (display.todo, display.events, summary.ran) == ([], [], [])
     assert codes(summary) == (0, 0)
 
 
@@ -192,7 +192,7 @@ def test_a_failure_is_tried_again_by_the_next_run(store: Store) -> None:
 
 
 def test_a_diverged_training_is_a_result_for_all_that_depends_on_it(store: Store) -> None:
-    summary, fake, display = run(store, a__train="diverge")
+    summary, _, display = run(store, a__train="diverge")
     assert states(summary) == {
         "a/train": "diverged",
         "a/predict": "diverged",
@@ -208,7 +208,7 @@ def test_a_diverged_training_is_a_result_for_all_that_depends_on_it(store: Store
 
 
 def test_a_dead_worker_is_a_failure_with_its_signal(store: Store) -> None:
-    summary, fake, _ = run(store, a__pgd="die")
+    summary, _, _ = run(store, a__pgd="die")
     status = summary.states[ATTACK.key]
     assert (status.state, status.reason) == ("failed", "the worker was ended by signal 9 (out of memory?)")
     error = store.folder(ATTACK.key).error()
@@ -286,7 +286,7 @@ def test_an_interrupt_ends_everything_and_keeps_what_is_done(store: Store) -> No
 
 def test_a_broken_display_leaves_no_worker_behind(store: Store) -> None:
     fake, display = Fake(store), Watcher()
-    display.started = raising(RuntimeError("terminal gone"))  # type: ignore[method-assign]
+    display.started = raising(RuntimeError("terminal gone"))  # type: ignore[method-assign, assignment]
     with pytest.raises(RuntimeError, match="terminal gone"):
         run_plan(PLAN, store, lambda: fake, display)
     assert fake.stopped == 1

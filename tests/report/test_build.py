@@ -85,7 +85,14 @@ class Case:
         job = self.plan.named(f"{model}/digits/seed1/{what}")
         assert job is not None
         correct = np.arange(N) >= wrong
-        self.results.measure(self.plan, job, {metric: 1 - wrong / N}, n=N, correct={metric: correct}, **options)
+        self.results.measure(
+            self.plan,
+            job,
+            {metric: 1 - wrong / N},
+            n=N,
+            correct={metric: correct, "clean": np.ones(N, bool)},
+            **options,
+        )
 
     def report(self) -> Report:
         return build_report(self.plan, self.results.store, self.project.bench.settings.literature)

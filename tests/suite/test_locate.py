@@ -61,7 +61,7 @@ class Writer:
 
     def string(self) -> str:
         kind = self.choose("basic", "literal", "long basic", "long literal")
-        text = self.draw(st.text("ab#[]{}=,.'\"\\\n é", max_size=8))
+        text = str(self.draw(st.text("ab#[]{}=,.'\"\\\n é", max_size=8)))
         if kind == "basic":
             return f'"{escaped(text)}"'
         if kind == "literal":

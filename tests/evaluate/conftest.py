@@ -1,0 +1,154 @@
+"""Inputs from memory, small models in closed form, and the promise of ``columns``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from bench.data.spec import Split
+from bench.data.splits import Splits
+from bench.evaluate.base import Evaluation, EvaluationConfig, Outcome
+from bench.evaluate.inputs import Inputs
+from bench.family import Classifier
+from bench.store import Store
+
+NOWHERE = Path("/nonexistent")
+
+
+class Given(Inputs):
+    """What an evaluation may read, given instead of stored."""
+
+    def __init__(
+        self,
+        outputs: Mapping[str, Mapping[str, Any]],
+        model: Classifier | None,
+        judge: Classifier | None,
+        splits: Splits | None,
+        num_classes: int,
+        weights_root: Path,
+    ) -> None:
+        self.told: list[dict[str, Any]] = []
+        self.given, self.given_model, self.given_judge, self.classes = outputs, model, judge, num_classes
+        self.with_state: list[bool] = []
+        spec = {"train": "train key", "judge": "judge key"}
+        super().__init__(spec, Store(NOWHERE), NOWHERE, weights_root, "cpu", self._tell, NOWHERE)
+        if splits is not None:
+            self.__dict__["splits"] = splits
+
+    def _tell(self, facts: Mapping[str, Any]) -> None:
+        self.told.append(dict(facts))
+
+    def outputs(self, split: str, output: str = "forward") -> dict[str, NDArray[Any]]:
+        return dict(self.given[f"{split}/{output}"])
+
+    def model(self, *, with_state: bool = False) -> Classifier:
+        assert self.given_model is not None
+        self.with_state.append(with_state)
+        self.digests["train key"] = "digest of the model"
+        return self.given_model
+
+    def judge(self) -> Classifier:
+        assert self.given_judge is not None
+        self.digests["judge key"] = "digest of the judge"
+        return self.given_judge
+
+    @property
+    def num_classes(self) -> int:
+        return self.classes
+
+
+@pytest.fixture
+def given() -> Callable[..., Given]:
+    """Makes ``Inputs`` from arrays, modules and splits."""
+
+    def make(
+        outputs: Mapping[str, Mapping[str, Any]] | None = None,
+        *,
+        model: Classifier | None = None,
+        judge: Classifier | None = None,
+        splits: Splits | None = None,
+        num_classes: int = 2,
+        weights_root: Path = NOWHERE,
+    ) -> Given:
+        return Given(outputs or {}, model, judge, splits, num_classes, weights_root)
+
+    return make
+
+
+@pytest.fixture
+def keeps_its_word() -> Callable[..., None]:
+    """Checks an outcome against the columns that the planner was promised, whatever the numbers are."""
+
+    def check(
+        evaluation: Evaluation, config: EvaluationConfig, outcome: Outcome, *, lacking: frozenset[str] = frozenset()
+    ) -> None:
+        columns = [column for column in evaluation.columns(config) if column.readout not in lacking]
+        promised = {(column.metric, column.argument): column.definition for column in columns}
+        emitted = {(number.metric, number.argument): number.definition for number in outcome.numbers}
+        assert len(promised) == len(columns)
+        assert len(emitted) == len(outcome.numbers)
+        assert emitted == promised
+        assert len({column.metric for column in columns if column.primary}) == 1
+        for number in outcome.numbers:
+            assert (number.value is None) == (number.reason is not None), number
+            assert number.value is None or np.isfinite(number.value), number
+            if number.interval is not None:
+                assert number.value is not None
+                assert number.interval.low <= number.value <= number.interval.high, number
+        ids = outcome.items.get("ids")
+        for name, values in outcome.items.items():
+            assert ids is not None, name
+            assert len(values) == len(ids), name
+        tested = {(column.metric, column.argument) for column in columns if column.test is not None}
+        for number in outcome.numbers:
+            if (number.metric, number.argument) in tested and number.value is not None:
+                assert number.items in outcome.items
+        # Whole suites are planned with all arguments at once; jobs run part by part.
+        parts = [evaluation.columns(part.config) for part in evaluation.parts(config)]
+        assert {column for columns in parts for column in columns} == set(evaluation.columns(config))
+
+    return check
+
+
+class Ramp(Classifier):
+    """Two classes of one pixel: logits (0, slope (x - 1/2)); the decision is at 1/2."""
+
+    def __init__(self, slope: float) -> None:
+        super().__init__(2, (1, 1, 1))
+        self.slope = nn.Parameter(torch.tensor(slope))
+
+    def features(self, images: Tensor) -> Tensor:
+        return images.flatten(1) - 0.5
+
+    def classify(self, features: Tensor) -> Tensor:
+        return torch.cat([torch.zeros_like(features), self.slope * features], dim=1)
+
+
+@pytest.fixture
+def ramp() -> Callable[[float], Classifier]:
+    """Makes models of one pixel whose robustness is the distance of the pixel from 1/2."""
+
+    def make(slope: float = 10.0) -> Classifier:
+        return Ramp(slope).eval()
+
+    return make
+
+
+@pytest.fixture
+def pixels() -> Callable[..., Splits]:
+    """Makes splits whose test images are single pixels; labels are right for ``Ramp`` unless given."""
+
+    def make(values: list[float], labels: list[int] | None = None) -> Splits:
+        images = np.array(values, dtype=np.float32).reshape(-1, 1, 1, 1)
+        right = (images[:, 0, 0, 0] > 0.5).astype(np.int64)
+        split = Split(images, right if labels is None else np.array(labels), 100 + np.arange(len(values)))
+        return Splits(split, split, split)
+
+    return make

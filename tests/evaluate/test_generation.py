@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.linalg import sqrtm
+from torch import Tensor, nn
+
+from bench.data.spec import Split
+from bench.data.splits import Splits
+from bench.evaluate.base import Number, Outcome
+from bench.evaluate.generation import Generation, GenerationConfig
+from bench.evaluate.judge import JUDGE
+from bench.family import Classifier, Samples
+from bench.spec import FAMILIES
+
+SHAPE = (1, 1, 3)
+K = 2
+
+
+class Generator(Classifier):
+    """Keeps what it is given; fresh samples are brighter where the label is 1."""
+
+    def __init__(self, stored: Samples | None) -> None:
+        super().__init__(K, SHAPE)
+        self.weight = nn.Parameter(torch.zeros(()))
+        self.stored = stored
+        self.steps: list[int | None] = []
+
+    def features(self, images: Tensor) -> Tensor:
+        return images.flatten(1)
+
+    def classify(self, features: Tensor) -> Tensor:
+        return torch.zeros(len(features), K)
+
+    def stored_samples(self) -> Samples | None:
+        return self.stored
+
+    def sample(
+        self, labels: Tensor, *, seed: int, index: Tensor, steps: int | None = None, start: Tensor | None = None
+    ) -> Tensor:
+        self.steps.append(steps)
+        generator = torch.Generator().manual_seed(seed)
+        return (0.5 * labels)[:, None, None, None] + 0.5 * torch.rand(len(labels), *SHAPE, generator=generator)
+
+
+class Brightness(Classifier):
+    """A judge whose features are the pixels and that calls an image 1 if its first pixel is above 1/2."""
+
+    def __init__(self) -> None:
+        super().__init__(K, SHAPE)
+        self.slope = nn.Parameter(torch.tensor(8.0))
+
+    def features(self, images: Tensor) -> Tensor:
+        return images.flatten(1)
+
+    def classify(self, features: Tensor) -> Tensor:
+        margin = self.slope * (features[:, :1] - 0.5)
+        return torch.cat([-margin, margin], dim=1)
+
+
+def images(n: int, seed: int) -> NDArray[np.float32]:
+    return np.random.default_rng(seed).random((n, *SHAPE), dtype=np.float32)
+
+
+def split(n: int, seed: int, wrong: int = 0) -> Split:
+    """Labels are the judge's own, but for the first few."""
+    pixels = images(n, seed)
+    labels = (pixels[:, 0, 0, 0] > 0.5).astype(np.int64)
+    labels[:wrong] = 1 - labels[:wrong]
+    return Split(pixels, labels, np.arange(n, dtype=np.int64))
+
+
+def stored(n: int, seed: int = 9) -> Samples:
+    pixels = torch.from_numpy(images(n, seed))
+    return Samples(pixels, torch.arange(n) % K, 1 + torch.arange(n))
+
+
+@pytest.fixture
+def splits() -> Splits:
+    return Splits(split(60, 1), split(10, 2), split(40, 3))
+
+
+def frechet(a: NDArray[Any], b: NDArray[Any]) -> float:
+    """Through a matrix square root, as the textbook has it."""
+    a, b = a.reshape(len(a), -1).astype(np.float64), b.reshape(len(b), -1).astype(np.float64)
+    ca, cb = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    shift = a.mean(0) - b.mean(0)
+    return float(shift @ shift + np.trace(ca + cb - 2 * np.real(sqrtm(ca @ cb))))
+
+
+def number(outcome: Outcome, metric: str, argument: str = "") -> Number:
+    (found,) = [n for n in outcome.numbers if (n.metric, n.argument) == (metric, argument)]
+    return found
+
+
+def test_by_hand(given: Callable[..., Any], splits: Splits, keeps_its_word: Callable[..., None]) -> None:
+    config = GenerationConfig(items=30, columns=3)
+    kept = stored(30)
+    inputs = given(model=Generator(kept), judge=Brightness(), splits=splits)
+    outcome = Generation().evaluate(config, inputs)
+    keeps_its_word(Generation(), config, outcome)
+    assert inputs.with_state == [True]
+
+    train, test = splits.train.images, splits.test.images
+    assert number(outcome, "fcd").value == pytest.approx(frechet(kept.images.numpy(), train), rel=1e-5)
+    assert number(outcome, "fcd", "real").value == pytest.approx(frechet(test[:30], train), rel=1e-5)
+    noise = np.random.default_rng(0).random((30, *SHAPE), dtype=np.float32)
+    assert number(outcome, "fcd", "noise").value == pytest.approx(frechet(noise, train), rel=1e-5)
+
+    margin = 8 * (kept.images[:, 0, 0, 0].double().numpy() - 0.5)
+    p = np.stack([1 / (1 + np.exp(2 * margin)), 1 / (1 + np.exp(-2 * margin))], axis=1)
+    divergence = (p * np.log(p / p.mean(0))).sum(1).mean()
+    assert number(outcome, "cs").value == pytest.approx(np.exp(divergence), rel=1e-5)
+    agreement = number(outcome, "agreement")
+    assert agreement.value == ((margin > 0) == (np.arange(30) % 2 == 1)).mean()
+    assert agreement.interval is not None
+    assert {n.n for n in outcome.numbers} == {30}
+    assert outcome.details["judge_accuracy"] == 1.0
+    assert outcome.details["judge_weights"] == "digest of the judge"
+    assert outcome.details["median_age"] in (15.0, 16.0)
+
+
+def test_samples_and_controls_are_equally_many_and_no_more_than_the_test_images(
+    given: Callable[..., Any], splits: Splits
+) -> None:
+    """The distance is biased by about 1/n, so unequal numbers would not compare."""
+    for kept, config, expected in ((100, GenerationConfig(), 40), (25, GenerationConfig(), 25)):
+        inputs = given(model=Generator(stored(kept)), judge=Brightness(), splits=splits)
+        outcome = Generation().evaluate(config, inputs)
+        assert {n.n for n in outcome.numbers} == {expected}
+
+
+def test_perfect_samples_are_as_near_as_real_images(given: Callable[..., Any], splits: Splits) -> None:
+    train = torch.from_numpy(splits.train.images[:40])
+    model = Generator(Samples(train, torch.from_numpy(splits.train.labels[:40]), torch.ones(40, dtype=torch.int64)))
+    outcome = Generation().evaluate(GenerationConfig(), given(model=model, judge=Brightness(), splits=splits))
+    value, real = number(outcome, "fcd").value, number(outcome, "fcd", "real").value
+    assert value is not None
+    assert real is not None
+    assert value < 2 * real
+    assert number(outcome, "agreement").value == 1.0
+
+
+def test_a_judge_that_errs_measures_nothing(given: Callable[..., Any], keeps_its_word: Callable[..., None]) -> None:
+    splits = Splits(split(60, 1), split(10, 2), split(40, 3, wrong=5))
+    inputs = given(model=Generator(stored(30)), judge=Brightness(), splits=splits)
+    outcome = Generation().evaluate(GenerationConfig(), inputs)
+    keeps_its_word(Generation(), GenerationConfig(), outcome)
+    assert {n.value for n in outcome.numbers} == {None}
+    assert {n.reason for n in outcome.numbers} == {"the judge is right on only 88% of the test images"}
+    assert "samples.png" in outcome.files
+
+
+def test_fresh_chains(given: Callable[..., Any], splits: Splits, keeps_its_word: Callable[..., None]) -> None:
+    config = GenerationConfig(source="fresh", items=20, steps=7)
+    model = Generator(None)
+    inputs = given(model=model, judge=Brightness(), splits=splits)
+    outcome = Generation().evaluate(config, inputs)
+    keeps_its_word(Generation(), config, outcome)
+    assert model.steps == [7]
+    assert inputs.with_state == [False]
+    assert number(outcome, "agreement").value == 1.0
+
+
+def test_the_picture_has_a_row_for_each_class(given: Callable[..., Any], splits: Splits) -> None:
+    inputs = given(model=Generator(stored(30)), judge=Brightness(), splits=splits)
+    outcome = Generation().evaluate(GenerationConfig(columns=4), inputs)
+    image = Image.open(io.BytesIO(outcome.files["samples.png"]))
+    # Two rows of 1x3 images, four a row, one pixel between them: 3 x 15 pixels, 160 times as large.
+    assert image.size == (15 * 160, 3 * 160)
+
+
+def test_definitions_come_from_the_parameters() -> None:
+    columns = {(c.metric, c.argument): c for c in Generation().columns(GenerationConfig(source="fresh", steps=33))}
+    assert all("33 steps" in column.definition for column in columns.values())
+    assert all("fresh chains" in column.definition for column in columns.values())
+    assert len({column.definition for column in columns.values()}) == 5
+    buffer = Generation().columns(GenerationConfig(items=123))
+    assert all("replay buffer" in column.definition and "n <= 123" in column.definition for column in buffer)
+    assert not any(word in column.label for column in buffer for word in ("FID", "IS"))
+
+
+def test_it_needs_a_generative_family_and_the_judge() -> None:
+    assert Generation().judge(GenerationConfig()) == JUDGE
+    assert Generation().not_applicable(FAMILIES.get("softmax")) == "softmax does not generate"
+    assert Generation().not_applicable(FAMILIES.get("gmmc-dis")) == "GMMC (Dis) does not generate"
+    assert Generation().not_applicable(FAMILIES.get("jem")) is None
+
+
+def test_cost_in_passes() -> None:
+    family = FAMILIES.get("jem")
+    assert Generation().passes(GenerationConfig(items=100), 1000, family) == 100
+    assert Generation().passes(GenerationConfig(items=100, source="fresh", steps=30), 1000, family) == 100 * 61

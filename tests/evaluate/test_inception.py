@@ -1,0 +1,220 @@
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from bench.data.spec import Split
+from bench.data.splits import Splits
+from bench.errors import BenchError
+from bench.evaluate import inception_network
+from bench.evaluate.inception import FID, FILE, FIDConfig, weights_path
+from bench.evaluate.inception_network import SHA256_PREFIX, Inception
+from bench.family import Classifier, Samples
+from bench.spec import FAMILIES
+
+SHAPE = (1, 1, 3)
+
+
+def silent(_: Any) -> None:
+    pass
+
+
+# --- the weights file -------------------------------------------------------------------------------------------
+
+
+def test_where_the_weights_are_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BENCH_INCEPTION_WEIGHTS", raising=False)
+    assert weights_path(tmp_path) is None
+    missing = FID().missing(tmp_path)
+    assert missing is not None
+    assert "Inception weights" in missing
+    (tmp_path / FILE).write_bytes(b"")
+    assert weights_path(tmp_path) == tmp_path / FILE
+    assert FID().missing(tmp_path) is None
+    elsewhere = tmp_path / "mine.pth"
+    monkeypatch.setenv("BENCH_INCEPTION_WEIGHTS", str(elsewhere))
+    assert weights_path(tmp_path) is None
+    elsewhere.write_bytes(b"")
+    assert weights_path(tmp_path) == elsewhere
+
+
+def test_the_name_of_the_file_ends_in_the_digest_that_is_checked() -> None:
+    assert FILE.removesuffix(".pth").endswith(SHA256_PREFIX)
+
+
+def test_a_file_with_another_digest_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / FILE
+    path.write_bytes(b"not a network")
+    digest = hashlib.sha256(b"not a network").hexdigest()
+    with pytest.raises(BenchError, match=f"begins {digest[:8]}, expected {SHA256_PREFIX}"):
+        Inception(path, "cpu")
+
+
+# --- the network ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights of the FID Inception, as a plain state dict; large enough that images make a difference."""
+    from pytorch_fid import inception
+
+    torch.manual_seed(0)
+    bare = inception._inception_v3(num_classes=1008, aux_logits=False, weights=None)
+    with mock.patch.object(inception, "load_state_dict_from_url", return_value=bare.state_dict()):
+        network = inception.fid_inception_v3()
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        elif isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)  # type: ignore[union-attr]
+            module.running_var.uniform_(0.5, 1.5)  # type: ignore[union-attr]
+    path = tmp_path_factory.mktemp("inception") / "random.pth"
+    torch.save(network.state_dict(), path)
+    return path
+
+
+def test_features_are_those_of_the_package_on_picture_files(weights: Path, tmp_path: Path) -> None:
+    """The package's own way: PNG files, its resize and its network, batch by batch."""
+    from PIL import Image
+    from pytorch_fid import fid_score, inception
+
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    files = []
+    for index, image in enumerate(pixels):
+        files.append(tmp_path / f"{index}.png")
+        Image.fromarray(image).save(files[-1])
+    state = torch.load(weights, weights_only=True)
+    with mock.patch.object(inception, "load_state_dict_from_url", return_value=state):
+        reference = inception.InceptionV3([inception.InceptionV3.BLOCK_INDEX_BY_DIM[2048]])
+    expected = fid_score.get_activations(files, reference, batch_size=2, dims=2048, device="cpu", num_workers=0)
+    images = torch.from_numpy(pixels.transpose(0, 3, 1, 2) / np.float32(255))
+    network = Inception(weights, "cpu", verify=False)
+    pool, log_probs = network.outputs(images, silent)
+    assert pool.dtype == log_probs.dtype == np.float64
+    np.testing.assert_allclose(pool, expected, rtol=1e-4, atol=1e-5)
+    # The oracle sees what the harness must not lose: scaling and content of the images.
+    assert np.std(expected, axis=0).mean() > 0.02 * np.mean(expected)
+    # The score's classifier: all 1008 classes, without bias.
+    logits = pool @ state["fc.weight"].double().numpy().T
+    logits -= logits.max(1, keepdims=True)
+    np.testing.assert_allclose(np.exp(log_probs), np.exp(logits) / np.exp(logits).sum(1, keepdims=True), atol=1e-9)
+    assert network.digest == hashlib.sha256(weights.read_bytes()).hexdigest()
+
+
+@pytest.mark.slow
+def test_grey_images_are_seen_in_three_channels_and_batches_do_not_matter(
+    weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = Inception(weights, "cpu", verify=False)
+    grey = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    together, _ = network.outputs(grey, silent)
+    monkeypatch.setattr(inception_network, "BATCH", 2)
+    apart, _ = network.outputs(grey.expand(-1, 3, -1, -1), silent)
+    np.testing.assert_allclose(together, apart, rtol=1e-4, atol=1e-5)
+
+
+# --- the evaluation ---------------------------------------------------------------------------------------------
+
+
+class Keeper(Classifier):
+    def __init__(self, stored: Samples) -> None:
+        super().__init__(10, SHAPE)
+        self.weight = nn.Parameter(torch.zeros(()))
+        self.stored = stored
+
+    def features(self, images: Tensor) -> Tensor:
+        return images.flatten(1)
+
+    def classify(self, features: Tensor) -> Tensor:
+        return torch.zeros(len(features), 10)
+
+    def stored_samples(self) -> Samples:
+        return self.stored
+
+
+class Pixels:
+    """Stands for Inception: features are the pixels, and the class is a tenth of the first one."""
+
+    digest = "digest of the network"
+
+    def __init__(self, path: Path, device: str) -> None:
+        assert path.name == FILE
+        assert device == "cpu"
+
+    def outputs(self, images: Tensor, progress: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        progress({"done": len(images), "total": len(images)})
+        features = images.flatten(1).double().numpy()
+        classes = (features[:, 0] * 10).round().astype(int).clip(0, 9)
+        return features, np.log(0.99 * np.eye(10)[classes] + 0.001)
+
+
+@pytest.fixture
+def network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.delenv("BENCH_INCEPTION_WEIGHTS", raising=False)
+    monkeypatch.setattr(inception_network, "Inception", Pixels)
+    (tmp_path / FILE).write_bytes(b"")
+    return tmp_path
+
+
+def sorted_samples(per_class: int) -> Samples:
+    """A buffer as GMMC keeps it: sorted by class; the first pixel tells the class."""
+    labels = torch.arange(10).repeat_interleave(per_class)
+    images = torch.rand(len(labels), *SHAPE, generator=torch.Generator().manual_seed(0))
+    images[:, 0, 0, 0] = labels / 10
+    return Samples(images, labels, torch.ones_like(labels))
+
+
+def training_images(n: int) -> Splits:
+    pixels = np.random.default_rng(1).random((n, *SHAPE), dtype=np.float32)
+    split = Split(pixels, np.zeros(n, dtype=np.int64), np.arange(n, dtype=np.int64))
+    return Splits(split, split.take(np.arange(1)), split.take(np.arange(1)))
+
+
+def test_a_sorted_buffer_scores_as_the_classes_that_it_has(
+    given: Callable[..., Any], network: Path, keeps_its_word: Callable[..., None]
+) -> None:
+    """Ten splits of a buffer sorted by class would hold one class each: a score near 1 instead of near 10."""
+    config = FIDConfig()
+    model = Keeper(sorted_samples(100))
+    outcome = FID().evaluate(config, given(model=model, splits=training_images(50), weights_root=network))
+    keeps_its_word(FID(), config, outcome)
+    values = {number.metric: number.value for number in outcome.numbers}
+    assert values["is"] is not None
+    assert values["is"] > 8
+
+
+def test_the_distance_is_to_all_training_images(given: Callable[..., Any], network: Path) -> None:
+    stored, splits = sorted_samples(20), training_images(50)
+    outcome = FID().evaluate(FIDConfig(splits=2), given(model=Keeper(stored), splits=splits, weights_root=network))
+    a, b = stored.images.flatten(1).double().numpy(), splits.train.images.reshape(50, 3).astype(np.float64)
+    ca, cb = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    root = np.sqrt(np.maximum(np.linalg.eigvals(ca @ cb).real, 0)).sum()
+    expected = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(ca) + np.trace(cb) - 2 * root
+    (fid,) = [number for number in outcome.numbers if number.metric == "fid"]
+    assert fid.value == pytest.approx(expected, rel=1e-6)
+    assert fid.n == 200
+    assert outcome.details["n_reference"] == 50
+    assert outcome.details["inception_sha256"] == "digest of the network"
+
+
+def test_definitions_come_from_the_parameters() -> None:
+    fid, score = FID().columns(FIDConfig(items=77, splits=3, source="fresh", steps=9))
+    assert "n <= 77" in fid.definition
+    assert "fresh chains, 9 steps" in fid.definition
+    assert "ref=train" in fid.definition
+    assert "3 splits" in score.definition
+    assert fid.primary
+
+
+def test_it_needs_a_generative_family() -> None:
+    assert FID().not_applicable(FAMILIES.get("softmax")) == "softmax does not generate"
+    assert FID().not_applicable(FAMILIES.get("gmmc-gen")) is None
