@@ -95,6 +95,10 @@ class Bench:
         resolved = self.suite(suite, profile)
         return make_plan(resolved, self.settings.data, self.settings.weights).select(tuple(only))
 
+    def whole(self, plan: Plan) -> Plan:
+        """The plan of all jobs of the suite that ``plan`` may be a selection of."""
+        return make_plan(plan.suite, self.settings.data, self.settings.weights)
+
     def states(self, plan: Plan) -> dict[str, Status]:
         """Where every job of a plan stands, by key."""
         return job_states(plan, self.store)

@@ -73,7 +73,13 @@ JEM = FamilySpec(
             "sampler": {"steps": 20, "step_size": 1.0, "noise": 0.01, "buffer": 10_000, "reinit": 0.05},
         }
     },
-    paper={**_PAPER_TRAINING, "sampler.steps": 20, "sampler.buffer": 10_000, "sampler.reinit": 0.05},
+    paper={
+        **_PAPER_TRAINING,
+        "sampler.steps": 20,
+        "sampler.buffer": 10_000,
+        "sampler.reinit": 0.05,
+        "sampler.clamp": False,
+    },
     passes=lambda config: 3 * _UPDATE + _SAMPLER_STEP * config.sampler.steps,
     warn=_warn_of_batch_norm,
 )

@@ -51,7 +51,8 @@ ARROWS: dict[str, set[str]] = {
     "report": {"attacks", "errors", "execute", "metrics", "planner", "spec", "store", "suite"},
     # What people call.
     "api": {"data", "errors", "execute", "planner", "report", "store", "suite", "trained"},
-    "importing": {"errors", "imported", "registry", "spec", "store", "tensors", "trained"},
+    "inert": {"errors"},
+    "importing": {"errors", "imported", "inert", "registry", "spec", "store", "tensors", "trained"},
     "sampling": {"errors", "evaluate", "family", "store"},
     "catalogue": {"attacks", "data", "errors", "evaluate", "registry", "spec", "store", "suite"},
     "housekeeping": {"data", "errors", "evaluate", "execute", "store", "suite"},

@@ -156,7 +156,8 @@ def test_more_classes_and_more_images_change_none_of_the_others(here: Path, tmp_
 
 def test_the_seed_and_the_steps_do(here: Path, tmp_path: Path) -> None:
     paths = []
-    for i, options in enumerate(({}, {"seed": 1}, {"steps": 7})):
+    several: list[dict[str, Any]] = [{}, {"seed": 1}, {"steps": 7}]
+    for i, options in enumerate(several):
         paths.append(tmp_path / f"{i}.png")
         sample(here, paths[-1], **options)
     first, seed, steps = (cells(path, 10, 2) for path in paths)

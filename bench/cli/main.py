@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import click
@@ -59,4 +60,6 @@ maintain.register(cli)
 
 def main() -> None:
     """Entry point of the console script."""
+    # A batch system ends a run with SIGTERM: the same as Ctrl-C, so that training saves where it stands.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(cli.main(standalone_mode=True, prog_name="bench"))

@@ -56,10 +56,22 @@ def train(
     "--class", "classes", type=int, multiple=True, help="Only this class; may be repeated. Default: all in turn."
 )
 @click.option("--steps", type=int, help="Sampler steps of fresh chains. Default: as in training.")
-@click.option("--source", type=click.Choice(["fresh", "buffer"]), default="fresh", show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--device", default="cpu", show_default=True)
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), default=Path("samples.png"), show_default=True)
+@click.option(
+    "--source",
+    type=click.Choice(["fresh", "buffer"]),
+    default="fresh",
+    show_default=True,
+    help="New chains, or the replay buffer as training left it.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the chains' noise.")
+@click.option("--device", default="cpu", show_default=True, help="A torch device, such as cpu or cuda:0.")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("samples.png"),
+    show_default=True,
+    help="The file to write.",
+)
 @options.as_json
 def sample(
     model: str,
@@ -110,9 +122,9 @@ def sample(
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--format", "format_", required=True, help="state-dict, or a format that the family declares: gmmc, jem.")
 @click.option("--as", "family", required=True, metavar="FAMILY", help="The family that the weights belong to.")
-@click.option("--backbone", required=True, metavar="NAME")
+@click.option("--backbone", required=True, metavar="NAME", help="The network of the weights, such as wrn-28-10.")
 @click.option("--name", required=True, help='Suites then say weights = "NAME".')
-@click.option("--classes", "num_classes", type=int, default=10, show_default=True)
+@click.option("--classes", "num_classes", type=int, default=10, show_default=True, help="Number of classes.")
 @click.option("--shape", default="3x32x32", show_default=True, help="Channels x height x width of the images.")
 def import_(file: Path, format_: str, family: str, backbone: str, name: str, num_classes: int, shape: str) -> None:
     """Bring in weights that others trained; nothing in the file is executed.

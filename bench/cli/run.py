@@ -103,9 +103,11 @@ def _show_result(bench: Any, outcome: Any, tables: bool) -> None:
     from bench.report.files import write_report
 
     if tables:
-        report = bench.report(outcome.plan)
+        # The whole suite, also where --only ran a part of it: what earlier runs left belongs into the tables.
+        whole = bench.whole(outcome.plan)
+        report = bench.report(whole)
         show_report(report)
-        click.echo(f"\nreport: {write_report(bench, outcome.plan, report)}")
+        click.echo(f"\nreport: {write_report(bench, whole, report)}")
     for status, job in ((outcome.summary.states[job.key], job) for job in outcome.plan.jobs):
         if status.state == "failed":
             click.echo(f"failed: {job.id}: {status.reason}; bench show {job.id}", err=True)

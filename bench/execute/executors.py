@@ -35,6 +35,8 @@ _ENVIRONMENT = {
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
     "OMP_WAIT_POLICY": "PASSIVE",
 }
+GRACE = 60.0
+"""Seconds that a worker has to end by itself: training finishes its iteration and writes a buffer of a gigabyte."""
 _PRELOAD = [
     "torch",
     "safetensors.torch",
@@ -141,7 +143,7 @@ class Pool:
         """Terminate every worker, and kill those that do not go."""
         for process, _, _ in self._running.values():
             process.terminate()
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + GRACE
         for process, _, _ in self._running.values():
             process.join(max(0.0, deadline - time.monotonic()))
             if process.is_alive():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import signal
 import sys
 import time
@@ -14,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.errors import RequestError
 from bench.execute.provenance import provenance
 from bench.planner import Job
 from bench.store import JOB, LOG, PROGRESS, JobFolder, Store, write_atomically, write_json
@@ -26,8 +28,23 @@ __all__ = ["Site", "main", "run_job"]
 PROGRESS_EVERY = 0.4
 """Seconds between two reports of a job; reading the loss for one makes a GPU wait."""
 INTERRUPTED = 130
-CHECKPOINT_EVERY = 15.0
-"""Seconds of training that a kill may cost, unless an epoch is longer."""
+
+
+def _checkpoint_every() -> float:
+    text = os.environ.get("BENCH_CHECKPOINT_SECONDS", "15")
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise RequestError(f"BENCH_CHECKPOINT_SECONDS={text}: expected seconds, such as 15")
+    return seconds
+
+
+CHECKPOINT_EVERY = _checkpoint_every()
+"""Seconds of training that a kill may cost, unless an epoch is longer: 15, or the variable
+``BENCH_CHECKPOINT_SECONDS``. It changes no number: what goes on from a checkpoint is what would have been.
+"""
 
 
 @dataclass(frozen=True)

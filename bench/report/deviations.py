@@ -13,6 +13,7 @@ _NAMES = {
     "sampler.steps": "sampler steps (tau)",
     "sampler.buffer": "replay buffer",
     "sampler.reinit": "re-initialisation",
+    "sampler.clamp": "samples clamped to [-1, 1]",
 }
 
 
@@ -57,6 +58,8 @@ def _value(model: ResolvedModel, key: str) -> Any:
 def _text(value: Any) -> str:
     if isinstance(value, tuple):
         return ", ".join(_text(item) for item in value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, int):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -126,6 +127,12 @@ class Trainer:
         Raises:
             TrainingInterrupted: ``should_stop`` said so; the state may be saved, and ``run`` called again.
         """
+        with _matrix_precision(self.asked.precision):
+            return self._run(progress, after_epoch, should_stop)
+
+    def _run(
+        self, progress: Progress, after_epoch: Callable[[], None], should_stop: Callable[[], bool]
+    ) -> TrainingResult:
         total = self.asked.epochs * self.per_epoch
         while self.iteration < total:
             if self.iteration % self.per_epoch == 0:
@@ -267,6 +274,18 @@ class Trainer:
             predicted = self.model.logits(images[start : start + EVAL_BATCH]).argmax(dim=1)
             right += (predicted == labels[start : start + EVAL_BATCH]).sum()
         return int(right) / len(images)
+
+
+@contextmanager
+def _matrix_precision(precision: str) -> Iterator[None]:
+    """TF32 in matrix products and convolutions or not; the flags are global to the process and given back."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    matmul.allow_tf32 = cudnn.allow_tf32 = precision == "tf32"
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32 = before
 
 
 def copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -161,7 +161,7 @@ def test_every_budget_is_a_job_of_its_own_and_defined_by_it() -> None:
         ({"losses": ("cw",)}, "unknown loss 'cw'"),
         ({"losses": ("ce", "ce")}, "a loss is listed twice"),
         ({"eps": ("8/255", "8/255")}, "a budget is listed twice"),
-        ({"steps": 10, "step": "eps/10"}, "10 steps of eps/10, halved at 50% and 75%, reach 0.68 eps"),
+        ({"steps": 10, "step": "eps/10"}, "10 steps of eps/10, halved at 50% and 75%, reach 0.7 eps"),
         ({"steps": 10, "step": "1/255"}, "10 steps of 1/255"),
     ],
 )

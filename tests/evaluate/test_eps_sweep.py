@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,7 @@ def test_a_curve_that_does_not_reach_zero_is_flagged(
     assert all("UNBOUNDED" in n.flags for n in outcome.numbers)
     assert last.verdict in ("masked", "inconclusive")
     masks = [outcome.items[f"robust@{eps}"] for eps in config.eps]
-    assert all(not (large & ~small).any() for small, large in zip(masks, masks[1:], strict=False))
+    assert all(not (large & ~small).any() for small, large in pairwise(masks))
 
 
 def test_smaller_sweeps_say_nothing_of_unbounded_attacks(

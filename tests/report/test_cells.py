@@ -115,7 +115,7 @@ def test_a_number_without_value_says_why(plan: Plan, results: Results) -> None:
 def test_a_read_out_that_the_family_lacks(project: Project, tiny: str, results: Results) -> None:
     plan = project.plan(tiny.replace('"calibration.ece"]', '"calibration.ece@linear"]'))
     assert cell(plan, results, column=2) == Cell(
-        column="calibration.ece@linear", status="n/a", reason="softmax has no read-out 'linear'"
+        column="calibration.ece@linear", status="n/a", reason="no read-out 'linear'"
     )
     assert cell(plan, results, column=2, model=1).status == "pending"
 

@@ -300,3 +300,23 @@ def test_training_on_the_gpu(trainer: Callable[..., Trainer], family: str) -> No
     assert result.diverged is None
     assert len(result.history) == 2
     assert all(math.isfinite(entry["loss"]) for entry in result.history)
+
+
+@pytest.mark.parametrize("precision", ["float32", "tf32"])
+def test_the_precision_of_matrix_products_holds_during_training_and_is_given_back(
+    scripted: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    seen: list[tuple[bool, bool]] = []
+    flags = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = tuple(flag.allow_tf32 for flag in flags)
+    trainer = scripted((5,), precision=precision)
+    step = trainer.family.training_step
+
+    def watched(*arguments: Any) -> Any:
+        seen.append((flags[0].allow_tf32, flags[1].allow_tf32))
+        return step(*arguments)
+
+    monkeypatch.setattr(trainer.family, "training_step", watched)
+    trainer.run()
+    assert set(seen) == {(precision == "tf32", precision == "tf32")}
+    assert tuple(flag.allow_tf32 for flag in flags) == before
