@@ -12,18 +12,23 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .diagnostics import Flag, Verdict
     from .outputs import OutputTraits, inspect_outputs
-    from .problem import GradientHealth
+    from .problem import Composition, GradientHealth
     from .result import AttackResult
     from .runner import run
     from .threat import ThreatModel, format_eps, parse_eps
+    from .worst_case import Sweep, WorstCase, eps_sweep
 
 _HOMES = {
     "AttackResult": "result",
+    "Composition": "problem",
     "Flag": "diagnostics",
     "GradientHealth": "problem",
     "OutputTraits": "outputs",
+    "Sweep": "worst_case",
     "ThreatModel": "threat",
     "Verdict": "diagnostics",
+    "WorstCase": "worst_case",
+    "eps_sweep": "worst_case",
     "format_eps": "threat",
     "inspect_outputs": "outputs",
     "parse_eps": "threat",
@@ -32,11 +37,15 @@ _HOMES = {
 
 __all__ = [
     "AttackResult",
+    "Composition",
     "Flag",
     "GradientHealth",
     "OutputTraits",
+    "Sweep",
     "ThreatModel",
     "Verdict",
+    "WorstCase",
+    "eps_sweep",
     "format_eps",
     "inspect_outputs",
     "parse_eps",

@@ -25,7 +25,7 @@ _BETA1, _BETA2, _ADAM_EPS = 0.9, 0.999, 1e-8
 # x = 1/2 + _HALF_RANGE tanh(w), w kept where x is in [0, 1]. With a half range of 1/2, as published, pixels of
 # exactly 0 or 1 lie at infinite w, and those near them move by millionths a step. This little more leaves them at
 # |w| = 1.83, where a step of w changes the pixel a tenth as much as it does in the middle.
-_HALF_RANGE = 0.5 / 0.95
+_HALF_RANGE = 1 / definitions.TANH_DIVISOR
 
 # A success must exceed the rounding of logits: the judge recomputes them with other kernels.
 _ROUNDING = 4e-6

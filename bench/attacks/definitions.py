@@ -12,6 +12,9 @@ HALVE_AT = (0.5, 0.75)
 TYPICAL_GAP = 5.5
 """Gap z_y - max_k z_k of logits that leaves cross-entropy a gradient: 1 - p_y is about 1 % or more."""
 
+TANH_DIVISOR = 1.9
+"""C&W pixels are 1/2 + tanh(w) / 1.9: with 2, as published, pixels of exactly 0 or 1 would lie at infinite w."""
+
 PATIENT_STEPS = 400
 """Fewest C&W steps of a round for which images may end it early."""
 
@@ -82,7 +85,7 @@ def cw_l2(
     parts = [f"{steps} x {rounds} rounds", f"c0={c0:g}", f"kappa={kappa:g}", f"lr={lr:g}", targets]
     parts += [f"patience {patience}"] if patience is not None else []
     parts += [f"within {format_eps(eps)}"] if math.isfinite(eps) else []
-    return f"cw-l2[{', '.join(parts)}, smallest success of each image]"
+    return f"cw-l2[{', '.join(parts)}, x = 1/2 + tanh(w)/{TANH_DIVISOR:g}, smallest success of each image]"
 
 
 def effective_patience(steps: int, patience: int) -> int | None:

@@ -91,6 +91,7 @@ class Trainer:
         self.state: State | None = family.start(model, self.state_generator)
         self.optimizer = torch.optim.Adam(model.parameters(), lr=self.asked.lr, betas=(0.9, 0.999))
         self.guard = Guard(self.asked.guard)
+        self.read_every = 1 if self.device.type == "cpu" else READ_EVERY_ON_GPU
         self.iteration = 0
         self.sums: dict[str, Tensor] = {}
         self.history: list[dict[str, Any]] = []
@@ -148,6 +149,10 @@ class Trainer:
                 self._end_epoch()
                 after_epoch()
             if should_stop() and self.iteration < total:
+                # What the guard has not seen yet would not be in a checkpoint.
+                reason = self._read()
+                if reason is not None and not self._restart(reason):
+                    return self._result(diverged=self.trips[-1])
                 raise TrainingInterrupted
         assert self.selected is not None
         self.model.load_state_dict(self.selected.weights)
@@ -179,7 +184,7 @@ class Trainer:
         scalars = {"loss": step.loss.detach(), **step.logs}
         self._unread.append((index, scalars))
         last_of_epoch = (index + 1) % self.per_epoch == 0
-        if self.device.type == "cpu" or last_of_epoch or len(self._unread) >= READ_EVERY_ON_GPU:
+        if last_of_epoch or len(self._unread) >= self.read_every:
             reason = self._read()
             if reason is not None:
                 return reason

@@ -21,6 +21,6 @@ def learning_rate(config: TrainingConfig, iteration: int, per_epoch: int) -> flo
     """
     if config.warmup and iteration <= config.warmup:
         return config.lr * iteration / config.warmup
-    starts = [epoch * per_epoch for epoch in config.decay_epochs]
+    starts = {epoch * per_epoch for epoch in config.decay_epochs}  # an epoch listed twice decays once
     begun = sum(start <= iteration and (start > config.warmup or not config.warmup) for start in starts)
     return config.lr * config.decay_rate**begun

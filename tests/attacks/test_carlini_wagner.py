@@ -247,7 +247,8 @@ def test_the_model_is_given_back_as_it_was(convolutional: Any) -> None:
 def test_the_definition_is_derived(make_quadratic: Any) -> None:
     toy = make_quadratic(count=2)
     assert attack(toy, steps=3).definition == (
-        "cw-l2[3 x 9 rounds, c0=0.01, kappa=0, lr=0.01, untargeted, smallest success of each image]"
+        "cw-l2[3 x 9 rounds, c0=0.01, kappa=0, lr=0.01, untargeted, x = 1/2 + tanh(w)/1.9, "
+        "smallest success of each image]"
     )
     targeted = attack(toy, steps=3, eps="0.5", rounds=2, targets=(toy.labels + 1) % 10).definition
     assert "given targets, within 0.5" in targeted

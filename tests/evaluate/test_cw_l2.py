@@ -94,7 +94,8 @@ def test_definitions_come_from_the_parameters() -> None:
     column = CWL2().columns(CWL2Config(steps=1000, targets="next-random"))[0]
     assert column.definition == (
         "mean L2 over successes, pixels in [0, 1]: cw-l2[1000 x 9 rounds, c0=0.01, kappa=0, lr=0.01, targets (y + r) "
-        "mod K with r uniform in 1..K-1 by seed and id, patience 50, smallest success of each image]"
+        "mod K with r uniform in 1..K-1 by seed and id, patience 50, x = 1/2 + tanh(w)/1.9, smallest success of "
+        "each image]"
     )
     assert "patience" not in CWL2().columns(CWL2Config())[0].definition
     assert CWL2().label(CWL2Config(steps=1000, targets="next-random")) == "C&W-1000 targeted"

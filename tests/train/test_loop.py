@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bench.data.splits import Splits
-from bench.train.loop import Trainer, TrainingResult
+from bench.train.loop import Trainer, TrainingInterrupted, TrainingResult
 
 
 def selected(result: TrainingResult) -> tuple[int, float]:
@@ -320,3 +320,36 @@ def test_the_precision_of_matrix_products_holds_during_training_and_is_given_bac
     trainer.run()
     assert set(seen) == {(precision == "tf32", precision == "tf32")}
     assert tuple(flag.allow_tf32 for flag in flags) == before
+
+
+# --- scalars that are read late, as on a GPU --------------------------------------------------------------------
+
+
+def test_an_interrupt_loses_no_scalars_that_were_not_read_yet(scripted: Callable[..., Trainer]) -> None:
+    """A checkpoint then knows every iteration that the weights know."""
+    trainer = scripted((1, 1), log_iterations=100)
+    trainer.read_every = 20
+    with pytest.raises(TrainingInterrupted):
+        trainer.run(should_stop=lambda: trainer.iteration == 2)
+    assert [entry["iteration"] for entry in trainer.iterations] == [0, 1]
+    assert [entry["iteration"] for entry in trainer.run().iterations] == list(range(6))
+
+
+def test_an_interrupt_right_after_an_iteration_that_diverged(scripted: Callable[..., Trainer]) -> None:
+    """The weights after it must not be saved as if nothing had been."""
+    trainer = scripted((1, 1), losses=lambda index: math.nan if index == 1 else 1.0, guard={"restarts": 0})
+    trainer.read_every = 20
+    result = trainer.run(should_stop=lambda: trainer.iteration == 2)
+    assert result.diverged is not None
+    assert result.diverged["reason"] == "loss is nan"
+
+
+def test_an_interrupt_right_after_an_iteration_that_is_done_again(scripted: Callable[..., Trainer]) -> None:
+    once = iter([math.nan])
+    trainer = scripted((1, 1), losses=lambda index: next(once, 1.0) if index == 1 else 1.0)
+    trainer.read_every = 20
+    with pytest.raises(TrainingInterrupted):
+        trainer.run(should_stop=lambda: trainer.iteration == 2)
+    assert trainer.iteration == 0  # back at the last good epoch
+    assert [trip["reason"] for trip in trainer.trips] == ["loss is nan"]
+    assert len(trainer.run().history) == 2

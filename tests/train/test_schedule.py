@@ -70,3 +70,8 @@ def reference(c: TrainingConfig, last: int, per_epoch: int) -> float:
 def test_it_is_the_loop_of_the_original(warmup: int, epochs: set[int], per_epoch: int, iteration: int) -> None:
     c = config(warmup=warmup, decay_epochs=tuple(sorted(epochs)))
     assert learning_rate(c, iteration, per_epoch) == pytest.approx(reference(c, iteration, per_epoch), rel=1e-12)
+
+
+def test_an_epoch_that_is_listed_twice_decays_once() -> None:
+    config = TrainingConfig(lr=1.0, warmup=0, decay_epochs=(2, 2, 3), decay_rate=0.5)
+    assert [learning_rate(config, iteration, 10) for iteration in (19, 20, 30)] == [1.0, 0.5, 0.25]
