@@ -17,9 +17,7 @@ def every_crop(image: torch.Tensor, pad: int, *, flip: bool) -> torch.Tensor:
     _, height, width = image.shape
     padded = torch.nn.functional.pad(image[None], (pad, pad, pad, pad), mode="reflect")[0]
     crops = [
-        padded[:, top : top + height, left : left + width]
-        for top in range(2 * pad + 1)
-        for left in range(2 * pad + 1)
+        padded[:, top : top + height, left : left + width] for top in range(2 * pad + 1) for left in range(2 * pad + 1)
     ]
     crops += [crop.flip(2) for crop in crops] if flip else []
     return torch.stack(crops)

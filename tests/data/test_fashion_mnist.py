@@ -97,9 +97,7 @@ def test_damage_is_named(tmp_path: Path) -> None:
         load(tmp_path)
 
 
-def test_the_committed_digests_are_checked_by_default(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_committed_digests_are_checked_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "fashion-mnist", packed=True)
     monkeypatch.undo()
     with pytest.raises(DamagedData, match="expected c59f468a"):

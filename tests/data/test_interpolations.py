@@ -25,9 +25,7 @@ def load(like: Split, seed: int = 0) -> Split:
     return interpolations.load(ROOT, like=like, image_shape=like.image_shape, seed=seed)["test"]
 
 
-@given(
-    st.lists(st.integers(0, 4), min_size=2, max_size=30).filter(lambda x: len(set(x)) > 1), st.integers(0, 99)
-)
+@given(st.lists(st.integers(0, 4), min_size=2, max_size=30).filter(lambda x: len(set(x)) > 1), st.integers(0, 99))
 def test_each_is_the_mean_of_its_own_image_and_one_of_another_class(labels: list[int], seed: int) -> None:
     made = load(one_hot_images(labels), seed)
     assert made.images.dtype == np.float32
@@ -57,9 +55,7 @@ def test_every_image_of_another_class_is_an_equally_likely_partner() -> None:
 
 
 def test_bytes_are_averaged_as_fractions() -> None:
-    like = Split(
-        np.array([10, 15], np.uint8).reshape(2, 1, 1, 1), np.array([0, 1]), np.arange(2, dtype=np.int64)
-    )
+    like = Split(np.array([10, 15], np.uint8).reshape(2, 1, 1, 1), np.array([0, 1]), np.arange(2, dtype=np.int64))
     np.testing.assert_allclose(load(like).images.ravel(), 12.5 / 255, rtol=1e-6)
 
 

@@ -94,9 +94,7 @@ def test_unit_images_of_bytes_are_multiples_of_1_over_255() -> None:
 
 
 def test_take_copies_images_labels_and_ids_together() -> None:
-    whole = Split(
-        np.arange(4, dtype=np.uint8).reshape(4, 1, 1, 1), np.array([5, 6, 7, 8]), np.array([10, 11, 12, 13])
-    )
+    whole = Split(np.arange(4, dtype=np.uint8).reshape(4, 1, 1, 1), np.array([5, 6, 7, 8]), np.array([10, 11, 12, 13]))
     part = whole.take(np.array([3, 1]))
     assert part.images.ravel().tolist() == [3, 1]
     assert part.labels.tolist() == [8, 6]

@@ -130,9 +130,7 @@ def test_a_changed_pickle_is_refused_before_it_is_opened(
         call(getattr(sets, f"load_{name}"), tmp_path)
 
 
-def prepare_svhn(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> dict[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
+def prepare_svhn(root: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
     truth, files = {}, {}
     for part, labels in (("train", [1, 10, 9, 2]), ("test", [10, 3, 1])):
         pixels = RNG.integers(256, size=(32, 32, 3, len(labels))).astype(np.uint8)
@@ -218,9 +216,7 @@ def test_celeba_test_faces_are_cropped_to_the_centre_and_resized(
         assert image[2].max() < 128  # no row of the border is left
 
 
-def test_celeba_pixels_are_those_of_torchvisions_transforms(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_celeba_pixels_are_those_of_torchvisions_transforms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from torchvision import transforms
 
     prepare_celeba(tmp_path, monkeypatch, [2, 2])

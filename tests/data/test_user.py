@@ -30,9 +30,7 @@ def labels(count: int, classes: int = 2) -> npt.NDArray[Any]:
 
 def test_archive_with_official_split(tmp_path: Path) -> None:
     x_train, x_test = pixels(40, 3, 5, 6), pixels(10, 3, 5, 6)
-    path = save(
-        tmp_path / "my set.npz", x_train=x_train, y_train=labels(40), x_test=x_test, y_test=labels(10)
-    )
+    path = save(tmp_path / "my set.npz", x_train=x_train, y_train=labels(40), x_test=x_test, y_test=labels(10))
     spec = spec_for_path(path)
     assert (spec.name, spec.num_classes, spec.image_shape) == ("my-set", 2, (3, 5, 6))
     assert (spec.validation, spec.test, spec.sizes) == (4, None, {"train": 40, "test": 10})
@@ -120,9 +118,7 @@ def test_axes_and_dtypes(
         ),
     ],
 )
-def test_mistakes_in_an_archive_are_named(
-    tmp_path: Path, arrays: dict[str, npt.NDArray[Any]], message: str
-) -> None:
+def test_mistakes_in_an_archive_are_named(tmp_path: Path, arrays: dict[str, npt.NDArray[Any]], message: str) -> None:
     path = save(tmp_path / "bad.npz", **arrays)
     with pytest.raises(ValueError, match=message) as caught:
         spec_for_path(path)
@@ -151,9 +147,7 @@ def test_a_changed_archive_is_refused_and_a_deleted_one_is_missing(tmp_path: Pat
         load_splits(spec, tmp_path, seed=0)
 
 
-def make_folder(
-    root: Path, parts: dict[str, dict[str, list[npt.NDArray[Any]]]], suffix: str = ".png"
-) -> Path:
+def make_folder(root: Path, parts: dict[str, dict[str, list[npt.NDArray[Any]]]], suffix: str = ".png") -> Path:
     for part, classes in parts.items():
         for name, images in classes.items():
             (root / part / name).mkdir(parents=True)
@@ -178,9 +172,7 @@ def test_folder_of_images(tmp_path: Path) -> None:
     np.testing.assert_array_equal(splits.train.images[order], expected)
     assert splits.train.labels[order].tolist() == [0] * 6 + [1] * 4
     order = np.argsort(splits.test.ids)
-    np.testing.assert_array_equal(
-        splits.test.images[order], np.stack([test[1], test[0]]).transpose(0, 3, 1, 2)
-    )
+    np.testing.assert_array_equal(splits.test.images[order], np.stack([test[1], test[0]]).transpose(0, 3, 1, 2))
     assert splits.test.labels[order].tolist() == [0, 1]
 
 

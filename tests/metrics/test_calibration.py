@@ -18,9 +18,9 @@ HAND_TABLE = [
     ([0.0, 0.05], [True, False], 10, 0.475, 0.475),
 ]
 
-predictions = st.lists(
-    st.tuples(st.floats(0, 1, allow_subnormal=False), st.booleans()), min_size=1, max_size=60
-).map(lambda pairs: tuple(np.array(column) for column in zip(*pairs, strict=True)))
+predictions = st.lists(st.tuples(st.floats(0, 1, allow_subnormal=False), st.booleans()), min_size=1, max_size=60).map(
+    lambda pairs: tuple(np.array(column) for column in zip(*pairs, strict=True))
+)
 
 
 @pytest.mark.parametrize(("confidence", "correct", "bins", "right", "left"), HAND_TABLE)
@@ -79,17 +79,13 @@ def test_ece_is_bounded_grows_with_nested_bins_and_ignores_order(case, bins, fac
 @given(predictions)
 def test_ece_of_one_bin_is_the_gap_of_the_means(case):
     confidence, correct = case
-    assert ece(confidence, correct, bins=1) == pytest.approx(
-        abs(confidence.mean() - correct.mean()), abs=1e-12
-    )
+    assert ece(confidence, correct, bins=1) == pytest.approx(abs(confidence.mean() - correct.mean()), abs=1e-12)
 
 
 @given(st.floats(0, 1), st.integers(0, 20), st.integers(1, 40))
 def test_ece_of_a_constant_confidence_is_its_distance_to_the_accuracy(confidence, right, bins):
     correct = np.arange(20) < right
-    assert ece(np.full(20, confidence), correct, bins=bins) == pytest.approx(
-        abs(confidence - right / 20), abs=1e-12
-    )
+    assert ece(np.full(20, confidence), correct, bins=bins) == pytest.approx(abs(confidence - right / 20), abs=1e-12)
 
 
 def test_ece_finds_calibration_and_its_absence():
@@ -114,9 +110,7 @@ def test_ece_agrees_with_torchmetrics_away_from_one():
     expected = functional.classification.multiclass_calibration_error(
         torch.from_numpy(probs), torch.from_numpy(labels), num_classes=5, n_bins=15
     )
-    assert ece(probs.max(axis=1), probs.argmax(axis=1) == labels, bins=15) == pytest.approx(
-        float(expected), abs=1e-6
-    )
+    assert ece(probs.max(axis=1), probs.argmax(axis=1) == labels, bins=15) == pytest.approx(float(expected), abs=1e-6)
 
 
 def test_reliability_agrees_with_scikit_learn():
@@ -185,9 +179,7 @@ def test_brier_is_reliability_minus_resolution_plus_uncertainty():
         group = outcome[forecast == value]
         decomposition += group.size / 400 * ((value - group.mean()) ** 2 - (group.mean() - base) ** 2)
     # Summed over two classes, the score is twice that of the one probability.
-    assert brier(np.stack([1 - forecast, forecast], axis=1), outcome) == pytest.approx(
-        2 * decomposition, abs=1e-12
-    )
+    assert brier(np.stack([1 - forecast, forecast], axis=1), outcome) == pytest.approx(2 * decomposition, abs=1e-12)
 
 
 def test_nll_and_brier_refuse_bad_input():
@@ -283,9 +275,7 @@ def test_temperature_agrees_with_scikit_learn():
         pytest.skip("this scikit-learn has no temperature scaling")
     logits = model.decision_function(inputs[100:])
     fit = fit_temperature(logits, labels[100:])
-    np.testing.assert_allclose(
-        softmax(logits / fit.value, axis=1), reference.predict_proba(inputs[100:]), atol=2e-5
-    )
+    np.testing.assert_allclose(softmax(logits / fit.value, axis=1), reference.predict_proba(inputs[100:]), atol=2e-5)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

@@ -29,9 +29,7 @@ def test_diagonal_covariances(seed):
     m_a, m_b = generator.normal(size=(2, 6))
     a, b = generator.uniform(0, 4, size=(2, 6))
     expected = ((m_a - m_b) ** 2).sum() + ((np.sqrt(a) - np.sqrt(b)) ** 2).sum()
-    assert frechet_distance(stats(m_a, np.diag(a)), stats(m_b, np.diag(b))) == pytest.approx(
-        expected, rel=1e-9
-    )
+    assert frechet_distance(stats(m_a, np.diag(a)), stats(m_b, np.diag(b))) == pytest.approx(expected, rel=1e-9)
 
 
 @given(seeds, st.floats(0.1, 10))
@@ -65,9 +63,7 @@ def test_orthogonal_supports():
     assert frechet_distance(stats(np.zeros(4), a), stats(np.zeros(4), b)) == pytest.approx(17.0)
 
 
-@pytest.mark.parametrize(
-    ("n_a", "n_b", "d"), [(60, 90, 20), (15, 20, 40)], ids=["full rank", "rank deficient"]
-)
+@pytest.mark.parametrize(("n_a", "n_b", "d"), [(60, 90, 20), (15, 20, 40)], ids=["full rank", "rank deficient"])
 def test_the_trace_term_is_the_nuclear_norm_of_the_product_of_centred_features(n_a, n_b, d):
     generator = np.random.default_rng(0)
     features_a, features_b = generator.normal(size=(n_a, d)), 1.5 * generator.normal(size=(n_b, d)) + 0.3

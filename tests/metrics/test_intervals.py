@@ -63,9 +63,7 @@ def test_delong_equals_the_pairwise_formula(seed, level):
     inside, outside = generator.integers(0, 9, 25) / 2 + 1, generator.integers(0, 9, 17) / 2
     kernel = (inside[:, None] > outside) + 0.5 * (inside[:, None] == outside)
     area = kernel.mean()
-    variance = ((kernel.mean(1) - area) ** 2).sum() / (24 * 25) + ((kernel.mean(0) - area) ** 2).sum() / (
-        16 * 17
-    )
+    variance = ((kernel.mean(1) - area) ** 2).sum() / (24 * 25) + ((kernel.mean(0) - area) ** 2).sum() / (16 * 17)
     half = {0.8: 1.2815515655, 0.95: 1.9599639845, 0.99: 2.5758293035}[level] * math.sqrt(variance)
     interval = delong(inside, outside, level)
     assert interval.kind == "delong"

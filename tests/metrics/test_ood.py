@@ -51,9 +51,7 @@ def test_rank_metrics_ignore_strictly_increasing_maps(inside, outside, positive)
     ]
     for metric in metrics:
         for increasing in maps:
-            assert metric(increasing(np.array(inside)), increasing(np.array(outside))) == metric(
-                inside, outside
-            )
+            assert metric(increasing(np.array(inside)), increasing(np.array(outside))) == metric(inside, outside)
 
 
 def test_perfect_reversed_and_constant_scores():

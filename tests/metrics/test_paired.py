@@ -93,13 +93,10 @@ def test_delong_paired_equals_the_covariance_formula(seed):
     kernels = [(inside[:, None] > outside) * 1.0 for inside, outside in ((in_a, out_a), (in_b, out_b))]
     areas = [kernel.mean() for kernel in kernels]
     covariance = (
-        np.cov([kernel.mean(1) for kernel in kernels]) / 30
-        + np.cov([kernel.mean(0) for kernel in kernels]) / 40
+        np.cov([kernel.mean(1) for kernel in kernels]) / 30 + np.cov([kernel.mean(0) for kernel in kernels]) / 40
     )
     z = (areas[0] - areas[1]) / math.sqrt(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
-    assert delong_paired(in_a, out_a, in_b, out_b) == pytest.approx(
-        math.erfc(abs(z) / math.sqrt(2)), rel=1e-6
-    )
+    assert delong_paired(in_a, out_a, in_b, out_b) == pytest.approx(math.erfc(abs(z) / math.sqrt(2)), rel=1e-6)
     assert delong_paired(in_b, out_b, in_a, out_a) == pytest.approx(delong_paired(in_a, out_a, in_b, out_b))
 
 
