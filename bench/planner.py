@@ -43,6 +43,7 @@ class Job:
         argument: The part of the evaluation, such as ``"8/255"``.
         passes: Cost in network passes (forward-equivalents of one image).
         blocked: Why the job cannot run (missing data, capability absent); then its cells are ``n/a``.
+        tolerates_divergence: Whether the job has something to say of a model whose training diverged.
     """
 
     id: str
@@ -56,6 +57,7 @@ class Job:
     argument: str = ""
     passes: float = 0.0
     blocked: str | None = None
+    tolerates_divergence: bool = False
 
 
 @dataclass(frozen=True)
@@ -321,6 +323,7 @@ class _Planner:
                     argument=part.argument,
                     passes=evaluation.passes(part.config, self._size("test"), model.family),
                     blocked=blocked,
+                    tolerates_divergence=evaluation.reads_diverged,
                 )
             )
 

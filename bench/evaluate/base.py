@@ -174,6 +174,7 @@ class Evaluation(ABC):
         requires: Capabilities that a family must have (``"density"``, ``"samples"``).
         dataset_fields: Fields of the parameters that hold names of data sets (profiles substitute them).
         reads_model: Whether the job needs the model itself rather than its predictions.
+        reads_diverged: Whether it has something to say of training that diverged, which leaves no weights.
     """
 
     name: ClassVar[str]
@@ -184,6 +185,7 @@ class Evaluation(ABC):
     requires: ClassVar[frozenset[str]] = frozenset()
     dataset_fields: ClassVar[tuple[str, ...]] = ()
     reads_model: ClassVar[bool] = False
+    reads_diverged: ClassVar[bool] = False
 
     def label(self, config: Any) -> str:  # noqa: ARG002 - for subclasses
         """Short name with resolved values, such as ``"PGD-40"``."""

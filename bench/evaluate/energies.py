@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from pydantic import Field, NonNegativeInt
@@ -35,6 +36,7 @@ class Energies(Evaluation):
     source = "GMMC paper, Table 10"
     Config = EnergiesConfig
     requires = frozenset({"samples"})
+    reads_diverged = True  # an explosion is what the table is about
 
     def columns(self, config: EnergiesConfig) -> tuple[Column, ...]:
         """Two numbers an iteration."""
@@ -60,6 +62,8 @@ class Energies(Evaluation):
             for iteration in config.iterations:
                 value = log.get(iteration, {}).get(f"energy_{which}")
                 reason = None if value is not None else "training kept no such iteration; raise log_iterations"
+                if value is not None and not math.isfinite(float(value)):
+                    value, reason = None, f"the energy is {value}"  # JSON has no NaN; the record keeps its text
                 numbers.append(
                     Number(
                         metric=which,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from bench.execute.executors import Executor
-from bench.execute.states import Status, job_states, passed_on
+from bench.execute.states import Status, job_states, passed_on, ready
 from bench.planner import Job, Plan
 from bench.store import Store
 
@@ -119,7 +119,7 @@ def _run(plan: Plan, store: Store, executor: Executor, display: Display, summary
                     states[job.key] = blocked
                     del waiting[job.key]
                     display.ended(job, blocked, None)
-                elif len(running) < executor.capacity and _ready(job, states):
+                elif len(running) < executor.capacity and ready(job, states):
                     del waiting[job.key]
                     if states[job.key].state == "stale":
                         store.folder(job.key).forget()
@@ -145,10 +145,6 @@ def _by_urgency(todo: list[Job]) -> list[Job]:
     """Long training first, so that the last worker is not left alone with it; then what has waited longest."""
     order = {"train": 0, "predict": 1, "evaluate": 1}
     return sorted(todo, key=lambda job: (order[job.kind], -job.passes if job.kind == "train" else 0.0))
-
-
-def _ready(job: Job, states: Mapping[str, Status]) -> bool:
-    return all(key not in states or states[key].state == "done" for key in job.inputs)
 
 
 def _outcome(job: Job, store: Store, died: str | None) -> Status:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from bench.planner import Job, Plan
 from bench.store import Store
 
-__all__ = ["JobState", "Status", "job_states", "passed_on"]
+__all__ = ["JobState", "Status", "job_states", "passed_on", "ready"]
 
 _INPUT_FAILED = "an input failed: "
 
@@ -18,10 +18,11 @@ JobState = Literal["done", "diverged", "n/a", "failed", "running", "stale", "pen
 
 @dataclass(frozen=True)
 class Status:
-    """State of a job and, where it has no result, why."""
+    """State of a job and, where it has no result, why; ``inherited`` if it never ran because an input had none."""
 
     state: JobState
     reason: str = ""
+    inherited: bool = field(default=False, compare=False)
 
     @property
     def settled(self) -> bool:
@@ -41,13 +42,26 @@ def passed_on(job: Job, states: Mapping[str, Status]) -> Status | None:
     """The status that an input without a result gives to what reads it, or None if every input may still come."""
     found = [states[key] for key in job.inputs if key in states]
     for upstream in found:
-        if upstream.state in ("n/a", "diverged"):
-            return upstream
+        if upstream.state == "n/a" or (upstream.state == "diverged" and not _tolerated(job, upstream)):
+            return replace(upstream, inherited=True)
     for upstream in found:
         if upstream.state == "failed":
             reason = upstream.reason.removeprefix(_INPUT_FAILED)
             return Status("failed", f"{_INPUT_FAILED}{reason}")
     return None
+
+
+def _tolerated(job: Job, upstream: Status) -> bool:
+    """Whether a job can read an input that diverged: if it wants to, and if the input itself ran."""
+    return job.tolerates_divergence and not upstream.inherited
+
+
+def ready(job: Job, states: Mapping[str, Status]) -> bool:
+    """Whether every input has left what the job reads."""
+    found = [states[key] for key in job.inputs if key in states]
+    return all(
+        upstream.state == "done" or (upstream.state == "diverged" and _tolerated(job, upstream)) for upstream in found
+    )
 
 
 def _status(job: Job, store: Store, states: Mapping[str, Status]) -> Status:
@@ -70,6 +84,8 @@ def _status(job: Job, store: Store, states: Mapping[str, Status]) -> Status:
         upstream_record = store.folder(key).record()
         if upstream_record is None or upstream_record.get("kind") != "train" or key != job.spec.get("train"):
             continue
+        if upstream_record.get("weights") is None:
+            continue  # it diverged: there are no weights that could have changed
         if upstream_record.get("weights") != record.get("weights"):
             return Status("stale", "measured on weights that the store no longer holds")
     return Status("done")

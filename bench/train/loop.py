@@ -211,7 +211,7 @@ class Trainer:
         unread, self._unread = self._unread, []
         for index, scalars in unread:
             values = {name: float(value) for name, value in scalars.items()}
-            if index < self.asked.log_iterations:
+            if len(self.iterations) <= index < self.asked.log_iterations:
                 self.iterations.append({"iteration": index, **values})
             logs = {name: value for name, value in values.items() if name != "loss"}
             reason = self.guard.observe(values["loss"], logs)
@@ -237,9 +237,10 @@ class Trainer:
         trip["rung"] = rung
         trip["measures"] = [guard.ladder[min(step, len(guard.ladder) - 1)] for step in range(rung + 1)]
         assert self.good is not None
-        trips = self.trips
+        trips, iterations = self.trips, self.iterations
         put_back(self, self.good)
-        self.trips = trips
+        # What happened is not undone: the log keeps the first attempt, divergence and all.
+        self.trips, self.iterations = trips, iterations
         self.family.config = adjusted(self.asked, trip["measures"])
         self._reseed(len(trips))
         return True

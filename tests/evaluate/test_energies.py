@@ -162,3 +162,10 @@ def test_keeping_them_changes_no_number(trainer: Callable[..., Trainer]) -> None
     assert with_log.selected is not None
     assert without.selected is not None
     assert all(torch.equal(tensor, without.selected.weights[k]) for k, tensor in with_log.selected.weights.items())
+
+
+def test_an_energy_that_is_not_finite_is_no_number_but_is_told() -> None:
+    numbers = evaluate([{"iteration": 0, "energy_real": "nan", "energy_sampled": 3.1e9}], 0)
+    assert numbers["real", "0"].value is None
+    assert numbers["real", "0"].reason == "the energy is nan"
+    assert numbers["sampled", "0"].value == 3.1e9

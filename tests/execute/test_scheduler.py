@@ -310,3 +310,15 @@ def test_equal_work_under_two_names_is_done_once(store: Store) -> None:
 def test_an_input_outside_the_plan_is_taken_as_given(store: Store) -> None:
     store.folder(TRAIN.key).finish({"status": "ok", "kind": "train", "weights": "w"})
     assert run(store, Plan(SUITE, (ATTACK,)))[1].log == ["a/pgd"]
+
+
+def test_what_has_something_to_say_of_divergence_runs(store: Store) -> None:
+    """Table 10 shows an explosion: its job must not be lost with the model."""
+    log = replace(job("a/energies", TRAIN), tolerates_divergence=True)
+    plan = Plan(SUITE, (TRAIN, ATTACK, log))
+    summary, fake, _ = run(store, plan, a__train="diverge")
+    assert states(summary, plan) == {"a/train": "diverged", "a/pgd": "diverged", "a/energies": "done"}
+    assert fake.log == ["a/train", "a/energies"]
+    again, idle, _ = run(store, plan)
+    assert states(again, plan) == states(summary, plan)
+    assert idle.log == []

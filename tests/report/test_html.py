@@ -38,7 +38,7 @@ def test_heading_covers_every_column_once(report: Report) -> None:
 def test_headings(report: Report) -> None:
     upper, lower = parsed(report.tables[0]).findall(".//thead/tr")
     assert [text(th) for th in upper] == ["model", "accuracy % ↑", "ECE", "PGD-40, 8/255", "mean L2 ↑"]
-    assert [text(th) for th in lower] == ["T = 1 % ↓", "T fitted % ↓", "CE % ↑"]
+    assert [text(th) for th in lower] == ["T = 1, % ↓", "T fitted % ↓", "CE % ↑"]
     plain = replace(report.tables[0], columns=tuple(replace(c, group="") for c in report.tables[0].columns))
     assert len(parsed(plain).findall(".//thead/tr")) == 1
 
@@ -112,7 +112,7 @@ def test_details_explain_each_column(report: Report, special_label: str) -> None
             columns[name].append(text(element))
     assert list(columns) == [
         "accuracy % ↑ accuracy",
-        "ECE: T = 1 % ↓ calibration.ece",
+        "ECE: T = 1, % ↓ calibration.ece",
         "ECE: T fitted % ↓ calibration.ece@fitted",
         "PGD-40, 8/255: CE % ↑ pgd-40@8/255",
         "mean L2 ↑ cw-100",
@@ -124,7 +124,7 @@ def test_details_explain_each_column(report: Report, special_label: str) -> None
         f"verdict: masked ({special_label})",
         f"GRAD0: zero input gradient for 31% of the images & more ({special_label})",
     ]
-    assert columns["ECE: T = 1 % ↓ calibration.ece"][1:] == [
+    assert columns["ECE: T = 1, % ↓ calibration.ece"][1:] == [
         "n = 397, seed 1, no interval (softmax)",
         f"n/a: has no read-out 'native' <here> ({special_label})",
     ]

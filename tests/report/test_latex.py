@@ -58,7 +58,7 @@ def test_groups_span_their_columns(report: Report) -> None:
 
 def test_headings_have_unit_and_direction(report: Report) -> None:
     heading = rows(render_table(report.tables[0]))[1]
-    assert heading[2] == r"T = 1 \% $\downarrow$"
+    assert heading[2] == r"T = 1, \% $\downarrow$"
     assert heading[5] == r"mean L2 $\uparrow$"
 
 

@@ -191,6 +191,25 @@ def test_a_restart_goes_back_to_the_last_good_epoch_with_other_randomness(script
     assert not torch.equal(before["first"].images, after["first"].images)
 
 
+def test_the_log_of_the_first_iterations_keeps_what_a_restart_undoes(scripted: Callable[..., Trainer]) -> None:
+    """Table 10 is about the explosion: going back must not erase it."""
+    visits: list[int] = []
+
+    def losses(index: int) -> float:
+        visits.append(index)
+        return 5e9 if index == 4 and visits.count(4) == 1 else float(index)
+
+    result = scripted((3, 9, 5), losses=losses, log_iterations=6).run()
+    assert [(entry["iteration"], entry["loss"]) for entry in result.iterations] == [
+        (0, 0.0),
+        (1, 1.0),
+        (2, 2.0),
+        (3, 3.0),
+        (4, 5e9),
+        (5, 5.0),
+    ]
+
+
 def test_each_further_restart_adds_a_measure_until_none_is_left(scripted: Callable[..., Trainer]) -> None:
     ladder = {"ladder": ("seed", "lr"), "restarts": 3}
     trainer = scripted((3, 9), losses=lambda index: math.nan if index == 4 else 1.0, guard=ladder)
