@@ -85,8 +85,16 @@ class InProcess:
         self._ended: list[Ended] = []
 
     def start(self, job: Job) -> None:
-        """Run the job to its end."""
-        worker.run_job(job, self._site)
+        """Run the job to its end, with as many threads as a worker would have: they decide about the last bits."""
+        import torch
+
+        before = torch.get_num_threads()
+        if self._site.device == "cpu":
+            torch.set_num_threads(1)
+        try:
+            worker.run_job(job, self._site)
+        finally:
+            torch.set_num_threads(before)
         self._ended.append(Ended(job))
 
     def ended(self, timeout: float) -> list[Ended]:  # noqa: ARG002 - nothing to wait for

@@ -73,7 +73,8 @@ def test_protocol_sizes_classes_and_augmentation() -> None:
     assert augmentation == {"cifar10": "crop-flip", "cifar100": "crop-flip", "svhn": "crop", "digits": "none"}
 
 
-def test_missing_files_are_named_with_the_place_to_put_them(tmp_path: Path) -> None:
+def test_missing_files_are_named_with_the_place_to_put_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fashion_mnist, "DEBIAN", tmp_path / "not installed")
     expected = {
         "fashion-mnist": ("train-images-idx3-ubyte", "fashion-mnist"),
         "cifar10": ("cifar-10-batches-py/data_batch_1", "cifar-10-python.tar.gz"),
