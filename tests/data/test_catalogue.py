@@ -80,7 +80,7 @@ def test_missing_files_are_named_with_the_place_to_put_them(tmp_path: Path, monk
         "cifar10": ("cifar-10-batches-py/data_batch_1", "cifar-10-python.tar.gz"),
         "cifar100": ("cifar-100-python/train", "cifar-100-python.tar.gz"),
         "svhn": ("train_32x32.mat", "test_32x32.mat"),
-        "celeba": ("list_eval_partition.txt", "img_align_celeba.zip"),
+        "celeba": ("celeba/list_attr_celeba.txt", "img_align_celeba.zip"),
     }
     for name, words in expected.items():
         sentence = BY_NAME[name].find(tmp_path)
