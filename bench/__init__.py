@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 __all__ = ["Bench", "Run", "load_model", "plan", "results", "run", "tables"]
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module 'bench' has no attribute {name!r}")

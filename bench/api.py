@@ -164,8 +164,11 @@ class Bench:
 
         return build_report(plan, self.store, self.settings.literature)
 
-    def last(self) -> tuple[str, str | None]:
+    def last(self, profile: str | None = None) -> tuple[str, str | None]:
         """Suite file and profile of the last run.
+
+        Args:
+            profile: What to use in place of the profile of that run, where a person names one.
 
         Raises:
             RequestError: None was run yet.
@@ -176,7 +179,7 @@ class Bench:
             raise RequestError(
                 f"no suite was run yet in {self.settings.results}; name one, or run one first: bench run"
             ) from None
-        return str(facts["suite"]), facts["profile"]
+        return str(facts["suite"]), profile or facts["profile"]
 
     def results(self) -> pd.DataFrame:
         """Every measured number in the store, one row each, with its definition and origin."""
@@ -231,15 +234,17 @@ class Bench:
         from bench.data.job import job_splits
         from bench.trained import load
 
-        path: str | Path = suite if suite is not None else self.last()[0]
-        chosen = self.plan(path, profile=profile if suite is not None else self.last()[1])
+        path: str | Path
+        path, profile = (suite, profile) if suite is not None else self.last(profile)
+        chosen = self.plan(path, profile=profile)
         trains = [job for job in chosen.jobs if job.kind == "train"]
         for job in trains:
             if name in (job.model, job.id, job.id.removesuffix("/train")):
                 folder = self.store.folder(job.key)
                 record = folder.record()
                 if record is None or record["status"] != "ok":
-                    raise RequestError(f"{job.id} is not trained; run it: bench run {path} --only '{job.id}'")
+                    overlay = f" --profile {profile}" if profile else ""
+                    raise RequestError(f"{job.id} is not trained; run it: bench run {path}{overlay} --only '{job.id}'")
                 shape = job_splits(job.spec, self.settings.data).train.image_shape
                 model, _ = load(folder, job.spec, chosen.suite.num_classes, shape, device, with_state=True)
                 return model
@@ -265,7 +270,7 @@ def tables(suite: str | Path | None = None, *, profile: str | None = None) -> Re
     """The tables of a suite as data; default: the suite last run."""
     bench = Bench.here()
     if suite is None:
-        suite, profile = bench.last()
+        suite, profile = bench.last(profile)
     return bench.report(bench.plan(suite, profile=profile))
 
 

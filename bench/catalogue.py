@@ -248,7 +248,7 @@ def find_job(bench: Bench, name: str, suite: str | None, profile: str | None) ->
         job = folders[0].job()
         return (str(job["id"]) if job else name), folders[0]
     if suite is None:
-        suite, profile = bench.last()
+        suite, profile = bench.last(profile)
     plan = bench.plan(suite, profile=profile)
     job_ = plan.named(name)
     if job_ is None:

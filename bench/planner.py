@@ -215,7 +215,17 @@ class _Planner:
             payload["inputs"] = [start.key]
             spec["init_from"] = start.key
         if weights is not None:
-            found = find_weights(weights, self.weights_root, self.suite.path.parent)
+            found = find_weights(
+                weights,
+                self.weights_root,
+                self.suite.path.parent,
+                {
+                    "family": family.name,
+                    "backbone": backbone.name,
+                    "num_classes": self.suite.num_classes,
+                    "image_shape": list(self.suite.image_shape),
+                },
+            )
             passes = 0.0
             if isinstance(found, str):
                 blocked = blocked or found

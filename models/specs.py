@@ -29,7 +29,7 @@ def _warn_of_batch_norm(_config: Any, backbone: str) -> tuple[str, ...]:
     text = (
         "batch normalisation with sampling: real and generated batches have different statistics, so the running "
         "means with which the sampler and every evaluation look at the network fit neither, and training with it "
-        "silently fails (protocol.md section 9, JEM issue 13); use the backbone without it, or with -layer"
+        "silently fails (reported for JEM, issue 13 of its repository); use the backbone without it, or with -layer"
     )
     return (text,)
 

@@ -25,7 +25,7 @@ ARROWS: dict[str, set[str]] = {
     "spec": {"registry", "external"},
     "family": {"spec"},
     "tensors": {"store"},
-    "imported": {"keys"},
+    "imported": {"errors", "keys"},
     "external": {"keys", "spec"},
     "external_module": {"errors", "external", "family", "registry", "tensors"},
     # Pure functions.

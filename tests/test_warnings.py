@@ -50,7 +50,7 @@ def test_families_that_sample_warn_of_batch_norm(spec: FamilySpec) -> None:
     for backbone in ("wrn-10-1-batch", "wrn-28-10-batch-drop0.3"):
         (text,) = warnings(spec, backbone)
         assert text.startswith("batch normalisation with sampling: ")
-        assert "protocol.md section 9, JEM issue 13" in text
+        assert "reported for JEM, issue 13" in text
     for backbone in ("wrn-10-1", "wrn-10-1-layer", "wrn-10-1-drop0.3", "resnet-batch"):
         assert warnings(spec, backbone) == ()
 
@@ -95,3 +95,27 @@ def test_without_reason_there_is_none(project: Project) -> None:
     plan = project.plan(SUITE.replace("-batch", ""))
     assert plan.suite.warnings == ()
     assert not any("Warning" in note for table in project.bench.report(plan).tables for note in table.notes)
+
+
+def test_imported_weights_warn_and_claim_no_training(project: Project) -> None:
+    """Nobody here knows for how long they were trained, nor on which images."""
+    from bench.report.deviations import deviations
+
+    text = """
+[suite]
+name = "theirs"
+[data]
+dataset = "digits"
+[[model]]
+family = "gmmc-gen"
+backbone = "wrn-10-1"
+weights = "theirs"
+[[evaluation]]
+kind = "accuracy"
+"""
+    suite = project.bench.suite(project.suite(text, "theirs"))
+    assert any("were not trained here" in warning for warning in suite.warnings)
+    lines = deviations(suite)
+    assert lines[0] == "GMMC (Gen): imported weights 'theirs'; how they were trained is not known here"
+    assert not [line for line in lines if line.startswith(("epochs", "lr", "sampler", "replay"))]
+    assert [line for line in lines if line.startswith("network: wrn-10-1")]

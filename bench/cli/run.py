@@ -203,7 +203,7 @@ def status(suite: str | None, profile: str | None, as_json: bool) -> None:
 
     bench = Bench.here()
     if suite is None:
-        suite, profile = bench.last()
+        suite, profile = bench.last(profile)
     chosen = bench.plan(suite, profile=profile)
     states = bench.states(chosen)
     if as_json:

@@ -43,7 +43,7 @@ def table(suite: str | None, profile: str | None, format_: str | None, ids: tupl
 
     bench = Bench.here()
     if suite is None:
-        suite, profile = bench.last()
+        suite, profile = bench.last(profile)
     report = only_tables(bench.report(bench.plan(suite, profile=profile)), ids)
     if out is None and format_ is None:
         show_report(report)

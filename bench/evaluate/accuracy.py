@@ -15,7 +15,7 @@ class AccuracyConfig(EvaluationConfig):
 
 
 class Accuracy(Evaluation):
-    """Share of test items whose largest logit is that of their class (protocol 4.1)."""
+    """Share of test items whose largest logit is that of their class."""
 
     name = "accuracy"
     version = 1

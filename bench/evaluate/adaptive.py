@@ -49,7 +49,7 @@ class AdaptiveConfig(LossesConfig):
 
 
 class Adaptive(Evaluation):
-    """The worst case over adaptive PGD with several losses and Square, at fixed budgets (protocol 4.6).
+    """The worst case over adaptive PGD with several losses and Square, at fixed budgets.
 
     Every budget is an independent attack and a job of its own. All numbers are upper bounds. ``robust`` is the worst
     case; ``white-box`` is what the losses alone left, and BLACKBOX marks it where the search without gradients breaks

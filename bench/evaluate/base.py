@@ -223,6 +223,15 @@ class Evaluation(ABC):
         """The independent classifier that the evaluation needs, if it needs one."""
         return None
 
+    def without_samples(self, config: Any, reason: str) -> Outcome:
+        """Every column n/a: the model can generate, but has nothing stored (imported without its buffer)."""
+        return Outcome(
+            [
+                Number(metric=c.metric, argument=c.argument, value=None, n=0, definition=c.definition, reason=reason)
+                for c in self.columns(config)
+            ]
+        )
+
     @abstractmethod
     def evaluate(self, config: Any, inputs: Inputs) -> Outcome:
         """Measure. Runs in a worker; may import torch."""

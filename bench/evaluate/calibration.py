@@ -42,7 +42,7 @@ _METRICS = {
 
 
 class Calibration(Evaluation):
-    """Expected calibration error and proper scores (protocol 4.2), in float64 from stored predictions."""
+    """Expected calibration error and proper scores, in float64 from stored predictions."""
 
     name = "calibration"
     version = 1

@@ -33,7 +33,7 @@ class CWConfig(EvaluationConfig):
 
 
 class CW(Evaluation):
-    """Untargeted C&W L2 through torchattacks, on logits shifted to a non-negative row minimum (protocol 4.7).
+    """Untargeted C&W L2 through torchattacks, on logits shifted to a non-negative row minimum.
 
     Without the shift that attack does nothing at all against GMMC, whose logits are never positive. Success is
     recomputed by the judge. One constant and no binary search: norms are upper bounds, looser ones than those of

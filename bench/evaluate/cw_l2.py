@@ -58,7 +58,7 @@ class CWL2Config(EvaluationConfig):
 
 
 class CWL2(Evaluation):
-    """The smallest L2 perturbation that the harness's own C&W finds (protocol 4.7).
+    """The smallest L2 perturbation that the harness's own C&W finds.
 
     Binary search over c, one optimisation for every item: no batching changes a norm, unlike in ``cw``, which runs a
     library's attack as papers do. Success is decided by the judge of ``bench.attacks``.

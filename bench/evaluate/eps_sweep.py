@@ -39,7 +39,7 @@ class EpsSweepConfig(LossesConfig):
 
 
 class EpsSweep(Evaluation):
-    """Accuracy under adaptive PGD from small budgets to large ones (protocol 4.6).
+    """Accuracy under adaptive PGD from small budgets to large ones.
 
     Chained: an item that is broken at one budget is broken at all larger ones. So the curve cannot rise, and says
     whether it falls far enough: UNBOUNDED where an attack that may turn every image grey leaves items, FLAT where four

@@ -93,7 +93,10 @@ class Generation(Evaluation):
         train, test = inputs.splits.train, inputs.splits.test
         # The distance is biased by about 1/n: samples and controls must be equally many to be compared.
         most = min(config.items, len(test))
-        samples = generated(model, config.source, most, seed=config.seed, steps=config.steps, num_classes=classes)
+        try:
+            samples = generated(model, config.source, most, seed=config.seed, steps=config.steps, num_classes=classes)
+        except ValueError as error:
+            return self.without_samples(config, str(error))
         judge = inputs.judge()
         n = len(samples.images)
         noise = torch.from_numpy(np.random.default_rng(config.seed).random((n, *train.image_shape), dtype=np.float32))

@@ -35,7 +35,7 @@ def weights_path(weights_root: Path) -> Path | None:
 
 
 class FID(Evaluation):
-    """Frechet Inception distance to the training images, and Inception score (protocol 4.3).
+    """Frechet Inception distance to the training images, and Inception score.
 
     Network and resizing are those of the pytorch-fid package (bilinear, half-pixel centres), so values differ a
     little from the TF1 graph that the paper used. The distance is ours: in float64, by eigenvalues.
@@ -92,14 +92,17 @@ class FID(Evaluation):
         assert path is not None  # the planner has looked
         network = Inception(path, inputs.device)
         model = inputs.model(with_state=config.source == "buffer")
-        samples = generated(
-            model,
-            config.source,
-            config.items,
-            seed=config.seed,
-            steps=config.steps,
-            num_classes=inputs.num_classes,
-        )
+        try:
+            samples = generated(
+                model,
+                config.source,
+                config.items,
+                seed=config.seed,
+                steps=config.steps,
+                num_classes=inputs.num_classes,
+            )
+        except ValueError as error:
+            return self.without_samples(config, str(error))
         made, log_probs = network.outputs(samples.images, inputs.progress)
         real, _ = network.outputs(torch.from_numpy(inputs.splits.train.unit_images()), inputs.progress)
         distance = frechet_distance(GaussianStats.from_features(made), GaussianStats.from_features(real))

@@ -26,7 +26,7 @@ class OODConfig(EvaluationConfig):
 
 
 class OOD(Evaluation):
-    """AUROC of telling test items from those of other data sets (protocol 4.5); ties count half."""
+    """AUROC of telling test items from those of other data sets; ties count half."""
 
     name = "ood"
     version = 1

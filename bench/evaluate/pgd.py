@@ -78,7 +78,7 @@ class PGDConfig(EvaluationConfig):
 
 
 class PGD(Evaluation):
-    """White-box PGD at fixed budgets (protocol 4.6): every budget is an independent attack and a job of its own.
+    """White-box PGD at fixed budgets: every budget is an independent attack and a job of its own.
 
     Robust means correct on the clean image and on the adversarial one; accuracy is over all attacked items. All
     numbers are upper bounds. A verdict stands beside each: ``masked`` if the loss's gradients vanish, or if another

@@ -46,7 +46,7 @@ def generated(model: Classifier, source: Source, n: int, *, seed: int, steps: in
         return Samples(torch.cat(pieces), labels, torch.ones_like(labels))
     stored = model.stored_samples()
     if stored is None:
-        raise ValueError("the model kept no samples from training")
+        raise ValueError('the model kept no samples from training; source = "fresh" makes new ones')
     used = (stored.age > 0).nonzero().squeeze(1)
     if not len(used):
         raise ValueError("every image in the buffer is still noise")

@@ -17,20 +17,28 @@ _NAMES = {
 }
 
 
+_OF_THE_MODEL = ("backbone", "scale")
+"""What is known of imported weights: the rest are settings of a training that did not happen here."""
+
+
 def deviations(suite: Suite) -> tuple[str, ...]:
     """One line for each setting in which some model differs from the paper's value.
 
     Models that agree on a value are listed together, so that a reader sees at a glance what was done:
     ``lr: 0.002 (softmax, GMMC (Dis)), 0.003 (JEM); paper 0.0001``.
     """
-    lines = []
+    lines = [
+        f"{model.label}: imported weights {model.weights!r}; how they were trained is not known here"
+        for model in suite.models
+        if model.weights is not None
+    ]
     keys = dict.fromkeys(key for model in suite.models for key in model.family.paper)
     for key in keys:
         by_value: dict[str, list[str]] = {}
         stated: dict[str, None] = {}
         differs = False
         for model in suite.models:
-            if key not in model.family.paper:
+            if key not in model.family.paper or (model.weights is not None and key not in _OF_THE_MODEL):
                 continue
             value, paper = _value(model, key), model.family.paper[key]
             differs |= value != paper

@@ -147,7 +147,14 @@ class ResolvedModel:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a person should know before they run it, each with the model's label."""
-        return tuple(f"{self.label}: {text}" for text in self.family.warn(self.config, self.backbone.name))
+        texts = self.family.warn(self.config, self.backbone.name)
+        if self.weights is not None:
+            told = (
+                f"weights {self.weights!r} were not trained here: with another split than theirs, test images may have "
+                "been among their training images; training settings of the suite have no effect"
+            )
+            texts = (*texts, told)
+        return tuple(f"{self.label}: {text}" for text in texts)
 
 
 @dataclass(frozen=True)

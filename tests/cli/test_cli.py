@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -432,3 +433,14 @@ def test_doctor(project: Project) -> None:
     assert "(bench.toml)" in facts["folders"]["results"]
     for section in ("versions", "devices", "folders", "data sets", "weights"):
         assert section in text
+
+
+def test_a_profile_without_a_suite_is_that_of_the_suite_last_run(project: Project) -> None:
+    """It used to be passed over in silence, and the full run's numbers were shown under the profile's name."""
+    path = project.suite()
+    project.bench._remember(project.bench.suite(path))
+    assert project.bench.last() == (str(path.resolve()), None)
+    assert project.bench.last("small") == (str(path.resolve()), "small")
+    project.bench._remember(replace(project.bench.suite(path), profile="smoke"))
+    assert project.bench.last() == (str(path.resolve()), "smoke")
+    assert project.bench.last("small")[1] == "small"
