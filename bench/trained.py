@@ -47,7 +47,7 @@ def build(
         torch.manual_seed(derive_seed(spec["seed"], "initial weights"))
         backbone: nn.Module = make_backbone(backbone_spec.name, image_shape[0])
         model = family.build(backbone, num_classes, image_shape)
-    # Convolutions are 1.1 to 1.2 times faster this way (docs/performance.md), with equal results.
+    # Convolutions are faster this way: most of our gain over the original code (benchmarks/README.md).
     moved = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     assert isinstance(moved, Classifier)
     return family, moved

@@ -44,6 +44,6 @@ def slots(device: str, workers: int | None) -> list[str]:
     if device == "cuda" and gpus == 0:
         raise PrerequisiteError("no CUDA device is visible; use --device cpu, or auto to use one where there is one")
     if device == "cpu" or gpus == 0:
-        # One thread each: small layers gain nothing from more, and threads beyond the cores cost twentyfold.
+        # One thread each: small layers gain nothing from more, and threads beyond the cores get in each other's way.
         return ["cpu"] * (workers or cpu_cores())
     return [f"cuda:{index % gpus}" for index in range(workers or gpus)]

@@ -26,8 +26,8 @@ _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
-    # glibc gives freed memory back to the system at once by default; the page faults of taking it again cost
-    # attacks on the CPU up to a quarter of their time.
+    # glibc gives freed memory back to the system at once by default; taking it again costs attacks on the CPU page
+    # faults.
     "MALLOC_MMAP_THRESHOLD_": "1073741824",
     "MALLOC_TRIM_THRESHOLD_": "4294967296",
     "MALLOC_TOP_PAD_": "67108864",
@@ -107,7 +107,7 @@ class InProcess:
 
 
 class Pool:
-    """One process a job, forked from a server that has torch loaded: 0.02 s a start instead of 3.
+    """One process a job, forked from a server that has torch loaded, so that no job waits for its import.
 
     A process that dies takes only its own job with it.
 
