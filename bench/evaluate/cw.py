@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
-from bench.evaluate.base import Column, Evaluation, EvaluationConfig, Number, Outcome
+from bench.evaluate.base import Column, Evaluation, EvaluationConfig, Outcome
 from bench.evaluate.inputs import Inputs
+from bench.evaluate.norms import norm_columns, norm_numbers
 from bench.spec import FamilySpec
 
 __all__ = ["CW", "CWConfig"]
@@ -53,33 +54,7 @@ class CW(Evaluation):
 
     def columns(self, config: CWConfig) -> tuple[Column, ...]:
         """Mean over successes, median with failures at infinity, success rate."""
-        return (
-            Column(
-                metric="l2",
-                label="mean L2",
-                group=self.label(config),
-                unit="l2",
-                direction="up",
-                definition=f"mean L2 over successes, pixels in [0, 1]: {_definition(config)}",
-                primary=True,
-            ),
-            Column(
-                metric="median",
-                label="median L2",
-                group=self.label(config),
-                unit="l2",
-                direction="up",
-                definition=f"median L2 with failures at infinity, pixels in [0, 1]: {_definition(config)}",
-            ),
-            Column(
-                metric="success",
-                label="success",
-                group=self.label(config),
-                unit="fraction",
-                direction="down",
-                definition=f"share of clean-correct items that were broken: {_definition(config)}",
-            ),
-        )
+        return norm_columns(self.label(config), _definition(config))
 
     def passes(self, config: CWConfig, items: int, family: FamilySpec) -> float:  # noqa: ARG002
         """A forward and a backward an iteration; the library may stop earlier."""
@@ -87,13 +62,9 @@ class CW(Evaluation):
 
     def evaluate(self, config: CWConfig, inputs: Inputs) -> Outcome:
         """Attack; the judge of ``bench.attacks`` decides."""
-        import math
-
         import numpy as np
 
         from bench import attacks
-        from bench.attacks.norms import summarise_norms
-        from bench.metrics.intervals import bootstrap_mean, wilson
 
         test = inputs.splits.test
         test = test.take(np.arange(min(config.items, len(test))))
@@ -111,50 +82,15 @@ class CW(Evaluation):
             kappa=config.kappa,
             lr=config.lr,
         )
-        norms = result.l2_with_failures[result.clean_correct]
-        summary = summarise_norms(norms)
-        finite = norms[np.isfinite(norms)]
-        columns = {column.metric: column for column in self.columns(config)}
-        failed = summary.attacked - summary.successes
-        unconverged = {"MINNORM": f"{failed} of {summary.attacked} attacked items were not broken"} if failed else {}
-        word = "inconclusive" if failed else "no warning"
-        reason = None if summary.attacked else "no item is classified correctly"
-        numbers = [
-            Number(
-                metric="l2",
-                value=float(finite.mean()) if len(finite) else None,
-                n=len(finite),
-                interval=bootstrap_mean(finite, config.seed) if len(finite) > 1 else None,
-                definition=columns["l2"].definition,
-                reason=reason or (None if len(finite) else "no attack succeeded"),
-                verdict=word,
-                flags=unconverged,
-            ),
-            Number(
-                metric="median",
-                value=summary.median if math.isfinite(summary.median) else None,
-                n=summary.attacked,
-                definition=columns["median"].definition,
-                reason=reason or (None if math.isfinite(summary.median) else "fewer than half were broken"),
-                verdict=word,
-                flags=unconverged,
-            ),
-            Number(
-                metric="success",
-                value=summary.success_rate if summary.attacked else None,
-                n=summary.attacked,
-                interval=wilson(summary.successes, summary.attacked) if summary.attacked else None,
-                definition=columns["success"].definition,
-                reason=reason,
-            ),
-        ]
         items = {
             "ids": test.ids,
             "clean": result.clean_correct,
             "success": result.success,
             "l2": result.l2_with_failures,
         }
-        return Outcome(numbers, items, details={"attack": result.definition})
+        return Outcome(
+            norm_numbers(result, self.columns(config), config.seed), items, details={"attack": result.definition}
+        )
 
 
 def _definition(config: CWConfig) -> str:

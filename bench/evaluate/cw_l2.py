@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from bench.attacks import definitions
-from bench.evaluate.base import Column, Evaluation, EvaluationConfig, Number, Outcome
+from bench.evaluate.base import Column, Evaluation, EvaluationConfig, Outcome
 from bench.evaluate.inputs import Inputs
+from bench.evaluate.norms import norm_columns, norm_numbers
 from bench.spec import FamilySpec
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-    from bench.attacks import AttackResult
 
 __all__ = ["CWL2", "CWL2Config", "next_random"]
 
@@ -77,22 +75,7 @@ class CWL2(Evaluation):
 
     def columns(self, config: CWL2Config) -> tuple[Column, ...]:
         """Mean over successes, median with failures at infinity, success rate."""
-        common: dict[str, Any] = {"group": self.label(config)}
-        text = _definition(config)
-        return (
-            Column(
-                metric="l2", label="mean L2", unit="l2", direction="up", primary=True,
-                definition=f"mean L2 over successes, pixels in [0, 1]: {text}", **common,
-            ),
-            Column(
-                metric="median", label="median L2", unit="l2", direction="up",
-                definition=f"median L2 with failures at infinity, pixels in [0, 1]: {text}", **common,
-            ),
-            Column(
-                metric="success", label="success", unit="fraction", direction="down",
-                definition=f"share of clean-correct items that were broken: {text}", **common,
-            ),
-        )  # fmt: skip
+        return norm_columns(self.label(config), _definition(config))
 
     def passes(self, config: CWL2Config, items: int, family: FamilySpec) -> float:  # noqa: ARG002
         """A forward and an input gradient a step; patience may save most of them."""
@@ -135,7 +118,9 @@ class CWL2(Evaluation):
         }
         if targets is not None:
             items["targets"] = targets
-        return Outcome(_numbers(config, result, self.columns(config)), items, details={"attack": result.definition})
+        return Outcome(
+            norm_numbers(result, self.columns(config), config.seed), items, details={"attack": result.definition}
+        )
 
 
 def next_random(labels: NDArray[np.int64], ids: NDArray[np.int64], classes: int, seed: int) -> NDArray[np.int64]:
@@ -172,51 +157,3 @@ def _definition(config: CWL2Config) -> str:
         patience=None if config.patience is None else definitions.effective_patience(config.steps, config.patience),
         targets=rule,
     )
-
-
-def _numbers(config: CWL2Config, result: AttackResult, columns: Sequence[Column]) -> list[Number]:
-    import math
-
-    import numpy as np
-
-    from bench.attacks.norms import summarise_norms
-    from bench.metrics.intervals import bootstrap_mean, wilson
-
-    norms = result.l2_with_failures[result.clean_correct]
-    summary = summarise_norms(norms)
-    finite = norms[np.isfinite(norms)]
-    definition = {column.metric: column.definition for column in columns}
-    failed = summary.attacked - summary.successes
-    flags = {"MINNORM": f"{failed} of {summary.attacked} attacked items were not broken"} if failed else {}
-    word = "inconclusive" if failed else "no warning"
-    nothing = None if summary.attacked else "no item is classified correctly"
-    median = summary.median if math.isfinite(summary.median) else None
-    return [
-        Number(
-            metric="l2",
-            value=float(finite.mean()) if len(finite) else None,
-            n=len(finite),
-            interval=bootstrap_mean(finite, config.seed) if len(finite) > 1 else None,
-            definition=definition["l2"],
-            reason=nothing or (None if len(finite) else "no attack succeeded"),
-            verdict=word,
-            flags=flags,
-        ),
-        Number(
-            metric="median",
-            value=median,
-            n=summary.attacked,
-            definition=definition["median"],
-            reason=nothing or (None if median is not None else "fewer than half were broken"),
-            verdict=word,
-            flags=flags,
-        ),
-        Number(
-            metric="success",
-            value=summary.success_rate if summary.attacked else None,
-            n=summary.attacked,
-            interval=wilson(summary.successes, summary.attacked) if summary.attacked else None,
-            definition=definition["success"],
-            reason=nothing,
-        ),
-    ]
