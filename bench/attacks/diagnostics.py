@@ -117,7 +117,7 @@ def loss_gap_flag(paper_robust: NDArray[np.bool_], adaptive_robust: Mapping[str,
     large = gap > LOSS_GAP_LIMIT
     significant = p < SIGNIFICANCE
     test = f"exact McNemar p = {p:.2g}, n = {len(paper_robust)}"
-    text = f"{best} leaves {gap:.1%} less than the paper's loss ({test})"
+    text = f"{best} leaves {gap * 100:.1f} points less than the paper's loss ({test})"
     if large and not significant:
         text += "; n is too small to tell"
     values = {"gap": gap, "p": p, "n": float(len(paper_robust))}
@@ -185,7 +185,7 @@ def blackbox_flag(white_box: NDArray[np.bool_], with_search: NDArray[np.bool_], 
     gap, p = lost / len(white_box), mcnemar_exact(white_box, with_search)
     raised, significant = gap > BLACKBOX_LIMIT, p < SIGNIFICANCE
     test = f"exact McNemar p = {p:.2g}, n = {len(white_box)}"
-    text = f"{search} breaks {gap:.1%} that attacks with gradients did not ({test})"
+    text = f"{search} breaks {gap * 100:.1f} points that attacks with gradients did not ({test})"
     if raised and not significant:
         text += "; n is too small to tell"
     values = {"gap": gap, "p": p, "n": float(len(white_box))}
@@ -204,7 +204,7 @@ def iter_flag(half: NDArray[np.bool_], full: NDArray[np.bool_], half_budget: str
     if half.shape != full.shape or half.ndim != 1 or not len(half):
         raise ValueError(f"expected two arrays of one shape (N,), got {half.shape} and {full.shape}")
     gap = (int(half.sum()) - int(full.sum())) / len(half)
-    text = f"{full_budget} leave {gap:.1%} less than {half_budget}"
+    text = f"{full_budget} leave {gap * 100:.1f} points less than {half_budget}"
     return Flag("ITER", gap > ITER_LIMIT, "inconclusive", {"gap": gap, "n": float(len(half))}, text)
 
 

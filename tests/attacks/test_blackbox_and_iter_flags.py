@@ -20,7 +20,7 @@ def test_a_search_must_win_by_more_than_two_tenths_of_a_point_and_beyond_chance(
     assert "n is too small" in few.text
     many = blackbox_flag(robust(500), robust(494), "Square")  # 6: p = 2 / 2^6
     assert (many.raised, many.implies) == (True, "masked")
-    assert many.text.startswith("Square breaks 0.6% that attacks with gradients did not")
+    assert many.text.startswith("Square breaks 0.6 points that attacks with gradients did not")
     with pytest.raises(ValueError, match="one shape"):
         blackbox_flag(robust(5), robust(5, 10), "Square")
 
@@ -29,7 +29,7 @@ def test_more_budget_must_not_take_more_than_a_point() -> None:
     assert not iter_flag(robust(500), robust(490), "2 restarts", "4 restarts").raised
     flag = iter_flag(robust(500), robust(489), "2 restarts", "4 restarts")
     assert (flag.raised, flag.implies) == (True, "inconclusive")
-    assert flag.text == "4 restarts leave 1.1% less than 2 restarts"
+    assert flag.text == "4 restarts leave 1.1 points less than 2 restarts"
     with pytest.raises(ValueError, match="one shape"):
         iter_flag(robust(5), robust(5, 10), "1 restart", "2 restarts")
 

@@ -34,7 +34,7 @@ def test_a_gap_of_losses_must_be_large_and_beyond_chance() -> None:
     assert gap.raised
     assert gap.implies == "masked"
     assert gap.values["gap"] == pytest.approx(0.8)
-    assert "margin leaves 80.0% less" in gap.text
+    assert "margin leaves 80.0 points less" in gap.text
     # Two points exactly do not exceed two points, whatever the rounding of the difference.
     assert not loss_gap_flag(robust(0.55, 100), {"margin": robust(0.53, 100)}).raised
     assert not loss_gap_flag(robust(0.5), {"margin": robust(0.7)}).raised
