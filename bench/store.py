@@ -32,6 +32,8 @@ RECORD, ERROR, LOCK, LOG, JOB, PROGRESS = (
     "job.json",
     "progress.json",
 )
+JOURNAL = "journal"
+"""Folder of what a job keeps for the case that it is killed; gone when it is done."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -182,6 +184,7 @@ class JobFolder:
         write_json(self.path / RECORD, dict(record))
         for name in (ERROR, PROGRESS):
             (self.path / name).unlink(missing_ok=True)
+        shutil.rmtree(self.path / JOURNAL, ignore_errors=True)
 
     def forget(self) -> None:
         """Remove the result, so that the job runs again; a checkpoint goes too."""

@@ -97,7 +97,7 @@ class AdaptivePGD:
                     continue
                 # Other losses start elsewhere: equal starts would find equal corners.
                 start = restart * len(losses) + number
-                part = problem.part(rows)
+                part = problem.part(rows).within(f"restart {restart}, {name}")
                 found = self._run(loss, start).propose(part)
                 state.take(part, rows, number, restart, found)
                 if restart == 0:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -122,7 +123,7 @@ class CarliniWagner:
             images = problem.images[rows].to(problem.device).contiguous(memory_format=layout)
             targets = None if problem.targets is None else problem.targets[rows].to(problem.device)
             goal = _Goal(problem.labels[rows].to(problem.device), targets)
-            batches.append(self._attack_batch(problem.model, images, goal))
+            batches.append(self._attack_batch(problem.within(f"batch {start}"), images, goal))
 
         def joined(name: str) -> Tensor:
             return torch.cat([getattr(best, name).contiguous().cpu() for best in batches])
@@ -144,8 +145,8 @@ class CarliniWagner:
             health=GradientHealth(*health),
         )
 
-    def _attack_batch(self, model: FrozenModel, images: Tensor, goal: _Goal) -> _Best:
-        """All rounds of one batch."""
+    def _attack_batch(self, problem: Problem, images: Tensor, goal: _Goal) -> _Best:
+        """All rounds of one batch; each is a piece that survives a kill."""
         empty = torch.full((len(images),), torch.nan, device=images.device, dtype=images.dtype)
         best = _Best(
             images=images.clone(),
@@ -160,11 +161,21 @@ class CarliniWagner:
         constants = torch.full_like(empty, self.c0)
         lower, upper = torch.zeros_like(empty), torch.full_like(empty, torch.inf)
         for number in range(self.rounds):
-            succeeded = self._round(model, images, goal, constants, best, number)
+            compute = partial(self._found_by_round, problem.model, images, goal, constants, best, number)
+            found = {k: v.to(images.device) for k, v in problem.remember(f"round {number}", compute).items()}
+            succeeded = found.pop("succeeded")
+            best = _Best(**found)
             upper = torch.where(succeeded, torch.minimum(upper, constants), upper)
             lower = torch.where(succeeded, lower, torch.maximum(lower, constants))
             constants = torch.where(upper.isinf(), constants * 10, (lower + upper) / 2)
         return best
+
+    def _found_by_round(
+        self, model: FrozenModel, images: Tensor, goal: _Goal, constants: Tensor, best: _Best, number: int
+    ) -> dict[str, Tensor]:
+        """What stands after a round: ``succeeded`` (N,), and the fields of ``_Best``."""
+        succeeded = self._round(model, images, goal, constants, best, number)
+        return {"succeeded": succeeded, **vars(best)}
 
     def _round(
         self, model: FrozenModel, images: Tensor, goal: _Goal, constants: Tensor, best: _Best, number: int

@@ -29,13 +29,16 @@ BLACKBOX_LIMIT = 0.002
 ITER_LIMIT = 0.01
 SIGNIFICANCE = 0.05
 
+CHECKS = ("GRAD0", "LOSSGAP", "FLAT", "BLACKBOX", "UNBOUNDED", "ITER", "LOGITS", "RANDOM")
+"""Every check that can be made of a robust accuracy."""
+
 
 @dataclass(frozen=True)
 class Flag:
     """One check that was made.
 
     Attributes:
-        name: GRAD0, LOSSGAP, FLAT, UNBOUNDED, BLACKBOX, ITER, LOGITS or RANDOM.
+        name: One of ``CHECKS``.
         raised: Whether it warns.
         implies: What it makes of the number when raised.
         values: What was measured; shares and accuracies in [0, 1].
@@ -229,8 +232,7 @@ def verdict(flags: Sequence[Flag]) -> Verdict:
     names = [flag.name for flag in flags]
     if len(set(names)) != len(names):
         raise ValueError(f"every check once, got {names}")
-    known = ("GRAD0", "LOSSGAP", "FLAT", "UNBOUNDED", "LOGITS", "RANDOM")
-    return Verdict(tuple(flags), tuple(name for name in known if name not in names))
+    return Verdict(tuple(flags), tuple(name for name in CHECKS if name not in names))
 
 
 def _check_curve(eps: Sequence[float], robust: Sequence[NDArray[np.bool_]], clean: NDArray[np.bool_]) -> None:

@@ -12,6 +12,7 @@ import inspect
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -126,11 +127,11 @@ class LibraryAttack:
             waiting = np.flatnonzero(~success)
             for start in range(0, len(waiting), problem.batch_size):
                 rows = waiting[start : start + problem.batch_size]
-                before = problem.model.forwards
-                proposals = self._call(problem, model, rows, restart)
-                forwards[rows] += (problem.model.forwards - before) / len(rows)
-                best[torch.from_numpy(rows)] = proposals
-                success[rows] = problem.judge(proposals, rows).success
+                compute = partial(self._call, problem, model, rows, restart)
+                found = problem.remember(f"restart {restart}, batch {start}", compute)
+                forwards[rows] += float(found["forwards"]) / len(rows)
+                best[torch.from_numpy(rows)] = found["images"]
+                success[rows] = problem.judge(found["images"], rows).success
         return Proposals(
             images=best,
             forwards=forwards,
@@ -142,7 +143,9 @@ class LibraryAttack:
             health=GradientHealth.unmeasured(count),
         )
 
-    def _call(self, problem: Problem, model: ShiftedLogits, rows: np.ndarray, restart: int) -> Tensor:
+    def _call(self, problem: Problem, model: ShiftedLogits, rows: np.ndarray, restart: int) -> dict[str, Tensor]:
+        """What the library proposes for a batch, ``images``, and its forward passes, ``forwards``."""
+        before = problem.model.forwards
         index = torch.from_numpy(rows)
         targets = problem.targets[index].to(problem.device) if problem.targets is not None else None
         seed = derived_seed(problem.seed, self.name, restart, int(problem.ids[rows[0]]))
@@ -156,7 +159,10 @@ class LibraryAttack:
         )
         with preserved_random_state(seed):
             proposals = self.run(call)
-        return proposals.detach().to("cpu", problem.images.dtype).contiguous()
+        return {
+            "images": proposals.detach().to("cpu", problem.images.dtype),
+            "forwards": torch.tensor(problem.model.forwards - before),
+        }
 
 
 def _written(value: object) -> str:

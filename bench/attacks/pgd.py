@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -85,23 +86,30 @@ class PGD:
         traces = []
         for start in range(0, count, problem.batch_size):
             rows = slice(start, min(start + problem.batch_size, count))
-            traces.append(self._attack_batch(ascent, problem, rows, layout))
+            found = problem.remember(f"batch {start}", partial(self._batch_fields, ascent, problem, rows, layout))
+            traces.append(Trace(**found))
         health = GradientHealth(
             *(
-                torch.cat([getattr(trace, name) for trace in traces]).double().cpu().numpy()
+                torch.cat([getattr(trace, name) for trace in traces]).double().numpy()
                 for name in ("start_gradient", "last_gradient", "start_probability", "last_probability")
             )
         )
         return Proposals(
-            images=torch.cat([trace.final.contiguous().cpu() for trace in traces]),
-            forwards=torch.cat([trace.forwards for trace in traces]).double().cpu().numpy(),
+            images=torch.cat([trace.final for trace in traces]),
+            forwards=torch.cat([trace.forwards for trace in traces]).double().numpy(),
             steps=self.steps,
-            loss=torch.cat([trace.loss for trace in traces]).double().cpu().numpy(),
-            first_wrong=torch.cat([trace.first.contiguous().cpu() for trace in traces]),
-            first_step=torch.cat([trace.first_step for trace in traces]).cpu().numpy(),
+            loss=torch.cat([trace.loss for trace in traces]).double().numpy(),
+            first_wrong=torch.cat([trace.first for trace in traces]),
+            first_step=torch.cat([trace.first_step for trace in traces]).numpy(),
             has_final=not self.survivors_only,
             health=health,
         )
+
+    def _batch_fields(
+        self, ascent: Ascent, problem: Problem, rows: slice, layout: torch.memory_format
+    ) -> dict[str, Tensor]:
+        """The trace of a batch by the names of its fields."""
+        return vars(self._attack_batch(ascent, problem, rows, layout))
 
     def _attack_batch(self, ascent: Ascent, problem: Problem, rows: slice, layout: torch.memory_format) -> Trace:
         """All restarts and rivals for one batch; the best trace of each image."""

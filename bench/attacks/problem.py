@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .frozen import FrozenModel
+from .journal import Pages
 from .judge import Judgement
 from .threat import ThreatModel
 
@@ -33,6 +34,7 @@ class Problem:
         device: Where the model is.
         judge: Verdicts on proposals (M, C, H, W) for the images of an index (M,).
         starts: (N, C, H, W) where the first restart begins, projected onto the threat model; None: by the attack.
+        pages: Where pieces of the attack are kept for the case that it is killed; None: nowhere.
     """
 
     model: FrozenModel
@@ -47,6 +49,30 @@ class Problem:
     device: torch.device
     judge: Callable[[Tensor, NDArray[np.int64]], Judgement]
     starts: Tensor | None = None
+    pages: Pages | None = None
+
+    def remember(self, piece: str, compute: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        """A piece of the attack, computed unless a run that was killed has kept it.
+
+        Args:
+            piece: Its name, unique within the attack.
+            compute: Tensors by name, on any device.
+
+        Returns:
+            The tensors, contiguous, on the CPU.
+        """
+
+        def arrays() -> dict[str, NDArray[np.generic]]:
+            return {name: tensor.contiguous().cpu().numpy() for name, tensor in compute().items()}
+
+        if self.pages is None:
+            return {name: torch.from_numpy(array) for name, array in arrays().items()}
+        # Copies: what waits to be written must not change when the attack goes on in place.
+        return {name: torch.from_numpy(array.copy()) for name, array in self.pages.remember(piece, arrays).items()}
+
+    def within(self, part: str) -> Problem:
+        """The same problem for a part of an attack, whose pieces have names of their own."""
+        return self if self.pages is None else replace(self, pages=self.pages.within(part))
 
     def part(self, rows: NDArray[np.int64]) -> Problem:
         """The problem of the images in ``rows`` (M,) alone; the judge takes an index into them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from . import catalogue
 from .frozen import frozen
+from .journal import Journal
 from .judge import Judge, Judgement
 from .problem import Attack, GradientHealth, Problem, Proposals
 from .result import AttackResult
@@ -33,6 +34,7 @@ def run(
     targets: Tensor | NDArray[np.integer] | None = None,
     starts: Tensor | NDArray[np.floating] | None = None,
     batch_size: int = 64,
+    journal: Journal | None = None,
     **params: object,
 ) -> AttackResult:
     """Attack a model.
@@ -52,6 +54,7 @@ def run(
         targets: (N,) classes to reach; None: any wrong class is a success.
         starts: (N, C, H, W) in [0, 1], where the first restart begins instead of at random.
         batch_size: Images per forward pass.
+        journal: Where to keep pieces of the attack, so that the same call goes on where a killed one stood.
         **params: Parameters of the entry; what is not given has the entry's default.
 
     Returns:
@@ -105,8 +108,21 @@ def run(
                 judge=lambda candidates, index: judge.judge(candidates, attacked[index]),
                 starts=None if beginnings is None else beginnings[rows],
             )
+            if journal is not None:
+                problem = replace(problem, pages=journal.pages(*_identity(attack.definition, problem)))
             proposals = attack.propose(problem)
         return _assembled(attack, judge, numbers, pictures, attacked, proposals)
+
+
+def _identity(definition: str, problem: Problem) -> list[bytes | str]:
+    """All that determines what an attack finds; the clean logits stand for the weights of the model."""
+    tensors = (problem.images, problem.labels, problem.targets, problem.clean_logits, problem.starts)
+    return [
+        definition,
+        f"{problem.threat} {problem.seed} {problem.batch_size} {problem.device}",
+        *(b"" if tensor is None else tensor.contiguous().numpy().tobytes() for tensor in tensors),
+        problem.ids.tobytes(),
+    ]
 
 
 def _implementation(entry: catalogue.AttackEntry) -> Callable[..., Attack]:

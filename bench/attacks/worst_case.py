@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from . import catalogue, definitions
+from .journal import Journal
 from .result import AttackResult
 from .runner import run
 from .threat import Norm, parse_eps
@@ -132,6 +133,7 @@ def eps_sweep(
     seed: int,
     ids: ArrayLike | None = None,
     batch_size: int = 64,
+    journal: Journal | None = None,
     **params: Any,
 ) -> Sweep:
     """Attack at increasing budgets, each on what the smaller ones left, from where they ended.
@@ -146,6 +148,7 @@ def eps_sweep(
         seed: Seed of all noise.
         ids: (N,) identities.
         batch_size: Images per forward pass.
+        journal: Where to keep pieces for the case that the sweep is killed.
         **params: Parameters of the entry.
 
     Raises:
@@ -178,6 +181,7 @@ def eps_sweep(
             ids=identities[alive],
             starts=None if number == 0 else adversarials[alive],
             batch_size=batch_size,
+            journal=journal,
             **params,
         )
         first = result if first is None else first

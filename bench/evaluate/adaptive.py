@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, NonNegativeInt, field_validator
+from pydantic import Field, NonNegativeInt, ValidationInfo, field_validator
 
-from bench.attacks.threat import format_eps, parse_eps
 from bench.evaluate.base import Column, Evaluation, Number, Outcome, Part
+from bench.evaluate.budgets import written_budgets
 from bench.evaluate.inputs import Inputs
 from bench.evaluate.white_box import (
     LossesConfig,
@@ -41,11 +41,11 @@ class AdaptiveConfig(LossesConfig):
 
     @field_validator("eps")
     @classmethod
-    def _budgets(cls, values: tuple[str, ...]) -> tuple[str, ...]:
-        budgets = [parse_eps(value) for value in values]
+    def _budgets(cls, values: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        budgets = written_budgets(values, info.data.get("norm"))
         if len(set(budgets)) != len(budgets):
             raise ValueError("a budget is listed twice")
-        return tuple(format_eps(budget) for budget in budgets)
+        return budgets
 
 
 class Adaptive(Evaluation):
@@ -113,7 +113,9 @@ class Adaptive(Evaluation):
         test = test.take(np.arange(min(config.items, len(test))))
         images = test.unit_images()
         parameters = {**attack_parameters(config), "complete": config.complete}
-        result = attacks.run("adaptive_pgd", model, images, test.labels, eps=eps, ids=test.ids, **parameters)
+        result = attacks.run(
+            "adaptive_pgd", model, images, test.labels, eps=eps, ids=test.ids, journal=inputs.journal, **parameters
+        )
         assert result.definition == _definition(config, eps)
         inputs.progress({"done": 1, "total": 1 + config.square})
         square = np.zeros(len(test), dtype=np.bool_)
@@ -131,6 +133,7 @@ class Adaptive(Evaluation):
                 eps=eps,
                 seed=config.seed,
                 batch_size=config.batch_size,
+                journal=inputs.journal,
             )
             square[survivors] = found.success
             details["square"] = found.definition
@@ -176,12 +179,15 @@ def _outcome(
     searched = [blackbox_flag(result.robust, robust, "Square")] if config.square else []
     numbers: list[Number] = []
     checks: dict[str, Any] = {}
+    not_measured: dict[str, list[str]] = {}
     rows = (
         ("robust", robust, _worst_definition(config, eps), shared),
         ("white-box", result.robust, _definition(config, eps), [*shared, *searched]),
     )
     for metric, flags_of_items, definition, flags in rows:
+        judged = verdict(flags)
         checks[metric] = {flag.name: flag.text for flag in flags}
+        not_measured[metric] = list(judged.not_measured)
         numbers.append(
             Number(
                 metric=metric,
@@ -191,7 +197,7 @@ def _outcome(
                 interval=wilson(int(flags_of_items.sum()), n),
                 definition=definition,
                 items=metric,
-                verdict=verdict(flags).word,
+                verdict=judged.word,
                 flags={flag.name: flag.text for flag in flags if flag.raised},
             )
         )
@@ -233,4 +239,5 @@ def _outcome(
         "forwards": result.forwards,
     }
     facts: Mapping[str, Any] = {} if composition is None else {k: dict(v) for k, v in composition.facts.items()}
-    return Outcome(numbers, items, details={"checks": checks, "losses": facts, "winners": list(members), **details})
+    details |= {"checks": checks, "not_measured": not_measured, "losses": facts, "winners": list(members)}
+    return Outcome(numbers, items, details=details)

@@ -77,6 +77,7 @@ class CW(Evaluation):
             seed=config.seed,
             ids=test.ids,
             batch_size=config.batch_size,
+            journal=inputs.journal,
             steps=config.steps,
             c=config.c,
             kappa=config.kappa,

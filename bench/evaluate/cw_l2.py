@@ -102,6 +102,7 @@ class CWL2(Evaluation):
             ids=test.ids,
             targets=targets,
             batch_size=config.batch_size,
+            journal=inputs.journal,
             steps=config.steps,
             rounds=config.rounds,
             c0=config.c0,

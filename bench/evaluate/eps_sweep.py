@@ -5,11 +5,12 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
-from pydantic import Field, PositiveInt, field_validator
+from pydantic import Field, PositiveInt, ValidationInfo, field_validator
 
 from bench.attacks import definitions
-from bench.attacks.threat import format_eps, parse_eps
+from bench.attacks.threat import parse_eps
 from bench.evaluate.base import Column, Evaluation, Number, Outcome
+from bench.evaluate.budgets import written_budgets
 from bench.evaluate.inputs import Inputs
 from bench.evaluate.white_box import LossesConfig, attack_definition, attack_parameters, passes_per_item
 from bench.spec import FamilySpec
@@ -31,11 +32,10 @@ class EpsSweepConfig(LossesConfig):
 
     @field_validator("eps")
     @classmethod
-    def _budgets(cls, values: tuple[str, ...]) -> tuple[str, ...]:
-        budgets = [parse_eps(value) for value in values]
-        if any(large <= small for small, large in pairwise(budgets)):
+    def _budgets(cls, values: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if any(parse_eps(large) <= parse_eps(small) for small, large in pairwise(values)):
             raise ValueError("budgets must increase")
-        return tuple(format_eps(budget) for budget in budgets)
+        return written_budgets(values, info.data.get("norm"))
 
 
 class EpsSweep(Evaluation):
@@ -92,7 +92,7 @@ class EpsSweep(Evaluation):
         n = len(test)
         sweep = eps_sweep(
             "adaptive_pgd", model, test.unit_images(), test.labels, eps=config.eps, ids=test.ids,
-            **attack_parameters(config),
+            journal=inputs.journal, **attack_parameters(config),
         )  # fmt: skip
         assert sweep.definition == _sweep_definition(config)
         flags = [flat_flag(sweep.eps, list(sweep.robust), sweep.clean_correct)]

@@ -12,11 +12,12 @@ import numpy as np
 
 from bench.data.job import job_dataset, job_splits
 from bench.data.splits import Splits
-from bench.store import Store
+from bench.store import JOURNAL, Store
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from bench.attacks.journal import Journal
     from bench.family import Classifier
 
 __all__ = ["Inputs"]
@@ -36,6 +37,7 @@ class Inputs:
         device: Torch device for what needs a network.
         progress: Tell how far the work is: ``{"done": …, "total": …}``.
         folder: The job's own folder, for what must survive a kill inside the job.
+        save_every: Seconds of work that a kill may cost.
     """
 
     spec: Mapping[str, Any]
@@ -45,6 +47,7 @@ class Inputs:
     device: str
     progress: Callable[[Mapping[str, Any]], None]
     folder: Path
+    save_every: float = 15.0
     digests: dict[str, str] = field(default_factory=dict)
 
     def outputs(self, split: str, output: str = "forward") -> dict[str, NDArray[Any]]:
@@ -73,6 +76,13 @@ class Inputs:
         record = self.store.folder(self.spec["train"]).record()
         assert record is not None  # the scheduler runs inputs first
         return record
+
+    @cached_property
+    def journal(self) -> Journal:
+        """Where attacks keep what they have found, so that the job goes on where a killed one stood."""
+        from bench.attacks.journal import Journal
+
+        return Journal(self.folder / JOURNAL, every=self.save_every)
 
     @cached_property
     def splits(self) -> Splits:

@@ -6,10 +6,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, PositiveInt, field_validator
+from pydantic import Field, PositiveInt, ValidationInfo, field_validator
 
-from bench.attacks.threat import format_eps, parse_eps, parse_step
+from bench.attacks.threat import parse_step
 from bench.evaluate.base import Column, Evaluation, EvaluationConfig, Number, Outcome, Part
+from bench.evaluate.budgets import written_budgets
 from bench.evaluate.inputs import Inputs
 from bench.spec import FamilySpec
 
@@ -28,8 +29,8 @@ LOSSES = ("ce", "margin", "margin-targeted", "dlr", "distance", "distance-target
 class PGDConfig(EvaluationConfig):
     """Parameters of PGD."""
 
-    eps: tuple[str, ...] = Field(min_length=1, description='Budgets in units of the pixel range, such as "8/255"')
     norm: Literal["linf", "l2"] = Field("linf", description="Norm of the perturbation")
+    eps: tuple[str, ...] = Field(min_length=1, description='Budgets in units of the pixel range, such as "8/255"')
     steps: PositiveInt = Field(40, description="Gradient steps", json_schema_extra={"paper": "40"})
     step: str = Field(
         "eps/30",
@@ -55,11 +56,11 @@ class PGDConfig(EvaluationConfig):
 
     @field_validator("eps")
     @classmethod
-    def _budgets(cls, values: tuple[str, ...]) -> tuple[str, ...]:
-        budgets = [parse_eps(value) for value in values]
+    def _budgets(cls, values: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        budgets = written_budgets(values, info.data.get("norm"))
         if len(set(budgets)) != len(budgets):
             raise ValueError("a budget is listed twice")
-        return tuple(format_eps(budget) for budget in budgets)
+        return budgets
 
     @field_validator("step")
     @classmethod
@@ -170,6 +171,7 @@ class PGD(Evaluation):
                 seed=config.seed,
                 ids=test.ids,
                 batch_size=config.batch_size,
+                journal=inputs.journal,
                 loss=loss,
                 steps=config.steps,
                 step=config.step,
@@ -185,18 +187,23 @@ _SHORT = {"ce": "CE"}
 
 
 def _definition(config: PGDConfig, loss: str, eps: str) -> str:
-    rivals = ", all rivals" if loss.endswith("-targeted") else ""
+    return _attack(config, f"{loss}, all rivals" if loss.endswith("-targeted") else loss, eps)
+
+
+def _attack(config: PGDConfig, losses: str, eps: str) -> str:
     restarts = f"{config.restarts} restart{'s' if config.restarts > 1 else ''}"
     return (
-        f"pgd-{config.norm}[{config.steps}, {eps}, step={config.step}, {loss}{rivals}, "
-        f"{config.iterate} iterate, {restarts}]"
+        f"pgd-{config.norm}[{config.steps}, {eps}, step={config.step}, {losses}, {config.iterate} iterate, {restarts}]"
     )
 
 
 def _worst_definition(config: PGDConfig, eps: str) -> str:
-    limits = {loss: " (where there are class centers)" for loss in config.losses if loss.startswith("distance")}
-    over = ", ".join(loss + limits.get(loss, "") for loss in config.losses)
-    return f"worst-case per item over {over}: {_definition(config, config.losses[0], eps)}"
+    over = []
+    for loss in config.losses:
+        limits = ["all rivals"] if loss.endswith("-targeted") else []
+        limits += ["where there are class centers"] if loss.startswith("distance") else []
+        over.append(f"{loss} ({', '.join(limits)})" if limits else loss)
+    return f"worst case per item over {', '.join(over)}: {_attack(config, 'each of these losses', eps)}"
 
 
 def _zero_definition(config: PGDConfig, eps: str) -> str:
@@ -215,12 +222,14 @@ def _outcome(config: PGDConfig, eps: str, results: Mapping[str, AttackResult], i
     numbers: list[Number] = []
     items: dict[str, NDArray[Any]] = {"ids": ids}
     details: dict[str, Any] = {}
+    not_measured: dict[str, list[str]] = {}
     n = len(ids)
 
     def accuracy(metric: str, definition: str, robust: NDArray[np.bool_], flags: Sequence[Flag]) -> Number:
         items[metric] = robust
         judged = verdict(flags)
         details[metric] = {flag.name: flag.text for flag in flags}
+        not_measured[metric] = list(judged.not_measured)
         return Number(
             metric=metric,
             argument=eps,
@@ -273,7 +282,7 @@ def _outcome(config: PGDConfig, eps: str, results: Mapping[str, AttackResult], i
         items[f"{loss}.margin_after"] = result.margin_after
         if result.success_any is not None:
             items[f"{loss}.robust_any"] = result.clean_correct & ~result.success_any
-    return Outcome(numbers, items, details={"checks": details})
+    return Outcome(numbers, items, details={"checks": details, "not_measured": not_measured})
 
 
 def _inapplicable(metric: str, definition: str, eps: str) -> Number:

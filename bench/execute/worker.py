@@ -42,7 +42,7 @@ def _checkpoint_every() -> float:
 
 
 CHECKPOINT_EVERY = _checkpoint_every()
-"""Seconds of training that a kill may cost, unless an epoch is longer: 15, or the variable
+"""Seconds of training or attacking that a kill may cost, unless an epoch or a batch is longer: 15, or the variable
 ``BENCH_CHECKPOINT_SECONDS``. It changes no number: what goes on from a checkpoint is what would have been.
 """
 
@@ -234,7 +234,7 @@ def _evaluate(job: Job, site: Site, store: Store, folder: JobFolder, progress: _
 
     evaluation = EVALUATIONS.get(job.spec["evaluation"])
     config = evaluation.Config.model_validate_json(canonical(job.spec["evaluation_config"]))
-    inputs = Inputs(job.spec, store, site.data, site.weights, site.device, progress, folder.path)
+    inputs = Inputs(job.spec, store, site.data, site.weights, site.device, progress, folder.path, CHECKPOINT_EVERY)
     outcome = evaluation.evaluate(config, inputs)
     train = store.folder(job.spec["train"]).record() or {}
     if outcome.items:
