@@ -95,6 +95,9 @@ def test_what_a_blind_search_finds_marks_the_gradients(
     assert white_box.verdict == "masked"
     assert {"BLACKBOX", "GRAD0"} <= set(white_box.flags)
     assert "BLACKBOX" not in robust.flags
+    # One restart cannot tell whether it has converged; Square is compared with the gradients, not with itself.
+    assert {"BLACKBOX", "ITER"} <= set(outcome.details["not_measured"]["robust"])
+    assert "BLACKBOX" not in outcome.details["not_measured"]["white-box"]
     without = AdaptiveConfig(**{**FAST, "losses": ("ce", "margin"), "square": False})
     blind = Adaptive().evaluate(without, given(model=Hidden().eval(), splits=splits))
     keeps_its_word(Adaptive(), without, blind)
@@ -161,6 +164,7 @@ def test_every_budget_is_a_job_of_its_own_and_defined_by_it() -> None:
         ({"losses": ("cw",)}, "unknown loss 'cw'"),
         ({"losses": ("ce", "ce")}, "a loss is listed twice"),
         ({"eps": ("8/255", "8/255")}, "a budget is listed twice"),
+        ({"eps": ("16",)}, 'did you mean "16/255"'),
         ({"steps": 10, "step": "eps/10"}, "10 steps of eps/10, halved at 50% and 75%, reach 0.7 eps"),
         ({"steps": 10, "step": "1/255"}, "10 steps of 1/255"),
     ],

@@ -82,3 +82,9 @@ def test_the_definition_says_chained() -> None:
 def test_budgets_must_increase() -> None:
     with pytest.raises(ValidationError, match="budgets must increase"):
         EpsSweepConfig(eps=("2/255", "1/255"))
+
+
+def test_budgets_are_in_units_of_the_pixel_range() -> None:
+    with pytest.raises(ValidationError, match='did you mean "2/255"'):
+        EpsSweepConfig(eps=("1/255", "2"))
+    assert EpsSweepConfig(eps=("1/2", "2"), norm="l2").eps == ("0.5", "2")

@@ -93,6 +93,8 @@ def test_one_loss_alone_is_inconclusive(
     keeps_its_word(PGD(), config, outcome)
     assert number(outcome, "ce").verdict == "inconclusive"
     assert number(outcome, "worst-case").value == number(outcome, "ce").value
+    assert {"LOSSGAP", "BLACKBOX", "ITER"} <= set(outcome.details["not_measured"]["ce"])
+    assert "GRAD0" not in outcome.details["not_measured"]["ce"]
 
 
 def test_no_more_than_the_first_items_are_attacked(
@@ -171,6 +173,15 @@ def test_definitions_come_from_the_parameters() -> None:
     assert PGD().label(config) == "PGD-7"
 
 
+def test_the_worst_case_is_defined_by_all_its_losses() -> None:
+    config = PGDConfig(eps=("8/255",), steps=7, losses=("ce", "margin-targeted", "distance-targeted"))
+    (worst,) = [column for column in PGD().columns(config) if column.metric == "worst-case"]
+    assert worst.definition == (
+        "worst case per item over ce, margin-targeted (all rivals), distance-targeted (all rivals, where there are "
+        "class centers): pgd-linf[7, 8/255, step=eps/30, each of these losses, final iterate, 1 restart]"
+    )
+
+
 def test_every_budget_is_a_job_of_its_own() -> None:
     config = PGDConfig(eps=("8/255", "16/255"), steps=3)
     parts = PGD().parts(config)
@@ -188,6 +199,7 @@ def test_budgets_are_written_in_one_way() -> None:
         ({"eps": ("8/255", "8/255")}, "a budget is listed twice"),
         ({"eps": ()}, "eps"),
         ({"eps": ("nonsense",)}, "eps"),
+        ({"eps": ("8",)}, 'at most 1, got "8"; did you mean "8/255"'),
         ({"eps": ("8/255",), "losses": ("cw",)}, "unknown loss 'cw'"),
         ({"eps": ("8/255",), "losses": ("ce", "ce")}, "a loss is listed twice"),
         ({"eps": ("8/255",), "step": "eps"}, "step"),
