@@ -75,8 +75,15 @@ class Column:
         direction: Which way is better; None where neither is.
         definition: The full definition, derived from the resolved parameters.
         primary: Whether the metric may be left out of a column's name.
-        test: Paired test over items that decides bold face; None: the column bolds nothing.
+        test: Paired test over items that decides bold face: ``"mcnemar"`` of booleans, ``"permutation"`` of the mean of
+            values; None: the column bolds nothing.
         readout: The read-out that the number needs, if a family might lack it.
+        across: Name of an array in ``Outcome.items``, a value an item, infinite where it has none, that some number
+            names as its ``items``. The cell is its mean over the items at which it is finite in every row of the
+            table, so the report computes it from what the jobs stored and the evaluation emits no number for it.
+        curve: Name of an array in ``Outcome.items``, a threshold an item (the norm that broke it), infinite where it
+            has none. The column is a point of the curve of the share of items with ``"clean"`` whose threshold exceeds
+            the argument, so the report can draw all of the curve.
     """
 
     metric: str
@@ -87,8 +94,10 @@ class Column:
     direction: Direction | None
     definition: str
     primary: bool = False
-    test: Literal["mcnemar"] | None = None
+    test: Literal["mcnemar", "permutation"] | None = None
     readout: str | None = None
+    across: str | None = None
+    curve: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,7 +206,7 @@ class Evaluation(ABC):
 
     @abstractmethod
     def columns(self, config: Any) -> tuple[Column, ...]:
-        """Every number that it can emit for these parameters."""
+        """Every number that it can emit for these parameters, and those that the report makes across rows of it."""
 
     def parts(self, config: Any) -> tuple[Part, ...]:
         """How the work splits into jobs."""
@@ -229,6 +238,7 @@ class Evaluation(ABC):
             [
                 Number(metric=c.metric, argument=c.argument, value=None, n=0, definition=c.definition, reason=reason)
                 for c in self.columns(config)
+                if c.across is None
             ]
         )
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
-from bench.evaluate.base import Column, Evaluation, EvaluationConfig, Outcome
+from bench.evaluate.base import Column, Evaluation, Outcome
 from bench.evaluate.inputs import Inputs
-from bench.evaluate.norms import norm_columns, norm_numbers
+from bench.evaluate.norms import NormConfig, norm_columns, norm_items, norm_numbers
 from bench.spec import FamilySpec
 
 __all__ = ["CW", "CWConfig"]
 
 
-class CWConfig(EvaluationConfig):
+class CWConfig(NormConfig):
     """Parameters of C&W."""
 
     steps: PositiveInt = Field(100, description="Adam iterations", json_schema_extra={"paper": "100 untargeted"})
@@ -43,7 +43,7 @@ class CW(Evaluation):
 
     name = "cw"
     version = 1
-    summary = "Mean L2 norm of Carlini-Wagner perturbations over successes, with success rate and median."
+    summary = "L2 norms of Carlini-Wagner perturbations: means, median, success rate, accuracy by radius."
     source = "GMMC paper, Table 7; Carlini and Wagner 2017"
     Config = CWConfig
     reads_model = True
@@ -53,8 +53,8 @@ class CW(Evaluation):
         return f"C&W-{config.steps}"
 
     def columns(self, config: CWConfig) -> tuple[Column, ...]:
-        """Mean over successes, median with failures at infinity, success rate."""
-        return norm_columns(self.label(config), _definition(config))
+        """Means over successes, median with failures at infinity, success rate, accuracy at each radius."""
+        return norm_columns(self.label(config), _definition(config), config.curve)
 
     def passes(self, config: CWConfig, items: int, family: FamilySpec) -> float:  # noqa: ARG002
         """A forward and a backward an iteration; the library may stop earlier."""
@@ -83,15 +83,9 @@ class CW(Evaluation):
             kappa=config.kappa,
             lr=config.lr,
         )
-        items = {
-            "ids": test.ids,
-            "clean": result.clean_correct,
-            "success": result.success,
-            "l2": result.l2_with_failures,
-        }
-        return Outcome(
-            norm_numbers(result, self.columns(config), config.seed), items, details={"attack": result.definition}
-        )
+        columns = self.columns(config)
+        numbers = norm_numbers(result, columns, config.seed)
+        return Outcome(numbers, norm_items(result, columns), details={"attack": result.definition})
 
 
 def _definition(config: CWConfig) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from bench.attacks import definitions
-from bench.evaluate.base import Column, Evaluation, EvaluationConfig, Outcome
+from bench.evaluate.base import Column, Evaluation, Outcome
 from bench.evaluate.inputs import Inputs
-from bench.evaluate.norms import norm_columns, norm_numbers
+from bench.evaluate.norms import NormConfig, norm_columns, norm_items, norm_numbers
 from bench.spec import FamilySpec
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["CWL2", "CWL2Config", "next_random"]
 
 
-class CWL2Config(EvaluationConfig):
+class CWL2Config(NormConfig):
     """Parameters of the attack."""
 
     targets: Literal["none", "next-random"] = Field(
@@ -64,7 +64,7 @@ class CWL2(Evaluation):
 
     name = "cw-l2"
     version = 1
-    summary = "L2 norms of Carlini-Wagner perturbations with binary search: mean over successes, median, success rate."
+    summary = "L2 norms of C&W perturbations with binary search: means, median, success rate, accuracy by radius."
     source = "GMMC paper, Table 7; Carlini and Wagner 2017"
     Config = CWL2Config
     reads_model = True
@@ -74,8 +74,8 @@ class CWL2(Evaluation):
         return f"C&W-{config.steps}{'' if config.targets == 'none' else ' targeted'}"
 
     def columns(self, config: CWL2Config) -> tuple[Column, ...]:
-        """Mean over successes, median with failures at infinity, success rate."""
-        return norm_columns(self.label(config), _definition(config))
+        """Means over successes, median with failures at infinity, success rate, accuracy at each radius."""
+        return norm_columns(self.label(config), _definition(config), config.curve)
 
     def passes(self, config: CWL2Config, items: int, family: FamilySpec) -> float:  # noqa: ARG002
         """A forward and an input gradient a step; patience may save most of them."""
@@ -110,18 +110,12 @@ class CWL2(Evaluation):
             lr=config.lr,
             patience=config.patience,
         )
-        items: dict[str, NDArray[Any]] = {
-            "ids": test.ids,
-            "clean": result.clean_correct,
-            "success": result.success,
-            "l2": result.l2_with_failures,
-            "forwards": result.forwards,
-        }
+        columns = self.columns(config)
+        items = {**norm_items(result, columns), "forwards": result.forwards}
         if targets is not None:
             items["targets"] = targets
-        return Outcome(
-            norm_numbers(result, self.columns(config), config.seed), items, details={"attack": result.definition}
-        )
+        numbers = norm_numbers(result, columns, config.seed)
+        return Outcome(numbers, items, details={"attack": result.definition})
 
 
 def next_random(labels: NDArray[np.int64], ids: NDArray[np.int64], classes: int, seed: int) -> NDArray[np.int64]:

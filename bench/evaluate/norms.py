@@ -1,26 +1,60 @@
-"""What the evaluations that minimise a perturbation have in common: their columns and their numbers."""
+"""What the evaluations that minimise a perturbation have in common: their columns, numbers and arrays.
+
+The minimal norms of one attack give accuracy at every radius at no further cost: an item is broken within r if its norm
+is at most r. As success at a fixed radius was not what the attack sought, it is an upper bound and may be a loose one.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
-from bench.evaluate.base import Column, Number
+from pydantic import Field, field_validator
+
+from bench.attacks.threat import parse_eps
+from bench.evaluate.base import Column, EvaluationConfig, Number
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from bench.attacks import AttackResult
 
-__all__ = ["norm_columns", "norm_numbers"]
+__all__ = ["NormConfig", "norm_columns", "norm_items", "norm_numbers"]
 
 
-def norm_columns(group: str, attack: str) -> tuple[Column, ...]:
-    """Mean over successes (primary), median with failures at infinity, and success rate of one attack.
+class NormConfig(EvaluationConfig):
+    """Parameters of every evaluation that minimises the L2 norm of a perturbation."""
+
+    curve: tuple[str, ...] = Field(
+        ("0.25", "0.5", "1", "1.5", "2"),
+        description="Increasing L2 radii at which accuracy is read off the norms, in units of the pixel range",
+    )
+
+    @field_validator("curve")
+    @classmethod
+    def _radii(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        radii = [parse_eps(value) for value in values]
+        if any(radius <= 0 for radius in radii) or any(large <= small for small, large in pairwise(radii)):
+            raise ValueError("radii must be positive and increase")
+        # L2 radii are written as decimals: not as the fraction of 255 that one may happen to be.
+        return tuple(
+            value.replace(" ", "") if "/" in value else f"{radius:.12g}"
+            for value, radius in zip(values, radii, strict=True)
+        )
+
+
+def norm_columns(group: str, attack: str, curve: Sequence[str]) -> tuple[Column, ...]:
+    """Mean over successes (primary), median with failures at infinity, success rate, mean over the items that all
+    rows of a table have in common, and accuracy at each radius of one attack.
 
     Args:
         group: Heading above the columns.
         attack: Definition of the attack.
+        curve: Radii of ``NormConfig``.
     """
-    return (
+    summary = (
         Column(
             metric="l2",
             label="mean L2",
@@ -46,13 +80,73 @@ def norm_columns(group: str, attack: str) -> tuple[Column, ...]:
             direction="down",
             definition=f"share of clean-correct items that were broken: {attack}",
         ),
+        Column(
+            metric="common",
+            label="mean L2, common",
+            group=group,
+            unit="l2",
+            direction="up",
+            definition=(
+                "mean L2 over the items that every model of the table classifies correctly and on every model the "
+                f"attack breaks, pixels in [0, 1]: {attack}"
+            ),
+            test="permutation",
+            across="l2",
+        ),
     )
+    points = (
+        Column(
+            metric="robust",
+            argument=radius,
+            label=f"L2 ≤ {radius}",
+            group=group,
+            unit="fraction",
+            direction="up",
+            definition=(
+                f"share of all attacked items that are classified correctly and not broken within L2 {radius}, an "
+                f"upper bound from one minimal-norm attack: {attack}"
+            ),
+            test="mcnemar",
+            curve="l2",
+        )
+        for radius in curve
+    )
+    return (*summary, *points)
+
+
+def norm_items(result: AttackResult, columns: Sequence[Column]) -> dict[str, NDArray[Any]]:
+    """What is stored of each item: identity, whether it was classified correctly and broken, the norm (infinite where
+    it was not broken), and whether it is robust at each radius.
+
+    Args:
+        result: What the attack did, in L2 over pixels in [0, 1].
+        columns: Of ``norm_columns``.
+    """
+    norms = result.l2_with_failures
+    return {
+        "ids": result.ids,
+        "clean": result.clean_correct,
+        "success": result.success,
+        "l2": norms,
+        **{_name(c): _robust(result, c) for c in columns if c.metric == "robust"},
+    }
+
+
+def _name(column: Column) -> str:
+    return f"robust@{column.argument}"
+
+
+def _robust(result: AttackResult, column: Column) -> NDArray[np.bool_]:
+    robust: NDArray[np.bool_] = result.clean_correct & (result.l2_with_failures > parse_eps(column.argument))
+    return robust
 
 
 def norm_numbers(result: AttackResult, columns: Sequence[Column], seed: int) -> list[Number]:
-    """The numbers of ``norm_columns``, over the items that were attacked: those with a correct clean prediction.
+    """The numbers of ``norm_columns``, but the one across rows.
 
-    Where some were not broken the norms are ``inconclusive`` (flag MINNORM): a longer attack may break them.
+    Norms and success are over the items that were attacked, those with a correct clean prediction; accuracies over all.
+
+    Where some were not broken the numbers are ``inconclusive`` (flag MINNORM): a longer attack may break them.
 
     Args:
         result: What the attack did, in L2 over pixels in [0, 1].
@@ -69,19 +163,20 @@ def norm_numbers(result: AttackResult, columns: Sequence[Column], seed: int) -> 
     norms = result.l2_with_failures[result.clean_correct]
     summary = summarise_norms(norms)
     finite = norms[np.isfinite(norms)]
-    definition = {column.metric: column.definition for column in columns}
+    definition = {column.metric: column.definition for column in columns if not column.argument}
     failed = summary.attacked - summary.successes
     flags = {"MINNORM": f"{failed} of {summary.attacked} attacked items were not broken"} if failed else {}
     word = "inconclusive" if failed else "no warning"
     nothing = None if summary.attacked else "no item is classified correctly"
     median = summary.median if math.isfinite(summary.median) else None
-    return [
+    summary_numbers = [
         Number(
             metric="l2",
             value=float(finite.mean()) if len(finite) else None,
             n=len(finite),
             interval=bootstrap_mean(finite, seed) if len(finite) > 1 else None,
             definition=definition["l2"],
+            items="l2",
             reason=nothing or (None if len(finite) else "no attack succeeded"),
             verdict=word,
             flags=flags,
@@ -104,3 +199,21 @@ def norm_numbers(result: AttackResult, columns: Sequence[Column], seed: int) -> 
             reason=nothing,
         ),
     ]
+    points = []
+    for column in columns:
+        if column.metric == "robust":
+            robust = _robust(result, column)
+            points.append(
+                Number(
+                    metric="robust",
+                    argument=column.argument,
+                    value=float(robust.mean()),
+                    n=len(robust),
+                    interval=wilson(int(robust.sum()), len(robust)),
+                    definition=column.definition,
+                    items=_name(column),
+                    verdict=word,
+                    flags=flags,
+                )
+            )
+    return [*summary_numbers, *points]

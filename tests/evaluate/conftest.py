@@ -12,9 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from bench.attacks.threat import parse_eps
 from bench.data.spec import Split
 from bench.data.splits import Splits
-from bench.evaluate.base import Evaluation, EvaluationConfig, Outcome
+from bench.evaluate.base import Column, Evaluation, EvaluationConfig, Outcome
 from bench.evaluate.inputs import Inputs
 from bench.family import Classifier
 from bench.store import Store
@@ -82,6 +83,13 @@ def given() -> Callable[..., Given]:
     return make
 
 
+def _lies_on_its_curve(column: Column, outcome: Outcome) -> None:
+    assert column.curve is not None
+    above = outcome.items[column.curve].astype(np.float64) > parse_eps(column.argument)
+    (value,) = [n.value for n in outcome.numbers if (n.metric, n.argument) == (column.metric, column.argument)]
+    assert value == (outcome.items["clean"] & above).mean()
+
+
 @pytest.fixture
 def keeps_its_word() -> Callable[..., None]:
     """Checks an outcome against the columns that the planner was promised, whatever the numbers are."""
@@ -89,7 +97,14 @@ def keeps_its_word() -> Callable[..., None]:
     def check(
         evaluation: Evaluation, config: EvaluationConfig, outcome: Outcome, *, lacking: frozenset[str] = frozenset()
     ) -> None:
-        columns = [column for column in evaluation.columns(config) if column.readout not in lacking]
+        every = [column for column in evaluation.columns(config) if column.readout not in lacking]
+        columns = [column for column in every if column.across is None]
+        for column in every:
+            if column.across is not None:  # the report makes it of the array that some number names
+                assert column.across in {number.items for number in outcome.numbers}
+                assert column.across in outcome.items
+            if column.curve is not None:
+                _lies_on_its_curve(column, outcome)
         promised = {(column.metric, column.argument): column.definition for column in columns}
         emitted = {(number.metric, number.argument): number.definition for number in outcome.numbers}
         assert len(promised) == len(columns)

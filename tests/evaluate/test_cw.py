@@ -83,7 +83,10 @@ def test_where_nothing_succeeds_the_reason_stands_in_place_of_a_number(
 
     outcome = CW().evaluate(config, given(model=ramp(), splits=pixels([0.99, 0.01], labels=[0, 1])))
     keeps_its_word(CW(), config, outcome)
-    assert {number.reason for number in outcome.numbers} == {"no item is classified correctly"}
+    norms = [number for number in outcome.numbers if number.metric != "robust"]
+    assert {number.reason for number in norms} == {"no item is classified correctly"}
+    robust = [number for number in outcome.numbers if number.metric == "robust"]
+    assert {(number.value, number.n) for number in robust} == {(0.0, 2)}
 
 
 def test_it_breaks_classifiers_whose_logits_are_never_positive(
@@ -115,7 +118,7 @@ def test_definitions_come_from_the_parameters() -> None:
         assert "cw-l2[7, c=2.5, kappa=1, lr=0.1" in column.definition
         assert "batches of 20" in column.definition
         assert column.group == "C&W-7"
-    assert len({column.definition for column in CW().columns(config)}) == 3
+    assert len({column.definition for column in CW().columns(config)}) == 4 + len(config.curve)
 
 
 def test_cost_in_passes() -> None:
