@@ -21,6 +21,7 @@ class AttackEntry:
         minimises_norm: Whether it searches the smallest perturbation, so that eps may be left out.
         targetable: Whether it can be given targets.
         startable: Whether it can be given images to start from.
+        needs_surrogate: Whether it takes its gradients from another model.
     """
 
     name: str
@@ -32,6 +33,7 @@ class AttackEntry:
     minimises_norm: bool = False
     targetable: bool = field(default=True)
     startable: bool = False
+    needs_surrogate: bool = False
 
     def resolve(self, params: Mapping[str, object]) -> dict[str, object]:
         """Defaults overlaid with the given parameters.
@@ -95,6 +97,16 @@ ENTRIES: dict[str, AttackEntry] = {
             "bench.attacks.adaptive:build",
             targetable=False,
             startable=True,
+        ),
+        AttackEntry(
+            "transfer",
+            "PGD on another model, the surrogate; what fools this one counts. Needs no gradient of this one.",
+            ("linf", "l2"),
+            {"loss": "margin", "steps": 100, "step": "eps/10", "restarts": 1},
+            "Papernot et al. 2016, arXiv:1605.07277; Liu et al. 2017, arXiv:1611.02770",
+            "bench.attacks.transfer:build",
+            targetable=False,
+            needs_surrogate=True,
         ),
         AttackEntry(
             "cw_l2",

@@ -39,6 +39,17 @@ def adaptive_pgd(
     return f"adaptive-pgd-{norm}[{', '.join(parts)}]"
 
 
+def transfer(*, norm: str, eps: float, steps: int, step: str, loss: str, restarts: int) -> str:
+    """For example ``transfer-linf[100, 8/255, step=eps/10 halved at 50% and 75%, margin, …]``.
+
+    Which model the surrogate is says whoever knows its name.
+    """
+    halved = " and ".join(f"{share:.0%}" for share in HALVE_AT)
+    parts = [str(steps), format_eps(eps), f"step={step} halved at {halved}", loss, "final iterate of the surrogate"]
+    parts.append(f"{restarts} restart{'s' if restarts > 1 else ''}")
+    return f"transfer-{norm}[{', '.join(parts)}]"
+
+
 def _described(loss: str, rivals: int) -> str:
     if loss == "ce@T":
         return f"ce@T (T: median clean gap / {TYPICAL_GAP})"

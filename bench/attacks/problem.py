@@ -18,6 +18,19 @@ from .threat import ThreatModel
 
 
 @dataclass(frozen=True)
+class Surrogate:
+    """Another model that an attack takes its gradients from.
+
+    Attributes:
+        model: Frozen.
+        clean_logits: (N, K) of the images of the problem, on the CPU.
+    """
+
+    model: FrozenModel
+    clean_logits: Tensor
+
+
+@dataclass(frozen=True)
 class Problem:
     """Images to attack: only those that the model classifies correctly.
 
@@ -34,6 +47,7 @@ class Problem:
         device: Where the model is.
         judge: Verdicts on proposals (M, C, H, W) for the images of an index (M,).
         starts: (N, C, H, W) where the first restart begins, projected onto the threat model; None: by the attack.
+        surrogate: Another model; None for attacks that need none.
         pages: Where pieces of the attack are kept for the case that it is killed; None: nowhere.
     """
 
@@ -49,6 +63,7 @@ class Problem:
     device: torch.device
     judge: Callable[[Tensor, NDArray[np.int64]], Judgement]
     starts: Tensor | None = None
+    surrogate: Surrogate | None = None
     pages: Pages | None = None
 
     def remember(self, piece: str, compute: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
@@ -86,6 +101,9 @@ class Problem:
             clean_logits=self.clean_logits[index],
             judge=lambda candidates, chosen: self.judge(candidates, rows[chosen]),
             starts=None if self.starts is None else self.starts[index],
+            surrogate=None
+            if self.surrogate is None
+            else replace(self.surrogate, clean_logits=self.surrogate.clean_logits[index]),
         )
 
 

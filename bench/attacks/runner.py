@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import fields, replace
 
 import numpy as np
@@ -13,10 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from . import catalogue
-from .frozen import frozen
+from .frozen import FrozenModel, frozen
 from .journal import Journal
 from .judge import Judge, Judgement
-from .problem import Attack, GradientHealth, Problem, Proposals
+from .problem import Attack, GradientHealth, Problem, Proposals, Surrogate
 from .result import AttackResult
 from .threat import Norm, ThreatModel, parse_eps
 
@@ -33,6 +34,7 @@ def run(
     ids: ArrayLike | None = None,
     targets: Tensor | NDArray[np.integer] | None = None,
     starts: Tensor | NDArray[np.floating] | None = None,
+    surrogate: nn.Module | None = None,
     batch_size: int = 64,
     journal: Journal | None = None,
     **params: object,
@@ -53,6 +55,7 @@ def run(
         ids: (N,) integers; noise depends on them instead of on the position. Positions if None.
         targets: (N,) classes to reach; None: any wrong class is a success.
         starts: (N, C, H, W) in [0, 1], where the first restart begins instead of at random.
+        surrogate: The other model of ``"transfer"``, of the same classes; on the device of ``model``.
         batch_size: Images per forward pass.
         journal: Where to keep pieces of the attack, so that the same call goes on where a killed one stood.
         **params: Parameters of the entry; what is not given has the entry's default.
@@ -74,6 +77,8 @@ def run(
         raise ValueError(f"attack {name!r} takes no targets")
     if starts is not None and not entry.startable:
         raise ValueError(f"attack {name!r} takes no starts")
+    if (surrogate is not None) != entry.needs_surrogate:
+        raise ValueError(f"attack {name!r} {'needs a' if entry.needs_surrogate else 'takes no'} surrogate")
     if batch_size < 1:
         raise ValueError(f"batch_size must be >= 1, got {batch_size}")
     threat = ThreatModel(norm, math.inf if eps is None else parse_eps(eps))
@@ -88,7 +93,7 @@ def run(
     numbers = _checked_integers(identities, len(pictures), "ids").numpy()
 
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    with frozen(model) as view:
+    with frozen(model) as view, frozen(surrogate) if surrogate is not None else nullcontext() as other:
         judge = Judge(view, pictures, classes, goals, threat, device=device, batch_size=batch_size, own=attack.own)
         attacked = np.flatnonzero(judge.clean_correct)
         proposals = None
@@ -107,6 +112,7 @@ def run(
                 device=device,
                 judge=lambda candidates, index: judge.judge(candidates, attacked[index]),
                 starts=None if beginnings is None else beginnings[rows],
+                surrogate=None if other is None else _surrogate(other, pictures[rows], judge, batch_size, device),
             )
             if journal is not None:
                 problem = replace(problem, pages=journal.pages(*_identity(attack.definition, problem)))
@@ -114,9 +120,27 @@ def run(
         return _assembled(attack, judge, numbers, pictures, attacked, proposals)
 
 
+def _surrogate(view: FrozenModel, images: Tensor, judge: Judge, batch_size: int, device: torch.device) -> Surrogate:
+    """The other model with what it says of the clean images.
+
+    Raises:
+        ValueError: It has other classes.
+    """
+    with torch.no_grad():
+        parts = [
+            view.logits(images[start : start + batch_size].to(device)).cpu()
+            for start in range(0, len(images), batch_size)
+        ]
+    logits = torch.cat(parts)
+    if logits.shape[1] != judge.clean_logits.shape[1]:
+        raise ValueError(f"the surrogate has {logits.shape[1]} classes, the model {judge.clean_logits.shape[1]}")
+    return Surrogate(view, logits)
+
+
 def _identity(definition: str, problem: Problem) -> list[bytes | str]:
     """All that determines what an attack finds; the clean logits stand for the weights of the model."""
-    tensors = (problem.images, problem.labels, problem.targets, problem.clean_logits, problem.starts)
+    other = None if problem.surrogate is None else problem.surrogate.clean_logits
+    tensors = (problem.images, problem.labels, problem.targets, problem.clean_logits, problem.starts, other)
     return [
         definition,
         f"{problem.threat} {problem.seed} {problem.batch_size} {problem.device}",

@@ -27,6 +27,7 @@ ATTACKS: dict[str, dict[str, Any]] = {
         "losses": ["ce@T", "margin", "margin-targeted"],
         "complete": True,
     },
+    "transfer": {"norm": "linf", "eps": 0.02, "steps": 6, "step": "eps/2", "restarts": 3},
     "cw_l2": {"norm": "l2", "steps": 8, "rounds": 3, "c0": 1.0},
     "torchattacks.Square": {"norm": "linf", "eps": 0.02, "n_queries": 12, "restarts": 2},
     "torchattacks.APGD": {"norm": "linf", "eps": 0.02, "steps": 6},
@@ -50,6 +51,8 @@ class Mortal(nn.Module):
 
 def attack(name: str, model: nn.Module, toy: Any, journal: Journal | None = None, **other: Any) -> AttackResult:
     given = {"seed": 3, "batch_size": 8, **ATTACKS[name], **other}
+    if name == "transfer":
+        given["surrogate"] = model
     return run(name, model, toy.images, toy.labels, journal=journal, **given)
 
 
