@@ -5,10 +5,18 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
-from bench.metrics.paired import delong_paired, holm, mcnemar_exact, sign_flip, smallest_sign_flip_p
+from bench.metrics.paired import (
+    delong_paired,
+    holm,
+    mcnemar_exact,
+    permutation_mean,
+    sign_flip,
+    smallest_sign_flip_p,
+)
 
 
 def outcomes(both, only_a, only_b, neither):
@@ -18,7 +26,6 @@ def outcomes(both, only_a, only_b, neither):
 
 @given(st.integers(0, 30), st.integers(0, 60), st.integers(0, 60), st.integers(1, 30))
 def test_mcnemar_is_the_binomial_test_of_the_items_that_differ(both, only_a, only_b, neither):
-    stats = pytest.importorskip("scipy.stats")
     a, b = outcomes(both, only_a, only_b, neither)
     expected = stats.binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.0
     assert mcnemar_exact(a, b) == pytest.approx(expected, rel=1e-9)
@@ -170,3 +177,72 @@ def test_holm_refuses_what_is_no_probability():
         holm([0.5, 1.5])
     with pytest.raises(ValueError, match="NaN"):
         holm([math.nan])
+
+
+def exact_p(whole: list[int]) -> float:
+    """The law of the sum of integers with random signs, by convolution."""
+    reach = sum(map(abs, whole))
+    law = np.zeros(2 * reach + 1)
+    law[reach] = 1.0
+    for value in whole:
+        law = (np.roll(law, value) + np.roll(law, -value)) / 2
+    sums = np.arange(-reach, reach + 1)
+    return float(law[np.abs(sums) >= abs(sum(whole))].sum())
+
+
+@given(st.lists(st.integers(-9, 9), min_size=1, max_size=20), st.sampled_from([1.0, 0.1]))
+@settings(max_examples=30, deadline=None)
+def test_permutation_of_few_pairs_is_exact(whole, unit):
+    base = np.linspace(0, 1, len(whole)) if unit == 1.0 else np.zeros(len(whole))
+    p = permutation_mean(base + unit * np.array(whole), base, seed=0)
+    assert p == pytest.approx(exact_p(whole), abs=1e-12)
+
+
+def test_permutation_of_few_pairs_is_scipys():
+    rng = np.random.default_rng(5)
+    for n in (2, 7, 12):
+        a, b = rng.exponential(1, n), rng.exponential(1.3, n)
+        expected = stats.permutation_test(
+            (a, b), lambda x, y, axis: (x - y).mean(axis), permutation_type="samples", vectorized=True, n_resamples=1e6
+        )
+        assert permutation_mean(a, b, seed=0) == pytest.approx(expected.pvalue, abs=1e-12)
+
+
+@pytest.mark.parametrize("shift", [0, 1, 2])
+def test_random_permutations_of_many_pairs_approach_the_exact_value(shift):
+    whole = [int(value) + shift for value in np.random.default_rng(shift).integers(-8, 9, 120)]
+    p, exact = permutation_mean(np.array(whole), np.zeros(120), seed=3), exact_p(whole)
+    assert p == pytest.approx(exact, abs=5 * math.sqrt(exact * (1 - exact) / 9999) + 1e-4)
+    assert p >= 1e-4
+
+
+def test_permutation_is_symmetric_deterministic_and_keeps_its_level():
+    rng = np.random.default_rng(0)
+    rejected = 0
+    for _ in range(400):
+        a, b = rng.exponential(1, (2, 30))
+        p = permutation_mean(a, b, seed=1, resamples=199)
+        assert p == permutation_mean(b, a, seed=1, resamples=199)
+        rejected += p < 0.05
+    assert rejected <= 400 * 0.05 + 4 * math.sqrt(400 * 0.05 * 0.95)
+
+
+def test_permutation_tests_the_mean_where_ranks_and_signs_see_the_opposite():
+    """Most items prefer b by little, a few prefer a by much: the means are what is compared."""
+    a, b = np.zeros(60), np.full(60, 0.01)
+    a[:10] = 5.0
+    assert a.mean() > b.mean()
+    assert stats.binomtest(10, 60).pvalue < 0.001  # the sign test: b is larger
+    assert permutation_mean(a, b, seed=0) < 0.01  # a is larger
+    assert permutation_mean(a, a, seed=0) == 1.0
+
+
+def test_permutation_refuses_bad_input():
+    with pytest.raises(ValueError, match="same items, got 2 and 1"):
+        permutation_mean([1.0, 2.0], [1.0], seed=0)
+    with pytest.raises(ValueError, match="must be finite"):
+        permutation_mean([np.inf], [1.0], seed=0)
+    with pytest.raises(ValueError, match="resamples must be at least 99"):
+        permutation_mean([1.0], [1.0], seed=0, resamples=9)
+    with pytest.raises(ValueError, match="at least 1"):
+        permutation_mean([], [], seed=0)
