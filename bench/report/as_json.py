@@ -70,5 +70,6 @@ def _cell(cell: Cell) -> dict[str, Any]:
         "best": cell.best,
         "verdict": cell.verdict,
         "flags": dict(cell.flags),
+        "not_measured": list(cell.not_measured),
         "records": list(cell.records),
     }

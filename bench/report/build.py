@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from bench.execute.states import job_states
 from bench.planner import Plan
 from bench.report.cells import Results
-from bench.report.compare import ALPHA, indistinguishable_from_best
+from bench.report.common import Across, across_rows
+from bench.report.compare import ALPHA, TESTS, indistinguishable_from_best
 from bench.report.deviations import deviations
 from bench.report.literature import load_literature
 from bench.report.model import Cell, Report, Table, TableColumn, TableRow
 from bench.report.verdicts import with_curve_checks
 from bench.store import Store
-from bench.suite.schema import ResolvedModel, ResolvedTable, Suite
+from bench.suite.schema import ResolvedColumn, ResolvedModel, ResolvedTable, Suite
 
 __all__ = ["build_report"]
 
@@ -55,13 +56,11 @@ def _table(table: ResolvedTable, suite: Suite, results: Results, literature: Seq
         for column in table.columns
     )
     models = [model for name in table.rows for model in suite.models if model.name == name]
-    cells = [
-        [with_curve_checks(results.cell(model, column), model, column, results) for column in table.columns]
-        for model in models
-    ]
+    across = {c.id: across_rows(models, c, results) for c in table.columns if c.column.across is not None}
+    cells = [[_cell(model, column, across, results) for column in table.columns] for model in models]
     untested: list[str] = []
     for index, column in enumerate(table.columns):
-        bold = _bold(table, index, models, cells, results)
+        bold = _bold(table, index, models, cells, across, results)
         if bold is None and column.column.direction is not None:
             untested.append(column.id)
         for row, model in enumerate(models):
@@ -73,8 +72,14 @@ def _table(table: ResolvedTable, suite: Suite, results: Results, literature: Seq
     ]
     for name in table.literature:
         rows += _quoted(name, table, suite, literature)
-    notes = _notes(table, suite, cells, untested)
+    notes = _notes(table, suite, cells, across, untested)
     return Table(table.id, _title(table, suite, models), columns, tuple(rows), tuple(notes))
+
+
+def _cell(model: ResolvedModel, column: ResolvedColumn, across: Mapping[str, Across], results: Results) -> Cell:
+    if column.id in across:
+        return across[column.id].cells[model.name]
+    return with_curve_checks(results.cell(model, column), model, column, results)
 
 
 def _bold(
@@ -82,24 +87,28 @@ def _bold(
     index: int,
     models: list[ResolvedModel],
     cells: list[list[Cell]],
+    across: Mapping[str, Across],
     results: Results,
 ) -> set[str] | None:
     """Names of the rows to print in bold, or None if the column has no test."""
     column = table.columns[index]
-    if column.column.test != "mcnemar" or column.column.direction is None:
+    test = column.column.test
+    if test is None or column.column.direction is None:
         return None
     items = {}
     for model, row in zip(models, cells, strict=True):
         # A masked number does not measure robustness: it cannot be the best of those that do.
         if row[index].status != "ok" or row[index].verdict == "masked":
             continue
-        found = results.items(model, column)
+        found = across[column.id].items.get(model.name) if column.id in across else results.items(model, column)
         if found is None:
             return None
         items[model.name] = found
     if len(items) < 2:
         return None
-    return indistinguishable_from_best(items, higher_is_better=column.column.direction == "up")
+    return indistinguishable_from_best(
+        items, test=test, higher_is_better=column.column.direction == "up", seed=column.evaluation.config.seed
+    )
 
 
 def _title(table: ResolvedTable, suite: Suite, models: list[ResolvedModel]) -> str:
@@ -130,7 +139,13 @@ def _quoted(name: str, table: ResolvedTable, suite: Suite, folders: Sequence[Pat
     return rows
 
 
-def _notes(table: ResolvedTable, suite: Suite, cells: list[list[Cell]], untested: list[str]) -> list[str]:
+def _notes(
+    table: ResolvedTable,
+    suite: Suite,
+    cells: list[list[Cell]],
+    across: Mapping[str, Across],
+    untested: list[str],
+) -> list[str]:
     """What has to be said under a table: its own note, what it cannot show, what is missing and why."""
     notes = [table.note] if table.note else []
     filled = [cell for row in cells for cell in row if cell.status == "ok"]
@@ -140,13 +155,13 @@ def _notes(table: ResolvedTable, suite: Suite, cells: list[list[Cell]], untested
     elif counts:
         seeds = sorted({seed for cell in filled for seed in cell.seeds})
         notes.append(f"Mean over seeds {', '.join(map(str, seeds))}, 95% t intervals over seeds.")
-    tested = [column for column in table.columns if column.column.test]
-    if any(cell.best for row in cells for cell in row):
-        notes.append(
-            f"Bold: best measured value and those not told from it (exact McNemar on the same items, Holm, "
-            f"alpha {ALPHA:g})."
-        )
-    if untested and tested and len(untested) < len(table.columns):
+    notes += [column.note for column in across.values() if column.note]
+    best = {cell.column for row in cells for cell in row if cell.best}
+    made = dict.fromkeys(c.column.test for c in table.columns if c.id in best and c.column.test)
+    if made:
+        tests = "; ".join(TESTS[test] for test in made)
+        notes.append(f"Bold: best measured value and those not told from it ({tests}; Holm, alpha {ALPHA:g}).")
+    if untested and any(column.column.test for column in table.columns):
         notes.append(f"Not tested, nothing bold: {', '.join(untested)}.")
     elif untested:
         notes.append("No paired test for these columns yet: nothing is bold.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +16,10 @@ from bench.report.model import Cell, CellStatus
 from bench.store import Store
 from bench.suite.schema import ResolvedColumn, ResolvedModel
 
-__all__ = ["Curve", "Results"]
+__all__ = ["Curve", "Missing", "Results", "Values", "aggregate", "empty"]
+
+Missing = tuple[Job, CellStatus, str]
+"""A job without a number: how it stands, and why."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,23 @@ class Curve:
     arguments: list[str]
     items: list[NDArray[np.bool_]]
     clean: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Values:
+    """The values that one job stored of its items.
+
+    Attributes:
+        job: The job.
+        number: The number of the record that is made of them, with its verdict.
+        ids: (N,) identities of the items.
+        values: (N,), infinite where an item has none.
+    """
+
+    job: Job
+    number: Mapping[str, Any]
+    ids: NDArray[np.int64]
+    values: NDArray[np.float64]
 
 
 @dataclass
@@ -50,10 +70,10 @@ class Results:
         """
         readout = column.column.readout
         if readout is not None and readout not in model.family.readouts:
-            return _empty(column, "n/a", f"no read-out {readout!r}")
+            return empty(column, "n/a", f"no read-out {readout!r}")
         jobs = self._jobs(model, column)
         found: list[tuple[Job, dict[str, Any]]] = []
-        missing: list[tuple[Job, CellStatus, str]] = []
+        missing: list[Missing] = []
         for job in jobs:
             number = self._number(job, column)
             if number is not None and number["value"] is not None:
@@ -64,9 +84,32 @@ class Results:
                 missing.append((job, *self._why(job)))
         if not found:
             if not missing:
-                return _empty(column, "pending", "no job of the suite gives it")
-            return _empty(column, missing[0][1], missing[0][2])
-        return _aggregate(column, found, missing)
+                return empty(column, "pending", "no job of the suite gives it")
+            return empty(column, missing[0][1], missing[0][2])
+        return aggregate(column, found, missing)
+
+    def values(self, model: ResolvedModel, column: ResolvedColumn) -> tuple[list[Values], list[Missing]]:
+        """What the jobs of a column across rows stored, one entry a seed, and which jobs stored no value."""
+        found: list[Values] = []
+        missing: list[Missing] = []
+        for job in self._jobs(model, column):
+            numbers = self._numbers(job)
+            if numbers is None:
+                missing.append((job, *self._why(job)))
+                continue
+            named = [number for number in numbers if number["items"] == column.column.across]
+            if not named or named[0]["value"] is None:
+                missing.append((job, "n/a", str(named[0]["reason"]) if named else "no value of each item was stored"))
+                continue
+            arrays = self._arrays(job, "ids", str(column.column.across))
+            assert arrays is not None  # the record names them
+            found.append(Values(job, named[0], arrays[0], arrays[1].astype(np.float64)))
+        return found, missing
+
+    def arrays(self, model: ResolvedModel, column: ResolvedColumn, *names: str) -> dict[int, list[NDArray[Any]]]:
+        """By seed, arrays over items that a column's job stored; seeds whose job did not store all are left out."""
+        found = {job.seed: self._arrays(job, *names) for job in self._jobs(model, column)}
+        return {seed: arrays for seed, arrays in found.items() if arrays is not None}
 
     def curve(self, model: ResolvedModel, column: ResolvedColumn) -> list[Curve]:
         """The per-item results of a column's metric at all its arguments, for each seed, with the clean ones.
@@ -107,13 +150,29 @@ class Results:
         jobs = self.plan.evaluations(model.name, column.evaluation.id)
         return [job for job in jobs if job.argument in ("", column.column.argument)]
 
-    def _number(self, job: Job, column: ResolvedColumn) -> dict[str, Any] | None:
+    def _arrays(self, job: Job, *names: str) -> list[NDArray[Any]] | None:
+        record = self.store.folder(job.key).record() if self.states[job.key].state == "done" else None
+        if record is None or not record.get("items"):
+            return None
+        with np.load(self.store.folder(job.key).file(record["items"]), allow_pickle=False) as arrays:
+            return [arrays[name] for name in names] if all(name in arrays for name in names) else None
+
+    def _numbers(self, job: Job) -> list[dict[str, Any]] | None:
+        """The numbers of a job that is done, each with the checks behind it that were not made."""
         if self.states[job.key].state != "done":
             return None
-        record = self.store.folder(job.key).record()
-        for number in (record or {}).get("numbers", ()):
+        record = self.store.folder(job.key).record() or {}
+        unchecked = record.get("details", {}).get("not_measured", ())
+        numbers = []
+        for number in record.get("numbers", ()):
+            names = unchecked.get(number["metric"], ()) if isinstance(unchecked, Mapping) else unchecked
+            numbers.append({**number, "not_measured": tuple(names) if number["verdict"] else ()})
+        return numbers
+
+    def _number(self, job: Job, column: ResolvedColumn) -> dict[str, Any] | None:
+        for number in self._numbers(job) or ():
             if number["metric"] == column.column.metric and number["argument"] == column.column.argument:
-                return dict(number)
+                return number
         return None
 
     def _why(self, job: Job) -> tuple[CellStatus, str]:
@@ -129,15 +188,15 @@ class Results:
                 return "pending", "not run yet"
 
 
-def _empty(column: ResolvedColumn, status: CellStatus, reason: str) -> Cell:
+def empty(column: ResolvedColumn, status: CellStatus, reason: str) -> Cell:
+    """A cell without a number."""
     return Cell(column=column.id, status=status, reason=reason)
 
 
-def _aggregate(
-    column: ResolvedColumn,
-    found: list[tuple[Job, dict[str, Any]]],
-    missing: list[tuple[Job, CellStatus, str]],
+def aggregate(
+    column: ResolvedColumn, found: Sequence[tuple[Job, Mapping[str, Any]]], missing: Sequence[Missing]
 ) -> Cell:
+    """The cell of the numbers of at least one seed."""
     values = [float(number["value"]) for _, number in found]
     numbers = [number for _, number in found]
     if len(values) > 1:
@@ -163,5 +222,6 @@ def _aggregate(
         # Over several seeds the worst verdict speaks.
         verdict=min(verdicts, key=order.__getitem__) if verdicts else None,
         flags=flags,
+        not_measured=tuple(dict.fromkeys(name for number in numbers for name in number["not_measured"])),
         records=tuple(job.key for job, _ in found),
     )

@@ -112,7 +112,7 @@ def _hover(cell: Cell, column: TableColumn, row: TableRow) -> str:
         lines.append(_reason(cell))
     if cell.verdict:
         lines.append(f"verdict: {cell.verdict}")
-    lines += [f"{name}: {text}" for name, text in cell.flags.items()]
+    lines += _checks(cell)
     return "\n".join(lines)
 
 
@@ -169,4 +169,10 @@ def _facts(cell: Cell) -> list[str]:
         facts.append(_reason(cell))
     if cell.verdict:
         facts.append(f"verdict: {cell.verdict}")
-    return facts + [f"{name}: {text}" for name, text in cell.flags.items()]
+    return facts + _checks(cell)
+
+
+def _checks(cell: Cell) -> list[str]:
+    """What was found behind a verdict, and what nobody looked for."""
+    missing = [f"not checked: {', '.join(cell.not_measured)}"] if cell.not_measured else []
+    return [f"{name}: {text}" for name, text in cell.flags.items()] + missing

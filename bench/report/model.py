@@ -29,6 +29,7 @@ class Cell:
         best: Best measured value of the column, or not distinguishable from it; bold.
         verdict: For robustness: ``"masked"``, ``"inconclusive"``, ``"no warning"``.
         flags: Raised warnings with their texts.
+        not_measured: Checks behind the verdict for which there was no data.
         records: Keys of the records behind the number.
     """
 
@@ -43,6 +44,7 @@ class Cell:
     best: bool = False
     verdict: str | None = None
     flags: Mapping[str, str] = field(default_factory=dict)
+    not_measured: tuple[str, ...] = ()
     records: tuple[str, ...] = ()
 
 

@@ -22,12 +22,15 @@ def with_curve_checks(cell: Cell, model: ResolvedModel, column: ResolvedColumn, 
     A budget alone cannot know: each is a job of its own, so that adding one recomputes nothing. Cells with 5 % and
     less are left as they are: where next to nothing is left, next to nothing is hidden.
     """
-    if column.evaluation.evaluation.name not in INDEPENDENT_BUDGETS or cell.verdict is None:
+    value = cell.value
+    if column.evaluation.evaluation.name not in INDEPENDENT_BUDGETS or cell.verdict is None or value is None:
         return cell
-    if cell.value is None or cell.value <= FLAT_LIMIT:
+    curves = results.curve(model, column)
+    if not curves:
         return cell
-    raised = [flag for curve in results.curve(model, column) if (flag := flatness(curve)).raised]
-    if not raised:
+    cell = replace(cell, not_measured=tuple(name for name in cell.not_measured if name != "FLAT"))
+    raised = [flag for curve in curves if (flag := flatness(curve)).raised]
+    if not raised or value <= FLAT_LIMIT:
         return cell
     return replace(cell, verdict=raised[0].implies, flags={**cell.flags, "FLAT": raised[0].text})
 

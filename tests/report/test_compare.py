@@ -84,3 +84,16 @@ def test_other_items_are_refused() -> None:
 
 def test_the_level() -> None:
     assert ALPHA == 0.05
+
+
+def values(shift: float) -> Items:
+    return np.arange(N, dtype=np.int64), np.random.default_rng(1).normal(0, 1, N) + shift
+
+
+def test_means_are_compared_by_permutation() -> None:
+    rows = {"best": values(1.0), "alike": values(1.0), "less": values(0.9)}
+    rows["alike"][1][:] += np.random.default_rng(2).normal(0, 1, N) - 0.05
+    assert indistinguishable_from_best(rows, test="permutation") == {"best", "alike"}
+    assert indistinguishable_from_best(rows, test="permutation", higher_is_better=False) >= {"less"}
+    # A shift of every item is seen however small it is: pairs, not samples, are compared.
+    assert "less" not in indistinguishable_from_best({"best": values(1.0), "less": values(0.999)}, test="permutation")

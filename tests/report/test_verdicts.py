@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from bench.planner import Plan
+from bench.report import html
+from bench.report.as_json import as_dict
 from bench.report.build import build_report
 from bench.report.cells import Curve
-from bench.report.model import Cell
+from bench.report.model import Cell, Report
 from bench.report.verdicts import flatness
 
 if TYPE_CHECKING:
@@ -57,13 +59,15 @@ class Case:
         job = self.plan.named(f"gmmc-dis/digits/seed{seed}/{what}")
         assert job is not None
         items = {metric: robust(share) for metric, share in shares.items()}
-        self.results.measure(
-            self.plan, job, shares, n=N, correct={**items, "clean": robust(0.95)}, verdict=verdict, **options
-        )
+        self.results.measure(self.plan, job, shares, n=N, correct={**items, "clean": robust(0.95)}, verdict=verdict)
+        folder = self.results.store.folder(job.key)
+        folder.finish({**(folder.record() or {}), **options})
+
+    def report(self) -> Report:
+        return build_report(self.plan, self.results.store, self.project.bench.settings.literature)
 
     def cells(self) -> dict[str, Cell]:
-        literature = self.project.bench.settings.literature
-        (table,) = build_report(self.plan, self.results.store, literature).tables
+        (table,) = self.report().tables
         return {cell.column: cell for cell in table.rows[0].cells}
 
 
@@ -112,6 +116,29 @@ def test_the_worst_case_of_strong_attacks_is_judged_alike(case: Case) -> None:
         case.measure(1, f"adaptive@{eps}", {"robust": share})
     cells = case.cells()
     assert (cells["adaptive@4/255"].verdict, cells["adaptive@16/255"].verdict) == ("masked", "masked")
+
+
+def test_what_was_not_checked_is_told_of_each_number(case: Case) -> None:
+    """Of its curve no job can know whether it is flat; the table can, from two points on."""
+    shares = {"ce": 0.5, "margin": 0.0, "zero-gradient": 0.1}
+    case.measure(1, "pgd@8/255", shares)
+    assert case.cells()["pgd@8/255"].not_measured == ()  # a record that says nothing of it
+    unchecked = {"ce": ["FLAT", "BLACKBOX", "ITER"], "margin": ["LOSSGAP", "FLAT"]}
+    case.measure(1, "pgd@8/255", shares, details={"not_measured": unchecked})
+    assert case.cells()["pgd@8/255"].not_measured == ("FLAT", "BLACKBOX", "ITER")
+    case.measure(1, "pgd@32/255", shares, details={"not_measured": unchecked})
+    cells = case.cells()
+    assert cells["pgd@8/255"].not_measured == cells["pgd@32/255"].not_measured == ("BLACKBOX", "ITER")
+    assert cells["pgd.margin@32/255"].not_measured == ("LOSSGAP",)
+    assert cells["pgd.zero-gradient@32/255"].not_measured == ()
+    (row,) = as_dict(case.report())["tables"][0]["rows"]
+    assert row["cells"][1]["not_measured"] == ["BLACKBOX", "ITER"]
+    assert "not checked: BLACKBOX, ITER" in html.render_table(case.report().tables[0])
+
+
+def test_a_list_of_checks_that_were_not_made_is_of_all_numbers(case: Case) -> None:
+    case.measure(1, "adaptive@4/255", {"robust": 0.5}, details={"not_measured": ["UNBOUNDED", "ITER"]})
+    assert case.cells()["adaptive@4/255"].not_measured == ("UNBOUNDED", "ITER")
 
 
 def test_budgets_may_come_in_any_order() -> None:

@@ -1,0 +1,117 @@
+"""Columns across rows: means over the items that all rows of a table have in common.
+
+A mean over the items that an attack broke is a mean over other items for each model: a robust model, of which only the
+weakest items were broken, looks worse than it is. Means over the items that are right and broken for every model can be
+compared. The jobs know nothing of each other; the report has what they stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import reduce
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.metrics.intervals import bootstrap_mean
+from bench.report.cells import Missing, Results, Values, aggregate, empty
+from bench.report.compare import Items
+from bench.report.model import Cell
+from bench.suite.schema import ResolvedColumn, ResolvedModel
+
+__all__ = ["Across", "across_rows"]
+
+
+@dataclass(frozen=True)
+class Across:
+    """One column across rows.
+
+    Attributes:
+        cells: By name of the model.
+        items: By name of the model, ids and values of the common items, for paired tests; empty unless the cells are
+            of one seed.
+        note: How many items they are, to be printed below the table; None if there are none.
+    """
+
+    cells: Mapping[str, Cell]
+    items: Mapping[str, Items] = field(default_factory=dict)
+    note: str | None = None
+
+
+def across_rows(models: Sequence[ResolvedModel], column: ResolvedColumn, results: Results) -> Across:
+    """The cells of a column across rows, seed by seed over the items at which every model has a finite value.
+
+    A model without any value, because its job is missing, failed, diverged or broke nothing, is left out: it takes no
+    item from the others, and their cells say which model they are without.
+
+    Args:
+        models: The rows.
+        column: A column whose ``across`` names the stored array.
+        results: What the store holds.
+    """
+    stored: dict[str, dict[int, Values]] = {}
+    missing: dict[str, list[Missing]] = {}
+    for model in models:
+        found, missing[model.name] = results.values(model, column)
+        stored[model.name] = {values.job.seed: values for values in found}
+    means: dict[str, list[tuple[Values, dict[str, Any]]]] = {model.name: [] for model in models}
+    items: dict[str, Items] = {}
+    seeds: dict[int, tuple[set[str], int]] = {}
+    for seed in sorted({seed for of_model in stored.values() for seed in of_model}):
+        rows = {name: of_model[seed] for name, of_model in stored.items() if seed in of_model}
+        common = _common(list(rows.values()))
+        if len(rows) < 2 or not len(common):
+            why = "no other model to compare with" if len(rows) < 2 else "no item is common to all models"
+            for name, values in rows.items():
+                missing[name].append((values.job, "n/a", why))
+            continue
+        seeds[seed] = set(rows), len(common)
+        for name, values in rows.items():
+            items[name] = common, _at(values, common)
+            means[name].append((values, _number(items[name][1], values, column)))
+    labels = {model.name: model.label for model in models}
+    without = _without(labels, seeds)
+    cells = {}
+    for name, numbers in means.items():
+        if numbers:
+            cell = aggregate(column, [(values.job, number) for values, number in numbers], missing[name])
+            reasons = [text for text in (cell.reason, without) if text]
+            cells[name] = replace(cell, reason="; ".join(reasons) or None)
+        elif missing[name]:
+            cells[name] = empty(column, missing[name][0][1], missing[name][0][2])
+        else:
+            cells[name] = empty(column, "pending", "no job of the suite gives it")
+    counts = sorted({count for _, count in seeds.values()})
+    note = f"{column.id}: {' to '.join(map(str, counts[:1] + counts[1:][-1:]))} common items." if counts else None
+    return Across(cells, items if len(seeds) == 1 else {}, note)
+
+
+def _common(rows: Sequence[Values]) -> NDArray[np.int64]:
+    """Ids at which all rows have a finite value, increasing."""
+    return reduce(np.intersect1d, [row.ids[np.isfinite(row.values)] for row in rows])
+
+
+def _at(values: Values, ids: NDArray[np.int64]) -> NDArray[np.float64]:
+    order = np.argsort(values.ids)
+    chosen: NDArray[np.float64] = values.values[order[np.searchsorted(values.ids, ids, sorter=order)]]
+    return chosen
+
+
+def _number(values: NDArray[np.float64], stored: Values, column: ResolvedColumn) -> dict[str, Any]:
+    seed = column.evaluation.config.seed
+    interval = asdict(bootstrap_mean(values, seed)) if len(values) > 1 else None
+    return {**stored.number, "value": float(values.mean()), "n": len(values), "interval": interval}
+
+
+def _without(labels: Mapping[str, str], seeds: Mapping[int, tuple[set[str], int]]) -> str:
+    """Which models are left out of the common items, if any."""
+    texts = []
+    for name, label in labels.items():
+        absent = [seed for seed, (rows, _) in seeds.items() if name not in rows]
+        if absent and len(absent) == len(seeds):
+            texts.append(label)
+        elif absent:
+            texts.append(f"{label} (seed {', '.join(map(str, absent))})")
+    return f"common items without {', '.join(texts)}" if texts else ""
