@@ -11,6 +11,7 @@ from bench.planner import Plan
 from bench.report.cells import Results
 from bench.report.common import Across, across_rows
 from bench.report.compare import ALPHA, TESTS, indistinguishable_from_best
+from bench.report.curves import chart_of
 from bench.report.deviations import deviations
 from bench.report.literature import load_literature
 from bench.report.model import Cell, Report, Table, TableColumn, TableRow
@@ -73,7 +74,9 @@ def _table(table: ResolvedTable, suite: Suite, results: Results, literature: Seq
     for name in table.literature:
         rows += _quoted(name, table, suite, literature)
     notes = _notes(table, suite, cells, across, untested)
-    return Table(table.id, _title(table, suite, models), columns, tuple(rows), tuple(notes))
+    title = _title(table, suite, models)
+    chart = chart_of(title, table.columns, models, cells, results)
+    return Table(table.id, title, columns, tuple(rows), tuple(notes), chart)
 
 
 def _cell(model: ResolvedModel, column: ResolvedColumn, across: Mapping[str, Across], results: Results) -> Cell:

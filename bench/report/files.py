@@ -1,10 +1,11 @@
-"""The files that a run leaves for people: tables in every format and one html report."""
+"""The files that a run leaves for people: tables in every format, charts and one html report."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.report.draw import draw_all
 from bench.report.formats import FORMATS
 from bench.report.model import Report
 from bench.report.page import Picture, render
@@ -20,14 +21,23 @@ _ENDINGS = {"markdown": "md", "latex": "tex", "csv": "csv", "json": "json"}
 
 
 def write_report(bench: Bench, plan: Plan, report: Report) -> Path:
-    """Write tables and report below ``<results>/reports/<suite>[-<profile>]/`` and return the html file."""
+    """Write tables, charts and report below ``<results>/reports/<suite>[-<profile>]/`` and return the html file.
+
+    The chart of a table is ``<id of the table>.png``.
+    """
     name = report.suite + (f"-{report.profile}" if report.profile else "")
     folder = bench.settings.results / "reports" / name
     for format_, ending in _ENDINGS.items():
         write_atomically(folder / f"tables.{ending}", FORMATS[format_](report).encode())
+    charts = draw_all(report)
+    for table in report.tables:
+        if table.id in charts:
+            write_atomically(folder / f"{table.id}.png", charts[table.id])
+        else:  # what an earlier run drew is not true any more
+            (folder / f"{table.id}.png").unlink(missing_ok=True)
     page = folder / "report.html"
     meta = provenance_summary(plan, bench.store)
-    write_atomically(page, render(report, pictures(plan, bench.store), meta).encode())
+    write_atomically(page, render(report, pictures(plan, bench.store), meta, charts).encode())
     return page
 
 

@@ -5,6 +5,7 @@ Every text is escaped. The classes are styled by ``bench.report.page``.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from html import escape
 
@@ -22,8 +23,13 @@ def anchor(table: Table) -> str:
     return f"table-{'-'.join(table.id.split())}"
 
 
-def render_table(table: Table) -> str:
-    """One ``<section>``: heading, table, notes and the list "How each number was measured"."""
+def render_table(table: Table, png: bytes | None = None) -> str:
+    """One ``<section>``: heading, table, notes, chart and the list "How each number was measured".
+
+    Args:
+        table: The table.
+        png: Its chart, drawn.
+    """
     origins = list(dict.fromkeys(row.origin for row in table.rows if row.source == "literature" and row.origin))
     bodies = []
     for source in ("measured", "literature"):
@@ -43,6 +49,7 @@ def render_table(table: Table) -> str:
             "</table>",
             "</div>",
             *_notes(table, origins),
+            *_chart(table, png),
             _measured(table),
             "</section>",
         ]
@@ -142,6 +149,22 @@ def _notes(table: Table, origins: Sequence[str]) -> list[str]:
     items = [f"<li>{escape(note)}</li>" for note in table.notes]
     items += [f"<li><sup>{number}</sup> <i>{escape(text)}</i></li>" for number, text in enumerate(origins, 1)]
     return ['<ul class="notes">', *items, "</ul>"] if items else []
+
+
+def _chart(table: Table, png: bytes | None) -> list[str]:
+    if table.chart is None or png is None:
+        return []
+    data = base64.b64encode(png).decode("ascii")
+    # Drawn for twice the resolution of a screen; the width stands in the header of the file.
+    width = int.from_bytes(png[16:20], "big") // 2
+    alt = escape(f"{table.chart.title}. {table.chart.caption}")
+    caption = escape(table.chart.caption)
+    return [
+        '<figure class="chart">',
+        f'<img src="data:image/png;base64,{data}" width="{width}" alt="{alt}"/>',
+        f"<figcaption>{caption}</figcaption>",
+        "</figure>",
+    ]
 
 
 def _measured(table: Table) -> str:

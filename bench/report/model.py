@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from bench.metrics.intervals import Interval
+from bench.report.chart import Chart
 
 __all__ = ["Cell", "CellStatus", "Report", "Table", "TableColumn", "TableRow"]
 
@@ -78,13 +79,14 @@ class TableRow:
 
 @dataclass(frozen=True)
 class Table:
-    """A table with what has to be printed under it."""
+    """A table with what has to be printed under it, and a chart of the curves that its columns are points of."""
 
     id: str
     title: str
     columns: tuple[TableColumn, ...]
     rows: tuple[TableRow, ...]
     notes: tuple[str, ...] = ()
+    chart: Chart | None = None
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 
+from bench.report.draw import draw_all
 from bench.report.html import anchor, render_table
 from bench.report.model import Report
 from bench.report.page_style import STYLE
@@ -46,15 +47,22 @@ class Picture:
             )
 
 
-def render(report: Report, pictures: Sequence[Picture] = (), meta: Mapping[str, str] | None = None) -> str:
+def render(
+    report: Report,
+    pictures: Sequence[Picture] = (),
+    meta: Mapping[str, str] | None = None,
+    charts: Mapping[str, bytes] | None = None,
+) -> str:
     """The report as the text of one self-contained HTML file, to be encoded as UTF-8.
 
     Args:
         report: Tables and what has to be said about the run.
         pictures: Shown below the tables, in this order.
         meta: Provenance, as name → text (versions, devices, command).
+        charts: PNG files of the charts by id of their table; None: they are drawn here.
     """
     meta = meta or {}
+    charts = draw_all(report) if charts is None else charts
     title = escape(report.title)
     body = [
         "<header>",
@@ -64,7 +72,7 @@ def render(report: Report, pictures: Sequence[Picture] = (), meta: Mapping[str, 
         "</header>",
         *_contents(report, pictures, meta),
         _LEGEND,
-        *(render_table(table) for table in report.tables),
+        *(render_table(table, charts.get(table.id)) for table in report.tables),
         *_pictures(pictures),
         *_deviations(report),
         *_provenance(meta),

@@ -64,7 +64,9 @@ code { font: .88em ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; fon
   overflow-wrap: anywhere; }
 .pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 19rem), 1fr)); gap: 1.4rem; }
 figure { margin: 0; break-inside: avoid; }
-figure img { width: 100%; height: auto; display: block; image-rendering: pixelated; }
+figure img { max-width: 100%; height: auto; display: block; }
+.pictures img { width: 100%; image-rendering: pixelated; }
+.chart { margin-top: 1rem; max-width: 52rem; }
 figcaption { font-size: .84rem; line-height: 1.4; margin-top: .35rem; color: var(--soft); }
 figcaption b { color: var(--ink); font-weight: 600; }
 #deviations ul { font-size: .9rem; padding-left: 1.1rem; margin: 0; overflow-wrap: anywhere; }

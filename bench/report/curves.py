@@ -1,0 +1,171 @@
+"""From a table to its chart: which of its columns are points of a curve, and the curves behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.attacks.threat import parse_eps
+from bench.metrics.intervals import Interval, student_t, wilson
+from bench.report.cells import Results
+from bench.report.chart import Chart, Line, Panel
+from bench.report.model import Cell
+from bench.suite.schema import ResolvedColumn, ResolvedModel
+
+__all__ = ["chart_of"]
+
+GREY_LEVELS = 255
+"""L_inf budgets are drawn in grey levels, as they are written; L2 norms in units of the pixel range."""
+
+Point = tuple[float, float, float, float, bool]
+"""x, accuracy, ends of its interval, whether it is masked."""
+
+
+def chart_of(
+    title: str,
+    columns: Sequence[ResolvedColumn],
+    models: Sequence[ResolvedModel],
+    cells: Sequence[Sequence[Cell]],
+    results: Results,
+) -> Chart | None:
+    """The chart of a table, or None if none of its columns are points of a curve, or nothing is measured yet.
+
+    A panel for each metric with accuracies at several budgets, through the cells of the table and the clean accuracy
+    at 0; and for each whose columns name the stored norms, the whole curve.
+
+    Args:
+        title: Of the table.
+        columns: Of the table.
+        models: Its measured rows.
+        cells: By row and column.
+        results: What the store holds.
+    """
+    panels: list[Panel] = []
+    counts: list[set[int]] = []
+    for indices in _groups(columns).values():
+        chosen = [columns[index] for index in indices]
+        lines: list[Line] = []
+        items: set[int] = set()
+        for rank, model in enumerate(models):
+            row = [cells[rank][index] for index in indices]
+            if chosen[0].column.curve is not None:
+                points = _steps(model, chosen[0], results)
+            else:
+                points = _points(model, chosen, row, results)
+            if len(points) > 1:
+                x, y, low, high, masked = zip(*points, strict=True)
+                lines.append(Line(model.label, rank, x, y, low, high, masked))
+                items |= {cell.n for cell in row if cell.n is not None}
+        if lines:
+            panels.append(_panel(chosen, lines))
+            counts.append(items)
+    if not panels:
+        return None
+    several = any(len(cell.seeds) > 1 for row in cells for cell in row)
+    return Chart(title, tuple(panels), _caption(panels, counts, several))
+
+
+def _groups(columns: Sequence[ResolvedColumn]) -> Mapping[tuple[str, str], list[int]]:
+    """Columns of one metric at several sizes, in increasing order; one is enough where the whole curve is known."""
+    found: dict[tuple[str, str], dict[float, int]] = {}
+    for index, column in enumerate(columns):
+        size = _size(column)
+        if size is not None:
+            found.setdefault((column.evaluation.id, column.column.metric), {})[size] = index
+    return {
+        name: [index for _, index in sorted(sizes.items())]
+        for name, sizes in found.items()
+        if len(sizes) > 1 or columns[next(iter(sizes.values()))].column.curve is not None
+    }
+
+
+def _size(column: ResolvedColumn) -> float | None:
+    """The budget of an accuracy, or None if the column is something else."""
+    if column.column.unit != "fraction" or column.column.direction != "up":
+        return None
+    try:
+        return parse_eps(column.column.argument) * _scale(column)
+    except ValueError:
+        return None
+
+
+def _norm(column: ResolvedColumn) -> str | None:
+    return "l2" if column.column.curve is not None else getattr(column.evaluation.config, "norm", None)
+
+
+def _scale(column: ResolvedColumn) -> float:
+    return GREY_LEVELS if _norm(column) == "linf" else 1
+
+
+def _panel(columns: Sequence[ResolvedColumn], lines: Sequence[Line]) -> Panel:
+    first = columns[0]
+    steps = first.column.curve is not None
+    names = dict.fromkeys(column.column.label for column in columns)
+    # Where the label is the budget itself it does not belong into the title.
+    metric = next(iter(names)) if len(names) == 1 and len(columns) > 1 else ""
+    title = ", ".join(text for text in (first.evaluation.evaluation.label(first.evaluation.config), metric) if text)
+    axis = {"linf": "L∞ budget in 1/255", "l2": "L2 norm" if steps else "L2 budget"}.get(_norm(first) or "", "budget")
+    marks = [size for column in columns if (size := _size(column)) is not None]
+    right = max(float(np.quantile(line.x, 0.99)) if steps else line.x[-1] for line in lines)
+    return Panel(title, axis, tuple(lines), steps, tuple(marks), 1.05 * right)
+
+
+def _points(
+    model: ResolvedModel, columns: Sequence[ResolvedColumn], cells: Sequence[Cell], results: Results
+) -> list[Point]:
+    points: list[Point] = []
+    for column, cell in zip(columns, cells, strict=True):
+        size = _size(column)
+        if cell.value is None or size is None:
+            continue
+        if not points:
+            clean = [arrays[0] for arrays in results.arrays(model, column, "clean").values()]
+            points += [(0.0, *_share(clean), False)] if clean else []
+        ends = cell.interval or Interval(cell.value, cell.value, 0.95, "none")
+        points.append((size, cell.value, ends.low, ends.high, cell.verdict == "masked"))
+    return points
+
+
+def _steps(model: ResolvedModel, column: ResolvedColumn, results: Results) -> list[Point]:
+    """Accuracy at every norm at which it falls, mean over seeds."""
+    name = str(column.column.curve)
+    stored = list(results.arrays(model, column, "clean", name).values())
+    finite = [norms[np.isfinite(norms) & clean] for clean, norms in stored]
+    radii = np.unique(np.concatenate([[0.0], *finite]))
+    return [(float(r), *_share([clean & (norms > r) for clean, norms in stored]), False) for r in radii if stored]
+
+
+def _share(items: Sequence[NDArray[np.bool_]]) -> tuple[float, float, float]:
+    """Share of true items with its interval: over items for one seed, over seeds for several, as in cells."""
+    shares = [float(flags.mean()) for flags in items]
+    interval = wilson(int(items[0].sum()), len(items[0])) if len(items) == 1 else student_t(shares)
+    return float(np.mean(shares)), max(interval.low, 0.0), min(interval.high, 1.0)
+
+
+def _caption(panels: Sequence[Panel], counts: Sequence[set[int]], several: bool) -> str:
+    """What the reader must know of the lines."""
+    parts = ["Robust accuracy against the size of the perturbation; every value is an upper bound."]
+    if any(panel.steps for panel in panels):
+        parts.append(
+            "Steps: the share of all attacked items that are classified correctly and not broken within the L2 norm, "
+            "from the norms of one minimal-norm attack."
+        )
+    if any(not panel.steps for panel in panels):
+        parts.append("Points: budgets that were attacked, and the clean accuracy of the same items at 0.")
+    if any(any(line.masked) for panel in panels for line in panel.lines):
+        parts.append("Open points are masked: known to be too high.")
+    parts.append("Bands: 95% t intervals over seeds." if several else "Bands: 95% Wilson intervals over items.")
+    alike = {n for items in counts for n in items}
+    if len(alike) == 1:
+        parts.append(f"n = {alike.pop():,} items.")
+    else:
+        each = (f"{panel.title}: {_range(items)}" for panel, items in zip(panels, counts, strict=True) if items)
+        parts.append(f"n = {'; '.join(each)}.")
+    return " ".join(parts)
+
+
+def _range(numbers: set[int]) -> str:
+    low, high = min(numbers), max(numbers)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
