@@ -118,7 +118,8 @@ def _points(
     points: list[Point] = []
     for column, cell in zip(columns, cells, strict=True):
         size = _size(column)
-        if cell.value is None or size is None:
+        # Robust accuracies have a verdict; an accuracy by some other number is no matter of perturbations.
+        if cell.value is None or cell.verdict is None or size is None:
             continue
         if not points:
             clean = [arrays[0] for arrays in results.arrays(model, column, "clean").values()]
@@ -160,7 +161,7 @@ def _caption(panels: Sequence[Panel], counts: Sequence[set[int]], several: bool)
     alike = {n for items in counts for n in items}
     if len(alike) == 1:
         parts.append(f"n = {alike.pop():,} items.")
-    else:
+    elif alike:
         each = (f"{panel.title}: {_range(items)}" for panel, items in zip(panels, counts, strict=True) if items)
         parts.append(f"n = {'; '.join(each)}.")
     return " ".join(parts)

@@ -126,8 +126,16 @@ def test_rows_without_a_number_have_no_line_and_keep_their_place(case: Case) -> 
 def test_other_columns_are_no_curve(case: Case) -> None:
     case.table("accuracy", "calibration.ece", "calibration.ece@fitted", "pgd@4/255", "pgd.margin@8/255")
     case.measure("accuracy", "accuracy", 0.9)
-    case.measure("pgd@4/255", "ce", 0.5)
-    case.measure("pgd@8/255", "margin", 0.5)
+    case.measure("pgd@4/255", "ce", 0.5, verdict="no warning")
+    case.measure("pgd@8/255", "margin", 0.5, verdict="no warning")
+    assert case.chart() is None
+
+
+def test_accuracies_that_are_not_robust_ones_are_no_curve(case: Case) -> None:
+    """Such as those of a third party at several levels of noise: they carry no verdict."""
+    case.table("pgd@4/255", "pgd@8/255")
+    for eps in ("4/255", "8/255"):
+        case.measure(f"pgd@{eps}", "ce", 0.5)
     assert case.chart() is None
 
 
@@ -165,8 +173,8 @@ def test_seeds_are_averaged_with_t_intervals(case: Case) -> None:
     case.norms([0.4, 0.6, 2.0, np.inf], [True, True, True, True], seed=1)
     case.norms([0.6, 0.6, 0.7, np.inf], [True, True, True, False], seed=2)
     for seed in (1, 2):
-        case.measure("pgd@4/255", "ce", 0.4 + seed / 10, seed=seed)
-        case.measure("pgd@8/255", "ce", 0.1, seed=seed)
+        case.measure("pgd@4/255", "ce", 0.4 + seed / 10, seed=seed, verdict="no warning")
+        case.measure("pgd@8/255", "ce", 0.1, seed=seed, verdict="no warning")
     steps, points = case.panels()
     assert at(steps.lines[0], 0.5) == (3 / 4 + 3 / 4) / 2
     assert at(steps.lines[0], 0.6) == (2 / 4 + 1 / 4) / 2
