@@ -116,7 +116,9 @@ class Ascent:
         start_gradient, last_gradient, start_probability, last_probability = health
         active = torch.arange(count, device=device)
         for number in range(self.steps + 1):
-            points, part = current[active], _select(batch, active)
+            # While no image was dropped there is nothing to gather and to scatter.
+            whole = len(active) == count
+            points, part = current if whole else current[active], _select(batch, active)
             more = number < self.steps
             logits, losses, gradient = self._evaluate(points, part, with_gradient=more)
             forwards[active] += 2 if self.loss.needs_features else 1
@@ -126,7 +128,11 @@ class Ascent:
             first[newly], first_step[newly] = current[newly], number
             if gradient is None:
                 break
-            size = gradient.flatten(1).abs().amax(dim=1)
+            size = _largest(gradient)
+            if not bool(size.isfinite().all()):
+                # Where the model returns NaN the image stays where it is.
+                gradient = torch.where(gradient.isfinite(), gradient, 0)
+                size = _largest(gradient)
             probability = _true_probability(logits, part.labels)
             if number == 0:
                 start_gradient[active], start_probability[active] = size, probability
@@ -134,10 +140,14 @@ class Ascent:
             if self.survivors_only and bool(wrong.any()):
                 keep = ~wrong
                 active, points, gradient = active[keep], points[keep], gradient[keep]
-                part = _select(batch, active)
+                part, whole = _select(batch, active), False
                 if not len(active):
                     break
-            current[active] = self._stepped(points, gradient, part.images, number)
+            stepped = self._stepped(points, gradient, part.images, number)
+            if whole:
+                current = stepped
+            else:
+                current[active] = stepped
         never = first_step < 0
         first[never] = current[never]
         return Trace(
@@ -153,7 +163,7 @@ class Ascent:
             # Divided by the largest entry first: squares of tiny gradients would underflow.
             shape = (-1, *[1] * (points.ndim - 1))
             tiny = torch.finfo(gradient.dtype).tiny
-            direction = gradient / gradient.flatten(1).abs().amax(dim=1).clamp_min(tiny).view(shape)
+            direction = gradient / _largest(gradient).clamp_min(tiny).view(shape)
             direction = direction / direction.flatten(1).norm(dim=1).clamp_min(tiny).view(shape)
         return self.threat.project(points + size * direction, images)
 
@@ -174,9 +184,12 @@ class Ascent:
             if losses.requires_grad:
                 (found,) = torch.autograd.grad(losses.sum(), points, allow_unused=True)
             gradient = torch.zeros_like(points) if found is None else found
-            # Where the model returns NaN the image stays where it is.
-            gradient = torch.where(gradient.isfinite(), gradient, 0)
         return logits.detach(), losses.detach(), gradient
+
+
+def _largest(gradient: Tensor) -> Tensor:
+    """Largest absolute entry of each image, (N,); NaN if one is NaN. No copy, whatever the layout."""
+    return gradient.abs().amax(dim=tuple(range(1, gradient.ndim)))
 
 
 def _select(batch: Batch, rows: Tensor) -> Batch:
