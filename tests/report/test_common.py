@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -9,9 +10,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from bench.metrics.intervals import bootstrap_mean
 from bench.planner import Job, Plan
+from bench.report import terminal
 from bench.report.build import build_report
 from bench.report.cells import Results as Reader
 from bench.report.cells import Values
@@ -185,6 +188,11 @@ def test_every_format_shows_it(case: Case) -> None:
         text = render(report)
         assert "3.5" in text, name  # GMMC (Dis): 1.5 + 2
         assert "cw-l2.common" in text or "mean L2, common" in text, name
+    console = Console(width=120, record=True, file=io.StringIO())
+    terminal.render(report, console)
+    shown = console.export_text()
+    assert "mean L2, common" in shown
+    assert "3.500" in shown
 
 
 def results_of(rows: dict[str, dict[int, tuple[list[int], list[float]]]]) -> tuple[list[Any], Any, Any]:
