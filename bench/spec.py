@@ -144,6 +144,8 @@ class FamilySpec:
             item costs in one epoch, given the resolved configuration.
         identity: Further facts that identify a configuration, such as the content of files that it names; they
             enter keys.
+        training_only: Dotted keys of the family's own hyper-parameters that nothing reads once a model is trained, such
+            as ``"sampler.buffer"``. Beside imported weights they are mistakes, as those of ``TrainingConfig`` are.
         warn: (configuration, backbone name) -> what a person should know before they run it.
         needs_backbone: Whether a suite has to name a backbone.
         importers: Formats of foreign checkpoints that ``bench import`` reads for the family, as
@@ -163,6 +165,7 @@ class FamilySpec:
     paper: Mapping[str, Any] = field(default_factory=dict)
     passes: Callable[[Any], float] = field(default=lambda _: 3.0)
     identity: Callable[[Any], Mapping[str, Any]] | None = None
+    training_only: frozenset[str] = frozenset()
     warn: Callable[[Any, str], tuple[str, ...]] = field(default=lambda _config, _backbone: ())
     needs_backbone: bool = True
     importers: Mapping[str, str] = field(default_factory=dict)

@@ -41,6 +41,9 @@ _PAPER_TRAINING = {
     "decay_rate": 0.3,
     "backbone": "wrn-28-10",
 }
+_BUFFER = frozenset({"sampler.buffer", "sampler.reinit"})
+"""What of a sampler only training reads; steps, step size and noise serve every picture drawn later."""
+_GENERATIVE = _BUFFER | {"beta", "sampler.labels"}
 _PAPER_SAMPLER = {"sampler.steps": 20, "sampler.buffer": 100_000, "sampler.reinit": 0.025, "beta": 0.5}
 
 SOFTMAX = FamilySpec(
@@ -81,6 +84,7 @@ JEM = FamilySpec(
         "sampler.clamp": False,
     },
     passes=lambda config: 3 * _UPDATE + _SAMPLER_STEP * config.sampler.steps,
+    training_only=_BUFFER | {"augment_density", "px_weight", "pyx_weight"},
     warn=_warn_of_batch_norm,
 )
 
@@ -118,6 +122,7 @@ GMMC_GEN = FamilySpec(
     },
     paper={**_PAPER_TRAINING, "scale": 10.0, **_PAPER_SAMPLER},
     passes=lambda config: 2 * _UPDATE + _SAMPLER_STEP * config.sampler.steps,
+    training_only=_GENERATIVE,
     warn=_warn_of_batch_norm,
 )
 
@@ -147,6 +152,7 @@ GMMC_JOINT = FamilySpec(
         )
         / config.epochs
     ),
+    training_only=_GENERATIVE | {"start_generative", "ramp_epochs"},
     warn=_warn_of_batch_norm,
 )
 

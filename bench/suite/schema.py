@@ -151,7 +151,7 @@ class ResolvedModel:
         if self.weights is not None:
             told = (
                 f"weights {self.weights!r} were not trained here: with another split than theirs, test images may have "
-                "been among their training images; training settings of the suite have no effect"
+                "been among their training images"
             )
             texts = (*texts, told)
         return tuple(f"{self.label}: {text}" for text in texts)

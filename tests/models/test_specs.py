@@ -13,7 +13,7 @@ from torch import nn
 
 from bench.family import Classifier, Family
 from bench.registry import import_object
-from bench.spec import BACKBONES, FAMILIES, FamilySpec, settings
+from bench.spec import BACKBONES, FAMILIES, FamilySpec, TrainingConfig, settings
 
 FAMILY_SPECS = [specs.SOFTMAX, specs.JEM, specs.GMMC_DIS, specs.GMMC_GEN, specs.GMMC_JOINT]
 by_name = pytest.mark.parametrize("spec", FAMILY_SPECS, ids=lambda spec: spec.name)
@@ -119,6 +119,78 @@ def test_the_papers_values_are_keys_of_the_schema(spec: FamilySpec) -> None:
 def test_every_hyper_parameter_is_described(spec: FamilySpec) -> None:
     for setting in settings(spec.config):
         assert setting.description, setting.key
+
+
+class Mixing(nn.Module):
+    """Every feature depends on every pixel, so that nothing which a sampler does to one of them passes unseen."""
+
+    feature_dim = 6
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix = nn.Parameter(torch.randn(6, 6, generator=torch.Generator().manual_seed(0)))
+
+    def forward(self, scaled: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(scaled.flatten(1) @ self.mix) * 3
+
+
+OTHER = {
+    "sampler.steps": 3,
+    "sampler.step_size": 0.5,
+    "sampler.noise": 0.2,
+    "sampler.decay_power": 1.0,
+    "sampler.clamp": None,
+    "sampler.mode": "inject",
+    "sampler.gamma": 0.3,
+    "sampler.gamma_source": "running",
+    "scale": 3.0,
+}
+"""Other values of what serves a model that is trained already; None for the opposite."""
+
+
+def answers(spec: FamilySpec, values: dict[str, object]) -> list[torch.Tensor]:
+    """Everything that evaluations and `bench sample` ask of a model with imported weights."""
+    implementation = import_object(spec.implementation)
+    assert isinstance(implementation, type)
+    torch.manual_seed(1)  # the weights of a linear head
+    model = implementation(spec.config.model_validate(values)).build(Mixing(), 4, (1, 2, 3))
+    if "gamma2" in dict(model.named_buffers()):
+        model.gamma2.fill_(0.04)
+    index = torch.arange(8)
+    images = torch.rand(8, 1, 2, 3, generator=torch.Generator().manual_seed(2))
+    found = [model.logits(images), model.log_density(images)]
+    found += [readout(model.features(images).double()) for readout in model.readouts().values()]
+    if "samples" in spec.capabilities:
+        found.append(model.sample(index % 4, seed=0, index=index))
+    return [tensor.detach() for tensor in found]
+
+
+@by_name
+def test_training_only_is_what_nothing_reads_of_a_trained_model(spec: FamilySpec) -> None:
+    """Beside imported weights these settings are refused, all others are not."""
+    own = [
+        setting for setting in settings(spec.config) if setting.key.partition(".")[0] not in TrainingConfig.model_fields
+    ]
+    assert spec.training_only <= {setting.key for setting in own}
+    lasting = {setting.key: setting.default for setting in own if setting.key not in spec.training_only}
+    assert set(lasting) <= set(OTHER), "say here what else of a setting that a trained model reads"
+    plain = answers(spec, {})
+    for key, default in lasting.items():
+        value = OTHER[key] if OTHER[key] is not None else not default
+        table, _, name = key.rpartition(".")
+        changed = answers(spec, {table: {name: value}} if table else {name: value})
+        assert any(not torch.equal(a, b) for a, b in zip(plain, changed, strict=True)), key
+
+
+def test_other_settings_of_training_change_nothing_of_a_trained_model() -> None:
+    other: dict[str, object] = {"sigma": 0.5, "batch_size": 3, "lr": 1.0, "beta": 0.1, "ramp_epochs": 2}
+    other |= {"sampler": {"buffer": 7, "reinit": 0.5, "labels": "buffer"}}
+    spec = specs.GMMC_JOINT
+    for a, b in zip(answers(spec, {}), answers(spec, other), strict=True):
+        assert torch.equal(a, b)
+    other = {"sampler": {"buffer": 7, "reinit": 0.5}, "augment_density": False, "px_weight": 0.5, "pyx_weight": 0.5}
+    for a, b in zip(answers(specs.JEM, {}), answers(specs.JEM, other), strict=True):
+        assert torch.equal(a, b)
 
 
 def test_passes_of_one_item_in_one_epoch() -> None:

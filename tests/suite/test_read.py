@@ -152,3 +152,159 @@ def test_rows_are_unambiguous(project: Project) -> None:
     )
     found = messages(project, text)
     assert [(line, key) for line, key, _, _ in found] == [(11, "model[1].label")]
+
+
+MESSY = """\
+[suite]
+name = "Messy Name"
+titel = "t"
+[data]
+dataset = "digits"
+seeed = 1
+[[model]]
+family = "softmax"
+backbone = "wrn-10-1"
+seeds = [1, 1]
+warmpu = 10
+[[model]]
+family = "gmmc-gen"
+backbone = "wrn-10x1"
+label = "Gen"
+preset = "papr"
+[model.sampler]
+stps = 20
+[[model]]
+family = "gmmc-dsi"
+backbone = "wrn-10-1"
+[[evaluation]]
+kind = "accuracy"
+[[evaluation]]
+kind = "pgd"
+id = "pgd-40"
+eps = ["8"]
+itmes = 3
+[[evaluation]]
+kind = "ood"
+sets = ["patchs", "digits"]
+[[evaluation]]
+kind = "calibratoin"
+[[table]]
+id = "t"
+tytle = "T"
+columns = ["acuracy", "pgd-40@8/255", "ood@patches", "calibration.ece", "accuracy.acc"]
+models = ["softmax", "Gen", "gmmc-gen", "gmmc-dis", "GMMC (Dis)", "sofmax"]
+literature = ["gmmc-2020"]
+"""
+
+
+def test_everything_is_reported_at_once_and_nothing_that_only_follows(project: Project) -> None:
+    """Columns and rows of entries with mistakes are not called unknown; all others are checked all the same."""
+    assert [(line, key, hint) for line, key, _, hint in messages(project, MESSY)] == [
+        (2, "suite.name", ""),
+        (3, "suite.titel", "did you mean 'title'?"),
+        (6, "data.seeed", "did you mean 'seed'?"),
+        (10, "model[0].seeds", ""),
+        (11, "model[0].warmpu", "did you mean 'warmup'?"),
+        (14, "model[1].backbone", "did you mean 'wrn-10-1'?"),
+        (16, "model[1].preset", "did you mean 'paper'?"),
+        (18, "model[1].sampler.stps", "did you mean 'steps'?"),
+        (20, "model[2].family", "did you mean 'gmmc-dis'?"),
+        (27, "evaluation[1].eps", ""),
+        (28, "evaluation[1].itmes", "did you mean 'items'?"),
+        (31, "evaluation[2].sets[0]", "did you mean 'patches'?"),
+        (31, "evaluation[2].sets[1]", ""),
+        (33, "evaluation[3].kind", "did you mean 'calibration'?"),
+        (36, "table[0].tytle", "did you mean 'title'?"),
+        (37, "table[0].columns[0]", "did you mean 'accuracy'?"),
+        (37, "table[0].columns[4]", "did you mean 'accuracy.accuracy'?"),
+        (38, "table[0].models[5]", "did you mean 'softmax'?"),
+        (39, "table[0].literature[0]", "did you mean 'gmmc-2021'?"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right", "columns", "unknown"),
+    [
+        # An evaluation whose kind is no near miss may be called anything: nothing can be said of the columns.
+        ('kind = "zzz"', 'kind = "accuracy"', ["accuracy", "acuracy"], []),
+        ('kind = "zzz"\nid = "mine"', 'kind = "accuracy"\nid = "mine"', ["mine", "accuracy"], ["accuracy"]),
+        ('kind = "accuracy"\nid = "My Own"', 'kind = "accuracy"\nid = "my-own"', ["my-own", "your-own"], ["your-own"]),
+        ('kind = "accuracy"\nid = 3', 'kind = "accuracy"\nid = "x"', ["x"], []),
+    ],
+)
+def test_columns_of_an_evaluation_that_has_mistakes(
+    project: Project, wrong: str, right: str, columns: list[str], unknown: list[str]
+) -> None:
+    table = f'[[table]]\nid = "t"\ncolumns = {columns}\n'
+    found = messages(project, BASE.replace('kind = "accuracy"', wrong) + table)
+    assert [message for _, key, message, _ in found if key.startswith("table")] == [
+        f"unknown column {name!r}" for name in unknown
+    ]
+    # Mending the evaluation leaves those that were reported, and those that could not be known.
+    left = [name for name in columns if name not in ("accuracy", "mine", "my-own", "x") or name in unknown]
+    if left:
+        assert [key for _, key, _, _ in messages(project, BASE.replace('kind = "accuracy"', right) + table)] == [
+            f"table[0].columns[{columns.index(name)}]" for name in left
+        ]
+
+
+def test_where_models_start_is_checked_beside_other_mistakes(project: Project) -> None:
+    text = BASE.replace(
+        "[[evaluation]]",
+        '[[model]]\nfamily = "gmmc-gen"\nbackbone = "wrn-10-1"\ninit_from = "softmaxx"\n'
+        '[[model]]\nfamily = "jmm"\nbackbone = "wrn-10-1"\ninit_from = "jem"\n[[evaluation]]',
+    )
+    assert [(line, key) for line, key, _, _ in messages(project, text)] == [
+        (11, "model[1].init_from"),
+        (13, "model[2].family"),
+    ]
+
+
+IMPORTED = BASE.replace('family = "softmax"\n', 'family = "gmmc-joint"\nweights = "theirs"\n')
+
+
+def test_settings_of_training_have_no_place_beside_imported_weights(project: Project) -> None:
+    settings = (
+        "epochs = 3\nlr = 0.1\nbeta = 0.5\nstart_generative = 1\nscale = 5\nseeds = [1, 2]\n"
+        '[model.sampler]\nsteps = 9\nbuffer = 5\nlabels = "batch"\n[model.guard]\nrestarts = 1\n'
+    )
+    found = messages(project, IMPORTED.replace('backbone = "wrn-10-1"\n', f'backbone = "wrn-10-1"\n{settings}'))
+    assert [(line, key) for line, key, _, _ in found] == [
+        (9, "model[0].epochs"),
+        (10, "model[0].lr"),
+        (11, "model[0].beta"),
+        (12, "model[0].start_generative"),
+        (14, "model[0].seeds"),
+        (17, "model[0].sampler.buffer"),
+        (18, "model[0].sampler.labels"),
+        (19, "model[0].guard"),
+    ]
+    assert {message for _, _, message, _ in found} == {
+        "has no effect beside weights: they are not trained here",
+        "imported weights are one run, other seeds would only repeat it",
+    }
+
+
+def test_what_sampling_and_read_outs_need_stays(project: Project) -> None:
+    settings = 'scale = 5\nseeds = [3]\n[model.sampler]\nsteps = 9\nstep_size = 0.1\nmode = "inject"\nclamp = false\n'
+    text = IMPORTED.replace('backbone = "wrn-10-1"\n', f'backbone = "wrn-10-1"\n{settings}')
+    (model,) = load(project, text).models
+    assert (model.weights, model.config.model_dump()["sampler"]["steps"]) == ("theirs", 9)
+    assert not any("settings" in warning for warning in model.warnings)
+
+
+def test_a_profile_may_say_how_others_are_trained(project: Project) -> None:
+    """It is for all models of all suites: beside imported weights its settings of training concern nobody."""
+    profile = (
+        '[profile]\nname = "p"\n[model]\nepochs = 2\nlr = 0.1\nseeds = [1, 2]\n'
+        "[model.gmmc-joint]\nstart_generative = 1\n[model.gmmc-joint.sampler]\nbuffer = 7\n[caps]\nepochs = 2\n"
+    )
+    (model,) = load(project, IMPORTED, profile).models
+    assert model.config.epochs == 2
+
+
+def test_a_module_is_not_trained_either(project: Project) -> None:
+    text = BASE.replace('"softmax"\nbackbone = "wrn-10-1"', '"module"\ncallable = "a:b"\nlr = 0.1')
+    ((line, key, message, _),) = messages(project, text)
+    assert (line, key) == (8, "model[0].lr")
+    assert message == "has no effect: a module is not trained here"

@@ -1,0 +1,75 @@
+"""The evaluations of a suite: protocol, parameters, and the data sets that they name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench.data.spec import DatasetSpec
+from bench.evaluate.base import EVALUATIONS, Evaluation, EvaluationConfig
+from bench.suite.locate import Path
+from bench.suite.names import Doubtful, evaluation_id, unclear_evaluations
+from bench.suite.schema import Caps, EvaluationEntry, ResolvedEvaluation
+from bench.suite.section import SectionReader, rest, texts
+
+__all__ = ["EvaluationReader"]
+
+
+@dataclass(kw_only=True)
+class EvaluationReader(SectionReader):
+    """Reads ``[[evaluation]]`` entries.
+
+    Attributes:
+        inside: The in-distribution data set, if it is known.
+        caps: The bounds of the profile.
+        unclear: After ``evaluations``: what the entries with mistakes may be called.
+    """
+
+    inside: DatasetSpec | None
+    caps: Caps
+    unclear: Doubtful = field(default_factory=Doubtful)
+
+    def evaluations(self) -> list[ResolvedEvaluation]:
+        """Those without mistakes."""
+        entries = self.entries("evaluation", required=True)
+        found = [self._evaluation(raw, ("evaluation", index)) for index, raw in enumerate(entries)]
+        self.unclear = unclear_evaluations(raw for raw, one in zip(entries, found, strict=True) if one is None)
+        named = [(("evaluation", index, "id"), evaluation_id(raw)) for index, raw in enumerate(entries)]
+        self.unique(named, "evaluation id")
+        return [evaluation for evaluation in found if evaluation is not None]
+
+    def _evaluation(self, raw: dict[str, Any], at: Path) -> ResolvedEvaluation | None:
+        """An evaluation; every key is looked at, whatever is wrong with the others."""
+        before = len(self.problems)
+        entry = self.check(EvaluationEntry, {key: raw[key] for key in raw if key in EvaluationEntry.model_fields}, at)
+        kind = raw.get("kind")
+        evaluation = self.named(EVALUATIONS, kind, (*at, "kind")) if isinstance(kind, str) else None
+        if evaluation is None:
+            return None
+        config = self.check(evaluation.Config, rest(EvaluationEntry, raw), at, EvaluationEntry.model_fields)
+        self._datasets(evaluation, raw, at)
+        if entry is None or config is None or len(self.problems) > before:
+            return None
+        return ResolvedEvaluation(entry.id or entry.kind, evaluation, self._capped(config))
+
+    def _datasets(self, evaluation: Evaluation, raw: Mapping[str, Any], at: Path) -> None:
+        for key in evaluation.dataset_fields:
+            given = raw.get(key)
+            if given is None:
+                default = evaluation.Config.model_fields[key].get_default(call_default_factory=True)
+                given = list(default) if isinstance(default, tuple) else []
+            for place, name in texts(given):
+                spec = self.dataset(name, (*at, key, place))
+                if spec is not None and self.inside is not None and _same(spec, self.inside):
+                    self.complain((*at, key, place), f"{spec.name!r} is the in-distribution data set")
+
+    def _capped(self, config: EvaluationConfig) -> EvaluationConfig:
+        items = getattr(config, "items", None)
+        if self.caps.items is None or items is None:
+            return config
+        return config.model_copy(update={"items": min(items, self.caps.items)})
+
+
+def _same(one: DatasetSpec, other: DatasetSpec) -> bool:
+    return (one.name, one.fingerprint) == (other.name, other.fingerprint)

@@ -1,0 +1,157 @@
+"""The models of a suite: family, backbone, hyper-parameters, and where their weights come from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench.errors import did_you_mean
+from bench.spec import BACKBONES, FAMILIES, BackboneSpec, FamilySpec, TrainingConfig
+from bench.suite.locate import Path
+from bench.suite.names import Doubtful, model_label, model_name, unclear_models
+from bench.suite.schema import Caps, ModelEntry, ResolvedModel
+from bench.suite.section import SectionReader, rest
+
+__all__ = ["ModelReader"]
+
+
+@dataclass
+class ModelReader(SectionReader):
+    """Reads ``[[model]]`` entries.
+
+    Attributes:
+        caps: The bounds of the profile.
+        unclear: After ``models``: what the entries with mistakes may be called.
+    """
+
+    caps: Caps = field(default_factory=Caps)
+    unclear: Doubtful = field(default_factory=Doubtful)
+
+    def models(self) -> list[ResolvedModel]:
+        """Those without mistakes."""
+        entries = self.entries("model", required=True)
+        found = [self._model(raw, ("model", index)) for index, raw in enumerate(entries)]
+        self.unclear = unclear_models(raw for raw, model in zip(entries, found, strict=True) if model is None)
+        self.unique([(("model", i, "name"), model_name(raw)) for i, raw in enumerate(entries)], "model name")
+        self.unique([(("model", i, "label"), model_label(raw)) for i, raw in enumerate(entries)], "model label")
+        self._chains(entries)
+        return [model for model in found if model is not None]
+
+    def _chains(self, entries: list[dict[str, Any]]) -> None:
+        """``init_from`` names another model of the suite, and no chain of them comes back to its start."""
+        starts = [(model_name(raw), raw.get("init_from")) for raw in entries]
+        sources = {name: start for name, start in starts if name is not None}
+        for index, (own, start) in enumerate(starts):
+            at: Path = ("model", index, "init_from")
+            if not isinstance(start, str):
+                continue
+            if start not in sources:
+                if start not in self.unclear:
+                    hint = did_you_mean(start, sources)
+                    self.complain(at, f"no model of the suite is called {start!r}", hint)
+                continue
+            seen: list[str] = []
+            name = own
+            while name is not None and name not in seen:
+                seen.append(name)
+                name = sources.get(name)
+            if name is not None and name == own:
+                self.complain(at, f"models start from each other: {' from '.join([*seen, name])}")
+
+    def _model(self, raw: dict[str, Any], at: Path) -> ResolvedModel | None:
+        """A model; every key is looked at, whatever is wrong with the others."""
+        before = len(self.problems)
+        entry = self.check(ModelEntry, {key: raw[key] for key in raw if key in ModelEntry.model_fields}, at)
+        family = self.named(FAMILIES, raw["family"], (*at, "family")) if isinstance(raw.get("family"), str) else None
+        backbone = self._backbone(raw, family, at)
+        self._start(raw, at)
+        if family is None:
+            return None
+        config = self._config(raw, family, at)
+        if config is not None:
+            self._without_effect(raw, family, config, at)
+        if entry is None or config is None or backbone is None or len(self.problems) > before:
+            return None
+        return ResolvedModel(
+            name=model_name(raw) or family.name,
+            label=entry.label or family.label,
+            family_name=entry.family,
+            family=family,
+            backbone_name=entry.backbone,
+            backbone=backbone,
+            seeds=entry.seeds[: self.caps.seeds],
+            config=config,
+            init_from=entry.init_from,
+            weights=entry.weights,
+        )
+
+    def _config(self, raw: Mapping[str, Any], family: FamilySpec, at: Path) -> TrainingConfig | None:
+        values: dict[str, Any] = {}
+        preset = raw.get("preset")
+        if isinstance(preset, str):
+            if preset not in family.presets:
+                hint = did_you_mean(preset, family.presets) or "it has none"
+                self.complain((*at, "preset"), f"{family.name} has no preset {preset!r}", hint)
+            else:
+                values = _merged({}, family.presets[preset])
+        values = _merged(values, rest(ModelEntry, raw))
+        epochs, most = values.get("epochs", family.config.model_fields["epochs"].get_default()), self.caps.epochs
+        if most is not None and isinstance(epochs, int) and epochs > most:
+            values["epochs"] = most
+        return self.check(family.config, values, at, ModelEntry.model_fields)
+
+    def _backbone(self, raw: Mapping[str, Any], family: FamilySpec | None, at: Path) -> BackboneSpec | None:
+        name = raw.get("backbone", "none")
+        if not isinstance(name, str):
+            return None
+        if "backbone" in raw and family is not None and not family.needs_backbone and name != "none":
+            self.complain((*at, "backbone"), f"the family {family.name!r} has no backbone", "leave the key out")
+            return None
+        if "backbone" in raw or family is None or not family.needs_backbone:
+            found: BackboneSpec | None = self.named(BACKBONES, name, (*at, "backbone"))
+            return found
+        self.complain(at, f"{family.name} needs a backbone", 'for example backbone = "wrn-28-10"')
+        return None
+
+    def _start(self, raw: Mapping[str, Any], at: Path) -> None:
+        seeds = raw.get("seeds")
+        if isinstance(seeds, list):
+            if any(seed in seeds[:place] for place, seed in enumerate(seeds)):
+                self.complain((*at, "seeds"), "a seed is listed twice")
+            if len(seeds) > 1 and raw.get("weights") is not None and (*at, "seeds") not in self.document.overlays:
+                hint = "leave the key out"
+                self.complain((*at, "seeds"), "imported weights are one run, other seeds would only repeat it", hint)
+        if raw.get("init_from") is not None and raw.get("weights") is not None:
+            self.complain((*at, "weights"), "a model has init_from or weights, not both")
+
+    def _without_effect(self, raw: Mapping[str, Any], family: FamilySpec, config: TrainingConfig, at: Path) -> None:
+        """Settings of training beside weights that are not trained here: whoever wrote them expects an effect."""
+        if raw.get("weights") is not None:
+            reason = "has no effect beside weights: they are not trained here"
+        elif family.passes(config) == 0:
+            reason = f"has no effect: a {family.name} is not trained here"
+        else:
+            return
+        for path in _training(rest(ModelEntry, raw), {*TrainingConfig.model_fields, *family.training_only}):
+            # A profile is for all suites; what it sets for models that are trained need not concern this one.
+            if not any((*at, *path[:end]) in self.document.overlays for end in range(1, len(path) + 1)):
+                self.complain((*at, *path), reason, "leave the key out")
+
+
+def _training(values: Mapping[str, Any], training: set[str], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Paths of the settings that only training reads."""
+    for key, value in values.items():
+        path = (*above, key)
+        if ".".join(path) in training:
+            yield path
+        elif isinstance(value, Mapping):
+            yield from _training(value, training, path)
+
+
+def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        merged[key] = _merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return merged

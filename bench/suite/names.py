@@ -1,0 +1,109 @@
+"""What the entries of a suite are called, also those that have mistakes: so that what refers to them can be checked
+without repeating their mistakes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench.errors import nearest
+from bench.evaluate.base import EVALUATIONS
+from bench.registry import Registry, UnknownNameError
+from bench.spec import FAMILIES, FamilySpec
+
+__all__ = ["Doubtful", "evaluation_id", "model_label", "model_name", "unclear_evaluations", "unclear_models"]
+
+
+@dataclass(frozen=True)
+class Doubtful:
+    """Names that entries with mistakes may turn out to have.
+
+    Attributes:
+        names: The likely ones.
+        any: Whether some entry may have any name.
+    """
+
+    names: frozenset[str] = field(default_factory=frozenset)
+    any: bool = False
+
+    def __contains__(self, name: str) -> bool:
+        return self.any or name in self.names
+
+
+def model_name(raw: Mapping[str, Any]) -> str | None:
+    """The name of a ``[[model]]``, by default its family's; None if neither is known."""
+    given = raw.get("name")
+    if given is not None:
+        return given if isinstance(given, str) else None
+    family = _family(raw)
+    return None if family is None else family.name if ":" in raw["family"] else raw["family"]
+
+
+def model_label(raw: Mapping[str, Any]) -> str | None:
+    """The label of a ``[[model]]``, by default its family's; None if neither is known."""
+    given = raw.get("label")
+    if given is not None:
+        return given if isinstance(given, str) else None
+    family = _family(raw)
+    return None if family is None else family.label
+
+
+def evaluation_id(raw: Mapping[str, Any]) -> str | None:
+    """The id of an ``[[evaluation]]``, by default its kind; None if neither is known."""
+    given = raw.get("id", raw.get("kind"))
+    return given if isinstance(given, str) else None
+
+
+def unclear_models(entries: Iterable[Mapping[str, Any]]) -> Doubtful:
+    """What the given ``[[model]]`` entries, all with mistakes, may be called."""
+    names: set[str] = set()
+    unknown = False
+    for raw in entries:
+        found = {name for name in (model_name(raw), model_label(raw)) if name is not None}
+        if _family(raw) is None and not isinstance(raw.get("name"), str):
+            # The family's name would be the model's: it is misspelt, or cannot be imported.
+            meant = _meant(raw.get("family"), FAMILIES)
+            unknown = unknown or not meant
+            found |= meant | {FAMILIES.get(name).label for name in meant if name in FAMILIES.names()}
+        names |= {written for name in found for written in _ways(name)}
+    return Doubtful(frozenset(names), unknown)
+
+
+def unclear_evaluations(entries: Iterable[Mapping[str, Any]]) -> Doubtful:
+    """What the given ``[[evaluation]]`` entries, all with mistakes, may be called."""
+    names: set[str] = set()
+    unknown = False
+    for raw in entries:
+        given = raw.get("id")
+        found = {given} if isinstance(given, str) else _meant(raw.get("kind"), EVALUATIONS) if given is None else set()
+        unknown = unknown or not found
+        names |= {written for name in found for written in _ways(name)}
+    return Doubtful(frozenset(names), unknown)
+
+
+def _family(raw: Mapping[str, Any]) -> FamilySpec | None:
+    name = raw.get("family")
+    if not isinstance(name, str):
+        return None
+    try:
+        return FAMILIES.get(name)
+    except UnknownNameError:
+        return None
+
+
+def _meant(name: object, registry: Registry[Any]) -> set[str]:
+    """A registered name as it is written, and the one that was probably meant; empty if nobody can tell."""
+    if not isinstance(name, str):
+        return set()
+    if name in registry.names():
+        return {name}
+    close = nearest(name, registry.names())
+    return {name, close} if close is not None else set()
+
+
+def _ways(name: str) -> set[str]:
+    """A name, and how it would be written if it followed the rule for names."""
+    return {name, re.sub(r"[^a-z0-9.-]+", "-", name.lower()).strip("-")}

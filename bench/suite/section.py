@@ -1,0 +1,92 @@
+"""What readers of the sections of a suite share: they collect problems and go on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+from bench.data.registry import find_dataset
+from bench.data.spec import DatasetSpec
+from bench.errors import Problem
+from bench.registry import Registry, UnknownNameError
+from bench.suite.document import Document, validate
+from bench.suite.locate import Path
+
+__all__ = ["SectionReader", "rest", "texts"]
+
+M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
+
+
+@dataclass
+class SectionReader:
+    """Reads a part of a document.
+
+    Attributes:
+        document: The suite, with the profile in it.
+        problems: Everything that was found to be wrong, for all readers of one suite.
+    """
+
+    document: Document
+    problems: list[Problem] = field(default_factory=list)
+
+    def complain(self, path: Path, message: str, hint: str = "") -> None:
+        """Report a mistake and go on."""
+        self.problems.append(self.document.problem(path, message, hint))
+
+    def check(self, schema: type[M], value: Any, at: Path, also_valid: Iterable[str] = ()) -> M | None:
+        """``value`` as the schema, or None with its mistakes reported."""
+        parsed, problems = validate(schema, value, self.document, at, also_valid=tuple(also_valid))
+        self.problems += problems
+        return parsed
+
+    def entries(self, name: str, *, required: bool) -> list[dict[str, Any]]:
+        """The tables of ``[[name]]``."""
+        value = self.document.data.get(name, [])
+        if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
+            self.complain((name,), f"expected an array of tables, written [[{name}]]")
+            return []
+        if required and not value:
+            self.complain((name,), f"the suite has no [[{name}]]")
+        return value
+
+    def named(self, registry: Registry[Any], name: str, path: Path) -> Any:
+        """What a registry has under a name, or None with the mistake reported."""
+        try:
+            return registry.get(name)
+        except UnknownNameError as error:
+            self.complain(path, error.reason, error.hint)
+            return None
+
+    def dataset(self, name: str, path: Path) -> DatasetSpec | None:
+        """The data set that the document names, or None with the mistake reported."""
+        try:
+            return find_dataset(name, self.document.path.parent)
+        except UnknownNameError as error:
+            self.complain(path, error.reason, error.hint)
+        except ValueError as error:
+            self.complain(path, str(error))
+        return None
+
+    def unique(self, named: Iterable[tuple[Path, str | None]], what: str) -> None:
+        """Report names that are given twice; None is a name that nobody knows."""
+        seen: set[str] = set()
+        for path, name in named:
+            if name in seen:
+                self.complain(path, f"{what} {name!r} is used twice", "give one of them another")
+            if name is not None:
+                seen.add(name)
+
+
+def rest(schema: type[BaseModel], raw: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of an entry that belong to its plug-in."""
+    return {key: value for key, value in raw.items() if key not in schema.model_fields}
+
+
+def texts(value: Any) -> list[tuple[int, str]]:
+    """The texts in a list, with their places; of what is no list none."""
+    items = value if isinstance(value, list) else []
+    return [(place, item) for place, item in enumerate(items) if isinstance(item, str)]

@@ -1,0 +1,96 @@
+"""The tables of a suite: columns, rows and literature by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bench.errors import did_you_mean
+from bench.suite.columns import column_names, resolve_column
+from bench.suite.locate import Path
+from bench.suite.names import Doubtful
+from bench.suite.schema import ResolvedColumn, ResolvedEvaluation, ResolvedModel, ResolvedTable, TableEntry
+from bench.suite.section import SectionReader, texts
+
+__all__ = ["TableReader"]
+
+
+@dataclass(kw_only=True)
+class TableReader(SectionReader):
+    """Reads ``[[table]]`` entries.
+
+    Attributes:
+        models: Those without mistakes.
+        evaluations: Likewise.
+        unclear_models: What models with mistakes may be called: such names are not known to be wrong.
+        unclear_evaluations: What evaluations with mistakes may be called, likewise.
+        literature: Names that ``literature = [...]`` may use.
+        swap: What becomes of a data set's name under the profile.
+    """
+
+    models: Sequence[ResolvedModel]
+    evaluations: Sequence[ResolvedEvaluation]
+    unclear_models: Doubtful
+    unclear_evaluations: Doubtful
+    literature: frozenset[str]
+    swap: Callable[[str], str]
+
+    def tables(self) -> list[ResolvedTable]:
+        """Those without mistakes."""
+        entries = self.entries("table", required=False)
+        found = [self._table(raw, ("table", index)) for index, raw in enumerate(entries)]
+        ids = [raw["id"] if isinstance(raw.get("id"), str) else None for raw in entries]
+        self.unique([(("table", index, "id"), id_) for index, id_ in enumerate(ids)], "table id")
+        return [table for table in found if table is not None]
+
+    def _table(self, raw: Mapping[str, Any], at: Path) -> ResolvedTable | None:
+        before = len(self.problems)
+        entry = self.check(TableEntry, raw, at)
+        # From the file rather than from the entry: a mistake in one key hides none in another.
+        columns = self._columns(texts(raw.get("columns")), at)
+        rows = self._rows(raw, at)
+        for place, name in texts(raw.get("literature")):
+            if name not in self.literature:
+                hint = did_you_mean(name, self.literature)
+                self.complain((*at, "literature", place), f"unknown literature {name!r}", hint)
+        if entry is None or len(self.problems) > before:
+            return None
+        return ResolvedTable(
+            id=entry.id,
+            title=entry.title or entry.id,
+            columns=tuple(columns),
+            rows=tuple(rows),
+            literature=entry.literature,
+            note=entry.note,
+        )
+
+    def _columns(self, names: Sequence[tuple[int, str]], at: Path) -> list[ResolvedColumn]:
+        columns = []
+        for place, name in names:
+            metric, separator, argument = name.partition("@")
+            column = resolve_column(f"{metric}{separator}{self.swap(argument)}", self.evaluations)
+            if column is not None:
+                columns.append(column)
+            elif not self._unclear(name):
+                hint = did_you_mean(name, column_names(self.evaluations))
+                self.complain((*at, "columns", place), f"unknown column {name!r}", hint)
+        return columns
+
+    def _unclear(self, column: str) -> bool:
+        """Whether an unknown column may be one of an evaluation with mistakes."""
+        owner = column.partition("@")[0].partition(".")[0]
+        return owner not in {evaluation.id for evaluation in self.evaluations} and owner in self.unclear_evaluations
+
+    def _rows(self, raw: Mapping[str, Any], at: Path) -> list[str]:
+        rows = {key: model.name for model in self.models for key in (model.label, model.name)}
+        if raw.get("models") is None:
+            return [model.name for model in self.models]
+        found = []
+        for place, name in texts(raw["models"]):
+            if name in rows:
+                found.append(rows[name])
+            elif name not in self.unclear_models:
+                hint = did_you_mean(name, {*rows, *self.unclear_models.names})
+                self.complain((*at, "models", place), f"unknown model {name!r}", hint)
+        return found
