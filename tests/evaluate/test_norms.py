@@ -50,7 +50,7 @@ def test_accuracy_at_a_radius_by_hand() -> None:
 NORMS = st.one_of(st.floats(0, 3), st.just(np.inf))
 
 
-@settings(deadline=None)  # a bootstrap interval is made each time
+@settings(deadline=None, max_examples=25)  # a bootstrap interval is made each time
 @forall(st.lists(st.tuples(NORMS, st.booleans()), min_size=1, max_size=30))
 def test_the_curve_falls_from_clean_accuracy_to_what_was_not_broken(items: list[tuple[float, bool]]) -> None:
     norms, clean = [norm for norm, _ in items], [right for _, right in items]
@@ -61,7 +61,7 @@ def test_the_curve_falls_from_clean_accuracy_to_what_was_not_broken(items: list[
     assert values[-1] == np.mean([right and np.isinf(norm) for norm, right in items])
 
 
-@settings(deadline=None)  # a bootstrap interval is made each time
+@settings(deadline=None, max_examples=25)  # a bootstrap interval is made each time
 @forall(st.lists(st.tuples(NORMS, st.booleans()), min_size=1, max_size=30))
 def test_half_of_the_attacked_are_robust_at_the_median(items: list[tuple[float, bool]]) -> None:
     """The curve and the median are one distribution, seen from two sides."""
