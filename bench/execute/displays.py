@@ -29,10 +29,16 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+_ADDED = "their results were made with other weights than training has left now"
+
+
 class SilentDisplay:
     """Shows nothing."""
 
     def begin(self, plan: Plan, states: Mapping[str, Status], todo: list[Job]) -> None:
+        """Nothing."""
+
+    def added(self, jobs: list[Job]) -> None:
         """Nothing."""
 
     def started(self, job: Job) -> None:
@@ -59,6 +65,10 @@ class _Clock:
     def begin(self, todo: list[Job]) -> None:
         self._left = {job.key: job for job in todo}
         self.total = len(todo)
+
+    def added(self, jobs: list[Job]) -> None:
+        self._left.update((job.key, job) for job in jobs)
+        self.total += len(jobs)
 
     def ended(self, job: Job, record: Mapping[str, Any] | None) -> None:
         self._left.pop(job.key, None)
@@ -101,6 +111,11 @@ class PlainDisplay:
         for reason in dict.fromkeys(status.reason for status in states.values() if status.state == "n/a"):
             self._say(f"n/a: {reason}")
 
+    def added(self, jobs: list[Job]) -> None:
+        """How much more there is to do."""
+        self._clock.added(jobs)
+        self._say(f"{len(jobs)} more to run: {_ADDED}")
+
     def started(self, job: Job) -> None:
         """Training is worth a line when it starts: it takes long."""
         if job.kind == "train":
@@ -142,6 +157,10 @@ class JsonDisplay(SilentDisplay):
     def begin(self, plan: Plan, states: Mapping[str, Status], todo: list[Job]) -> None:  # noqa: ARG002
         """Names of the jobs to run."""
         self._say({"event": "begin", "jobs": len(plan.jobs), "todo": [job.id for job in todo]})
+
+    def added(self, jobs: list[Job]) -> None:
+        """Names of further jobs to run."""
+        self._say({"event": "added", "todo": [job.id for job in jobs]})
 
     def started(self, job: Job) -> None:
         """A job is at work."""
@@ -194,6 +213,11 @@ class LiveDisplay:
         if todo:
             self._live = Live(self._draw(), console=self._console, refresh_per_second=4, transient=True)
             self._live.start()
+
+    def added(self, jobs: list[Job]) -> None:
+        """Leave a line above the panel."""
+        self._clock.added(jobs)
+        self._console.print(f"{len(jobs)} more to run: {_ADDED}", highlight=False)
 
     def started(self, job: Job) -> None:
         """Add a line."""

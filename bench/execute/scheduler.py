@@ -24,6 +24,10 @@ class Display(Protocol):
         """The run starts; ``todo`` are the jobs that have to run."""
         ...
 
+    def added(self, jobs: list[Job]) -> None:
+        """These jobs have to run, too: training left other weights than those that their results were made with."""
+        ...
+
     def started(self, job: Job) -> None:
         """A job is at work."""
         ...
@@ -132,6 +136,11 @@ def _run(plan: Plan, store: Store, executor: Executor, display: Display, summary
                 summary.ran.append(job)
                 states[job.key] = _outcome(job, store, ended.died)
                 display.ended(job, states[job.key], store.folder(job.key).record())
+                if job.kind == "train":
+                    late = _outdated(plan, store, states, waiting, {*running, *(done.key for done in summary.ran)})
+                    if late:
+                        display.added(late)
+                    waiting.update((other.key, other) for other in late)
             display.tick({key: store.folder(key).progress() or {} for key in running})
     except KeyboardInterrupt:
         summary.interrupted = True
@@ -139,6 +148,37 @@ def _run(plan: Plan, store: Store, executor: Executor, display: Display, summary
         executor.stop()
     if summary.interrupted:
         states.update(job_states(plan, store))
+
+
+def _outdated(
+    plan: Plan, store: Store, states: dict[str, Status], waiting: Mapping[str, Job], begun: set[str]
+) -> list[Job]:
+    """Jobs whose results were made with other weights than training has just left, and predictions that they read.
+
+    A record that was there before the weights were counts as done until then: if training comes to the same bits,
+    which is the rule, nothing else has to run.
+
+    Args:
+        plan: The jobs.
+        store: Where results are.
+        states: Of all jobs by key; brought up to date.
+        waiting: The jobs that wait.
+        begun: Keys of the jobs that run or have run.
+    """
+    now = job_states(plan, store)
+    found: dict[str, Job] = {}
+    for job in reversed(plan.jobs):
+        if job.key in waiting or job.key in begun:
+            continue
+        if states[job.key].state == "done" and now[job.key].state in ("stale", "diverged"):
+            states[job.key] = now[job.key]
+        readers = (*waiting.values(), *found.values())
+        wanted = job.kind != "predict" or any(job.key in reader.inputs for reader in readers)
+        absent = job.kind == "predict" and states[job.key].state in ("pending", "failed")
+        if wanted and (absent or states[job.key].state == "stale"):
+            states[job.key] = Status("pending") if absent else states[job.key]
+            found[job.key] = job
+    return list(found.values())[::-1]
 
 
 def _by_urgency(todo: list[Job]) -> list[Job]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from bench.planner import Job, Plan
 from bench.store import Store
@@ -80,12 +80,19 @@ def _status(job: Job, store: Store, states: Mapping[str, Status]) -> Status:
         return Status(state, f"{error['type']}: {error['message']}" if error else "")
     if record.get("status") == "diverged":
         return Status("diverged", str(record.get("reason", "training diverged")))
-    for key in job.inputs:
-        upstream_record = store.folder(key).record()
-        if upstream_record is None or upstream_record.get("kind") != "train" or key != job.spec.get("train"):
-            continue
-        if upstream_record.get("weights") is None:
-            continue  # it diverged: there are no weights that could have changed
-        if upstream_record.get("weights") != record.get("weights"):
-            return Status("stale", "measured on weights that the store no longer holds")
+    if any(_changed(job, record, key, store) for key in job.inputs):
+        return Status("stale", "made with weights that the store no longer holds")
     return Status("done")
+
+
+def _changed(job: Job, record: Mapping[str, Any], key: str, store: Store) -> bool:
+    """Whether an input has other weights than those that the result was made with."""
+    upstream = store.folder(key).record()
+    now = None if upstream is None else upstream.get("weights")
+    if now is None:
+        return False  # not there, or diverged: there are no weights that could have changed
+    if key == job.spec.get("train"):
+        return bool(now != record.get("weights"))
+    # A judge, another model that an attack went through, the model that training started from.
+    made_with = record.get("init_from") if key == job.spec.get("init_from") else (record.get("read") or {}).get(key)
+    return made_with is not None and made_with != now

@@ -245,6 +245,7 @@ def _evaluate(job: Job, site: Site, store: Store, folder: JobFolder, progress: _
         "evaluation_kind": job.spec["evaluation"],
         "config": job.spec["evaluation_config"],
         "weights": inputs.digests.get(job.spec["train"], train.get("weights")),
+        "read": dict(inputs.digests),
         "data": _data_facts(job.spec, None),
         "numbers": [_number(asdict(number)) for number in outcome.numbers],
         "items": "items.npz" if outcome.items else None,

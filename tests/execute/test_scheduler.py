@@ -62,6 +62,8 @@ class Fake:
         done = self._running.pop(0)
         action = self.script.get(done.id, "ok")
         folder = self.store.folder(done.key)
+        train = self.store.folder(done.spec.get("train", done.key)).record()
+        weights = action if action.startswith("w") else (train or {}).get("weights", "w")
         if action == "interrupt":
             raise KeyboardInterrupt
         if action == "die":
@@ -73,8 +75,10 @@ class Fake:
             folder.fail({"type": "ValueError", "message": "no", "traceback": "..."})
         elif action == "diverge":
             folder.finish({"status": "diverged", "reason": "training diverged at epoch 3", "kind": done.kind})
-        elif action == "ok":
-            folder.finish({"status": "ok", "kind": done.kind, "weights": "w"})
+        elif action == "ok" or action.startswith("w"):
+            read = {key: (self.store.folder(key).record() or {}).get("weights") for key in done.inputs}
+            start = {"init_from": read[done.spec["init_from"]]} if "init_from" in done.spec else {}
+            folder.finish({"status": "ok", "kind": done.kind, "weights": weights, "read": read, **start})
         return [Ended(done)]
 
     def stop(self) -> None:
@@ -86,12 +90,16 @@ class Watcher:
 
     def __init__(self) -> None:
         self.todo: list[str] = []
+        self.added_jobs: list[str] = []
         self.events: list[tuple[str, str]] = []
         self.ticks = 0
         self.summary: Summary | None = None
 
     def begin(self, plan: Plan, states: Mapping[str, Status], todo: list[Job]) -> None:
         self.todo = [job.id for job in todo]
+
+    def added(self, jobs: list[Job]) -> None:
+        self.added_jobs = [job.id for job in jobs]
 
     def started(self, job: Job) -> None:
         self.events.append(("started", job.id))
@@ -251,6 +259,78 @@ def test_what_was_measured_on_other_weights_is_measured_again(store: Store) -> N
     _, fake, _ = run(store)
     assert set(fake.log) == {"a/predict", "a/accuracy", "a/pgd"}
     assert fake.log.index("a/predict") < fake.log.index("a/accuracy")
+
+
+def test_training_that_comes_to_other_bits_makes_all_that_was_measured_run_again_at_once(store: Store) -> None:
+    """The weights were deleted: until training ends nobody knows whether the numbers still belong to them."""
+    run(store)
+    store.folder(TRAIN.key).forget()
+    summary, fake, display = run(store, a__train="w2", capacity=2)
+    assert display.todo == ["a/train"]
+    assert display.added_jobs == ["a/predict", "a/accuracy", "a/pgd"]
+    assert fake.log[0] == "a/train"
+    assert sorted(fake.log[1:]) == ["a/accuracy", "a/pgd", "a/predict"]
+    assert fake.log.index("a/predict") < fake.log.index("a/accuracy")
+    assert job_states(PLAN, store) == summary.states
+    assert set(states(summary).values()) == {"done"}
+    assert run(store)[1].log == []
+
+
+def test_training_that_comes_to_the_same_bits_makes_nothing_run_again(store: Store) -> None:
+    run(store)
+    store.folder(TRAIN.key).forget()
+    summary, fake, display = run(store)
+    assert (fake.log, display.added_jobs) == (["a/train"], [])
+    assert job_states(PLAN, store) == summary.states
+
+
+def test_predictions_on_former_weights_are_made_again_for_what_waits_for_them(store: Store) -> None:
+    run(store)
+    for gone in (TRAIN, ACCURACY):
+        store.folder(gone.key).forget()
+    _, fake, display = run(store, a__train="w2")
+    assert display.todo == ["a/train", "a/accuracy"]
+    assert display.added_jobs == ["a/predict", "a/pgd"]
+    assert fake.log.index("a/predict") < fake.log.index("a/accuracy")
+
+
+def test_predictions_that_were_removed_are_made_again_for_what_turns_out_to_need_them(store: Store) -> None:
+    run(store)
+    for gone in (TRAIN, PREDICT):
+        store.folder(gone.key).forget()
+    assert run(store)[1].log == ["a/train"]  # the same bits: nobody reads them
+    for gone in (TRAIN, PREDICT):
+        store.folder(gone.key).forget()
+    summary, fake, _ = run(store, a__train="w2")
+    assert sorted(fake.log) == ["a/accuracy", "a/pgd", "a/predict", "a/train"]
+    assert set(states(summary).values()) == {"done"}
+
+
+def test_training_that_diverges_this_time_is_what_all_say_then(store: Store) -> None:
+    run(store)
+    store.folder(TRAIN.key).forget()
+    summary, fake, _ = run(store, a__train="diverge")
+    assert fake.log == ["a/train"]
+    assert states(summary)["a/accuracy"] == "diverged"
+    assert job_states(PLAN, store) == summary.states
+
+
+def test_so_does_a_judge_and_a_model_that_another_starts_from(store: Store) -> None:
+    judge = job("judge/train", kind="train")
+    judged = Job("a/generation", "evaluate", digest("g"), (TRAIN.key, judge.key), {"train": TRAIN.key})
+    later = Job("c/train", "train", digest("c"), (TRAIN.key,), {"init_from": TRAIN.key})
+    attack = job("c/pgd", later)
+    plan = Plan(SUITE, (TRAIN, judge, judged, later, attack))
+    run(store, plan)
+    store.folder(judge.key).forget()
+    assert run(store, plan, judge__train="w2")[1].log == ["judge/train", "a/generation"]
+    store.folder(TRAIN.key).forget()
+    summary, fake, _ = run(store, plan, a__train="w3", c__train="w4")
+    assert fake.log[0] == "a/train"
+    assert sorted(fake.log[1:]) == ["a/generation", "c/pgd", "c/train"]
+    assert fake.log.index("c/train") < fake.log.index("c/pgd")
+    assert job_states(plan, store) == summary.states
+    assert set(states(summary, plan).values()) == {"done"}
 
 
 def test_what_cannot_run_is_left_out(store: Store) -> None:

@@ -209,6 +209,7 @@ def test_generation_is_measured_by_a_judge_trained_for_it(project: Any, where: S
     found = record(where, generation)
     judge = record(where, named(whole, "judge/digits/train"))
     assert found["details"]["judge_weights"] == judge["weights"]
+    assert judge["weights"] in found["read"].values()
     assert found["files"] == ["samples.png"]
     assert folder(where, generation).file("samples.png").read_bytes().startswith(b"\x89PNG")
 
