@@ -288,7 +288,10 @@ class _Planner:
 
     def _evaluation(self, resolved: ResolvedEvaluation, model: ResolvedModel, seed: int, stem: str, train: Job) -> None:
         evaluation = resolved.evaluation
+        others = evaluation.others(resolved.config)
         absent = evaluation.not_applicable(model.family) or evaluation.missing(self.weights_root)
+        absent = absent or (evaluation.of_itself(resolved.config) if model.name in others else None)
+        read = {name: self._other(name, seed) for name in others if name != model.name} if absent is None else {}
         for part in evaluation.parts(resolved.config):
             inputs = [train]
             if absent is None:
@@ -298,14 +301,15 @@ class _Planner:
                     name = f"judge/{self.base}/train"
                     config = FAMILIES.get(judge.family).config()
                     inputs.append(self._train(name, judge.family, judge.backbone, config, 0, ""))
-            blocked = absent or next((job.blocked for job in inputs if job.blocked), None)
+            named = [*inputs, *read.values()]
+            blocked = absent or next((job.blocked for job in named if job.blocked), None)
             module = type(evaluation).__module__
             settings = part.config.model_dump(mode="json")
             payload = {
                 "kind": "evaluate",
                 "evaluation": component(evaluation.name, evaluation.version, f"{module}:_"),
                 "config": settings,
-                "inputs": [job.key for job in inputs],
+                "inputs": [job.key for job in named],
                 "test_cap": self._cap("test") if evaluation.reads_model else None,
             }
             spec = {
@@ -318,6 +322,7 @@ class _Planner:
                 },
                 "train": train.key,
                 "judge": inputs[-1].key if evaluation.judge(part.config) and absent is None else None,
+                "others": {name: job.key for name, job in read.items()},
             }
             argument = f"@{part.argument}" if part.argument else ""
             self._add(
@@ -325,7 +330,7 @@ class _Planner:
                     id=f"{stem}/{resolved.id}{argument}",
                     kind="evaluate",
                     key=digest(payload),
-                    inputs=tuple(job.key for job in inputs),
+                    inputs=tuple(job.key for job in named),
                     spec=spec,
                     model=model.name,
                     seed=seed,
@@ -336,6 +341,11 @@ class _Planner:
                     tolerates_divergence=evaluation.reads_diverged,
                 )
             )
+
+    def _other(self, name: str, seed: int) -> Job:
+        """The train job of another model: of the same seed if it has that one, else of its first."""
+        model = next(other for other in self.suite.models if other.name == name)
+        return self._trained(model, seed if seed in model.seeds else model.seeds[0])
 
     def _cap(self, part: str) -> int | None:
         """The bound on a part of the in-distribution data; None where it does not bind, so that a bound larger

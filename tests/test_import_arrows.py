@@ -54,10 +54,11 @@ ARROWS: dict[str, set[str]] = {
     "inert": {"errors"},
     "importing": {"errors", "imported", "inert", "registry", "spec", "store", "tensors", "trained"},
     "sampling": {"errors", "evaluate", "family", "store"},
+    "verifying": {"attacks", "data", "errors", "keys", "trained"},
     "catalogue": {"attacks", "data", "errors", "evaluate", "registry", "spec", "store", "suite"},
-    "housekeeping": {"data", "errors", "evaluate", "execute", "store", "suite"},
+    "housekeeping": {"data", "errors", "evaluate", "execute", "store", "suite", "train"},
     "cli": {
-        *("api", "catalogue", "housekeeping", "importing", "sampling"),
+        *("api", "catalogue", "housekeeping", "importing", "sampling", "verifying"),
         *("errors", "execute", "report", "store"),
     },
     "__init__": {"api"},
@@ -67,6 +68,7 @@ ARROWS: dict[str, set[str]] = {
 # Where an arrow is for few modules only.
 ONLY: dict[tuple[str, str], set[str]] = {
     ("report", "execute"): {"bench.execute.states"},  # how a job stands, to say why a cell is empty
+    ("housekeeping", "train"): {"bench.train.files"},  # which files belong to checkpoints
     ("cli", "execute"): {"bench.execute.devices", "bench.execute.displays", "bench.execute.estimate"},
     ("report", "attacks"): {"bench.attacks.diagnostics", "bench.attacks.threat"},  # verdicts that need several jobs
     ("suite", "evaluate"): {"bench.evaluate.base"},

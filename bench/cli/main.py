@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from bench.cli import inspect, maintain, models, run, table
+from bench.cli import inspect, maintain, models, run, table, verify
 from bench.errors import BenchError
 
 __all__ = ["cli", "main"]
@@ -55,6 +55,7 @@ run.register(cli)
 table.register(cli)
 inspect.register(cli)
 models.register(cli)
+verify.register(cli)
 maintain.register(cli)
 
 

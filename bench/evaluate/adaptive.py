@@ -1,4 +1,4 @@
-"""Accuracy under the strongest attacks that the harness has: adaptive PGD, then random search on what is left."""
+"""Accuracy under the strongest attacks that the harness has: adaptive PGD, then transfer and random search."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, NonNegativeInt, ValidationInfo, field_validator
 
+from bench.attacks import definitions
+from bench.attacks.threat import parse_eps
+from bench.evaluate.adversarials import AdversarialsConfig, Broken, packed
 from bench.evaluate.base import Column, Evaluation, Number, Outcome, Part
 from bench.evaluate.budgets import written_budgets
 from bench.evaluate.inputs import Inputs
+from bench.evaluate.searches import Search, Searched, search_on
 from bench.evaluate.white_box import (
     LossesConfig,
     attack_definition,
@@ -29,14 +33,19 @@ if TYPE_CHECKING:
 __all__ = ["Adaptive", "AdaptiveConfig"]
 
 
-class AdaptiveConfig(LossesConfig):
+class AdaptiveConfig(LossesConfig, AdversarialsConfig):
     """Parameters of the worst case at fixed budgets."""
 
     eps: tuple[str, ...] = Field(min_length=1, description='Budgets in units of the pixel range, such as "8/255"')
     complete: bool = Field(
         False, description="Every loss attacks every item, so that the items which it alone broke are known"
     )
-    square: bool = Field(True, description="Square, a search without gradients, on what the losses left")
+    transfer: tuple[str, ...] = Field(
+        (),
+        description="Models of the suite whose adversarial images (PGD on their margin) are tried on what the losses "
+        "left; a model is not tried on itself",
+    )
+    square: bool = Field(True, description="Square, a search without gradients, on what is left after all others")
     queries: NonNegativeInt = Field(1000, description="Queries of Square an item")
 
     @field_validator("eps")
@@ -49,18 +58,19 @@ class AdaptiveConfig(LossesConfig):
 
 
 class Adaptive(Evaluation):
-    """The worst case over adaptive PGD with several losses and Square, at fixed budgets.
+    """The worst case over adaptive PGD with several losses, transfer and Square, at fixed budgets.
 
     Every budget is an independent attack and a job of its own. All numbers are upper bounds. ``robust`` is the worst
-    case; ``white-box`` is what the losses alone left, and BLACKBOX marks it where the search without gradients breaks
-    more; ``winner.<loss>`` says which loss came first.
+    case; ``white-box`` is what the losses alone left, and BLACKBOX marks it where searches without the model's
+    gradients break more; ``winner.<attack>`` says which came first.
     """
 
     name = "adaptive"
     version = 1
-    summary = "Worst-case accuracy over adaptive PGD with several losses and Square, with who won."
+    summary = "Worst-case accuracy over adaptive PGD with several losses, transfer and Square, with who won."
     source = "Tramèr et al. 2020; Carlini et al. 2019; Andriushchenko et al. 2020 for Square"
     Config = AdaptiveConfig
+    model_fields = ("transfer",)
     reads_model = True
 
     def label(self, config: AdaptiveConfig) -> str:
@@ -81,9 +91,8 @@ class Adaptive(Evaluation):
             ),
             Column(metric="white-box", label="gradients", definition=_definition(config, eps), **accuracy),
         ]  # fmt: skip
-        shares = [
-            ("winner", f"won by {loss}", loss, _winner_definition(config, loss, eps)) for loss in _entries(config)
-        ]
+        names = (*config.losses, *(search.name for search in _searches(config)))
+        shares = [("winner", f"won by {name}", name, _winner_definition(config, name, eps)) for name in names]
         if config.complete:
             shares += [("alone", f"{loss} alone", loss, _alone_definition(config, loss, eps)) for loss in config.losses]
         columns += [
@@ -99,6 +108,7 @@ class Adaptive(Evaluation):
     def passes(self, config: AdaptiveConfig, items: int, family: FamilySpec) -> float:  # noqa: ARG002
         """If every item survives; broken ones cost less."""
         queries = config.queries if config.square else 0
+        queries += 2 * config.steps * len(config.transfer)
         return min(config.items, items) * len(config.eps) * (passes_per_item(config) + queries + 2)
 
     def evaluate(self, config: AdaptiveConfig, inputs: Inputs) -> Outcome:
@@ -117,31 +127,27 @@ class Adaptive(Evaluation):
             "adaptive_pgd", model, images, test.labels, eps=eps, ids=test.ids, journal=inputs.journal, **parameters
         )
         assert result.definition == _definition(config, eps)
-        inputs.progress({"done": 1, "total": 1 + config.square})
-        square = np.zeros(len(test), dtype=np.bool_)
-        survivors = np.flatnonzero(result.robust)
-        details: dict[str, Any] = {}
-        if config.square and len(survivors):
-            found = attacks.run(
-                "torchattacks.Square",
-                model,
-                images[survivors],
-                test.labels[survivors],
-                ids=test.ids[survivors],
-                n_queries=config.queries,
-                norm=config.norm,
-                eps=eps,
-                seed=config.seed,
-                batch_size=config.batch_size,
-                journal=inputs.journal,
-            )
-            square[survivors] = found.success
-            details["square"] = found.definition
-        return _outcome(config, eps, result, square, details)
+        searches = _searches(config)
+        total = 1 + len(searches)
+        inputs.progress({"done": 1, "total": total})
+        common = {"norm": config.norm, "eps": eps, "seed": config.seed, "batch_size": config.batch_size}
+        searched = search_on(
+            searches, result, model, images, test.labels, inputs,
+            done=lambda number: inputs.progress({"done": 1 + number, "total": total}), **common,
+        )  # fmt: skip
+        return _outcome(config, eps, result, searched)
 
 
-def _entries(config: AdaptiveConfig) -> tuple[str, ...]:
-    return (*config.losses, "square") if config.square else config.losses
+def _searches(config: AdaptiveConfig) -> tuple[Search, ...]:
+    """What follows the losses, in order: other models first, they cost less."""
+    transfer = {"loss": "margin", "steps": config.steps, "step": config.step}
+    searches = [
+        Search(f"from-{source}", f"adversarial images of {source}", "transfer", transfer, source)
+        for source in config.transfer
+    ]
+    if config.square:
+        searches.append(Search("square", "Square", "torchattacks.Square", {"n_queries": config.queries}))
+    return tuple(searches)
 
 
 def _definition(config: AdaptiveConfig, eps: str) -> str:
@@ -149,12 +155,19 @@ def _definition(config: AdaptiveConfig, eps: str) -> str:
 
 
 def _worst_definition(config: AdaptiveConfig, eps: str) -> str:
-    if not config.square:
-        return f"worst case per item over all losses: {_definition(config, eps)}"
-    return (
-        f"worst case per item over all losses, then torchattacks.Square with {config.queries} queries (schedule not "
-        f"rescaled, batches of {config.batch_size}) on what they left: {_definition(config, eps)}"
-    )
+    parts = ["worst case per item over all losses"]
+    if config.transfer:
+        attack = definitions.transfer(
+            norm=config.norm, eps=parse_eps(eps), steps=config.steps, step=config.step, loss="margin", restarts=1
+        )
+        parts.append(f"then {attack} from {', '.join(config.transfer)} (other models only)")
+    if config.square:
+        parts.append(
+            f"then torchattacks.Square with {config.queries} queries (schedule not rescaled, batches of "
+            f"{config.batch_size})"
+        )
+    left = " on what they left" if len(parts) > 1 else ""
+    return f"{', '.join(parts)}{left}: {_definition(config, eps)}"
 
 
 def _winner_definition(config: AdaptiveConfig, loss: str, eps: str) -> str:
@@ -165,24 +178,23 @@ def _alone_definition(config: AdaptiveConfig, loss: str, eps: str) -> str:
     return f"share of all items that {loss} broke and no other loss did: {_definition(config, eps)}"
 
 
-def _outcome(
-    config: AdaptiveConfig, eps: str, result: AttackResult, square: NDArray[np.bool_], details: dict[str, Any]
-) -> Outcome:
+def _outcome(config: AdaptiveConfig, eps: str, result: AttackResult, searched: Searched) -> Outcome:
     import numpy as np
 
     from bench.attacks.diagnostics import blackbox_flag, verdict
     from bench.metrics.intervals import wilson
 
     n, composition = len(result.ids), result.composition
-    robust = result.robust & ~square
+    robust = searched.robust
     shared = white_box_flags(result, config.restarts)
-    searched = [blackbox_flag(result.robust, robust, "Square")] if config.square else []
+    made = [search.described for search in _searches(config) if searched.won[search.name] is not None]
+    found = [blackbox_flag(result.robust, robust, " and ".join(made))] if made else []
     numbers: list[Number] = []
     checks: dict[str, Any] = {}
     not_measured: dict[str, list[str]] = {}
     rows = (
         ("robust", robust, _worst_definition(config, eps), shared),
-        ("white-box", result.robust, _definition(config, eps), [*shared, *searched]),
+        ("white-box", result.robust, _definition(config, eps), [*shared, *found]),
     )
     for metric, flags_of_items, definition, flags in rows:
         judged = verdict(flags)
@@ -205,39 +217,50 @@ def _outcome(
     winner = np.full(n, -1, dtype=np.int64) if composition is None else composition.winner.copy()
     alone = winner if composition is None else composition.alone
 
-    def share(kind: str, loss: str, definition: str, won: NDArray[np.bool_] | None) -> Number:
+    def share(kind: str, name: str, definition: str, won: NDArray[np.bool_] | None, missing: str) -> Number:
         return Number(
-            metric=f"{kind}.{loss_metric(loss)}",
+            metric=f"{kind}.{loss_metric(name)}",
             argument=eps,
             value=None if won is None else int(won.sum()) / n,
             n=0 if won is None else n,
             interval=None if won is None else wilson(int(won.sum()), n),
             definition=definition,
-            reason=None if won is not None else "the model does not admit this loss",
+            reason=None if won is not None else missing,
         )
 
+    lacking = "the model does not admit this loss"
     nothing = composition is None  # no item is classified correctly: every loss broke none
     for loss in config.losses:
         won = winner == members.index(loss) if loss in members else None
         won = np.zeros(n, dtype=np.bool_) if nothing else won
-        numbers.append(share("winner", loss, _winner_definition(config, loss, eps), won))
-    if config.square:
-        numbers.append(share("winner", "square", _winner_definition(config, "square", eps), square))
+        numbers.append(share("winner", loss, _winner_definition(config, loss, eps), won, lacking))
+    for name, broken in searched.won.items():
+        numbers.append(share("winner", name, _winner_definition(config, name, eps), broken, "it is this model"))
     for loss in config.losses if config.complete else ():
         sole = alone == members.index(loss) if loss in members else None
         sole = np.zeros(n, dtype=np.bool_) if nothing else sole
-        numbers.append(share("alone", loss, _alone_definition(config, loss, eps), sole))
+        numbers.append(share("alone", loss, _alone_definition(config, loss, eps), sole, lacking))
     items: dict[str, NDArray[Any]] = {
         "ids": result.ids,
         "clean": result.clean_correct,
         "robust": robust,
         "white-box": result.robust,
-        "square": square,
+        **{name: broken for name, broken in searched.won.items() if broken is not None},
         "winner": winner,
         "first_step": result.first_step,
         "margin_after": result.margin_after,
-        "forwards": result.forwards,
+        "forwards": result.forwards + searched.forwards,
     }
     facts: Mapping[str, Any] = {} if composition is None else {k: dict(v) for k, v in composition.facts.items()}
-    details |= {"checks": checks, "not_measured": not_measured, "losses": facts, "winners": list(members)}
-    return Outcome(numbers, items, details=details)
+    details = {
+        "checks": checks,
+        "not_measured": not_measured,
+        "losses": facts,
+        "winners": list(members),
+        "searches": searched.definitions,
+    }
+    if not config.adversarials:
+        return Outcome(numbers, items, details=details)
+    kept_items = Broken("robust", eps, config.norm, eps, result.clean_correct & ~robust, searched.adversarials)
+    files, kept = packed(result.ids, [kept_items])
+    return Outcome(numbers, items, files, details | {"adversarials": kept})

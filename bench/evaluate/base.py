@@ -181,6 +181,8 @@ class Evaluation(ABC):
         summary, source: For ``describe``.
         Config: Schema of the parameters.
         requires: Capabilities that a family must have (``"density"``, ``"samples"``).
+        model_fields: Fields of the parameters that hold names of other models of the suite, which the evaluation
+            reads beside the one that it measures.
         dataset_fields: Fields of the parameters that hold names of data sets (profiles substitute them).
         reads_model: Whether the job needs the model itself rather than its predictions.
         reads_diverged: Whether it has something to say of training that diverged, which leaves no weights.
@@ -193,6 +195,7 @@ class Evaluation(ABC):
     Config: ClassVar[type[EvaluationConfig]]
     requires: ClassVar[frozenset[str]] = frozenset()
     dataset_fields: ClassVar[tuple[str, ...]] = ()
+    model_fields: ClassVar[tuple[str, ...]] = ()
     reads_model: ClassVar[bool] = False
     reads_diverged: ClassVar[bool] = False
 
@@ -226,6 +229,16 @@ class Evaluation(ABC):
 
     def missing(self, weights_root: Path) -> str | None:  # noqa: ARG002 - for subclasses
         """What the evaluation lacks on this machine (foreign weights) and where to put it, or None."""
+        return None
+
+    def others(self, config: Any) -> tuple[str, ...]:
+        """Names of the other models of the suite that the evaluation reads: those in ``model_fields``."""
+        values = [getattr(config, name) for name in self.model_fields]
+        names = [name for value in values for name in ([value] if isinstance(value, str) else value)]
+        return tuple(dict.fromkeys(names))
+
+    def of_itself(self, config: Any) -> str | None:  # noqa: ARG002 - for subclasses
+        """Why the evaluation has no meaning where the other model is the one that it measures, or None if it has."""
         return None
 
     def judge(self, config: Any) -> Judge | None:  # noqa: ARG002 - for subclasses

@@ -14,6 +14,7 @@ from bench.evaluate.generation import Generation
 from bench.evaluate.inception import FID
 from bench.evaluate.ood import OOD
 from bench.evaluate.pgd import PGD
+from bench.evaluate.transfer import Transfer
 
 __all__ = ["EVALUATIONS"]
 
@@ -24,6 +25,7 @@ EVALUATIONS: tuple[Evaluation, ...] = (
     PGD(),
     Adaptive(),
     EpsSweep(),
+    Transfer(),
     CW(),
     CWL2(),
     Generation(),

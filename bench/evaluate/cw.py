@@ -6,7 +6,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from bench.evaluate.base import Column, Evaluation, Outcome
 from bench.evaluate.inputs import Inputs
-from bench.evaluate.norms import NormConfig, norm_columns, norm_items, norm_numbers
+from bench.evaluate.norms import NormConfig, norm_columns, norm_outcome
 from bench.spec import FamilySpec
 
 __all__ = ["CW", "CWConfig"]
@@ -83,9 +83,7 @@ class CW(Evaluation):
             kappa=config.kappa,
             lr=config.lr,
         )
-        columns = self.columns(config)
-        numbers = norm_numbers(result, columns, config.seed)
-        return Outcome(numbers, norm_items(result, columns), details={"attack": result.definition})
+        return norm_outcome(config, result, self.columns(config), {})
 
 
 def _definition(config: CWConfig) -> str:

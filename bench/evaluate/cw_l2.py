@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from bench.attacks import definitions
 from bench.evaluate.base import Column, Evaluation, Outcome
 from bench.evaluate.inputs import Inputs
-from bench.evaluate.norms import NormConfig, norm_columns, norm_items, norm_numbers
+from bench.evaluate.norms import NormConfig, norm_columns, norm_outcome
 from bench.spec import FamilySpec
 
 if TYPE_CHECKING:
@@ -110,12 +110,10 @@ class CWL2(Evaluation):
             lr=config.lr,
             patience=config.patience,
         )
-        columns = self.columns(config)
-        items = {**norm_items(result, columns), "forwards": result.forwards}
+        more: dict[str, NDArray[Any]] = {"forwards": result.forwards}
         if targets is not None:
-            items["targets"] = targets
-        numbers = norm_numbers(result, columns, config.seed)
-        return Outcome(numbers, items, details={"attack": result.definition})
+            more["targets"] = targets
+        return norm_outcome(config, result, self.columns(config), more)
 
 
 def next_random(labels: NDArray[np.int64], ids: NDArray[np.int64], classes: int, seed: int) -> NDArray[np.int64]:

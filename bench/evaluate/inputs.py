@@ -71,6 +71,17 @@ class Inputs:
         assert job is not None
         return self._load(self.spec["judge"], job["spec"])
 
+    def other(self, name: str) -> Classifier:
+        """Another model of the suite, in eval mode on ``device``.
+
+        Raises:
+            KeyError: The evaluation did not declare it, or it is the model that the job measures.
+        """
+        key = self.spec["others"][name]
+        job = self.store.folder(key).job()
+        assert job is not None
+        return self._load(key, job["spec"])
+
     def training(self) -> dict[str, Any]:
         """The record of training."""
         record = self.store.folder(self.spec["train"]).record()

@@ -6,14 +6,15 @@ is at most r. As success at a fixed radius was not what the attack sought, it is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, field_validator
 
 from bench.attacks.threat import parse_eps
-from bench.evaluate.base import Column, EvaluationConfig, Number
+from bench.evaluate.adversarials import AdversarialsConfig, Broken, packed
+from bench.evaluate.base import Column, Number, Outcome
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
 
     from bench.attacks import AttackResult
 
-__all__ = ["NormConfig", "norm_columns", "norm_items", "norm_numbers"]
+__all__ = ["NormConfig", "norm_columns", "norm_items", "norm_numbers", "norm_outcome"]
 
 
-class NormConfig(EvaluationConfig):
+class NormConfig(AdversarialsConfig):
     """Parameters of every evaluation that minimises the L2 norm of a perturbation."""
 
     curve: tuple[str, ...] = Field(
@@ -217,3 +218,23 @@ def norm_numbers(result: AttackResult, columns: Sequence[Column], seed: int) -> 
                 )
             )
     return [*summary_numbers, *points]
+
+
+def norm_outcome(
+    config: NormConfig, result: AttackResult, columns: Sequence[Column], more: Mapping[str, NDArray[Any]]
+) -> Outcome:
+    """All that an evaluation leaves: numbers, arrays and, if asked for, adversarial images.
+
+    Args:
+        config: With the seed of intervals.
+        result: What the attack did.
+        columns: Of ``norm_columns``.
+        more: Further arrays over items.
+    """
+    items = {**norm_items(result, columns), **more}
+    numbers = norm_numbers(result, columns, config.seed)
+    facts: dict[str, Any] = {"attack": result.definition}
+    if not config.adversarials:
+        return Outcome(numbers, items, details=facts)
+    files, kept = packed(result.ids, [Broken("l2", "", "l2", None, result.success, result.adversarials)])
+    return Outcome(numbers, items, files, facts | {"adversarials": kept})

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, PositiveInt, ValidationInfo, field_validator
 
 from bench.attacks.threat import parse_step
-from bench.evaluate.base import Column, Evaluation, EvaluationConfig, Number, Outcome, Part
+from bench.evaluate.adversarials import AdversarialsConfig, Broken, packed
+from bench.evaluate.base import Column, Evaluation, Number, Outcome, Part
 from bench.evaluate.budgets import written_budgets
 from bench.evaluate.inputs import Inputs
 from bench.spec import FamilySpec
@@ -26,7 +27,7 @@ LOSSES = ("ce", "margin", "margin-targeted", "dlr", "distance", "distance-target
 """Losses by name; ``ce@T`` besides, the cross-entropy at temperature T."""
 
 
-class PGDConfig(EvaluationConfig):
+class PGDConfig(AdversarialsConfig):
     """Parameters of PGD."""
 
     norm: Literal["linf", "l2"] = Field("linf", description="Norm of the perturbation")
@@ -282,7 +283,17 @@ def _outcome(config: PGDConfig, eps: str, results: Mapping[str, AttackResult], i
         items[f"{loss}.margin_after"] = result.margin_after
         if result.success_any is not None:
             items[f"{loss}.robust_any"] = result.clean_correct & ~result.success_any
-    return Outcome(numbers, items, details={"checks": details, "not_measured": not_measured})
+    facts: dict[str, Any] = {"checks": details, "not_measured": not_measured}
+    if not config.adversarials:
+        return Outcome(numbers, items, details=facts)
+    files, kept = packed(
+        ids,
+        [
+            Broken(loss.replace("@", "-t"), eps, config.norm, eps, result.success, result.adversarials)
+            for loss, result in results.items()
+        ],
+    )
+    return Outcome(numbers, items, files, facts | {"adversarials": kept})
 
 
 def _inapplicable(metric: str, definition: str, eps: str) -> Number:

@@ -1,12 +1,13 @@
-"""The evaluations of a suite: protocol, parameters, and the data sets that they name."""
+"""The evaluations of a suite: protocol, parameters, and the data sets and models that they name."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from bench.data.spec import DatasetSpec
+from bench.errors import did_you_mean
 from bench.evaluate.base import EVALUATIONS, Evaluation, EvaluationConfig
 from bench.suite.locate import Path
 from bench.suite.names import Doubtful, evaluation_id, unclear_evaluations
@@ -23,11 +24,15 @@ class EvaluationReader(SectionReader):
     Attributes:
         inside: The in-distribution data set, if it is known.
         caps: The bounds of the profile.
+        models: Names of the models without mistakes.
+        unclear_models: What models with mistakes may be called.
         unclear: After ``evaluations``: what the entries with mistakes may be called.
     """
 
     inside: DatasetSpec | None
     caps: Caps
+    models: Collection[str]
+    unclear_models: Doubtful
     unclear: Doubtful = field(default_factory=Doubtful)
 
     def evaluations(self) -> list[ResolvedEvaluation]:
@@ -49,6 +54,7 @@ class EvaluationReader(SectionReader):
             return None
         config = self.check(evaluation.Config, rest(EvaluationEntry, raw), at, EvaluationEntry.model_fields)
         self._datasets(evaluation, raw, at)
+        self._models(evaluation, raw, at)
         if entry is None or config is None or len(self.problems) > before:
             return None
         return ResolvedEvaluation(entry.id or entry.kind, evaluation, self._capped(config))
@@ -63,6 +69,18 @@ class EvaluationReader(SectionReader):
                 spec = self.dataset(name, (*at, key, place))
                 if spec is not None and self.inside is not None and _same(spec, self.inside):
                     self.complain((*at, key, place), f"{spec.name!r} is the in-distribution data set")
+
+    def _models(self, evaluation: Evaluation, raw: Mapping[str, Any], at: Path) -> None:
+        """Other models of the suite that the evaluation reads."""
+        for key in evaluation.model_fields:
+            given = raw.get(key)
+            named: list[tuple[Path, str]] = [((*at, key, place), name) for place, name in texts(given)]
+            if isinstance(given, str):
+                named = [((*at, key), given)]
+            for path, name in named:
+                if name not in self.models and name not in self.unclear_models:
+                    hint = did_you_mean(name, {*self.models, *self.unclear_models.names})
+                    self.complain(path, f"no model of the suite is called {name!r}", hint)
 
     def _capped(self, config: EvaluationConfig) -> EvaluationConfig:
         items = getattr(config, "items", None)

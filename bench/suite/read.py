@@ -64,7 +64,14 @@ class _Reader(SectionReader):
         dataset = self._dataset(self.document.data.get("data"))
         models = ModelReader(self.document, self.problems, caps)
         read_models = models.models()
-        evaluations = EvaluationReader(document=self.document, problems=self.problems, inside=dataset, caps=caps)
+        evaluations = EvaluationReader(
+            document=self.document,
+            problems=self.problems,
+            inside=dataset,
+            caps=caps,
+            models=[model.name for model in read_models],
+            unclear_models=models.unclear,
+        )
         read_evaluations = evaluations.evaluations()
         tables = TableReader(
             document=self.document,

@@ -1,0 +1,76 @@
+"""Whether given images are what an attack claimed of them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from .frozen import frozen
+from .judge import Judge
+from .threat import Norm, ThreatModel, parse_eps
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Verdicts on M claimed adversarial images, all of shape (M,).
+
+    Attributes:
+        confirmed: The clean image is classified correctly, the adversarial is within the threat model, and wrong (or
+            its target).
+        rounding: Not confirmed, within the threat model, and off by no more than rounding.
+        norms: Norm of the perturbation, in units of the pixel range.
+    """
+
+    confirmed: NDArray[np.bool_]
+    rounding: NDArray[np.bool_]
+    norms: NDArray[np.float64]
+
+
+def check(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    adversarials: Tensor,
+    *,
+    norm: Norm,
+    eps: str | float | None,
+    targets: Tensor | None = None,
+    device: torch.device | str = "cpu",
+    batch_size: int = 128,
+    rounding: float = 1e-4,
+) -> Checked:
+    """Judge adversarial images that somebody has kept, as `bench.attacks.run` judges its own.
+
+    Args:
+        model: Module from images to logits; frozen meanwhile.
+        images: (M, C, H, W) clean images in [0, 1].
+        labels: (M,) true classes.
+        adversarials: (M, C, H, W).
+        norm: Of the threat model.
+        eps: Budget; None for none.
+        targets: (M,) classes that were to be reached, or None.
+        device: Where the model is.
+        batch_size: Images per forward pass.
+        rounding: Share of the largest logit that counts as rounding.
+    """
+    threat = ThreatModel(norm, math.inf if eps is None else parse_eps(eps))
+    if not len(images):
+        nothing = np.zeros(0, dtype=np.bool_)
+        return Checked(nothing, nothing, np.zeros(0))
+    with frozen(model) as view:
+        judge = Judge(
+            view, images, labels, targets, threat, device=torch.device(device), batch_size=batch_size, own=False
+        )
+        verdict = judge.judge(adversarials)
+        clean = judge.clean_logits
+    norms = verdict.linf if norm == "linf" else verdict.l2
+    # By how much the decision is missed: towards any wrong class; a target is taken as missed outright.
+    scale = clean.abs().amax(dim=1).double().numpy() * rounding
+    close = (verdict.margin > -scale) if targets is None else np.zeros(len(images), dtype=np.bool_)
+    nearly_clean = judge.clean_correct | (np.abs(judge.clean_margin()) <= scale)
+    return Checked(verdict.success, ~verdict.success & verdict.valid & close & nearly_clean, norms)
