@@ -1,26 +1,30 @@
-"""What there is, in words: listings, descriptions of plug-ins and metrics, and what a job left."""
+"""What there is, in words: listings, and descriptions of plug-ins, suites, profiles, metrics and columns."""
 
 from __future__ import annotations
 
 import contextlib
-import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from bench.data.registry import DATASETS
 from bench.data.spec import DatasetSpec
-from bench.errors import RequestError, did_you_mean
-from bench.evaluate.base import EVALUATIONS, Evaluation
+from bench.errors import RequestError, SuiteError, did_you_mean, nearest
+from bench.evaluate.base import EVALUATIONS, Column, Evaluation
 from bench.registry import Registry, UnknownNameError
 from bench.spec import BACKBONES, FAMILIES, BackboneSpec, FamilySpec, settings
-from bench.store import JobFolder
-from bench.suite.settings import load_settings, suite_folders
+from bench.suite.columns import column_names
+from bench.suite.describe import DIRECTIONS, column_text, find_columns, profile_text, suite_text
+from bench.suite.document import read, validate
+from bench.suite.schema import ProfileFile, Suite
+from bench.suite.settings import find_profile, load_settings, suite_folders
 
 if TYPE_CHECKING:
     from bench.api import Bench
 
-__all__ = ["Listed", "description", "find_job", "inline", "job_text", "listing"]
+__all__ = ["Listed", "description", "inline", "listing"]
 
 
 @dataclass(frozen=True)
@@ -81,19 +85,40 @@ def _files(pattern: str, section: str, key: str) -> list[Listed]:
     return rows
 
 
-def description(name: str) -> str:
-    """A plug-in or metric in words.
+def description(bench: Bench, name: str, suite: str | None = None, profile: str | None = None) -> str:
+    """Whatever has that name, in words: a plug-in, a suite, a profile, a metric, or a column of a suite.
+
+    Args:
+        bench: Settings and the suite last run.
+        name: What to describe.
+        suite: Where alone to look, for a column or an evaluation; default: the suite last run, then all.
+        profile: Of the suite.
 
     Raises:
         RequestError: Nothing has that name; or it is broken.
     """
-    kinds: tuple[tuple[Registry[Any], Callable[[Any], str]], ...] = (
-        (FAMILIES, _family),
-        (EVALUATIONS, _evaluation),
-        (DATASETS, _dataset),
-    )
+    found = [] if suite is not None else [*_plug_ins(name), *_suites_and_profiles(bench, name)]
+    if found:  # a suite and its data set, or an evaluation and its attack, can have one name
+        return "\n\n".join(found)
+    known = [] if suite is not None else _names()
+    for one in _where_columns_are(bench, suite, profile):
+        columns = find_columns(name, one)
+        if columns:
+            return column_text(columns, one)
+        known += [*column_names(one.evaluations), *(evaluation.id for evaluation in one.evaluations)]
+    kind, _, metric = name.partition(".")
+    if suite is None and metric and kind in EVALUATIONS.names():
+        return _metric(EVALUATIONS.get(kind), metric)
+    close = nearest(name, known)
+    hint = f"did you mean {close!r}?" if close else "see bench list families, or evaluations, datasets, suites, …"
+    raise RequestError(f"nothing is called {name!r}{f' in suite {suite}' if suite else ''}; {hint}")
+
+
+def _plug_ins(name: str) -> list[str]:
     from bench.attacks.catalogue import ENTRIES
 
+    kinds: tuple[tuple[Registry[Any], Callable[[Any], str]], ...]
+    kinds = ((FAMILIES, _family), (EVALUATIONS, _evaluation), (DATASETS, _dataset))
     found = []
     for registry, words in kinds:
         try:
@@ -103,16 +128,46 @@ def description(name: str) -> str:
                 raise
     with contextlib.suppress(UnknownNameError):
         found.append(_backbone(BACKBONES.get(name)))
-    if name in ENTRIES:  # an evaluation and the attack that it makes can have one name
+    if name in ENTRIES:
         found.append(_attack(name))
-    if found:
-        return "\n\n".join(found)
-    kind, _, metric = name.partition(".")
-    if metric and kind in EVALUATIONS.names():
-        return _metric(EVALUATIONS.get(kind), metric)
+    return found
+
+
+def _suites_and_profiles(bench: Bench, name: str) -> list[str]:
+    found = []
+    if name.endswith(".toml") or name in [row.name for row in listing("suites")]:
+        found.append(suite_text(bench.suite(name)))
+    if name in [row.name for row in listing("profiles")]:
+        document = read(find_profile(name, bench.settings))
+        parsed, problems = validate(ProfileFile, document.data, document, ())
+        if parsed is None:
+            raise SuiteError(problems)
+        found.append(profile_text(document, parsed))
+    return found
+
+
+def _where_columns_are(bench: Bench, suite: str | None, profile: str | None) -> Iterator[Suite]:
+    """The suite that was named; or the one last run, then all others. Of the latter broken ones are left out."""
+    if suite is not None:
+        yield bench.suite(suite, profile)
+        return
+    names: list[tuple[str, str | None]] = [(row.name, profile) for row in listing("suites")]
+    with contextlib.suppress(RequestError):
+        names.insert(0, bench.last(profile))
+    for name, overlay in names:
+        with contextlib.suppress(RequestError):
+            yield bench.suite(name, overlay)
+
+
+def _names() -> list[str]:
+    from bench.attacks.catalogue import ENTRIES
+
     known = [*FAMILIES.names(), *EVALUATIONS.names(), *DATASETS.names(), *ENTRIES]
     known += [example for spec in BACKBONES.values() for example in spec.examples]
-    raise RequestError(f"nothing is called {name!r}; {did_you_mean(name, known)}")
+    known += [row.name for kind in ("suites", "profiles") for row in listing(kind)]
+    for evaluation in EVALUATIONS.values():
+        known += [f"{evaluation.name}.{column.metric}" for column in _example_columns(evaluation)]
+    return known
 
 
 def _family(spec: FamilySpec) -> str:
@@ -135,29 +190,34 @@ def _evaluation(evaluation: Evaluation) -> str:
         "",
         "numbers (with the defaults where parameters are required):",
     ]
-    for column in evaluation.columns(_example(evaluation)):
+    for column in _example_columns(evaluation):
         argument = f"@{column.argument}" if column.argument else ""
-        direction = {"up": "higher is better", "down": "lower is better", None: "no direction"}[column.direction]
-        lines.append(f"  {evaluation.name}.{column.metric}{argument}: {column.unit}, {direction}")
+        lines.append(f"  {evaluation.name}.{column.metric}{argument}: {column.unit}, {DIRECTIONS[column.direction]}")
         lines.append(f"      {column.definition}")
     return "\n".join(lines)
 
 
-def _example(evaluation: Evaluation) -> Any:
-    """Parameters with which to name the columns: defaults, and something typical where there is none."""
-    required = {name for name, info in evaluation.Config.model_fields.items() if info.is_required()}
+def _example_columns(evaluation: Evaluation) -> tuple[Column, ...]:
+    """For defaults, and something typical where there is none; empty where nothing that is known here will do."""
     typical = {"eps": ("8/255",), "sets": ("svhn",)}
-    return evaluation.Config.model_validate({name: typical[name] for name in required})
+    values = {}
+    for name, info in evaluation.Config.model_fields.items():
+        if info.is_required():
+            values[name] = (info.examples or [typical.get(name, f"<{name}>")])[0]
+    try:
+        return evaluation.columns(evaluation.Config.model_validate(values))
+    except ValidationError:
+        return ()
 
 
 def _metric(evaluation: Evaluation, metric: str) -> str:
     lines = []
-    columns = evaluation.columns(_example(evaluation))
+    columns = _example_columns(evaluation)
     for column in columns:
         if column.metric == metric or f"{column.metric}@{column.argument}" == metric:
-            direction = {"up": "higher is better", "down": "lower is better", None: "no direction"}[column.direction]
             argument = f"@{column.argument}" if column.argument else ""
-            lines.append(f"{evaluation.name}.{column.metric}{argument}: unit {column.unit}, {direction}")
+            name = f"{evaluation.name}.{column.metric}{argument}"
+            lines.append(f"{name}: unit {column.unit}, {DIRECTIONS[column.direction]}")
             lines.append(f"  {column.definition}")
     if not lines:
         hint = did_you_mean(metric, [column.metric for column in columns])
@@ -235,59 +295,3 @@ def inline(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     return f'"{value}"' if isinstance(value, str) and value != "required" else str(value)
-
-
-def find_job(bench: Bench, name: str, suite: str | None, profile: str | None) -> tuple[str, JobFolder]:
-    """The folder of a job by id (in a suite, default: the one last run) or by the beginning of its key.
-
-    Raises:
-        RequestError: There is none.
-    """
-    folders = [f for f in bench.store.folders() if len(name) >= 6 and f.key.startswith(name)]
-    if len(folders) == 1:
-        job = folders[0].job()
-        return (str(job["id"]) if job else name), folders[0]
-    if suite is None:
-        suite, profile = bench.last(profile)
-    plan = bench.plan(suite, profile=profile)
-    job_ = plan.named(name)
-    if job_ is None:
-        ids: Iterable[str] = [job.id for job in plan.jobs]
-        raise RequestError(f"suite {plan.suite.name} has no job {name!r}; {did_you_mean(name, ids)}")
-    return job_.id, bench.store.folder(job_.key)
-
-
-def job_text(name: str, folder: JobFolder) -> str:
-    """What a job left, for a person."""
-    lines = [f"{name}: {folder.state()}", f"folder: {folder.path}"]
-    record, error = folder.record(), folder.error()
-    if record is not None:
-        lines += [
-            f"{key}: {record[key]}" for key in ("status", "reason", "seconds", "passes", "weights") if key in record
-        ]
-        for number in record.get("numbers", ()):
-            argument = f"@{number['argument']}" if number["argument"] else ""
-            value = number["value"] if number["value"] is not None else f"n/a ({number['reason']})"
-            interval = number["interval"]
-            shown = f" [{interval['low']:.4g}, {interval['high']:.4g}] {interval['kind']}" if interval else ""
-            lines.append(f"{number['metric']}{argument} = {value}{shown}, n = {number['n']}")
-            lines.append(f"    {number['definition']}")
-            if number["verdict"]:
-                lines.append(f"    {number['verdict']}: {'; '.join(map(str, number['flags'].values())) or 'no flag'}")
-        if record.get("history"):
-            history = json.loads(folder.file(record["history"]).read_text(encoding="utf-8"))
-            lines += [
-                "history:",
-                *("  " + ", ".join(f"{k} {_short(v)}" for k, v in epoch.items()) for epoch in history),
-            ]
-        lines.append(f"provenance: {json.dumps(record['provenance'])}")
-    if error is not None:
-        lines += [f"error: {error['type']}: {error['message']}", str(error.get("traceback", "")).rstrip()]
-    log = folder.log().strip()
-    if log:
-        lines += ["log:", log]
-    return "\n".join(lines)
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

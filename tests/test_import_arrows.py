@@ -55,7 +55,7 @@ ARROWS: dict[str, set[str]] = {
     "importing": {"errors", "imported", "inert", "registry", "spec", "store", "tensors", "trained"},
     "sampling": {"errors", "evaluate", "family", "store"},
     "verifying": {"attacks", "data", "errors", "keys", "trained"},
-    "catalogue": {"attacks", "data", "errors", "evaluate", "registry", "spec", "store", "suite"},
+    "catalogue": {"attacks", "data", "errors", "evaluate", "registry", "spec", "suite"},
     "housekeeping": {"data", "errors", "evaluate", "execute", "store", "suite", "train"},
     "cli": {
         *("api", "catalogue", "housekeeping", "importing", "sampling", "verifying"),

@@ -39,15 +39,19 @@ def list_(kind: str, as_json: bool) -> None:
 
 @click.command()
 @click.argument("name")
+@click.option("--suite", metavar="SUITE", help="Where to look for a column. Default: the suite last run, then all.")
+@options.profile
 @options.as_json
-def describe(name: str, as_json: bool) -> None:
-    """Explain a family, backbone, data set, evaluation or attack: parameters, defaults, units, source.
+def describe(name: str, suite: str | None, profile: str | None, as_json: bool) -> None:
+    """Explain whatever has a name: definition, parameters, defaults, units, source.
 
-    For a metric, give `<evaluation>.<metric>`, such as calibration.ece: its definition.
+    NAME is a family, backbone, data set, evaluation, attack, suite or profile; a metric of an evaluation, such as
+    calibration.ece; or a column of a table, such as pgd-40.margin@8/255.
     """
+    from bench.api import Bench
     from bench.catalogue import description
 
-    text = description(name)
+    text = description(Bench.here(), name, suite, profile)
     if as_json:
         click.echo(json.dumps({"schema": 1, "name": name, "lines": text.splitlines()}, indent=1))
         return
@@ -65,20 +69,21 @@ def show(job: str, suite: str | None, profile: str | None, as_json: bool) -> Non
     JOB is an id as in `bench plan`, such as gmmc-gen/digits/seed1/train, or the beginning of a key.
     """
     from bench.api import Bench
-    from bench.catalogue import find_job, job_text
+    from bench.report.job import find_job, job_text
 
-    bench = Bench.here()
-    found, folder = find_job(bench, job, suite, profile)
+    found = find_job(Bench.here(), job, suite, profile)
     if as_json:
         facts = {
             "schema": 1,
-            "job": found,
-            "state": folder.state(),
-            "folder": str(folder.path),
-            "record": folder.record(),
-            "error": folder.error(),
-            "log": folder.log(),
+            "job": found.id,
+            "state": found.status.state,
+            "reason": found.status.reason,
+            "because": list(found.because),
+            "folder": str(found.folder.path),
+            "record": found.folder.record(),
+            "error": found.folder.error(),
+            "log": found.folder.log(),
         }
         click.echo(json.dumps(facts, indent=1))
         return
-    click.echo(job_text(found, folder))
+    click.echo(job_text(found))

@@ -1,0 +1,127 @@
+"""What one job left, for a person: state, numbers with their definitions, history, traceback and log."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bench.errors import RequestError, did_you_mean
+from bench.execute.states import Status
+from bench.planner import Plan
+from bench.store import JobFolder
+
+if TYPE_CHECKING:
+    from bench.api import Bench
+
+__all__ = ["FoundJob", "find_job", "job_text"]
+
+KEY_LETTERS = 6
+"""Fewest letters of a key that name a job."""
+_NO_RESULT = ("failed", "diverged", "n/a")
+
+
+@dataclass(frozen=True)
+class FoundJob:
+    """A job and where it stands.
+
+    Attributes:
+        id: Its name.
+        folder: Where its result is or would be.
+        status: State and reason.
+        because: Names of the inputs whose lack of a result is the reason.
+    """
+
+    id: str
+    folder: JobFolder
+    status: Status
+    because: tuple[str, ...] = ()
+
+
+def find_job(bench: Bench, name: str, suite: str | None, profile: str | None) -> FoundJob:
+    """A job by id (in a suite, default: the one last run) or by the beginning of its key.
+
+    Raises:
+        RequestError: There is none.
+    """
+    folders = [f for f in bench.store.folders() if len(name) >= KEY_LETTERS and f.key.startswith(name)]
+    if suite is None:
+        try:
+            suite, profile = bench.last(profile)
+        except RequestError:
+            if len(folders) != 1:
+                raise
+    plan = bench.plan(suite, profile=profile) if suite is not None else None
+    key = folders[0].key if len(folders) == 1 else None
+    job = None if plan is None else next((job for job in plan.jobs if job.id == name or job.key == key), None)
+    if plan is not None and job is not None:
+        states = bench.states(plan)
+        return FoundJob(job.id, bench.store.folder(job.key), states[job.key], _culprits(plan, states, job.key))
+    if key is not None:
+        # Of no suite that is known here: the files alone speak.
+        planned = folders[0].job()
+        return FoundJob(str(planned["id"]) if planned else name, folders[0], Status(folders[0].state()))
+    assert plan is not None
+    hint = did_you_mean(name, [job.id for job in plan.jobs])
+    raise RequestError(f"suite {plan.suite.name} has no job {name!r}; {hint}")
+
+
+def _culprits(plan: Plan, states: Mapping[str, Status], key: str) -> tuple[str, ...]:
+    """The jobs at the root of a missing result: inputs without one that have no such input themselves."""
+
+    def without(at: str) -> list[str]:
+        """The inputs of a job that have no result either."""
+        return [above for above in plan.job(at).inputs if above in states and states[above].state in _NO_RESULT]
+
+    found: dict[str, None] = {}
+    left = without(key) if states[key].state in _NO_RESULT else []
+    while left:
+        at = left.pop(0)
+        above = without(at)
+        left += above
+        if not above:
+            found[plan.job(at).id] = None
+    return tuple(found)
+
+
+def job_text(job: FoundJob) -> str:
+    """What a job left."""
+    status, folder = job.status, job.folder
+    lines = [f"{job.id}: {status.state}{f' ({status.reason})' if status.reason else ''}"]
+    lines += [f"because of {name}; bench show {name}" for name in job.because]
+    lines.append(f"folder: {folder.path}")
+    record, error = folder.record(), folder.error()
+    if record is not None:
+        lines += _record(record, folder)
+    traceback = ""
+    if error is not None:
+        traceback = str(error.get("traceback", "")).strip()
+        lines += [f"error: {error['type']}: {error['message']}", *([traceback] if traceback else [])]
+    # The worker writes its traceback into the log, too, for the case that it can leave nothing else.
+    log = (folder.log().replace(traceback, "") if traceback else folder.log()).strip()
+    if log:
+        lines += ["log:", log]
+    return "\n".join(lines)
+
+
+def _record(record: Mapping[str, Any], folder: JobFolder) -> list[str]:
+    lines = [f"{key}: {record[key]}" for key in ("status", "reason", "seconds", "passes", "weights") if key in record]
+    for number in record.get("numbers", ()):
+        argument = f"@{number['argument']}" if number["argument"] else ""
+        value = number["value"] if number["value"] is not None else f"n/a ({number['reason']})"
+        interval = number["interval"]
+        shown = f" [{interval['low']:.4g}, {interval['high']:.4g}] {interval['kind']}" if interval else ""
+        lines.append(f"{number['metric']}{argument} = {value}{shown}, n = {number['n']}")
+        lines.append(f"    {number['definition']}")
+        if number["verdict"]:
+            lines.append(f"    {number['verdict']}: {'; '.join(map(str, number['flags'].values())) or 'no flag'}")
+    if record.get("history"):
+        history = json.loads(folder.file(record["history"]).read_text(encoding="utf-8"))
+        lines += ["history:", *("  " + ", ".join(f"{k} {_short(v)}" for k, v in epoch.items()) for epoch in history)]
+    lines.append(f"provenance: {json.dumps(record['provenance'])}")
+    return lines
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
