@@ -91,8 +91,10 @@ class Adaptive(Evaluation):
             ),
             Column(metric="white-box", label="gradients", definition=_definition(config, eps), **accuracy),
         ]  # fmt: skip
-        names = (*config.losses, *(search.name for search in _searches(config)))
-        shares = [("winner", f"won by {name}", name, _winner_definition(config, name, eps)) for name in names]
+        named = {loss: loss for loss in config.losses} | {s.name: s.described for s in _searches(config)}
+        shares = [
+            ("winner", f"won by {told}", name, _winner_definition(config, told, eps)) for name, told in named.items()
+        ]
         if config.complete:
             shares += [("alone", f"{loss} alone", loss, _alone_definition(config, loss, eps)) for loss in config.losses]
         columns += [
@@ -142,8 +144,7 @@ def _searches(config: AdaptiveConfig) -> tuple[Search, ...]:
     """What follows the losses, in order: other models first, they cost less."""
     transfer = {"loss": "margin", "steps": config.steps, "step": config.step}
     searches = [
-        Search(f"from-{source}", f"adversarial images of {source}", "transfer", transfer, source)
-        for source in config.transfer
+        Search(f"from-{source}", f"transfer from {source}", "transfer", transfer, source) for source in config.transfer
     ]
     if config.square:
         searches.append(Search("square", "Square", "torchattacks.Square", {"n_queries": config.queries}))
@@ -234,8 +235,9 @@ def _outcome(config: AdaptiveConfig, eps: str, result: AttackResult, searched: S
         won = winner == members.index(loss) if loss in members else None
         won = np.zeros(n, dtype=np.bool_) if nothing else won
         numbers.append(share("winner", loss, _winner_definition(config, loss, eps), won, lacking))
-    for name, broken in searched.won.items():
-        numbers.append(share("winner", name, _winner_definition(config, name, eps), broken, "it is this model"))
+    for search in _searches(config):
+        definition = _winner_definition(config, search.described, eps)
+        numbers.append(share("winner", search.name, definition, searched.won[search.name], "it is this model"))
     for loss in config.losses if config.complete else ():
         sole = alone == members.index(loss) if loss in members else None
         sole = np.zeros(n, dtype=np.bool_) if nothing else sole

@@ -65,7 +65,7 @@ def _value(model: ResolvedModel, key: str) -> Any:
 
 def _text(value: Any) -> str:
     if isinstance(value, tuple):
-        return ", ".join(_text(item) for item in value)
+        return ", ".join(_text(item) for item in value) or "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
