@@ -51,7 +51,8 @@ def run(
 ) -> None:
     """Train and evaluate what has no result yet, then print the tables.
 
-    Without SUITE the default suite of bench.toml runs. Interrupt it at will; the same command continues.
+    Without SUITE the default suite of bench.toml runs; where no file names one, you are asked first. Interrupt it at
+    will; the same command continues.
 
     \b
     Examples:
@@ -65,6 +66,8 @@ def run(
     from bench.api import Bench
 
     bench = Bench.here()
+    if suite is None and not bench.settings.names_suite:
+        _agree(bench, profile, only)
     for text in bench.suite(suite, profile).warnings:
         click.echo(f"warning: {text}", err=True)
     display = _display(bench, device, workers, as_json)
@@ -80,6 +83,48 @@ def run(
     if not as_json and not outcome.summary.interrupted:
         _show_result(bench, outcome, tables)
     ctx.exit(outcome.exit_code(strict=strict))
+
+
+def _agree(bench: Any, profile: str | None, only: tuple[str, ...]) -> None:
+    """Say what would run, and ask on a terminal: nobody named the suite.
+
+    Raises:
+        RequestError: There is nobody to ask, or the answer is no.
+    """
+    from bench.errors import RequestError
+
+    chosen = bench.plan(None, profile=profile, only=only)
+    name = bench.settings.default_suite
+    text = (
+        f"no suite was named, and no bench.toml here or above says which is the default.\n"
+        f"The demo is {name!r}: {chosen.suite.title}; minutes on two CPU cores at full size.\n"
+        f"{_to_run(chosen, bench.states(chosen), _rates(bench))}\n"
+        f"Results would be written below {bench.settings.results}"
+    )
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise RequestError(f"{text}\nTo run it, name it: bench run {name}")
+    click.echo(text, err=True)
+    if not click.confirm("Run it?", err=True):
+        raise RequestError(f"nothing was run; name a suite: bench run {name}, or see bench list suites")
+
+
+def _rates(bench: Any) -> Any:
+    from bench.execute.devices import slots
+    from bench.execute.estimate import Rates
+
+    return Rates.from_store(bench.store, slots("auto", None)[0])
+
+
+def _to_run(chosen: Any, states: Any, rates: Any) -> str:
+    """How much of a plan is left to do, in jobs, network passes and, where earlier runs tell, seconds."""
+    from bench.execute.displays import duration
+
+    unique = {job.key: job for job in chosen.jobs}.values()  # equal work under two names is done once
+    todo = [job for job in unique if not states[job.key].settled]
+    total = rates.total(todo)
+    took = f", about {duration(total)} on one worker" if total is not None else ", unknown time"
+    left = sum(job.passes for job in todo)
+    return f"{len(todo)} to run: {left:,.0f} network passes{took if todo else ''}"
 
 
 def _display(bench: Any, device: str, workers: int | None, as_json: bool) -> Any:
@@ -125,14 +170,12 @@ def plan(suite: str | None, profile: str | None, only: tuple[str, ...], as_json:
     towards the weights as two more. Seconds are shown where earlier runs on this store tell.
     """
     from bench.api import Bench
-    from bench.execute.devices import slots
     from bench.execute.displays import duration
-    from bench.execute.estimate import Rates
 
     bench = Bench.here()
     chosen = bench.plan(suite, profile=profile, only=only)
     states = bench.states(chosen)
-    rates = Rates.from_store(bench.store, slots("auto", None)[0])
+    rates = _rates(bench)
     rows: list[dict[str, Any]] = []
     for job in chosen.jobs:
         seconds = rates.seconds(job)
@@ -161,13 +204,9 @@ def plan(suite: str | None, profile: str | None, only: tuple[str, ...], as_json:
         click.echo(f"{row['job']:<{width}}  {row['state']:<8} {passes} passes {took}  {note}".rstrip())
     for reason, index in reasons.items():
         click.echo(f"[{index}] {reason}")
-    unique = {job.key: job for job in chosen.jobs}.values()  # equal work under two names is done once
-    todo = [job for job in unique if not states[job.key].settled]
-    total = rates.total(todo)
-    took = f", about {duration(total)} on one worker" if total is not None else ", unknown time"
-    whole, left = sum(job.passes for job in unique), sum(job.passes for job in todo)
+    whole = sum({job.key: job.passes for job in chosen.jobs}.values())
     click.echo(f"{len(chosen.jobs)} jobs, {whole:,.0f} network passes")
-    click.echo(f"{len(todo)} to run: {left:,.0f} network passes{took if todo else ''}")
+    click.echo(_to_run(chosen, states, rates))
 
 
 @click.command()

@@ -57,6 +57,11 @@ class Settings:
     sources: Mapping[str, str]
 
     @property
+    def names_suite(self) -> bool:
+        """Whether somebody said which suite is the default."""
+        return self.sources["default_suite"] != "default"
+
+    @property
     def literature(self) -> tuple[Path, ...]:
         """Folders of literature rows: the project's own first, then those that came with the package."""
         return (self.results / "literature", _packaged("_literature", "results/literature"))
