@@ -35,7 +35,8 @@ def draw(
         name: The model, as for ``Bench.load_model``.
         suite: Where the model is defined; default: the suite last run.
         profile: Of the suite.
-        count: Images in all.
+        count: Images in all: classes have equally many, or the first ones of them one more. From the buffer a class
+            that holds fewer leaves its places to the others.
         classes: Classes to draw; all for none.
         steps: Sampler steps of fresh chains; None for those of training.
         source: ``"fresh"`` or ``"buffer"``.
@@ -44,31 +45,37 @@ def draw(
         out: The PNG.
 
     Raises:
-        RequestError: No such model or class, or the model cannot generate.
+        RequestError: No such model, class or device, too few images in the buffer, or the model cannot generate.
     """
+    # Whatever can be told at once is, before a network is built.
+    if out.suffix.lower() != ".png":
+        raise RequestError(f"{out}: the picture is a PNG; give a name that ends in .png")
+    if count < 1:
+        raise RequestError(f"{count} images: expected at least 1")
+    if steps is not None and steps < 0:
+        raise RequestError(f"{steps} steps: expected 0 or more")
+    if steps is not None and source == "buffer":
+        raise RequestError("the buffer holds images as training left them: steps are for fresh chains")
     import torch
 
     from bench.evaluate.samples import BATCH, class_grid, picture
     from bench.family import Samples
     from bench.store import write_atomically
 
+    _check_device(device)
     model = bench.load_model(name, suite=suite, profile=profile, device=device)
     known = range(model.num_classes)
     wanted = tuple(dict.fromkeys(classes)) or tuple(known)
     for label in wanted:
         if label not in known:
             raise RequestError(f"class {label}: expected 0 to {model.num_classes - 1}")
-    if count < 1:
-        raise RequestError(f"{count} images: expected at least 1")
-    if steps is not None and steps < 0:
-        raise RequestError(f"{steps} steps: expected 0 or more")
-    columns = -(-count // len(wanted))
     if source == "buffer":
-        samples = _from_buffer(model, wanted, columns)
+        samples = _from_buffer(model, wanted, count)
     else:
-        labels = torch.tensor([label for label in wanted for _ in range(columns)][:count], device=device)
+        shares = [count // len(wanted) + (place < count % len(wanted)) for place in range(len(wanted))]
+        labels = torch.tensor([label for label, n in zip(wanted, shares, strict=True) for _ in range(n)], device=device)
         # An index of its own for each (class, position): adding classes or images changes none of the others.
-        position = torch.tensor([i for _ in wanted for i in range(columns)][:count], device=device)
+        position = torch.tensor([i for n in shares for i in range(n)], device=device)
         index = labels * 1_000_003 + position
         try:
             pieces = [
@@ -95,15 +102,32 @@ def draw(
                 "agreement": float((logits[own].argmax(dim=1) == label).double().mean()),
             }
         )
-    order = {label: row for row, label in enumerate(wanted)}
+    order = {row["class"]: place for place, row in enumerate(rows)}
+    columns = max(int((samples.labels == label).sum()) for label in order)
     placed = torch.tensor([order[int(label)] for label in samples.labels.cpu()], device=samples.labels.device)
-    grid = class_grid(Samples(samples.images, placed, samples.age), len(wanted), columns)
+    grid = class_grid(Samples(samples.images, placed, samples.age), len(rows), columns)
     write_atomically(out, picture(grid))
     return {"model": name, "source": source, "n": len(samples.images), "out": str(out), "classes": rows}
 
 
-def _from_buffer(model: Any, wanted: tuple[int, ...], columns: int) -> Samples:
-    """The longest-lived chains of each class."""
+def _check_device(device: str) -> None:
+    """Refuse what is no device of this machine.
+
+    Raises:
+        RequestError: With what there is.
+    """
+    import torch
+
+    try:
+        found = torch.device(device)
+    except RuntimeError:
+        raise RequestError(f"{device!r} is no device: expected cpu, cuda or cuda:<number>") from None
+    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        raise RequestError(f"no device {device}: {torch.cuda.device_count()} CUDA devices are visible")
+
+
+def _from_buffer(model: Any, wanted: tuple[int, ...], count: int) -> Samples:
+    """The longest-lived chains of each class, classes in turn as long as they have any."""
     import torch
 
     from bench.evaluate.samples import generated
@@ -113,10 +137,12 @@ def _from_buffer(model: Any, wanted: tuple[int, ...], columns: int) -> Samples:
         stored = generated(model, "buffer", 10**9, seed=0, steps=None, num_classes=model.num_classes)
     except ValueError as error:
         raise RequestError(str(error)) from error
-    chosen = []
-    for label in wanted:
-        members = (stored.labels == label).nonzero().squeeze(1)
-        oldest = torch.argsort(stored.age[members], descending=True, stable=True)[:columns]
-        chosen.append(members[oldest])
-    index = torch.cat(chosen)
+    by_age = torch.argsort(stored.age, descending=True, stable=True)
+    members = [by_age[stored.labels[by_age] == label].tolist() for label in wanted]
+    turns = [own[turn] for turn in range(max(map(len, members))) for own in members if turn < len(own)]
+    if len(turns) < count:
+        which = "" if len(wanted) == model.num_classes else " of these classes"
+        raise RequestError(f"{count} images: the buffer holds {len(turns)}{which} that are no longer noise")
+    chosen = set(turns[:count])
+    index = torch.tensor([item for own in members for item in own if item in chosen], device=stored.labels.device)
     return Samples(stored.images[index], stored.labels[index], stored.age[index])

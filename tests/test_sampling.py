@@ -178,6 +178,18 @@ def test_a_number_that_the_classes_do_not_divide(here: Path, tmp_path: Path) -> 
     assert sum(row["n"] for row in facts["classes"]) == 5
 
 
+@pytest.mark.parametrize(("count", "expected"), [(5, [1] * 5), (12, [2, 2] + [1] * 8), (10, [1] * 10)])
+@pytest.mark.parametrize("source", ["fresh", "buffer"])
+def test_as_many_as_were_asked_for_spread_over_all_classes(
+    here: Path, tmp_path: Path, source: str, count: int, expected: list[int]
+) -> None:
+    """5 of ten classes used to be 10 from the buffer, and 12 new ones those of six classes."""
+    facts = sample(here, tmp_path / "a.png", count=count, source=source)
+    assert facts["n"] == count
+    assert [row["n"] for row in facts["classes"]] == expected
+    assert cells(tmp_path / "a.png", len(expected), max(expected)).shape[:2] == (len(expected), max(expected))
+
+
 class TestBuffer:
     def test_the_longest_lived_chains_of_each_class(self, here: Path, tmp_path: Path) -> None:
         facts = sample(here, tmp_path / "a.png", source="buffer", classes=(3, 8), count=6)
@@ -199,9 +211,24 @@ class TestBuffer:
         assert [row["n"] for row in facts["classes"]] == [3, 3]
 
     def test_chains_of_no_class_go_to_the_one_that_the_model_says(self, here: Path, tmp_path: Path) -> None:
-        facts = sample(here, tmp_path / "a.png", "jem", source="buffer", count=100)
+        facts = sample(here, tmp_path / "a.png", "jem", source="buffer", count=50)
         assert facts["classes"]
         assert all(row["agreement"] == 1 for row in facts["classes"])
+
+    def test_a_class_that_holds_fewer_leaves_its_places_to_the_others(self, here: Path, tmp_path: Path) -> None:
+        stored = Bench.here(here).load_model("jem").stored_samples()
+        assert stored is not None
+        used = int((stored.age > 0).sum())
+        facts = sample(here, tmp_path / "a.png", "jem", source="buffer", count=used)
+        assert facts["n"] == sum(row["n"] for row in facts["classes"]) == used
+        with pytest.raises(RequestError, match=f"{used + 1} images: the buffer holds {used} that are no longer"):
+            sample(here, tmp_path / "b.png", "jem", source="buffer", count=used + 1)
+        with pytest.raises(RequestError, match=r"the buffer holds \d+ of these classes"):
+            sample(here, tmp_path / "b.png", "jem", source="buffer", count=used, classes=(3,))
+
+    def test_steps_are_not_for_the_buffer(self, here: Path, tmp_path: Path) -> None:
+        with pytest.raises(RequestError, match="steps are for fresh chains"):
+            sample(here, tmp_path / "a.png", source="buffer", steps=3)
 
 
 class TestMistakes:
@@ -222,6 +249,29 @@ class TestMistakes:
         with pytest.raises(RequestError, match=message):
             sample(here, tmp_path / "a.png", **options)
         assert not (tmp_path / "a.png").exists()
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"out": "a.jpg"}, "a.jpg: the picture is a PNG; give a name that ends in .png"),
+            ({"out": "a"}, "ends in .png"),
+            ({"count": -3}, "-3 images"),
+            ({"steps": -1}, "-1 steps"),
+            ({"device": "gpu"}, "'gpu' is no device: expected cpu"),
+            ({"device": "cuda:99"}, "no device cuda:99: "),
+        ],
+    )
+    def test_are_told_before_anything_is_loaded(
+        self, here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], message: str
+    ) -> None:
+        def load(*_: object, **__: object) -> None:
+            raise AssertionError("a model was loaded")
+
+        monkeypatch.setattr(Bench, "load_model", load)
+        out = tmp_path / str(options.pop("out", "a.png"))
+        with pytest.raises(RequestError, match=message):
+            sample(here, out, **options)
+        assert not list(tmp_path.iterdir())
 
 
 class TestCommand:

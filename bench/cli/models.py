@@ -70,7 +70,7 @@ def train(
     type=click.Path(dir_okay=False, path_type=Path),
     default=Path("samples.png"),
     show_default=True,
-    help="The file to write.",
+    help="The file to write, *.png.",
 )
 @options.as_json
 def sample(
