@@ -10,6 +10,7 @@ from pydantic import Field, NonNegativeInt, ValidationInfo, field_validator
 from bench.attacks import definitions
 from bench.attacks.threat import parse_eps
 from bench.evaluate.adversarials import AdversarialsConfig, Broken, packed
+from bench.evaluate.attacked import item_arrays
 from bench.evaluate.base import Column, Evaluation, Number, Outcome, Part
 from bench.evaluate.budgets import written_budgets
 from bench.evaluate.inputs import Inputs
@@ -217,6 +218,7 @@ def _outcome(config: AdaptiveConfig, eps: str, result: AttackResult, searched: S
     members = () if composition is None else composition.members
     winner = np.full(n, -1, dtype=np.int64) if composition is None else composition.winner.copy()
     alone = winner if composition is None else composition.alone
+    restarts = np.full((n, 1), -1, dtype=np.int64) if composition is None else composition.broken_at
 
     def share(kind: str, name: str, definition: str, won: NDArray[np.bool_] | None, missing: str) -> Number:
         return Number(
@@ -249,9 +251,9 @@ def _outcome(config: AdaptiveConfig, eps: str, result: AttackResult, searched: S
         "white-box": result.robust,
         **{name: broken for name, broken in searched.won.items() if broken is not None},
         "winner": winner,
-        "first_step": result.first_step,
-        "margin_after": result.margin_after,
-        "forwards": result.forwards + searched.forwards,
+        **item_arrays(result),
+        "restart": np.where(winner < 0, -1, restarts[np.arange(n), winner]),
+        "search_forwards": searched.forwards,
     }
     facts: Mapping[str, Any] = {} if composition is None else {k: dict(v) for k, v in composition.facts.items()}
     details = {

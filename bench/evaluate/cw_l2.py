@@ -110,9 +110,7 @@ class CWL2(Evaluation):
             lr=config.lr,
             patience=config.patience,
         )
-        more: dict[str, NDArray[Any]] = {"forwards": result.forwards}
-        if targets is not None:
-            more["targets"] = targets
+        more: dict[str, NDArray[Any]] = {} if targets is None else {"targets": targets}
         return norm_outcome(config, result, self.columns(config), more)
 
 

@@ -14,6 +14,7 @@ from pydantic import Field, field_validator
 
 from bench.attacks.threat import parse_eps
 from bench.evaluate.adversarials import AdversarialsConfig, Broken, packed
+from bench.evaluate.attacked import item_arrays
 from bench.evaluate.base import Column, Number, Outcome
 
 if TYPE_CHECKING:
@@ -231,7 +232,7 @@ def norm_outcome(
         columns: Of ``norm_columns``.
         more: Further arrays over items.
     """
-    items = {**norm_items(result, columns), **more}
+    items = {**norm_items(result, columns), **item_arrays(result), **more}
     numbers = norm_numbers(result, columns, config.seed)
     facts: dict[str, Any] = {"attack": result.definition}
     if not config.adversarials:

@@ -10,6 +10,7 @@ from pydantic import Field, PositiveInt, ValidationInfo, field_validator
 
 from bench.attacks.threat import parse_step
 from bench.evaluate.adversarials import AdversarialsConfig, Broken, packed
+from bench.evaluate.attacked import item_arrays
 from bench.evaluate.base import Column, Evaluation, Number, Outcome, Part
 from bench.evaluate.budgets import written_budgets
 from bench.evaluate.inputs import Inputs
@@ -279,8 +280,7 @@ def _outcome(config: PGDConfig, eps: str, results: Mapping[str, AttackResult], i
         )
     items["clean"] = next(iter(results.values())).clean_correct
     for loss, result in results.items():
-        items[f"{loss}.first_step"] = result.first_step
-        items[f"{loss}.margin_after"] = result.margin_after
+        items |= item_arrays(result, f"{loss}.")
         if result.success_any is not None:
             items[f"{loss}.robust_any"] = result.clean_correct & ~result.success_any
     facts: dict[str, Any] = {"checks": details, "not_measured": not_measured}

@@ -9,6 +9,7 @@ from pydantic import Field, PositiveInt, ValidationInfo, field_validator, model_
 from bench.attacks import definitions
 from bench.attacks.threat import parse_eps, parse_step
 from bench.evaluate.adversarials import AdversarialsConfig, Broken, packed
+from bench.evaluate.attacked import item_arrays
 from bench.evaluate.base import Column, Evaluation, Number, Outcome, Part
 from bench.evaluate.budgets import written_budgets
 from bench.evaluate.inputs import Inputs
@@ -143,8 +144,7 @@ class Transfer(Evaluation):
             "ids": test.ids,
             "clean": result.clean_correct,
             "robust": result.robust,
-            "margin_after": result.margin_after,
-            "forwards": result.forwards,
+            **item_arrays(result),
         }
         details: dict[str, Any] = {
             "attack": result.definition,
