@@ -315,6 +315,103 @@ def test_two_data_sets_with_one_name_stay_two(project: Project, tiny: str) -> No
     assert len(set(ood.inputs)) == 7  # train, and two outputs on the test set and on each of the two others
 
 
+class TestOtherModels:
+    """Evaluations that read other models of the suite beside the one that they measure."""
+
+    TRANSFER = '[[evaluation]]\nkind = "transfer"\nsource = "softmax"\neps = ["8/255", "16/255"]\nitems = 10\n\n'
+    ADAPTIVE = (
+        '[[evaluation]]\nkind = "adaptive"\ntransfer = ["softmax", "gmmc-gen"]\neps = ["8/255"]\nsquare = false\n\n'
+    )
+
+    @pytest.fixture
+    def text(self, tiny: str) -> str:
+        return replaced(tiny, "[[evaluation]]", f"{self.TRANSFER}{self.ADAPTIVE}[[evaluation]]")
+
+    def job(self, plan: Plan, name: str) -> Job:
+        found = plan.named(name)
+        assert found is not None, name
+        return found
+
+    def test_the_training_of_the_source_is_an_input(self, project: Project, text: str) -> None:
+        plan = project.plan(text)
+        source, own = (self.job(plan, f"{model}/digits/seed1/train") for model in ("softmax", "gmmc-gen"))
+        for eps in ("8/255", "16/255"):
+            job = self.job(plan, f"gmmc-gen/digits/seed1/transfer@{eps}")
+            assert job.inputs == (own.key, source.key)
+            assert job.spec["others"] == {"softmax": source.key}
+            assert (job.spec["train"], job.spec["judge"], job.blocked) == (own.key, None, None)
+
+    def test_a_source_is_not_applicable_to_itself(self, project: Project, text: str) -> None:
+        plan = project.plan(text)
+        job = self.job(plan, "softmax/digits/seed1/transfer@8/255")
+        assert job.blocked == "softmax is the source of the adversarial images"
+        assert job.inputs == (job.spec["train"],)
+        assert job.spec["others"] == {}
+
+    def test_a_worst_case_leaves_the_model_itself_out(self, project: Project, text: str) -> None:
+        plan = project.plan(text)
+        train = {model: self.job(plan, f"{model}/digits/seed1/train").key for model in ("softmax", "gmmc-gen")}
+        for model, other in (("softmax", "gmmc-gen"), ("gmmc-gen", "softmax")):
+            job = self.job(plan, f"{model}/digits/seed1/adaptive@8/255")
+            assert job.spec["others"] == {other: train[other]}
+            assert job.inputs == (train[model], train[other])
+            assert job.blocked is None
+
+    def test_a_source_may_stand_below_those_that_read_it(self, project: Project, text: str) -> None:
+        plan = project.plan(replaced(text, 'source = "softmax"', 'source = "gmmc-gen"'))
+        seen: set[str] = set()
+        for job in plan.jobs:
+            assert seen.issuperset(job.inputs), job.id
+            seen.add(job.key)
+        assert len([job for job in plan.jobs if job.id == "gmmc-gen/digits/seed1/train"]) == 1
+
+    def test_another_source_is_another_attack(self, project: Project, text: str) -> None:
+        """Its hyper-parameters are in the key of what reads it, and in nothing else of the other models."""
+        before = project.plan(text)
+        after = project.plan(replaced(text, "epochs   = 2", "epochs   = 3"))  # the first model, softmax
+        of_softmax = {job.id for job in before.jobs if job.model == "softmax"}
+        attacks = {f"gmmc-gen/digits/seed1/{what}" for what in ("transfer@8/255", "transfer@16/255", "adaptive@8/255")}
+        assert changed(before, after) == of_softmax | attacks
+
+    def test_what_is_selected_brings_the_source(self, project: Project, text: str) -> None:
+        chosen = project.plan(text).select(["gmmc-gen/*/transfer@8/255"])
+        assert [job.id for job in chosen.jobs] == [
+            "softmax/digits/seed1/train",
+            "gmmc-gen/digits/seed1/train",
+            "gmmc-gen/digits/seed1/transfer@8/255",
+        ]
+        downstream = {job.id for job in project.plan(text).downstream(["softmax/*/train"])}
+        assert "gmmc-gen/digits/seed1/transfer@8/255" in downstream
+
+    def test_seed_meets_seed_or_the_sources_first(self, project: Project, text: str) -> None:
+        one = 'family   = "softmax"\nbackbone = "wrn-10-1"'
+        other = 'family   = "gmmc-gen"\nbackbone = "wrn-10-1"'
+        text = replaced(text, one, f"{one}\nseeds = [2, 1]")
+        plan = project.plan(replaced(text, other, f"{other}\nseeds = [1, 2, 3]"))
+        source = {seed: self.job(plan, f"softmax/digits/seed{seed}/train").key for seed in (1, 2)}
+        for seed, met in ((1, 1), (2, 2), (3, 2)):
+            job = self.job(plan, f"gmmc-gen/digits/seed{seed}/transfer@8/255")
+            assert job.spec["others"] == {"softmax": source[met]}
+
+    def test_missing_weights_of_the_source_block_what_reads_it(self, project: Project, text: str) -> None:
+        text = replaced(text, "epochs   = 2", 'weights = "theirs"')
+        plan = project.plan(text)
+        blocked = self.job(plan, "softmax/digits/seed1/train").blocked
+        assert blocked is not None
+        assert "theirs" in blocked
+        assert self.job(plan, "gmmc-gen/digits/seed1/transfer@8/255").blocked == blocked
+        assert self.job(plan, "gmmc-gen/digits/seed1/pgd-2@8/255").blocked is None
+
+    def test_cost(self, project: Project, text: str) -> None:
+        """A forward and a backward a step, the surrogate's clean pass and the judge's two; adaptive adds its own."""
+        plan = project.plan(text)
+        assert self.job(plan, "gmmc-gen/digits/seed1/transfer@8/255").passes == 10 * (2 * 100 + 3)
+        with_transfer = self.job(plan, "gmmc-gen/digits/seed1/adaptive@8/255").passes
+        none = project.plan(replaced(text, 'transfer = ["softmax", "gmmc-gen"]\n', ""))
+        without = self.job(none, "gmmc-gen/digits/seed1/adaptive@8/255").passes
+        assert with_transfer - without == 397 * 2 * 2 * 100
+
+
 class TestSelect:
     def test_closure(self, project: Project, tiny: str) -> None:
         chosen = project.plan(tiny).select(["softmax/*/accuracy"])

@@ -40,15 +40,25 @@ def job_states(plan: Plan, store: Store) -> dict[str, Status]:
 
 def passed_on(job: Job, states: Mapping[str, Status]) -> Status | None:
     """The status that an input without a result gives to what reads it, or None if every input may still come."""
-    found = [states[key] for key in job.inputs if key in states]
-    for upstream in found:
+    found = [(key, states[key]) for key in job.inputs if key in states]
+    for key, upstream in found:
         if upstream.state == "n/a" or (upstream.state == "diverged" and not _tolerated(job, upstream)):
+            other = _other(job, key)
+            if other is not None:  # the model that the job measures did not diverge
+                return Status("n/a", f"{other}: {upstream.reason}", inherited=True)
             return replace(upstream, inherited=True)
-    for upstream in found:
+    for key, upstream in found:
         if upstream.state == "failed":
-            reason = upstream.reason.removeprefix(_INPUT_FAILED)
-            return Status("failed", f"{_INPUT_FAILED}{reason}")
+            other, reason = _other(job, key), upstream.reason.removeprefix(_INPUT_FAILED)
+            return Status("failed", f"{_INPUT_FAILED}{reason if other is None else f'{other}: {reason}'}")
     return None
+
+
+def _other(job: Job, key: str) -> str | None:
+    """Name of the other model of the suite that an input is, or None if it belongs to the job's own model."""
+    if key == job.spec.get("train"):
+        return None
+    return next((name for name, train in job.spec.get("others", {}).items() if train == key), None)
 
 
 def _tolerated(job: Job, upstream: Status) -> bool:

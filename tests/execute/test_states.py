@@ -86,3 +86,56 @@ def test_a_judges_weights_are_not_compared_with_the_models(project: Project, tin
     for job in plan.jobs:
         results.finish(job, weights="judge" if job.model == "" else "model")
     assert {status.state for status in job_states(plan, results.store).values()} == {"done"}
+
+
+TRANSFERS = """
+[[evaluation]]
+kind   = "transfer"
+source = "softmax"
+eps    = ["8/255"]
+"""
+
+
+@pytest.fixture
+def transfers(project: Project, tiny: str) -> Plan:
+    return project.plan(tiny + TRANSFERS).select(["gmmc-gen/*/transfer*"])
+
+
+def of(plan: Plan, results: Results, what: str) -> Status:
+    job = plan.named(f"gmmc-gen/digits/seed1/{what}")
+    assert job is not None
+    return job_states(plan, results.store)[job.key]
+
+
+def test_another_model_that_diverged_is_named(transfers: Plan, results: Results) -> None:
+    """The row is that of a model whose training went well: it did not diverge, it has no number."""
+    source = transfers.named("softmax/digits/seed1/train")
+    assert source is not None
+    results.finish(source, status="diverged", reason="training diverged at epoch 3")
+    results.finish(next(job for job in transfers.jobs if job.id.startswith("gmmc-gen") and job.kind == "train"))
+    assert of(transfers, results, "train") == Status("done")
+    assert of(transfers, results, "transfer@8/255") == Status("n/a", "softmax: training diverged at epoch 3")
+
+
+def test_another_model_that_failed_is_named(transfers: Plan, results: Results) -> None:
+    source = transfers.named("softmax/digits/seed1/train")
+    assert source is not None
+    results.store.folder(source.key).fail({"type": "ValueError", "message": "no"})
+    assert of(transfers, results, "transfer@8/255") == Status("failed", "an input failed: softmax: ValueError: no")
+
+
+def test_the_models_own_divergence_is_its_own(transfers: Plan, results: Results) -> None:
+    for job in transfers.jobs:
+        if job.kind == "train" and job.model == "gmmc-gen":
+            results.finish(job, status="diverged", reason="training diverged at epoch 2")
+    assert of(transfers, results, "transfer@8/255") == Status("diverged", "training diverged at epoch 2")
+
+
+def test_other_weights_of_the_other_model_make_a_record_stale(transfers: Plan, results: Results) -> None:
+    source = transfers.named("softmax/digits/seed1/train")
+    assert source is not None
+    for job in transfers.jobs:
+        results.finish(job, **({"read": {source.key: "w1"}} if job.kind == "evaluate" else {}))
+    assert of(transfers, results, "transfer@8/255") == Status("done")
+    results.finish(source, weights="w2")
+    assert of(transfers, results, "transfer@8/255").state == "stale"

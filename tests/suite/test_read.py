@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bench.errors import SuiteError
+from bench.errors import PrerequisiteError, SuiteError
 from bench.suite.schema import Suite
 
 if TYPE_CHECKING:
@@ -90,7 +90,8 @@ def test_literature_of_the_project_and_of_the_package(project: Project) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ("[suite]\nname", "[siute]\nname", [(None, "suite", "the suite has no [suite] section", "")]),
+        ("[suite]\nname", "[siute]\nname", []),
+        ('[suite]\nname = "s"\n', "", [(None, "suite", "the suite has no [suite] section", "")]),
         ("[[model]]", "[model]", [(5, "model", "expected an array of tables, written [[model]]", "")]),
         (
             '[[evaluation]]\nkind = "accuracy"\n',
@@ -118,6 +119,23 @@ def test_structural_mistakes(
         assert (1, "siute", "unknown section", "did you mean 'suite'?") in found
 
 
+def test_a_misspelt_section_is_not_missing_too_nor_are_its_names_unknown(project: Project) -> None:
+    table = '[[table]]\nid = "t"\ncolumns = ["accuracy"]\nmodels = ["softmax"]\n'
+    for name in ("model", "evaluation"):
+        found = messages(project, BASE.replace(f"[[{name}]]", f"[[{name}s]]") + table)
+        assert [(key, message, hint) for _, key, message, hint in found] == [
+            (f"{name}s", "unknown section", f"did you mean {name!r}?")
+        ]
+
+
+def test_a_data_set_that_is_not_there_is_no_mistake_and_hides_none(project: Project) -> None:
+    text = BASE.replace('"digits"', '"mine.npz"')
+    with pytest.raises(PrerequisiteError, match=r"tiny.toml:4:1: data.dataset: data set 'mine' is missing: there is"):
+        load(project, text)
+    found = messages(project, text.replace("[[evaluation]]", "lrr = 1\n[[evaluation]]"))
+    assert [(line, key) for line, key, _, _ in found] == [(4, "data.dataset"), (8, "model[0].lrr")]
+
+
 def test_used_twice(project: Project) -> None:
     model = '[[model]]\nfamily = "softmax"\nbackbone = "wrn-10-1"\n'
     evaluation = '[[evaluation]]\nkind = "accuracy"\n'
@@ -137,6 +155,39 @@ def test_an_in_distribution_set_is_no_out_of_distribution_set(project: Project) 
     ((line, key, message, _),) = messages(project, text)
     assert (line, key) == (14, "evaluation[1].sets[1]")
     assert "'digits' is the in-distribution data set" in message
+
+
+def test_other_models_that_an_evaluation_names_are_known(project: Project) -> None:
+    """By name; each unknown one is told where it stands, with the nearest, whatever else is wrong."""
+    text = BASE + (
+        '[[evaluation]]\nkind = "transfer"\nsource = "softmx"\neps = ["8/255"]\nstesp = 3\n'
+        '[[evaluation]]\nkind = "adaptive"\ntransfer = [\n  "softmax",\n  "jem",\n]\neps = ["8/255"]\n'
+    )
+    assert messages(project, text) == [
+        (12, "evaluation[1].source", "no model of the suite is called 'softmx'", "did you mean 'softmax'?"),
+        (14, "evaluation[1].stesp", "unknown key", "did you mean 'steps'?"),
+        (19, "evaluation[2].transfer[1]", "no model of the suite is called 'jem'", "valid: softmax"),
+    ]
+
+
+def test_other_models_with_mistakes_are_not_reported_twice(project: Project) -> None:
+    evaluation = '[[evaluation]]\nkind = "transfer"\nsource = "softmax"\neps = ["8/255"]\n'
+    text = BASE.replace('family = "softmax"', 'family = "softmx"') + evaluation
+    assert [key for _, key, _, _ in messages(project, text)] == ["model[0].family"]
+    text = BASE.replace('backbone = "wrn-10-1"', 'backbone = "wrn-10x1"') + evaluation
+    assert [key for _, key, _, _ in messages(project, text)] == ["model[0].backbone"]
+
+
+def test_other_models_of_the_wrong_type_are_told_once(project: Project) -> None:
+    evaluation = '[[evaluation]]\nkind = "{}"\n{} = {}\neps = ["8/255"]\n'
+    for kind, key, value in (("transfer", "source", '["softmax"]'), ("adaptive", "transfer", '"softmax"')):
+        found = messages(project, BASE + evaluation.format(kind, key, value))
+        assert [(line, where) for line, where, _, _ in found] == [(12, f"evaluation[1].{key}")]
+
+
+def test_a_source_must_be_named(project: Project) -> None:
+    found = messages(project, BASE + '[[evaluation]]\nkind = "transfer"\neps = ["8/255"]\n')
+    assert [(key, message) for _, key, message, _ in found] == [("evaluation[1].source", "required key is missing")]
 
 
 def test_what_follows_from_a_mistake_is_not_reported_too(project: Project) -> None:
