@@ -160,12 +160,12 @@ def test_an_in_distribution_set_is_no_out_of_distribution_set(project: Project) 
 def test_other_models_that_an_evaluation_names_are_known(project: Project) -> None:
     """By name; each unknown one is told where it stands, with the nearest, whatever else is wrong."""
     text = BASE + (
-        '[[evaluation]]\nkind = "transfer"\nsource = "softmx"\neps = ["8/255"]\nstesp = 3\n'
+        '[[evaluation]]\nkind = "transfer"\nsource = "softmx"\neps = ["8/255"]\nitmes = 3\n'
         '[[evaluation]]\nkind = "adaptive"\ntransfer = [\n  "softmax",\n  "jem",\n]\neps = ["8/255"]\n'
     )
     assert messages(project, text) == [
         (12, "evaluation[1].source", "no model of the suite is called 'softmx'", "did you mean 'softmax'?"),
-        (14, "evaluation[1].stesp", "unknown key", "did you mean 'steps'?"),
+        (14, "evaluation[1].itmes", "unknown key", "did you mean 'items'?"),
         (19, "evaluation[2].transfer[1]", "no model of the suite is called 'jem'", "valid: softmax"),
     ]
 
