@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bench.evaluate.accuracy import Accuracy
 from bench.evaluate.adaptive import Adaptive
+from bench.evaluate.attack import NamedAttack
 from bench.evaluate.base import Evaluation
 from bench.evaluate.calibration import Calibration
 from bench.evaluate.cw import CW
@@ -26,6 +27,7 @@ EVALUATIONS: tuple[Evaluation, ...] = (
     Adaptive(),
     EpsSweep(),
     Transfer(),
+    NamedAttack(),
     CW(),
     CWL2(),
     Generation(),
