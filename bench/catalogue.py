@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from bench.data.registry import DATASETS
 from bench.data.spec import DatasetSpec
-from bench.errors import RequestError, SuiteError, did_you_mean, nearest
+from bench.errors import BenchError, RequestError, SuiteError, did_you_mean, nearest
 from bench.evaluate.base import EVALUATIONS, Column, Evaluation
 from bench.registry import Registry, UnknownNameError
 from bench.spec import BACKBONES, FAMILIES, BackboneSpec, FamilySpec, settings
@@ -152,10 +152,10 @@ def _where_columns_are(bench: Bench, suite: str | None, profile: str | None) -> 
         yield bench.suite(suite, profile)
         return
     names: list[tuple[str, str | None]] = [(row.name, profile) for row in listing("suites")]
-    with contextlib.suppress(RequestError):
+    with contextlib.suppress(BenchError):
         names.insert(0, bench.last(profile))
     for name, overlay in names:
-        with contextlib.suppress(RequestError):
+        with contextlib.suppress(BenchError):
             yield bench.suite(name, overlay)
 
 

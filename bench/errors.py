@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,9 +81,12 @@ class SuiteError(RequestError):
 
 
 def nearest(name: str, valid: Iterable[str]) -> str | None:
-    """The valid name closest to ``name`` in spelling, or None if none is close."""
+    """The valid name closest to ``name`` in spelling, or that abbreviates it (``lr``); None if none is close."""
     candidates = sorted(set(valid))
     folded = {candidate.lower(): candidate for candidate in candidates}
+    initials = "".join(word[0] for word in re.split(r"[-_ ]+", name.lower()) if word)
+    if len(initials) > 1 and initials in folded:
+        return folded[initials]
     close = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.55)
     return folded[close[0]] if close else None
 

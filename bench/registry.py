@@ -135,7 +135,10 @@ class Registry(Generic[T]):
         except (Exception, SystemExit) as error:  # a stranger's module may raise anything at import
             said = error if isinstance(error, ImportError | ValueError) else f"{type(error).__name__}: {error}"
             reason = f"{self.kind} {reference!r} cannot be imported: {said}"
-            raise UnknownNameError(self.kind, reference, reason, "") from error
+            package = reference.partition(":")[0].partition(".")[0]
+            absent = isinstance(error, ModuleNotFoundError) and error.name == package
+            hint = "install its package, or put its folder on the path: PYTHONPATH=. bench …" if absent else ""
+            raise UnknownNameError(self.kind, reference, reason, hint) from error
         problem = self._type_problem(value)
         if problem:
             raise UnknownNameError(self.kind, reference, f"{self.kind} {reference!r} {problem}", "")

@@ -85,14 +85,14 @@ def test_every_command_refuses_it(project: Project, command: str) -> None:
         ('id = "t"', 'id = "t"\ntitel = "x"', "30:1: table[0].titel: unknown key; did you mean 'title'?"),
         ("[data]", "[dota]\n[data]", "4:1: dota: unknown section; did you mean 'data'?"),
         # wrong types
-        ("steps = 10", 'steps = "ten"', "15:1: model[1].sampler.steps: input should be a valid integer, got 'ten'"),
-        ("steps = 10", "steps = true", "15:1: model[1].sampler.steps: input should be a valid integer, got True"),
-        ('sets = ["patches"]', "sets = [3]", "22:9: evaluation[1].sets[0]: input should be a valid string, got 3"),
-        ('sets = ["patches"]', 'sets = "patches"', "22:1: evaluation[1].sets: input should be a valid tuple, got"),
+        ("steps = 10", 'steps = "ten"', "15:1: model[1].sampler.steps: expected a whole number, got 'ten'"),
+        ("steps = 10", "steps = true", "15:1: model[1].sampler.steps: expected a whole number, got true"),
+        ('sets = ["patches"]', "sets = [3]", "22:9: evaluation[1].sets[0]: expected a text in quotes, got 3; write"),
+        ('sets = ["patches"]', 'sets = "patches"', "22:1: evaluation[1].sets: expected a list, got 'patches'; write"),
         # impossible values
         ("steps = 10", "steps = -1", "15:1: model[1].sampler.steps: input should be greater than or equal to 0, got"),
         ('eps = ["8/255"]', 'eps = ["8/0"]', "26:1: evaluation[2].eps: eps must be a finite number >= 0 or a frac"),
-        ('eps = ["8/255"]', "eps = []", "26:1: evaluation[2].eps: tuple should have at least 1 item"),
+        ('eps = ["8/255"]', "eps = []", "26:1: evaluation[2].eps: the list should have at least 1 item"),
         (
             '[[evaluation]]\nkind = "acc',
             'lr = 0\n[[evaluation]]\nkind = "acc',
@@ -140,7 +140,7 @@ def test_a_mistake_in_a_profile_names_the_profile(project: Project) -> None:
     project.profile('[profile]\nname = "p"\n\n[model]\nepochs = "few"\n', "p")
     result = bench("run", "suites/s.toml", "--profile", "suites/profiles/p.toml")
     place = "suites/profiles/p.toml:5:1: model.epochs"
-    assert_refused(project, result, f"bench: {place}: input should be a valid integer, got 'few'")
+    assert_refused(project, result, f"bench: {place}: expected a whole number, got 'few'")
 
 
 @pytest.mark.parametrize(
@@ -148,6 +148,7 @@ def test_a_mistake_in_a_profile_names_the_profile(project: Project) -> None:
     [
         (["run", "suites/sx.toml"], "bench: suites/sx.toml: no such file; did you mean 's'?"),
         (["run", "sx"], "bench: unknown suite 'sx'; did you mean 's'?"),
+        (["run", "bench"], "bench: unknown suite 'bench'; did you mean 'bench.toml'?"),
         (["run", "s", "--profile", "smoek"], "bench: unknown profile 'smoek'; did you mean 'smoke'?"),
         (["run", "s", "--workers", "0"], "bench: --workers is 0, expected at least 1"),
         (["describe", "gmmc-gan"], "bench: nothing is called 'gmmc-gan'; did you mean 'gmmc-gen'?"),
@@ -193,6 +194,8 @@ def test_problems_are_sorted_and_each_is_said_once() -> None:
 def test_nearest_ignores_case_and_gives_up_on_strangers() -> None:
     assert nearest("GMMC-Gen", ["gmmc-gen", "gmmc-dis"]) == "gmmc-gen"
     assert nearest("xyzzy", ["gmmc-gen"]) is None
+    assert nearest("learning_rate", ["decay_rate", "lr"]) == "lr"  # what a name abbreviates is nearer than its letters
+    assert nearest("Learning-Rate", ["decay_rate", "LR"]) == "LR"
     assert did_you_mean("xyzzy", ["b", "a"]) == "valid: a, b"
     assert did_you_mean("xyzzy", [str(1000 + i) for i in range(13)]).endswith("1011, …")
     assert did_you_mean("xyzzy", []) == ""

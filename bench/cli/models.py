@@ -40,11 +40,16 @@ def train(
         run,
         suite=suite,
         profile=profile,
-        only=tuple(f"{glob.removesuffix('/train')}/train" for glob in only) or ("*/train",),
+        only=tuple(_training(glob) for glob in only) or ("*/train",),
         device=device,
         workers=workers,
         tables=False,
     )
+
+
+def _training(glob: str) -> str:
+    """A pattern of train jobs: ``softmax`` is a model, with all its seeds."""
+    return f"{glob}/*/train" if "/" not in glob else f"{glob.removesuffix('/train')}/train"
 
 
 @click.command()

@@ -166,6 +166,8 @@ def _show_result(bench: Any, outcome: Any, tables: bool) -> None:
 def plan(suite: str | None, profile: str | None, only: tuple[str, ...], as_json: bool) -> None:
     """List the jobs of a suite with their state and cost, without running anything.
 
+    Without SUITE: the default suite, as for `bench run`.
+
     Cost is in network passes: one forward pass of one image; a backward pass towards the input counts as one more,
     towards the weights as two more. Seconds are shown where earlier runs on this store tell.
     """

@@ -88,8 +88,13 @@ def _syntax_problem(path: Path, text: str, message: str) -> Problem:
     line, column = text.count("\n") + 1, None
     if found and found.group(1):
         line, column = int(found.group(1)), int(found.group(2))
-    plain = re.sub(r"\s*\(at .*\)$", "", message)
-    return Problem(f"not valid TOML: {plain}", file=path, line=line, column=column)
+    plain, hint = re.sub(r"\s*\(at .*\)$", "", message), ""
+    twice = re.fullmatch(r"Cannot declare \('(\w+)',\) twice", plain)
+    if twice:
+        plain, hint = f"[{twice.group(1)}] stands twice", f"each of several is written [[{twice.group(1)}]]"
+    elif plain == "Invalid value":
+        hint = "texts stand in quotes"
+    return Problem(f"not valid TOML: {plain}", file=path, line=line, column=column, hint=hint)
 
 
 def frozen(value: Any) -> Any:
@@ -157,8 +162,12 @@ def _problem(
     message = message[0].lower() + message[1:]
     message = message.removeprefix("value error, ")
     given = item.get("input")
-    shown = repr(given) if isinstance(given, str | int | float | bool) else type(given).__name__
+    shown = _as_toml(given)
     hint = ""
+    if kind in ("too_short", "too_long"):
+        message = message.replace("tuple", "the list")
+    if kind in _EXPECTED:
+        message, hint = f"expected {_EXPECTED[kind]}", _mended(kind, given)
     if kind == "string_pattern_mismatch":
         message = "a name holds lower-case letters, digits and '-', first a letter or digit"
     if kind == "value_error" and not isinstance(given, str | int | float | bool):
@@ -166,6 +175,48 @@ def _problem(
     if kind == "literal_error" and isinstance(given, str):
         hint = did_you_mean(given, re.findall(r"'([^']*)'", str(item.get("ctx", {}).get("expected", ""))))
     return document.problem(path, f"{message}, got {shown}", hint)
+
+
+_EXPECTED = {
+    "string_type": "a text in quotes",
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "tuple_type": "a list",
+    "dict_type": "a table",
+    "model_type": "a table",
+}
+"""What a writer of TOML calls the types of values."""
+
+
+def _as_toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str | int | float):
+        return repr(value)
+    if isinstance(value, Mapping):
+        return "a table"
+    return "a list" if isinstance(value, list | tuple) else str(value)
+
+
+def _mended(kind: str, given: Any) -> str:
+    """How a value of the wrong type would be written, if it is only that."""
+    if kind == "tuple_type" and isinstance(given, str | int | float):
+        return f"write [{_quoted(given)}]"
+    if isinstance(given, bool):
+        return ""
+    if kind == "string_type" and isinstance(given, int | float):
+        return f'write "{given}"'
+    if kind == "int_type" and isinstance(given, float) and given.is_integer():
+        return f"write {int(given)}"
+    if kind in ("int_type", "float_type") and isinstance(given, str):
+        number = r"[-+]?\d+" if kind == "int_type" else r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?"
+        return f"write {given} without quotes" if re.fullmatch(number, given) else ""
+    return ""
+
+
+def _quoted(value: Any) -> str:
+    return f'"{value}"' if isinstance(value, str) else _as_toml(value)
 
 
 def _schema_at(schema: type[BaseModel], path: locate.Path) -> type[BaseModel] | None:

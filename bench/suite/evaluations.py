@@ -40,6 +40,8 @@ class EvaluationReader(SectionReader):
         entries = self.entries("evaluation", required=True)
         found = [self._evaluation(raw, ("evaluation", index)) for index, raw in enumerate(entries)]
         self.unclear = unclear_evaluations(raw for raw, one in zip(entries, found, strict=True) if one is None)
+        if not entries:
+            self.unclear = Doubtful(any=True)
         named = [(("evaluation", index, "id"), evaluation_id(raw)) for index, raw in enumerate(entries)]
         self.unique(named, "evaluation id")
         return [evaluation for evaluation in found if evaluation is not None]

@@ -33,6 +33,8 @@ class ModelReader(SectionReader):
         entries = self.entries("model", required=True)
         found = [self._model(raw, ("model", index)) for index, raw in enumerate(entries)]
         self.unclear = unclear_models(raw for raw, model in zip(entries, found, strict=True) if model is None)
+        if not entries:
+            self.unclear = Doubtful(any=True)
         self.unique([(("model", i, "name"), model_name(raw)) for i, raw in enumerate(entries)], "model name")
         self.unique([(("model", i, "label"), model_label(raw)) for i, raw in enumerate(entries)], "model label")
         self._chains(entries)

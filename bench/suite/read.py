@@ -11,18 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from bench.data.spec import DatasetSpec
-from bench.errors import SuiteError, did_you_mean
+from bench.errors import PrerequisiteError, SuiteError, did_you_mean
 from bench.suite import profile as profiles
 from bench.suite.document import read
 from bench.suite.evaluations import EvaluationReader
 from bench.suite.models import ModelReader
 from bench.suite.schema import Caps, DataSection, ProfileFile, Suite, SuiteHeader
-from bench.suite.section import SectionReader
+from bench.suite.section import SECTIONS, Absent, SectionReader
 from bench.suite.tables import TableReader
 
 __all__ = ["load_suite"]
-
-_SECTIONS = ("suite", "data", "model", "evaluation", "table")
 
 
 def load_suite(path: Path, profile: Path | None = None, *, literature: frozenset[str] = frozenset()) -> Suite:
@@ -35,6 +33,7 @@ def load_suite(path: Path, profile: Path | None = None, *, literature: frozenset
 
     Raises:
         SuiteError: With every mistake found in the suite and its profile.
+        PrerequisiteError: There is no mistake, but the files of a data set that the suite names are not there.
         RequestError: A file cannot be read.
     """
     document = read(path)
@@ -44,6 +43,8 @@ def load_suite(path: Path, profile: Path | None = None, *, literature: frozenset
         reader.document, parsed, problems = profiles.apply(document, read(profile))
         reader.problems += problems
     suite = reader.suite(parsed, literature)
+    if reader.problems and all(isinstance(problem, Absent) for problem in reader.problems):
+        raise PrerequisiteError("\n".join(str(problem) for problem in reader.problems))
     if reader.problems or suite is None:
         raise SuiteError(reader.problems)
     return suite
@@ -55,8 +56,8 @@ class _Reader(SectionReader):
 
     def suite(self, profile: ProfileFile | None, literature: frozenset[str]) -> Suite | None:
         for key in self.document.data:
-            if key not in _SECTIONS:
-                self.complain((key,), "unknown section", did_you_mean(key, _SECTIONS))
+            if key not in SECTIONS:
+                self.complain((key,), "unknown section", did_you_mean(key, SECTIONS))
         caps = profile.caps if profile else Caps()
         substitutes = dict(profile.substitute.data) if profile else {}
         header = self._section(SuiteHeader, "suite")
@@ -108,7 +109,8 @@ class _Reader(SectionReader):
     def _section(self, schema: Any, name: str) -> Any:
         value = self.document.data.get(name)
         if value is None:
-            self.complain((name,), f"the suite has no [{name}] section")
+            if name not in self.meant():
+                self.complain((name,), f"the suite has no [{name}] section")
             return None
         return self.check(schema, value, (name,))
 

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
 from bench.data.registry import find_dataset
 from bench.data.spec import DatasetSpec
-from bench.errors import Problem
+from bench.errors import PrerequisiteError, Problem, nearest
 from bench.registry import Registry, UnknownNameError
 from bench.suite.document import Document, validate
 from bench.suite.locate import Path
 
-__all__ = ["SectionReader", "rest", "texts"]
+__all__ = ["SECTIONS", "Absent", "SectionReader", "rest", "texts"]
+
+SECTIONS = ("suite", "data", "model", "evaluation", "table")
 
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
+
+
+class Absent(Problem):
+    """Something that the file names is not on this machine: no mistake of the file."""
 
 
 @dataclass
@@ -49,9 +55,13 @@ class SectionReader:
         if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
             self.complain((name,), f"expected an array of tables, written [[{name}]]")
             return []
-        if required and not value:
+        if required and not value and name not in self.meant():
             self.complain((name,), f"the suite has no [[{name}]]")
         return value
+
+    def meant(self) -> set[str | None]:
+        """The sections that unknown ones probably are: what is misspelt is not missing, too."""
+        return {nearest(key, SECTIONS) for key in self.document.data if key not in SECTIONS}
 
     def named(self, registry: Registry[Any], name: str, path: Path) -> Any:
         """What a registry has under a name, or None with the mistake reported."""
@@ -69,6 +79,9 @@ class SectionReader:
             self.complain(path, error.reason, error.hint)
         except ValueError as error:
             self.complain(path, str(error))
+        except PrerequisiteError as error:
+            problem = self.document.problem(path, str(error))
+            self.problems.append(Absent(**{one.name: getattr(problem, one.name) for one in fields(problem)}))
         return None
 
     def unique(self, named: Iterable[tuple[Path, str | None]], what: str) -> None:

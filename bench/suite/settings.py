@@ -143,7 +143,9 @@ def _find(name: str, folders: list[Path], what: str) -> Path:
     for folder in folders:
         if (folder / f"{name}.toml").is_file():
             return folder / f"{name}.toml"
-    raise RequestError(f"unknown {what} {name!r}; {did_you_mean(name, _stems(folders))}")
+    here = Path(f"{name}.toml")
+    near = f"did you mean {str(here)!r}?" if here.is_file() else did_you_mean(name, _stems(folders))
+    raise RequestError(f"unknown {what} {name!r}; {near}")
 
 
 def _is_path(name: str) -> bool:

@@ -101,6 +101,12 @@ class TestColumns:
         assert text.startswith("ood.log-density.auroc@interpolations: ")
         assert "in suite tiny with profile small" in text
 
+    def test_suites_that_cannot_be_read_are_passed_over(self, project: Project, tiny: str) -> None:
+        project.suite(tiny.replace('"digits"', '"absent.npz"'), "aaa")
+        project.suite("[suite\n", "bbb")
+        project.suite()
+        assert "in suite tiny" in ok("pgd-2@8/255")
+
     def test_json(self, project: Project) -> None:
         project.suite()
         facts = json.loads(ok("calibration.ece", "--suite", "tiny", "--json"))

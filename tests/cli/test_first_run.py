@@ -91,3 +91,17 @@ def test_who_names_a_suite_is_not_asked(project: Project, ran: list[Any]) -> Non
 
 def test_looking_at_the_plan_needs_no_name(project: Project) -> None:
     assert bench("plan").exit_code == bench("run", "--dry-run").exit_code == 0
+
+
+def test_train_takes_the_name_of_a_model(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.suite()
+    given: list[Any] = []
+
+    def run(_: Any, suite: Any, *, only: Any, **__: Any) -> Any:
+        given.append(only)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bench.api.Bench.run", run)
+    bench("train", "tiny")
+    bench("train", "tiny", "--only", "softmax", "--only", "gmmc-*/digits/seed1", "--only", "*/train")
+    assert given == [("*/train",), ("softmax/*/train", "gmmc-*/digits/seed1/train", "*/train")]

@@ -59,9 +59,16 @@ def test_valid_input_becomes_the_schema(tmp_path: Path) -> None:
     [
         ("lrr = 1", (3, 1), "model[0].lrr", "unknown key", "did you mean 'lr'?"),
         ("sampler.stesp = 1", (3, 1), "model[0].sampler.stesp", "unknown key", "did you mean 'steps'?"),
-        ('lr = "x"', (3, 1), "model[0].lr", "input should be a valid number, got 'x'", ""),
-        ("lr = true", (3, 1), "model[0].lr", "input should be a valid number, got True", ""),
-        ("decay = [1, 2.5]", (3, 13), "model[0].decay[1]", "input should be a valid integer, got 2.5", ""),
+        ('lr = "x"', (3, 1), "model[0].lr", "expected a number, got 'x'", ""),
+        ("lr = true", (3, 1), "model[0].lr", "expected a number, got true", ""),
+        ("decay = [1, 2.5]", (3, 13), "model[0].decay[1]", "expected a whole number, got 2.5", ""),
+        ("decay = [1, 2.0]", (3, 13), "model[0].decay[1]", "expected a whole number, got 2.0", "write 2"),
+        ("decay = 3", (3, 1), "model[0].decay", "expected a list, got 3", "write [3]"),
+        ("decay = 'x'", (3, 1), "model[0].decay", "expected a list, got 'x'", 'write ["x"]'),
+        ('lr = "2e-3"', (3, 1), "model[0].lr", "expected a number, got '2e-3'", "write 2e-3 without quotes"),
+        ("sampler = 3", (3, 1), "model[0].sampler", "expected a table, got 3", ""),
+        ("lr = [1]", (3, 1), "model[0].lr", "expected a number, got a list", ""),
+        ("learning_rate = 1", (3, 1), "model[0].learning_rate", "unknown key", "did you mean 'lr'?"),
         ("sampler = {steps = 0}", (3, 12), "model[0].sampler.steps", "greater than or equal to 1, got 0", ""),
         ("sampler.mode = 'stagd'", (3, 1), "model[0].sampler.mode", "'staged' or 'inject', got 'stagd'", "'staged'?"),
     ],
@@ -75,6 +82,26 @@ def test_a_mistake_names_its_place(
     assert problem.key == key
     assert problem.message.endswith(message)
     assert problem.hint.endswith(hint)
+
+
+def test_a_number_where_a_text_belongs(tmp_path: Path) -> None:
+    (problem,) = problems(tmp_path, "[[model]]\nname = 3\n")
+    assert (problem.message, problem.hint) == ("expected a text in quotes, got 3", 'write "3"')
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        ("[model]\na = 1\n[model]\n", "[model] stands twice", "each of several is written [[model]]"),
+        ("a = digits\n", "Invalid value", "texts stand in quotes"),
+        ("a = 1\n b", "Expected '=' after a key in a key/value pair", ""),
+    ],
+)
+def test_syntax_that_is_often_got_wrong(tmp_path: Path, text: str, message: str, hint: str) -> None:
+    with pytest.raises(SuiteError) as error:
+        document(tmp_path, text)
+    (problem,) = error.value.problems
+    assert (problem.message, problem.hint) == (f"not valid TOML: {message}", hint)
 
 
 def test_a_missing_key_stands_at_its_table(tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ def test_in_and_out_of_distribution_sets_stay_different(project: Project) -> Non
 @pytest.mark.parametrize(
     ("old", "new", "line", "key", "message", "hint"),
     [
-        ("epochs = 3", 'epochs = "x"', 10, "model.epochs", "input should be a valid integer, got 'x'", ""),
+        ("epochs = 3", 'epochs = "x"', 10, "model.epochs", "expected a whole number, got 'x'", ""),
         ("epochs = 3", "epoch = 3", 10, "model.epoch", "unknown key", "did you mean 'epochs'?"),
         ("[model.gmmc-gen]", "[model.gmmc-gne]", 14, "model.gmmc-gne", "unknown key", "did you mean 'gmmc-gen'?"),
         ("epochs = 4", "epochz = 4", 15, "model.gmmc-gen.epochz", "unknown key", "did you mean 'epochs'?"),
