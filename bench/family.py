@@ -190,6 +190,9 @@ class Family(ABC, Generic[C]):
     def build(self, backbone: nn.Module, num_classes: int, image_shape: tuple[int, int, int]) -> Classifier:
         """A freshly initialised classifier on ``backbone`` (a module with ``feature_dim``).
 
+        It keeps the backbone as its attribute ``backbone`` and calls it as a module: so training can run it in bf16
+        or compiled. Its features are float32 in any precision.
+
         Raises:
             ValueError: The backbone does not fit, for example too few features for the class centers.
         """

@@ -116,10 +116,25 @@ class TrainingConfig(Config):
         0, description="Keep the scalars of so many first iterations, taken before each update (Table 10)"
     )
     guard: GuardConfig = Field(default_factory=GuardConfig, description="Divergence")
-    precision: Literal["float32", "tf32"] = Field(
+    precision: Literal["float32", "tf32", "bf16"] = Field(
         "float32",
-        description="Arithmetic of training; tf32 shortens the mantissa of matrix products on GPUs that have it and "
-        "changes nothing elsewhere. Scores, attacks and gradients are always float32",
+        description="Arithmetic of training steps. tf32 shortens the mantissa of matrix products on GPUs that have it "
+        "and changes nothing elsewhere; bf16 runs the backbone (update and sampler) under bfloat16 autocast, all else "
+        "in float32. Validation, scores, attacks and gradients are always float32",
+        json_schema_extra={
+            "paper": "not stated",
+            "why": "every device has it; bf16 is for GPUs, and took 12 times as long on a CPU without bfloat16 "
+            "instructions (benchmarks/README.md)",
+        },
+    )
+    compile: bool = Field(
+        False,
+        description="Run the backbone of training steps through torch.compile, on a GPU with CUDA graphs; where that "
+        "fails, training is eager and its record says why",
+        json_schema_extra={
+            "paper": "not stated",
+            "why": "on the CPU measured it made WRN-10-1 6 to 15 % slower (benchmarks/README.md); no GPU was measured",
+        },
     )
 
 

@@ -2,12 +2,13 @@
 
     python benchmarks/sampler.py                                  # WRN-10-1 on one CPU thread
     python benchmarks/sampler.py --networks wrn-16-4 wrn-28-10 --device cuda
+    python benchmarks/sampler.py --precision bf16 --compile       # and ours so, beside float32 without it
     python benchmarks/sampler.py --overhead                       # share of the harness in training, on digits
 
 Each repetition measures, one after the other in one process: a forward pass F of one batch without gradient, an
 iteration in the originals' way (``original_way.py``) and one of ours, for both families. So what else the machine
 does meets all of them, and ratios are taken within a repetition. The bound counts 2 F a sampler step and 3 F a
-batch of the update: 49 F (JEM) and 46 F (GMMC) at 20 steps.
+batch of the update: 49 F (JEM) and 46 F (GMMC) at 20 steps. Compiling happens before anything is timed.
 
 On a CPU with one thread time is CPU time of the process, else wall time; on a GPU the device is waited for.
 """
@@ -18,11 +19,9 @@ import argparse
 import json
 import os
 import platform
-import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,23 +31,15 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parent))
 from original_way import Network, OriginalGMMC, OriginalJEM
+from sampler_table import Way, describe, table
 
 from bench import trained
 from bench.family import Batch, Iteration
+from bench.train.forward import Forward
 
 CLASSES, SHAPE = 10, (3, 32, 32)
 BATCHES = {"jem": 3, "gmmc-gen": 2}
 FORWARDS = 5
-
-
-@dataclass
-class Way:
-    """A thing to measure: what it does, its seconds, and the most memory it took on a GPU."""
-
-    name: str
-    run: Callable[[], object]
-    seconds: list[float] = field(default_factory=list)
-    peak: int = 0
 
 
 class Clock:
@@ -78,11 +69,15 @@ class Clock:
         way.seconds.append(self.now() - began)
 
 
-def ours(family_name: str, network: str, device: str, batch: Mapping[str, Tensor], steps: int, buffer: int) -> Any:
-    """Our iteration as the training loop makes it, and the model."""
-    config = {"sampler": {"steps": steps, "buffer": buffer}}
+def ours(
+    family_name: str, network: str, options: argparse.Namespace, batch: Mapping[str, Tensor], how: tuple[str, bool]
+) -> Any:
+    """Our iteration as the training loop makes it, in a precision and compiled or not; the model; how it runs."""
+    device = options.device
+    config = {"sampler": {"steps": options.steps, "buffer": options.buffer}}
     spec = {"family": family_name, "backbone": network, "config": config, "seed": 1}
     family, model = trained.build(spec, CLASSES, SHAPE, device)
+    forward = Forward(model, *how)
     generator = torch.Generator(device).manual_seed(1)
     state = family.start(model, generator)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, betas=(0.9, 0.999))
@@ -98,16 +93,18 @@ def ours(family_name: str, network: str, device: str, batch: Mapping[str, Tensor
     def iteration() -> None:
         nonlocal done
         model.train()
-        step = family.training_step(model, batches, state, Iteration(done, 0, 10**6, generator))
-        # The guard reads every loss on a CPU; on a GPU it does so every 20 iterations.
-        if device == "cpu" or done % 20 == 19:
-            float(step.loss.detach())
-        optimizer.zero_grad(set_to_none=True)
-        step.loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
+        with forward.training():
+            step = family.training_step(model, batches, state, Iteration(done, 0, 10**6, generator))
+            # The guard reads every loss on a CPU; on a GPU it does so every 20 iterations.
+            if device == "cpu" or done % 20 == 19:
+                float(step.loss.detach())
+            optimizer.zero_grad(set_to_none=True)
+            step.loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
         done += 1
 
-    return iteration, model
+    return iteration, model, forward
 
 
 def theirs(family_name: str, network: str, model: Any, batch: Mapping[str, Tensor], steps: int, buffer: int) -> Any:
@@ -140,11 +137,17 @@ def measure(network: str, clock: Clock, options: argparse.Namespace) -> list[dic
     }
     ways: dict[str, dict[str, Way]] = {}
     models: dict[str, Any] = {}
+    forwards_asked: dict[str, Forward] = {}
+    base = "tf32" if options.precision == "tf32" else "float32"
+    asked = (options.precision, options.compile)
     for family in BATCHES:
-        run, model = ours(family, network, options.device, batch, options.steps, options.buffer)
+        run, model, _ = ours(family, network, options, batch, (base, False))
         models[family] = model
         original = theirs(family, network, model, batch, options.steps, options.buffer)
         ways[family] = {"original": Way("original", original), "ours": Way("ours", run)}
+        if asked != (base, False):
+            run, _, forwards_asked[family] = ours(family, network, options, batch, asked)
+            ways[family]["asked"] = Way("asked", run)
     backbone = models["jem"].backbone
     images = batch["images"].to(options.device).contiguous(memory_format=torch.channels_last)
 
@@ -155,7 +158,8 @@ def measure(network: str, clock: Clock, options: argparse.Namespace) -> list[dic
 
     one = Way("forward", forward)
     for way in (one, *(way for both in ways.values() for way in both.values())):
-        way.run()  # warm-up: memory, kernels, lazy initialisation
+        for _ in range(3 if way.name == "asked" else 1):  # CUDA graphs run, are recorded, and only then replayed
+            way.run()  # warm-up: memory, kernels, compilation, lazy initialisation
     for repetition in range(options.repetitions):
         clock.time(one)
         for both in ways.values():
@@ -166,34 +170,11 @@ def measure(network: str, clock: Clock, options: argparse.Namespace) -> list[dic
     forwards = [seconds / FORWARDS for seconds in one.seconds]
     rows = []
     for family, both in ways.items():
-        count = 2 * options.steps + 3 * BATCHES[family]
-        mine, other = both["ours"].seconds, both["original"].seconds
-        rows.append(
-            {
-                "network": network,
-                "family": family,
-                "forward_ms": 1e3 * statistics.median(forwards),
-                "original_s": statistics.median(other),
-                "ours_s": statistics.median(mine),
-                "bound_s": count * statistics.median(forwards),
-                "bound_forwards": count,
-                "ours_forwards": _ratio(mine, forwards),
-                "original_over_ours": _ratio(other, mine),
-                "ours_over_bound": _ratio(mine, forwards) / count,
-                "spread": [
-                    min(o / m for o, m in zip(other, mine, strict=True)),
-                    max(o / m for o, m in zip(other, mine, strict=True)),
-                ],
-                "original_peak_bytes": both["original"].peak or None,
-                "ours_peak_bytes": both["ours"].peak or None,
-            }
-        )
+        row = describe(network, family, 2 * options.steps + 3 * BATCHES[family], forwards, both)
+        if family in forwards_asked:
+            row["asked"] |= forwards_asked[family].facts()
+        rows.append(row)
     return rows
-
-
-def _ratio(above: list[float], below: list[float]) -> float:
-    """Median of the ratios within repetitions."""
-    return statistics.median(a / b for a, b in zip(above, below, strict=True))
 
 
 def machine(options: argparse.Namespace, clock: Clock) -> dict[str, Any]:
@@ -221,25 +202,6 @@ def machine(options: argparse.Namespace, clock: Clock) -> dict[str, Any]:
     }
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """Markdown."""
-    lines = [
-        "| network | family | F | original | ours | bound | original / ours (range) | ours / bound |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for row in rows:
-        low, high = row["spread"]
-        lines.append(
-            f"| {row['network']} | {row['family']} | {row['forward_ms']:.1f} ms | {row['original_s']:.3f} s | "
-            f"{row['ours_s']:.3f} s = {row['ours_forwards']:.1f} F | "
-            f"{row['bound_s']:.3f} s = {row['bound_forwards']} F | "
-            f"{row['original_over_ours']:.2f} ({low:.2f} to {high:.2f}) | {row['ours_over_bound']:.2f} |"
-        )
-        if row["ours_peak_bytes"]:
-            lines[-1] += f" peak {row['original_peak_bytes'] / 2**20:.0f} / {row['ours_peak_bytes'] / 2**20:.0f} MiB |"
-    return "\n".join(lines)
-
-
 def main() -> None:
     """Parse, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -250,12 +212,18 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20, help="sampler steps")
     parser.add_argument("--buffer", type=int, default=10_000, help="images in the replay buffer")
     parser.add_argument("--repetitions", type=int, default=5)
-    parser.add_argument("--tf32", action="store_true", help="let a GPU multiply in TF32, for both ways")
+    parser.add_argument(
+        "--precision",
+        choices=["float32", "tf32", "bf16"],
+        default="float32",
+        help="tf32: let a GPU multiply so, for both ways; bf16: also measure ours in it",
+    )
+    parser.add_argument("--compile", action="store_true", help="also measure ours compiled")
     parser.add_argument("--overhead", action="store_true", help="measure the harness around training instead")
     parser.add_argument("--json", type=Path, help="also write the numbers here")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = options.tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = options.precision == "tf32"
     clock = Clock(torch.device(options.device), options.threads)
     facts = machine(options, clock)
     if options.overhead:

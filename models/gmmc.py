@@ -13,7 +13,7 @@ from bench.family import Batch, Classifier, Family, Iteration, Samples, Step
 from .centers import max_mahalanobis_centers
 from .configs import GMMCConfig, GMMCDisConfig, GMMCGenConfig, GMMCJointConfig, GMMCSamplerConfig
 from .langevin import NoiseFn, generator_noise, indexed_noise, indexed_uniform, regress_to
-from .modes import evaluating, features_of
+from .modes import features_of, sampling
 from .replay import ReplayBuffer
 from .scaling import from_model, to_model
 
@@ -222,7 +222,7 @@ class _Generative(_GMMC[G]):
         labels = batch.labels if sampler.labels == "batch" else None
         draw = buffer.draw(len(batch.labels), labels=labels, reinit=sampler.reinit)
         noise = generator_noise(iteration.generator, draw.images.device)
-        with evaluating(model):
+        with sampling(model):
             samples = model.descend(draw.images, draw.labels, noise, sampler)
         buffer.write_back(draw, samples)
         real, sampled = features_of(model.backbone, [to_model(batch.images), samples])

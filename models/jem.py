@@ -12,7 +12,7 @@ from bench.family import Batch, Family, Iteration, Samples, Step, StreamSpec
 
 from .configs import JEMConfig, SGLDConfig
 from .langevin import NoiseFn, generator_noise, indexed_noise, indexed_uniform, sgld
-from .modes import evaluating, features_of
+from .modes import features_of, sampling
 from .replay import ReplayBuffer
 from .scaling import from_model, to_model
 from .softmax import LinearClassifier
@@ -150,7 +150,7 @@ class JEM(Family[JEMConfig]):
         real, labelled = batches["density"], batches["train"]
         sampler = self.config.sampler
         draw = state.draw(len(real.images), reinit=sampler.reinit)
-        with evaluating(model):
+        with sampling(model):
             noise = generator_noise(iteration.generator, draw.images.device)
             samples = langevin(model.log_density_of_scaled, draw.images, sampler, sampler.steps, noise)
         state.write_back(draw, samples)

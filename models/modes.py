@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
-__all__ = ["evaluating", "features_of", "mixes_items"]
+__all__ = ["evaluating", "features_of", "mixes_items", "sampling"]
 
 
 def mixes_items(network: nn.Module) -> bool:
@@ -33,6 +33,25 @@ def evaluating(network: nn.Module) -> Iterator[None]:
     finally:
         for module in changed:
             module.training = True
+
+
+@contextmanager
+def sampling(network: nn.Module) -> Iterator[None]:
+    """What a sampler needs of a network in training: evaluation mode, and parameters without gradients; every flag is
+    given back as it was.
+
+    Only the images move. Eager autograd computes the gradients asked for alone; a compiled backward pass computes all
+    that were wanted when it was compiled, so what is not wanted has to be said before.
+    """
+    frozen = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    with evaluating(network):
+        try:
+            for parameter in frozen:
+                parameter.requires_grad_(False)
+            yield
+        finally:
+            for parameter in frozen:
+                parameter.requires_grad_(True)
 
 
 def features_of(network: nn.Module, batches: Sequence[Tensor]) -> list[Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Literal, get_args
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -123,7 +124,9 @@ class WideResNet(nn.Module):
                 f"got {tuple(images.shape)}"
             )
         h: Tensor = self.blocks(self.stem(images))
-        return F.leaky_relu(self.norm(h), _NEGATIVE_SLOPE, inplace=True).mean(dim=(2, 3))
+        h = F.leaky_relu(self.norm(h), _NEGATIVE_SLOPE, inplace=True)
+        # Under autocast h is in bfloat16, but a mean has more digits than its terms.
+        return h.mean(dim=(2, 3), dtype=torch.promote_types(h.dtype, torch.float32))
 
 
 def build(name: str, in_channels: int) -> WideResNet:

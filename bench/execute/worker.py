@@ -169,6 +169,7 @@ def _train(job: Job, site: Site, store: Store, folder: JobFolder, progress: _Pro
         "trips": _finite(result.trips),
         "restarts": len(result.trips) - (result.diverged is not None),
         "resumed": resumed,
+        **trainer.forward.facts(),
     }
     if result.diverged is not None:
         reason = f"training diverged at epoch {result.diverged['epoch']} after {facts['restarts']} restarts"

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +13,7 @@ from torch import Tensor
 from bench.data.splits import Splits
 from bench.family import Batch, Classifier, Family, Iteration, State
 from bench.keys import derive_seed
+from bench.train.forward import Forward, tf32
 from bench.train.guard import Guard, adjusted
 from bench.train.schedule import learning_rate
 from bench.train.snapshot import Captured, Selected, capture, put_back
@@ -60,12 +60,16 @@ class Trainer:
         splits: Training and validation items.
         augmentation: What the data set allows.
         seed: Training seed.
+
+    Raises:
+        ValueError: The model or its device cannot be trained in the precision that the configuration asks for.
     """
 
     def __init__(self, family: Family[Any], model: Classifier, splits: Splits, *, augmentation: str, seed: int) -> None:
         self.family, self.model, self.seed = family, model, seed
         self.asked = family.config
         self.device = next(model.parameters()).device
+        self.forward = Forward(model, self.asked.precision, self.asked.compile)
         images = torch.from_numpy(splits.train.unit_images()).to(self.device)
         images = images.contiguous(memory_format=torch.channels_last)
         labels = torch.from_numpy(splits.train.labels).to(self.device)
@@ -128,7 +132,7 @@ class Trainer:
         Raises:
             TrainingInterrupted: ``should_stop`` said so; the state may be saved, and ``run`` called again.
         """
-        with _matrix_precision(self.asked.precision):
+        with tf32(False):
             return self._run(progress, after_epoch, should_stop)
 
     def _run(
@@ -139,7 +143,8 @@ class Trainer:
             if self.iteration % self.per_epoch == 0:
                 self.good = capture(self)
             began = time.perf_counter()
-            reason = self._step(progress, total)
+            with self.forward.training():
+                reason = self._step(progress, total)
             self._seconds += time.perf_counter() - began
             if reason is not None:
                 if not self._restart(reason):
@@ -191,6 +196,8 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         step.loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
+        # Not kept through the next sampler run: memory, which a CUDA graph that is replayed then may own.
+        self.optimizer.zero_grad(set_to_none=True)
         for name, value in scalars.items():
             self.sums[name] = self.sums[name] + value if name in self.sums else value.clone()
         self.iteration += 1
@@ -280,18 +287,6 @@ class Trainer:
             predicted = self.model.logits(images[start : start + EVAL_BATCH]).argmax(dim=1)
             right += (predicted == labels[start : start + EVAL_BATCH]).sum()
         return int(right) / len(images)
-
-
-@contextmanager
-def _matrix_precision(precision: str) -> Iterator[None]:
-    """TF32 in matrix products and convolutions or not; the flags are global to the process and given back."""
-    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = matmul.allow_tf32, cudnn.allow_tf32
-    matmul.allow_tf32 = cudnn.allow_tf32 = precision == "tf32"
-    try:
-        yield
-    finally:
-        matmul.allow_tf32, cudnn.allow_tf32 = before
 
 
 def copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

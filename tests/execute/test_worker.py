@@ -170,6 +170,35 @@ def test_a_training_job_leaves_weights_history_and_a_record(plan: Callable[..., 
     assert "progress.json" not in left
 
 
+def test_the_record_says_in_which_precision_a_model_was_trained(plan: Callable[..., Plan], where: Site) -> None:
+    for precision in ("float32", "bf16"):
+        job = named(plan("softmax", f'precision = "{precision}"'), "/train")
+        run_job(job, where)
+        found = record(where, job)
+        assert (found["precision"], found["compiled"]) == (precision, False)
+        assert "not_compiled" not in found
+
+
+def test_a_model_that_could_not_be_compiled_is_trained_and_says_why(
+    plan: Callable[..., Plan], where: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("No working C++ compiler found")
+
+    monkeypatch.setattr(torch, "compile", refuse)
+    eager, compiled = (named(plan("softmax", f"compile = {asked}"), "/train") for asked in ("false", "true"))
+    assert eager.key != compiled.key
+    for job in (eager, compiled):
+        run_job(job, where)
+    found = record(where, compiled)
+    assert (found["status"], found["compiled"]) == ("ok", False)
+    assert found["not_compiled"] == "RuntimeError: No working C++ compiler found"
+    assert found["weights"] == record(where, eager)["weights"]
+    log = folder(where, compiled).log()
+    assert log == "training runs without torch.compile: RuntimeError: No working C++ compiler found\n"
+    assert folder(where, eager).log() == ""
+
+
 def test_predictions_and_evaluations_read_what_training_left(plan: Callable[..., Plan], where: Site) -> None:
     whole = plan("softmax")
     for job in whole.jobs:

@@ -8,7 +8,7 @@ import torch
 from bench_models.configs import GMMCGenConfig, JEMConfig
 from bench_models.gmmc import GMMCGen
 from bench_models.jem import JEM
-from bench_models.modes import evaluating, features_of, mixes_items
+from bench_models.modes import evaluating, features_of, mixes_items, sampling
 from bench_models.replay import ReplayBuffer
 from bench_models.wide_resnet import build
 from torch import Tensor, nn
@@ -59,6 +59,27 @@ class TestEvaluating:
             network = build(name, 1).train()
             with torch.no_grad():
                 assert not torch.equal(network(images), network.eval()(images))
+
+
+class TestSampling:
+    @pytest.mark.parametrize("name", NAMES)
+    def test_inside_nothing_is_trained_and_afterwards_all_is_as_before(self, name: str) -> None:
+        network = build(name, 1).train()
+        for i, parameter in enumerate(network.parameters()):
+            parameter.requires_grad_(i % 3 != 0)
+        before = flags(network), [parameter.requires_grad for parameter in network.parameters()]
+        images = torch.rand(5, 1, 8, 8, requires_grad=True)
+        with sampling(network):
+            assert not any(parameter.requires_grad for parameter in network.parameters())
+            inside = network(images)
+            (gradient,) = torch.autograd.grad(inside.sum(), images)
+        with pytest.raises(ZeroDivisionError), sampling(network):
+            raise ZeroDivisionError
+        assert (flags(network), [parameter.requires_grad for parameter in network.parameters()]) == before
+        expected = network.eval()(images)
+        assert torch.equal(inside, expected)
+        # To the bit what comes of asking for the gradient of the images alone.
+        assert torch.equal(gradient, torch.autograd.grad(expected.sum(), images)[0])
 
 
 class TestFeatures:

@@ -1,0 +1,212 @@
+"""How training runs the backbone: its precision, and whether it is compiled.
+
+Only the passes of training steps run so, those of the update and of the sampler; validation, what follows training
+and everything that reads a trained model run the module as it is, in float32.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench.family import Classifier
+
+__all__ = ["Forward", "tf32"]
+
+Pass = Callable[[Tensor], Tensor]
+
+
+class Forward:
+    """Runs a classifier's ``backbone`` in training as the configuration asks.
+
+    - ``tf32``: matrix products and convolutions of a training step, backward passes included, may use TF32.
+    - ``bf16``: the backbone runs under ``torch.autocast`` in bfloat16 (Kalamkar et al. 2019, "A Study of BFLOAT16 for
+      Deep Learning Training"). Weights stay float32 and are rounded for each pass. Features leave in float32, and so
+      heads, energies and losses are float32: a logit of GMMC is half a squared distance, about 50 at the start for
+      centers of norm 10, which 8 bits round by up to 0.125, and a head costs next to nothing. The exponent has the
+      range of float32, so nothing has to be scaled against underflow.
+    - compiled: by ``torch.compile``, with CUDA graphs on a GPU. Where that fails, training goes on eagerly, says so
+      once, and ``facts`` say why.
+
+    The module itself stays as it was: its class, the names in its state dict, its hooks.
+
+    Args:
+        model: Has the backbone as its attribute ``backbone``, unless neither bf16 nor compilation is wanted.
+        precision: ``"float32"``, ``"tf32"`` or ``"bf16"``.
+        compiled: Whether to compile.
+        backend: Of ``torch.compile``.
+
+    Raises:
+        ValueError: The device has no bfloat16, or the model no attribute ``backbone``.
+    """
+
+    def __init__(self, model: Classifier, precision: str, compiled: bool, *, backend: Any = "inductor") -> None:
+        self.precision = precision
+        self._device = next(model.parameters()).device
+        self._wanted = compiled
+        self._failure: str | None = None
+        self._backbone: nn.Module | None = None
+        self._called = False
+        if precision == "bf16":
+            _check_bf16(self._device)
+        if precision != "bf16" and not compiled:
+            return
+        backbone = getattr(model, "backbone", None)
+        if not isinstance(backbone, nn.Module):
+            raise ValueError(
+                f"{type(model).__name__} has no attribute 'backbone' that holds its backbone, so "
+                f"{'precision bf16' if precision == 'bf16' else 'compile'} would have no effect"
+            )
+        self._backbone = backbone
+        self._parameters = list(backbone.parameters())
+        self._eager = _eager_pass(backbone.forward, self._device.type, bf16=precision == "bf16")
+        self._compiled: Pass | None = None
+        self._tried: set[tuple[object, ...]] = set()
+        if compiled:
+            try:
+                self._compiled = _compiled_pass(self._eager, self._device.type, backend)
+            except Exception as error:
+                self._give_up(error)
+
+    @contextmanager
+    def training(self) -> Iterator[None]:
+        """Around a training step and its backward pass; afterwards everything is as it was before.
+
+        Raises:
+            ValueError: The step never called the backbone, although it was to run in bf16 or compiled.
+        """
+        with tf32(self.precision == "tf32"):
+            if self._backbone is None:
+                yield
+                return
+            module = self._backbone.__dict__
+            before = module.get("forward")
+            module["forward"] = self._pass
+            try:
+                yield
+            finally:
+                if before is None:
+                    del module["forward"]
+                else:
+                    module["forward"] = before
+        if not self._called:
+            raise ValueError(
+                "the training step never calls the backbone as a module, so precision and compile have no effect on it"
+            )
+
+    def facts(self) -> dict[str, Any]:
+        """For the record: ``precision``, ``compiled``, and ``not_compiled``: why not, where it was wanted."""
+        facts: dict[str, Any] = {"precision": self.precision, "compiled": self._wanted and self._failure is None}
+        if self._failure is not None:
+            facts["not_compiled"] = self._failure
+        return facts
+
+    def _pass(self, images: Tensor) -> Tensor:
+        self._called = True
+        if self._compiled is not None:
+            try:
+                self._try(images)
+                features = self._compiled(images)
+                # The next replay of a CUDA graph overwrites the outputs of this one. New generations of graphs begin
+                # by themselves, with a pass that no backward pass is owed to: marking steps by hand would end that,
+                # and either keep a graph for each step of the sampler or free what a later backward pass needs.
+                return features.clone() if images.device.type == "cuda" else features
+            except Exception as error:
+                self._give_up(error)
+        return self._eager(images)
+
+    def _try(self, images: Tensor) -> None:
+        """Compile both directions for a new kind of input where a failure has not yet done anything.
+
+        Backward passes are compiled when they first run, in the middle of a step that has already moved buffers and
+        generators. So run them once here, and undo what the passes did to the module and to random numbers.
+        """
+        backbone = self._backbone
+        assert backbone is not None
+        assert self._compiled is not None
+        trained = [parameter for parameter in self._parameters if parameter.requires_grad]
+        kind = (
+            *(tuple(images.shape), images.dtype, images.requires_grad, len(trained)),
+            *(torch.is_grad_enabled(), *(module.training for module in backbone.modules())),
+        )
+        if kind in self._tried:
+            return
+        devices = [images.device] if images.device.type == "cuda" else []
+        buffers = [(buffer, buffer.clone()) for buffer in backbone.buffers()]
+        try:
+            with torch.random.fork_rng(devices=devices):
+                features = self._compiled(images)
+                inputs = [*([images] if images.requires_grad else []), *trained]
+                if features.requires_grad:
+                    torch.autograd.grad(features.sum(), inputs, allow_unused=True)
+        finally:
+            with torch.no_grad():
+                for buffer, value in buffers:
+                    buffer.copy_(value)
+        self._tried.add(kind)
+
+    def _give_up(self, error: Exception) -> None:
+        self._compiled = None
+        # A backend's failure has a first line that names the backend alone.
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        self._failure = " ".join([f"{type(error).__name__}:", *lines[: 2 if lines and lines[0].endswith(":") else 1]])
+        print(f"training runs without torch.compile: {self._failure}", file=sys.stderr)  # noqa: T201 - into the job's log
+
+
+def _eager_pass(forward: Pass, device_type: str, *, bf16: bool) -> Pass:
+    if not bf16:
+        return forward
+
+    def run(images: Tensor) -> Tensor:
+        with torch.autocast(device_type, torch.bfloat16):
+            features = forward(images)
+        return features.to(torch.promote_types(features.dtype, torch.float32))
+
+    return run
+
+
+def _compiled_pass(eager: Pass, device_type: str, backend: Any) -> Pass:
+    """One whole graph for each kind of input: a break would be a silent return to eager execution."""
+
+    def run(images: Tensor) -> Tensor:
+        return eager(images)
+
+    # What was compiled is kept with the code object, at most eight graphs of it; each model has its own.
+    run.__code__ = run.__code__.replace()
+    # CUDA graphs: at 64 images the passes of small networks take as long to launch as to run.
+    mode = "reduce-overhead" if device_type == "cuda" and backend == "inductor" else None
+    compiled: Pass = torch.compile(run, fullgraph=True, dynamic=False, backend=backend, mode=mode)
+    return compiled
+
+
+def _check_bf16(device: torch.device) -> None:
+    """A CPU has it in any case, if slowly.
+
+    Raises:
+        ValueError: This GPU computes in bfloat16 by emulation alone.
+    """
+    if device.type != "cuda":
+        return
+    with torch.cuda.device(device):
+        if not torch.cuda.is_bf16_supported(including_emulation=False):
+            raise ValueError(
+                f"precision bf16: {torch.cuda.get_device_name(device)} has no bfloat16 (NVIDIA: since Ampere); "
+                f"use float32"
+            )
+
+
+@contextmanager
+def tf32(allowed: bool) -> Iterator[None]:
+    """TF32 in matrix products and convolutions or not; the flags are global to the process and given back."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    matmul.allow_tf32 = cudnn.allow_tf32 = allowed
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32 = before

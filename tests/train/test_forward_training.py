@@ -1,0 +1,230 @@
+"""Whole trainings in bfloat16 and compiled."""
+
+from __future__ import annotations
+
+import functools
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch._dynamo.utils import counters
+
+from bench.data.splits import Splits
+from bench.train import checkpoint, loop
+from bench.train.forward import Forward
+from bench.train.loop import Trainer, TrainingInterrupted
+from bench.train.snapshot import capture
+
+SAMPLER = {"steps": 2, "buffer": 50, "reinit": 0.1}
+FAMILIES: dict[str, dict[str, Any]] = {
+    "softmax": {},
+    "jem": {"sampler": SAMPLER},
+    "gmmc-dis": {},
+    "gmmc-gen": {"sampler": SAMPLER},
+    "gmmc-joint": {"sampler": SAMPLER, "start_generative": 1},
+}
+
+slow = functools.partial(pytest.param, marks=pytest.mark.slow)
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
+
+
+@pytest.fixture
+def traced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compile as far as needs no compiler."""
+    monkeypatch.setattr(loop, "Forward", functools.partial(Forward, backend="aot_eager"))
+
+
+def tensors(trainer: Trainer) -> dict[str, Tensor]:
+    """What a finished run holds, the selected epoch included."""
+    return dict(capture(trainer, selected=True).tensors)
+
+
+def resumed(make: Callable[[], Trainer], folder: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """What a whole run leaves, and one that was stopped in the middle of its second epoch."""
+    whole, part, fresh = make(), make(), make()
+    whole.run()
+    with pytest.raises(TrainingInterrupted):
+        part.run(should_stop=lambda: part.iteration >= 5)
+    checkpoint.save(part, folder)
+    assert checkpoint.restore(fresh, folder)
+    fresh.run()
+    return tensors(whole), tensors(fresh)
+
+
+def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert torch.equal(found[name].nan_to_num(), tensor.nan_to_num()), name
+
+
+# --- bfloat16 ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", ["softmax", slow("jem"), "gmmc-dis", slow("gmmc-gen"), "gmmc-joint"])
+def test_only_training_passes_are_in_bfloat16(trainer: Callable[..., Trainer], family: str) -> None:
+    """Everything that training keeps or logs is float32, and so is validation."""
+    made = trainer(family, epochs=2, precision="bf16", log_iterations=2, **FAMILIES[family])
+    passes: set[tuple[bool, torch.dtype]] = set()
+    backbone: Any = made.model.backbone
+    backbone.stem.register_forward_hook(lambda module, _inputs, out: passes.add((module.training, out.dtype)))
+    step = made.family.training_step
+    scalars: set[torch.dtype] = set()
+
+    def watched(*arguments: Any) -> Any:
+        result = step(*arguments)
+        scalars.update(value.dtype for value in (result.loss, *result.logs.values()))
+        return result
+
+    made.family.training_step = watched  # type: ignore[method-assign]
+    result = made.run()
+    assert passes == {(True, torch.bfloat16), (False, torch.float32)}
+    assert scalars == {torch.float32}
+    kept = {name: tensor.dtype for name, tensor in tensors(made).items() if tensor.is_floating_point()}
+    assert {name: dtype for name, dtype in kept.items() if dtype != torch.float32} == {
+        name: torch.float64 for name in kept if name.endswith("gamma2")
+    }
+    assert result.diverged is None
+    assert made.forward.facts() == {"precision": "bf16", "compiled": False}
+
+
+@pytest.mark.parametrize("family", ["softmax", slow("jem"), slow("gmmc-gen")])
+def test_resuming_in_bfloat16_changes_no_bit(trainer: Callable[..., Trainer], tmp_path: Path, family: str) -> None:
+    config = {"epochs": 2, **FAMILIES[family]}
+    whole, part = resumed(lambda: trainer(family, precision="bf16", **config), tmp_path)
+    assert_same(part, whole)
+    exact = trainer(family, **config)
+    exact.run()
+    assert not torch.equal(tensors(exact)["model/backbone.stem.weight"], whole["model/backbone.stem.weight"])
+
+
+@pytest.mark.slow
+def test_training_in_bfloat16_learns(trainer: Callable[..., Trainer], whole: Splits) -> None:
+    """Digits, as in float32 up to noise: 35 updates."""
+    settings: dict[str, Any] = {"splits": whole, "epochs": 5, "batch_size": 64, "lr": 3e-3, "decay_epochs": []}
+    results = {
+        precision: trainer("softmax", precision=precision, **settings).run() for precision in ("float32", "bf16")
+    }
+    first, last = (results["bf16"].history[epoch]["loss"] for epoch in (0, -1))
+    assert last < 0.8 * first
+    assert last == pytest.approx(results["float32"].history[-1]["loss"], rel=0.1)
+
+
+# --- compiled ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("family", "graphs"), [("softmax", 1), slow("jem", 2), slow("gmmc-joint", 3)])
+def test_a_training_compiles_each_kind_of_pass_once(
+    traced: None, trainer: Callable[..., Trainer], family: str, graphs: int
+) -> None:
+    """One for the update, one for a sampler, and for Joint one more: batches of its first phase are smaller."""
+    counters.clear()
+    config = {"epochs": 2, **FAMILIES[family]}
+    compiled, eager = trainer(family, compile=True, **config), trainer(family, **config)
+    names = list(compiled.model.state_dict())
+    compiled.run()
+    assert counters["stats"]["unique_graphs"] == graphs
+    assert not counters["graph_break"]
+    assert compiled.forward.facts() == {"precision": "float32", "compiled": True}
+    assert list(compiled.model.state_dict()) == names
+    eager.run()
+    found, expected = tensors(compiled), tensors(eager)
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name], tensor, equal_nan=True, msg=lambda text, name=name: f"{name}: {text}")
+
+
+@needs_compiler
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_a_compiled_training_is_that_of_eager_passes_and_resumes_to_the_bit(
+    trainer: Callable[..., Trainer], tmp_path: Path, precision: str
+) -> None:
+    config = {"precision": precision, **FAMILIES["gmmc-gen"]}
+    made: list[Trainer] = []
+
+    def make() -> Trainer:
+        made.append(trainer("gmmc-gen", compile=True, **config))
+        return made[-1]
+
+    whole, part = resumed(make, tmp_path)
+    assert [one.forward.facts()["compiled"] for one in made] == [True] * 3
+    assert_same(part, whole)
+    eager = trainer("gmmc-gen", **config)
+    eager.run()
+    tolerance = 1e-3 if precision == "float32" else 3e-2
+    for name, tensor in eager.model.state_dict().items():
+        torch.testing.assert_close(whole[f"model/{name}"], tensor, rtol=tolerance, atol=tolerance)
+
+
+# --- on a GPU ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.gpu
+@needs_gpu
+@pytest.mark.parametrize("family", FAMILIES)
+def test_bfloat16_on_the_gpu(trainer: Callable[..., Trainer], family: str) -> None:
+    config = {"epochs": 2, **FAMILIES[family]}
+    result = trainer(family, device="cuda", precision="bf16", **config).run()
+    exact = trainer(family, device="cuda", **config).run()
+    assert result.diverged is None
+    for found, expected in zip(result.history, exact.history, strict=True):
+        assert math.isfinite(found["loss"])
+        assert found["loss"] == pytest.approx(expected["loss"], rel=0.1, abs=0.1)
+
+
+@pytest.mark.gpu
+@needs_gpu
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_graphs_on_the_gpu_train_as_eager_passes_do(
+    trainer: Callable[..., Trainer], family: str, precision: str
+) -> None:
+    """Outputs that a replay overwrote would show in the buffer and the losses: several epochs of replays."""
+    config = {"epochs": 4, "batch_size": 16, "precision": precision, **FAMILIES[family]}
+    compiled, eager = (trainer(family, device="cuda", compile=asked, **config) for asked in (True, False))
+    found, expected = compiled.run(), eager.run()
+    assert compiled.forward.facts() == {"precision": precision, "compiled": True}
+    for one, other in zip(found.history, expected.history, strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], rel=0.05, abs=0.05)
+    if compiled.state is not None and eager.state is not None:
+        mine, theirs = compiled.state.state_dict(), eager.state.state_dict()
+        assert torch.equal(mine["age"], theirs["age"])
+        assert torch.equal(mine["labels"], theirs["labels"])
+        assert (mine["images"] - theirs["images"]).abs().mean() < 0.02
+
+
+@pytest.mark.gpu
+@needs_gpu
+@pytest.mark.parametrize("how", ["float32", "tf32", "bf16", "graphs"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_iterations_never_wait_for_the_gpu(trainer: Callable[..., Trainer], family: str, how: str) -> None:
+    """Between the reads of the guard, which come every ``READ_EVERY_ON_GPU`` iterations."""
+    config = {"batch_size": 4, "log_iterations": 100, **FAMILIES[family]}
+    config |= {"compile": True} if how == "graphs" else {"precision": how}
+    if family == "gmmc-joint":
+        config["start_generative"] = 0
+    made = trainer(family, device="cuda", **config)
+    assert made.per_epoch > 15
+    made.read_every = 100
+    made.good = capture(made)
+
+    def iterate(times: int) -> None:
+        for _ in range(times):
+            with made.forward.training():
+                assert made._step(lambda _: None, 100) is None
+
+    iterate(4)  # allocation, compilation and the recording of graphs may wait
+    torch.cuda.synchronize()
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        iterate(8)
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
+    assert made.iteration == 12
