@@ -34,11 +34,13 @@ class Given(Inputs):
         splits: Splits | None,
         num_classes: int,
         weights_root: Path,
+        others: Mapping[str, Classifier],
     ) -> None:
         self.told: list[dict[str, Any]] = []
         self.given, self.given_model, self.given_judge, self.classes = outputs, model, judge, num_classes
+        self.given_others = others
         self.with_state: list[bool] = []
-        spec = {"train": "train key", "judge": "judge key"}
+        spec = {"train": "train key", "judge": "judge key", "others": {name: f"key of {name}" for name in others}}
         super().__init__(spec, Store(NOWHERE), NOWHERE, weights_root, "cpu", self._tell, NOWHERE)
         if splits is not None:
             self.__dict__["splits"] = splits
@@ -60,6 +62,10 @@ class Given(Inputs):
         self.digests["judge key"] = "digest of the judge"
         return self.given_judge
 
+    def other(self, name: str) -> Classifier:
+        self.digests[self.spec["others"][name]] = f"digest of {name}"
+        return self.given_others[name]
+
     @property
     def num_classes(self) -> int:
         return self.classes
@@ -77,8 +83,9 @@ def given() -> Callable[..., Given]:
         splits: Splits | None = None,
         num_classes: int = 2,
         weights_root: Path = NOWHERE,
+        others: Mapping[str, Classifier] | None = None,
     ) -> Given:
-        return Given(outputs or {}, model, judge, splits, num_classes, weights_root)
+        return Given(outputs or {}, model, judge, splits, num_classes, weights_root, others or {})
 
     return make
 
@@ -133,27 +140,47 @@ def keeps_its_word() -> Callable[..., None]:
 
 
 class Ramp(Classifier):
-    """Two classes of one pixel: logits (0, slope (x - 1/2)); the decision is at 1/2."""
+    """Two classes of one pixel: logits (0, slope (x - edge)); the decision is at the edge."""
 
-    def __init__(self, slope: float) -> None:
+    def __init__(self, slope: float, edge: float = 0.5) -> None:
         super().__init__(2, (1, 1, 1))
-        self.slope = nn.Parameter(torch.tensor(slope))
+        self.slope, self.edge = nn.Parameter(torch.tensor(slope)), edge
 
     def features(self, images: Tensor) -> Tensor:
-        return images.flatten(1) - 0.5
+        return images.flatten(1) - self.edge
 
     def classify(self, features: Tensor) -> Tensor:
         return torch.cat([torch.zeros_like(features), self.slope * features], dim=1)
 
 
 @pytest.fixture
-def ramp() -> Callable[[float], Classifier]:
-    """Makes models of one pixel whose robustness is the distance of the pixel from 1/2."""
+def ramp() -> Callable[..., Classifier]:
+    """Makes models of one pixel whose robustness is the distance of the pixel from the edge, by default 1/2."""
 
-    def make(slope: float = 10.0) -> Classifier:
-        return Ramp(slope).eval()
+    def make(slope: float = 10.0, edge: float = 0.5) -> Classifier:
+        return Ramp(slope, edge).eval()
 
     return make
+
+
+class Hidden(Classifier):
+    """Two classes of one pixel: flat logits, so no gradient, but the class changes 3/255 to the right of 1/2."""
+
+    def __init__(self) -> None:
+        super().__init__(2, (1, 1, 1))
+        self.edge = nn.Parameter(torch.tensor(0.5 + 3 / 255))
+
+    def features(self, images: Tensor) -> Tensor:
+        return (images.flatten(1) > self.edge).float()
+
+    def classify(self, features: Tensor) -> Tensor:
+        return torch.cat([torch.zeros_like(features), 4 * features - 2], dim=1)
+
+
+@pytest.fixture
+def hidden() -> Classifier:
+    """A model of one pixel whose decision is at 1/2 + 3/255, and which has no gradient."""
+    return Hidden().eval()
 
 
 @pytest.fixture

@@ -5,9 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from pydantic import ValidationError
-from torch import Tensor, nn
 
 from bench.data.splits import Splits
 from bench.evaluate.adaptive import Adaptive, AdaptiveConfig
@@ -27,20 +25,6 @@ def splits(pixels: Callable[..., Splits]) -> Splits:
 def number(outcome: Outcome, metric: str) -> Number:
     (found,) = [number for number in outcome.numbers if number.metric == metric]
     return found
-
-
-class Hidden(Classifier):
-    """Two classes of one pixel: flat logits, so no gradient, but the class changes 3/255 to the right of 1/2."""
-
-    def __init__(self) -> None:
-        super().__init__(2, (1, 1, 1))
-        self.edge = nn.Parameter(torch.tensor(0.5 + 3 / 255))
-
-    def features(self, images: Tensor) -> Tensor:
-        return (images.flatten(1) > self.edge).float()
-
-    def classify(self, features: Tensor) -> Tensor:
-        return torch.cat([torch.zeros_like(features), 4 * features - 2], dim=1)
 
 
 @pytest.mark.parametrize("slope", [10.0, 1e6])
@@ -80,12 +64,12 @@ def test_losses_that_a_family_cannot_have_say_so(
 
 
 def test_what_a_blind_search_finds_marks_the_gradients(
-    given: Callable[..., Any], pixels: Callable[..., Splits], keeps_its_word: Callable[..., None]
+    given: Callable[..., Any], hidden: Classifier, pixels: Callable[..., Splits], keeps_its_word: Callable[..., None]
 ) -> None:
     """Labels 0 left of the edge; within 8/255 of it a search crosses it, and a start at random only sometimes."""
     splits = pixels([0.5 - 4 / 255] * 40 + [0.1] * 10)
     config = AdaptiveConfig(**{**FAST, "losses": ("ce", "margin"), "queries": 20})
-    outcome = Adaptive().evaluate(config, given(model=Hidden().eval(), splits=splits))
+    outcome = Adaptive().evaluate(config, given(model=hidden, splits=splits))
     keeps_its_word(Adaptive(), config, outcome)
     white_box, robust = number(outcome, "white-box"), number(outcome, "robust")
     assert robust.value == pytest.approx(0.2)
@@ -99,9 +83,132 @@ def test_what_a_blind_search_finds_marks_the_gradients(
     assert {"BLACKBOX", "ITER"} <= set(outcome.details["not_measured"]["robust"])
     assert "BLACKBOX" not in outcome.details["not_measured"]["white-box"]
     without = AdaptiveConfig(**{**FAST, "losses": ("ce", "margin"), "square": False})
-    blind = Adaptive().evaluate(without, given(model=Hidden().eval(), splits=splits))
+    blind = Adaptive().evaluate(without, given(model=hidden, splits=splits))
     keeps_its_word(Adaptive(), without, blind)
     assert number(blind, "robust").value == white_box.value
+
+
+BLIND: dict[str, Any] = {**FAST, "losses": ("ce", "margin"), "queries": 20}
+
+
+def test_images_of_another_model_break_one_that_hides_its_gradients(
+    given: Callable[..., Any],
+    ramp: Callable[..., Classifier],
+    hidden: Classifier,
+    pixels: Callable[..., Splits],
+    keeps_its_word: Callable[..., None],
+) -> None:
+    """4/255 left of 1/2, labels 0: 7/255 from the edge. Without gradients only a start in the last 1/16 of the ball
+    crosses it; the other model, whose edge is elsewhere, pushes every pixel 8/255 to the right.
+    """
+    splits = pixels([0.5 - 4 / 255] * 40 + [0.1] * 10)
+    config = AdaptiveConfig(**{**BLIND, "transfer": ("plain",)})
+    outcome = Adaptive().evaluate(config, given(model=hidden, splits=splits, others={"plain": ramp(3.0, edge=0.7)}))
+    keeps_its_word(Adaptive(), config, outcome)
+    robust, white_box = number(outcome, "robust"), number(outcome, "white-box")
+    assert robust.value == 0.2
+    assert white_box.value is not None
+    assert white_box.value > 0.5
+    assert number(outcome, "winner.from-plain").value == pytest.approx(white_box.value - 0.2)
+    assert number(outcome, "winner.square").value == 0  # nothing within reach was left to it
+    won = [n.value for n in outcome.numbers if n.metric.startswith("winner.") and n.value is not None]
+    assert sum(won) == pytest.approx(1 - robust.value)
+    left = outcome.items["white-box"].astype(bool)
+    np.testing.assert_array_equal(outcome.items["from-plain"], left & ~outcome.items["robust"].astype(bool))
+    assert (white_box.verdict, robust.verdict) == ("masked", "masked")  # no gradient: true of both
+    assert "BLACKBOX" in white_box.flags
+    assert "transfer from plain and Square" in str(white_box.flags["BLACKBOX"])
+    assert "BLACKBOX" not in robust.flags
+    np.testing.assert_array_equal(outcome.items["search_forwards"].astype(float) > 0, left)
+    assert set(outcome.details["searches"]) == {"from-plain", "square"}
+    assert outcome.details["searches"]["from-plain"] in robust.definition
+
+
+def test_transfer_alone_is_enough_to_mark_the_gradients(
+    given: Callable[..., Any],
+    ramp: Callable[..., Classifier],
+    hidden: Classifier,
+    pixels: Callable[..., Splits],
+    keeps_its_word: Callable[..., None],
+) -> None:
+    """Without Square; the first of two sources wins what both would have, and one that pushes backwards nothing."""
+    splits = pixels([0.5 - 4 / 255] * 40 + [0.1] * 10)
+    others = {"backwards": ramp(-10.0), "plain": ramp(10.0), "too-late": ramp(5.0)}
+    config = AdaptiveConfig(**{**BLIND, "transfer": tuple(others), "square": False})
+    outcome = Adaptive().evaluate(config, given(model=hidden, splits=splits, others=others))
+    keeps_its_word(Adaptive(), config, outcome)
+    white_box = number(outcome, "white-box")
+    assert white_box.value is not None
+    assert number(outcome, "robust").value == 0.2
+    # A start far to the right survives steps to the left no longer than they last: the final iterate is the corner.
+    assert number(outcome, "winner.from-backwards").value == 0
+    assert number(outcome, "winner.from-plain").value == pytest.approx(white_box.value - 0.2)
+    assert number(outcome, "winner.from-too-late").value == 0
+    assert "BLACKBOX" in white_box.flags
+    assert "winner.square" not in {n.metric for n in outcome.numbers}
+
+
+def test_the_model_itself_is_no_source(
+    given: Callable[..., Any], ramp: Callable[..., Classifier], splits: Splits, keeps_its_word: Callable[..., None]
+) -> None:
+    """The planner leaves it out of the others; its column says why it is empty, and no check is made of it."""
+    config = AdaptiveConfig(**{**FAST, "transfer": ("itself", "other"), "square": False})
+    outcome = Adaptive().evaluate(config, given(model=ramp(), splits=splits, others={"other": ramp(3.0)}))
+    keeps_its_word(Adaptive(), config, outcome)
+    own, other = number(outcome, "winner.from-itself"), number(outcome, "winner.from-other")
+    assert (own.value, own.n, own.reason) == (None, 0, "it is this model")
+    assert (other.value, other.n) == (0, 12)
+    assert "from-itself" not in outcome.items
+    assert "from-other" in outcome.items
+    alone = AdaptiveConfig(**{**FAST, "transfer": ("itself",), "square": False})
+    outcome = Adaptive().evaluate(alone, given(model=ramp(), splits=splits))
+    keeps_its_word(Adaptive(), alone, outcome)
+    assert number(outcome, "robust").value == number(outcome, "white-box").value
+    assert "BLACKBOX" in outcome.details["not_measured"]["white-box"]
+
+
+def test_another_model_that_finds_nothing_more_changes_no_number(
+    given: Callable[..., Any], ramp: Callable[..., Classifier], splits: Splits
+) -> None:
+    with_other = AdaptiveConfig(**{**FAST, "transfer": ("other",)})
+    without = AdaptiveConfig(**FAST)
+    one = Adaptive().evaluate(with_other, given(model=ramp(), splits=splits, others={"other": ramp(3.0)}))
+    two = Adaptive().evaluate(without, given(model=ramp(), splits=splits))
+    values = {n.metric: (n.value, n.n, n.interval, n.verdict) for n in one.numbers}
+    assert values.pop("winner.from-other")[0] == 0
+    assert values == {n.metric: (n.value, n.n, n.interval, n.verdict) for n in two.numbers}
+
+
+def test_without_another_model_nothing_is_defined_by_one() -> None:
+    """The sentences from before there was transfer."""
+    config = AdaptiveConfig(**FAST)
+    columns = {column.metric: column for column in Adaptive().columns(config)}
+    assert columns["robust"].definition == (
+        "worst case per item over all losses, then torchattacks.Square with 5 queries (schedule not rescaled, batches "
+        f"of 128) on what they left: {columns['white-box'].definition}"
+    )
+    assert columns["winner.square"].definition == (
+        f"share of all items that Square broke first: {columns['robust'].definition}"
+    )
+    assert Adaptive().others(config) == ()
+    losses_alone = AdaptiveConfig(**{**FAST, "square": False})
+    columns = {column.metric: column for column in Adaptive().columns(losses_alone)}
+    assert columns["robust"].definition == (f"worst case per item over all losses: {columns['white-box'].definition}")
+
+
+def test_the_definition_names_other_models_in_their_order() -> None:
+    config = AdaptiveConfig(**{**FAST, "transfer": ("b", "a")})
+    columns = {column.metric: column for column in Adaptive().columns(config)}
+    attack = (
+        "transfer-linf[8, 8/255, step=eps/2 halved at 50% and 75%, margin, final iterate of the surrogate, 1 restart]"
+    )
+    text = columns["robust"].definition
+    assert f"worst case per item over all losses, then {attack} from b, a (other models only), then torch" in text
+    assert "transfer" not in columns["white-box"].definition
+    assert columns["winner.from-b"].label == "won by transfer from b"
+    shares = [metric for metric in columns if metric.startswith("winner.")]
+    assert shares[-3:] == ["winner.from-b", "winner.from-a", "winner.square"]
+    assert Adaptive().others(config) == ("b", "a")
 
 
 def test_sole_wins_are_known_where_every_loss_attacks_every_item(
@@ -123,11 +230,11 @@ def test_sole_wins_are_known_where_every_loss_attacks_every_item(
 
 
 def test_restarts_that_still_find_something_are_inconclusive(
-    given: Callable[..., Any], pixels: Callable[..., Splits]
+    given: Callable[..., Any], hidden: Classifier, pixels: Callable[..., Splits]
 ) -> None:
     splits = pixels([0.5 - 4 / 255] * 60)
     config = AdaptiveConfig(**{**FAST, "losses": ("margin",), "restarts": 4, "square": False})
-    found = number(Adaptive().evaluate(config, given(model=Hidden().eval(), splits=splits)), "robust")
+    found = number(Adaptive().evaluate(config, given(model=hidden, splits=splits)), "robust")
     assert "ITER" in found.flags
     assert "4 restarts leave" in found.flags["ITER"]
     assert "less than 2 restarts" in found.flags["ITER"]
@@ -180,3 +287,5 @@ def test_cost_in_passes() -> None:
     assert Adaptive().passes(config, 10, None) == 10 * (2 * 2 * 40 * 2 + 2)  # type: ignore[arg-type]
     config = AdaptiveConfig(eps=("8/255",), losses=("distance-targeted",), steps=40, restarts=1, rivals=3, queries=7)
     assert Adaptive().passes(config, 10, None) == 10 * (3 * 3 * 40 + 7 + 2)  # type: ignore[arg-type]
+    more = config.model_copy(update={"transfer": ("a", "b")})
+    assert Adaptive().passes(more, 10, None) == 10 * (3 * 3 * 40 + 7 + 2 + 2 * 2 * 40)  # type: ignore[arg-type]
