@@ -86,19 +86,19 @@ def _files(pattern: str, section: str, key: str) -> list[Listed]:
 
 
 def description(bench: Bench, name: str, suite: str | None = None, profile: str | None = None) -> str:
-    """Whatever has that name, in words: a plug-in, a suite, a profile, a metric, or a column of a suite.
+    """Whatever is called ``name``, in words: a plug-in, a suite, a profile, a metric, or a column of a suite.
 
     Args:
         bench: Settings and the suite last run.
-        name: What to describe.
+        name: Of what is to be described.
         suite: Where alone to look, for a column or an evaluation; default: the suite last run, then all.
         profile: Of the suite.
 
     Raises:
-        RequestError: Nothing has that name; or it is broken.
+        RequestError: Nothing is called so; or it is broken.
     """
-    found = [] if suite is not None else [*_plug_ins(name), *_suites_and_profiles(bench, name)]
-    if found:  # a suite and its data set, or an evaluation and its attack, can have one name
+    # A suite and its data set, or an evaluation and its attack, can have one name.
+    if suite is None and (found := [*_plug_ins(name), *_suites_and_profiles(bench, name)]):
         return "\n\n".join(found)
     known = [] if suite is not None else _names()
     for one in _where_columns_are(bench, suite, profile):
@@ -119,13 +119,16 @@ def _plug_ins(name: str) -> list[str]:
 
     kinds: tuple[tuple[Registry[Any], Callable[[Any], str]], ...]
     kinds = ((FAMILIES, _family), (EVALUATIONS, _evaluation), (DATASETS, _dataset))
-    found = []
+    found, broken = [], ""
     for registry, words in kinds:
         try:
             found.append(words(registry.get(name)))
         except UnknownNameError as error:
             if "cannot be used" in error.reason:
                 raise
+            broken = error.reason.partition("cannot be imported: ")[2]
+    if broken and not found:
+        raise RequestError(f"{name!r} cannot be imported: {broken}")
     with contextlib.suppress(UnknownNameError):
         found.append(_backbone(BACKBONES.get(name)))
     if name in ENTRIES:
@@ -267,8 +270,7 @@ def _attack(name: str) -> str:
         f"source: {entry.source}",
         f"norms: {', '.join(entry.norms)}",
     ]
-    lines.append("parameters:")
-    lines += [f"  {key} = {value!r}" for key, value in entry.parameters.items()]
+    lines += ["parameters:", *(f"  {key} = {value!r}" for key, value in entry.parameters.items())]
     return "\n".join(lines)
 
 

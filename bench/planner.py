@@ -314,7 +314,7 @@ class _Planner:
             }
             spec = {
                 **train.spec,
-                "evaluation": evaluation.name,
+                "evaluation": resolved.kind,
                 "evaluation_config": settings,
                 "needs": {
                     f"{need.split}/{need.output}": job.key

@@ -153,9 +153,14 @@ def _show_result(bench: Any, outcome: Any, tables: bool) -> None:
         report = bench.report(whole)
         show_report(report)
         click.echo(f"\nreport: {write_report(bench, whole, report)}")
-    for status, job in ((outcome.summary.states[job.key], job) for job in outcome.plan.jobs):
-        if status.state == "failed":
-            click.echo(f"failed: {job.id}: {status.reason}; bench show {job.id}", err=True)
+    states = outcome.summary.states
+    failed = [job for job in outcome.plan.jobs if states[job.key].state == "failed"]
+    for job in failed:
+        if not states[job.key].of_input:
+            click.echo(f"failed: {job.id}: {states[job.key].reason}; bench show {job.id}", err=True)
+    waiting = sum(states[job.key].of_input for job in failed)
+    if waiting:
+        click.echo(f"{waiting} more failed because they read what these would have left", err=True)
 
 
 @click.command()

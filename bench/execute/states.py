@@ -29,6 +29,11 @@ class Status:
         """Whether running the plan would leave the job as it is."""
         return self.state in ("done", "diverged", "n/a")
 
+    @property
+    def of_input(self) -> bool:
+        """Whether the failure is that of an input: the job itself never ran."""
+        return self.state == "failed" and self.reason.startswith(_INPUT_FAILED)
+
 
 def job_states(plan: Plan, store: Store) -> dict[str, Status]:
     """Status by key. Inputs come before what reads them, so one pass tells all."""

@@ -339,4 +339,7 @@ def main(job: Job, site: Site) -> None:
 def _needs_torch(job: Job) -> bool:
     from bench.evaluate.base import EVALUATIONS
 
-    return EVALUATIONS.get(job.spec["evaluation"]).reads_model
+    try:
+        return EVALUATIONS.get(job.spec["evaluation"]).reads_model
+    except RequestError:
+        return True  # it is gone since the plan was made: running the job leaves the reason

@@ -59,7 +59,7 @@ class EvaluationReader(SectionReader):
         self._models(evaluation, raw, at)
         if entry is None or config is None or len(self.problems) > before:
             return None
-        return ResolvedEvaluation(entry.id or entry.kind, evaluation, self._capped(config))
+        return ResolvedEvaluation(evaluation_id(raw) or evaluation.name, evaluation, self._capped(config), entry.kind)
 
     def _datasets(self, evaluation: Evaluation, raw: Mapping[str, Any], at: Path) -> None:
         for key in evaluation.dataset_fields:

@@ -52,8 +52,13 @@ def model_label(raw: Mapping[str, Any]) -> str | None:
 
 
 def evaluation_id(raw: Mapping[str, Any]) -> str | None:
-    """The id of an ``[[evaluation]]``, by default its kind; None if neither is known."""
+    """The id of an ``[[evaluation]]``, by default the name of its protocol; None if neither is known."""
     given = raw.get("id", raw.get("kind"))
+    if isinstance(given, str) and "id" not in raw and ":" in given:
+        try:
+            return str(EVALUATIONS.get(given).name)
+        except UnknownNameError:
+            return None
     return given if isinstance(given, str) else None
 
 
@@ -77,8 +82,9 @@ def unclear_evaluations(entries: Iterable[Mapping[str, Any]]) -> Doubtful:
     names: set[str] = set()
     unknown = False
     for raw in entries:
-        given = raw.get("id")
-        found = {given} if isinstance(given, str) else _meant(raw.get("kind"), EVALUATIONS) if given is None else set()
+        given, own = raw.get("id"), evaluation_id(raw)
+        found = {own} if own is not None and (given is not None or ":" in str(raw["kind"])) else set()
+        found |= _meant(raw.get("kind"), EVALUATIONS) if given is None else set()
         unknown = unknown or not found
         names |= {written for name in found for written in _ways(name)}
     return Doubtful(frozenset(names), unknown)

@@ -159,11 +159,23 @@ class ResolvedModel:
 
 @dataclass(frozen=True)
 class ResolvedEvaluation:
-    """An evaluation of the suite with every parameter known."""
+    """An evaluation of the suite with every parameter known.
+
+    Attributes:
+        id: Its name in columns and jobs.
+        reference: How the suite names the protocol, ``"module:attribute"`` if it is not registered; by default the
+            protocol's own name.
+    """
 
     id: str
     evaluation: Evaluation
     config: EvaluationConfig
+    reference: str = ""
+
+    @property
+    def kind(self) -> str:
+        """What a worker finds the protocol by."""
+        return self.reference or self.evaluation.name
 
 
 @dataclass(frozen=True)

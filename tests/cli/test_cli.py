@@ -145,7 +145,11 @@ class TestRun:
         result = bench("run", "tiny")
         assert result.exit_code == 1
         name = "softmax/digits/seed1/train"
-        assert f"failed: {name}: ValueError: no such thing; bench show {name}" in result.stderr.splitlines()
+        failed = [line for line in result.stderr.splitlines() if line.startswith("failed: ")]
+        assert failed == [f"failed: {name}: ValueError: no such thing; bench show {name}"]
+        of_it = [job for job in project.plan(tiny).downstream([name]) if job.blocked is None]
+        more = f"{len(of_it) - 1} more failed because they read what these would have left"
+        assert result.stderr.splitlines()[-1] == more
         assert "failed: an input failed: ValueError: no such thing (softmax)." in result.stdout  # so says the table
         shown = ok("show", name)
         assert "ValueError: no such thing" in shown

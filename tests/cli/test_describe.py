@@ -164,3 +164,11 @@ def test_an_evaluation_whose_parameters_nobody_can_guess(project: Project, site:
     site.distribution("guess", "bench.evaluations", {"guess": "guess:GUESS"})
     assert "  radius = required  (float)" in ok("guess")
     assert "did you mean 'guess'" in refused("gues")
+
+
+def test_what_is_not_registered_is_described_by_reference(project: Project, site: Site) -> None:
+    site.module("absent_minded", "SPEC = 3\n")
+    assert "'absent_minded:SPCE' cannot be imported: module 'absent_minded' has no attribute 'SPCE'" in refused(
+        "absent_minded:SPCE"
+    )
+    assert "softmax: softmax, a model family" in ok("bench_models.specs:SOFTMAX")

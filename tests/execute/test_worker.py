@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 import torch
 
 from bench.execute import worker
-from bench.execute.worker import Site, run_job
+from bench.execute.worker import Site, _needs_torch, run_job
 from bench.planner import Job, Plan
 from bench.store import JobFolder, Store
 from bench.tensors import load_tensors
@@ -412,3 +413,17 @@ def test_progress_is_written_while_it_runs(
     run_job(job, where)
     assert [(facts["done"], facts["total"], facts["epoch"]) for facts in seen] == [(3, 6, 1), (6, 6, 2)]
     assert all(isinstance(facts["loss"], float) for facts in seen)
+
+
+def test_an_evaluation_that_is_gone_since_the_plan_was_made_fails_with_the_reason(
+    plan: Callable[..., Plan], where: Site
+) -> None:
+    """The worker used to die before it could say anything."""
+    accuracy = named(plan(), "/accuracy")
+    gone = replace(accuracy, spec={**accuracy.spec, "evaluation": "left:GONE"})
+    assert _needs_torch(gone)
+    assert not _needs_torch(accuracy)
+    run_job(gone, where)
+    error = folder(where, gone).error()
+    assert error is not None
+    assert "evaluation 'left:GONE' cannot be imported: No module named 'left'" in error["message"]

@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bench.errors import PrerequisiteError, SuiteError
+from bench.evaluate.base import EVALUATIONS
 from bench.suite.schema import Suite
 
 if TYPE_CHECKING:
-    from tests.conftest import Project
+    from tests.conftest import Project, Site
 
 BASE = """\
 [suite]
@@ -359,3 +360,29 @@ def test_a_module_is_not_trained_either(project: Project) -> None:
     ((line, key, message, _),) = messages(project, text)
     assert (line, key) == (8, "model[0].lr")
     assert message == "has no effect: a module is not trained here"
+
+
+def test_an_evaluation_that_is_not_registered_is_called_by_its_own_name(project: Project, site: Site) -> None:
+    """And a worker finds it by what the suite says: its name alone would mean nothing there."""
+    site.module(
+        "mine.evals",
+        """
+        from bench.evaluate.base import Column, Evaluation, EvaluationConfig, Outcome
+        class Mine(Evaluation):
+            name, summary, source, Config = "my-own", "s", "s", EvaluationConfig
+            def columns(self, config):
+                return (Column(metric="m", label="m", unit="1", direction=None, definition="d", primary=True),)
+            def evaluate(self, config, inputs):
+                return Outcome([])
+        MINE = Mine()
+        """,
+    )
+    text = BASE + '[[evaluation]]\nkind = "mine.evals:MINE"\n[[table]]\nid = "t"\ncolumns = ["my-own", "my-own.m"]\n'
+    assert [evaluation.id for evaluation in load(project, text).evaluations] == ["accuracy", "my-own"]
+    job = project.plan(text).named("softmax/digits/seed1/my-own")
+    assert job is not None
+    assert EVALUATIONS.get(job.spec["evaluation"]).name == "my-own"
+    assert [key for _, key, _, _ in messages(project, text.replace("MINE", "MINE2"))] == ["evaluation[1].kind"]
+    assert [key for _, key, _, _ in messages(project, text.replace('MINE"', 'MINE"\nsede = 1'))] == [
+        "evaluation[1].sede"
+    ]
