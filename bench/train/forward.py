@@ -7,6 +7,7 @@ and everything that reads a trained model run the module as it is, in float32.
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -131,7 +132,7 @@ class Forward:
         assert self._compiled is not None
         trained = [parameter for parameter in self._parameters if parameter.requires_grad]
         kind = (
-            *(tuple(images.shape), images.dtype, images.requires_grad, len(trained)),
+            *(tuple(images.shape), images.stride(), images.dtype, images.requires_grad, len(trained)),
             *(torch.is_grad_enabled(), *(module.training for module in backbone.modules())),
         )
         if kind in self._tried:
@@ -139,7 +140,8 @@ class Forward:
         devices = [images.device] if images.device.type == "cuda" else []
         buffers = [(buffer, buffer.clone()) for buffer in backbone.buffers()]
         try:
-            with torch.random.fork_rng(devices=devices):
+            with warnings.catch_warnings(), torch.random.fork_rng(devices=devices):
+                warnings.simplefilter("ignore")  # advice of compilers, such as to allow TF32
                 features = self._compiled(images)
                 inputs = [*([images] if images.requires_grad else []), *trained]
                 if features.requires_grad:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from bench.data.splits import Splits
+from bench.train.forward import tf32
 from bench.train.loop import Trainer, TrainingInterrupted, TrainingResult
 
 
@@ -321,24 +322,39 @@ def test_training_on_the_gpu(trainer: Callable[..., Trainer], family: str) -> No
     assert all(math.isfinite(entry["loss"]) for entry in result.history)
 
 
+@pytest.mark.parametrize("outside", [False, True])
 @pytest.mark.parametrize("precision", ["float32", "tf32"])
-def test_the_precision_of_matrix_products_holds_during_training_and_is_given_back(
-    scripted: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch, precision: str
+def test_tf32_holds_in_training_steps_alone_and_the_flags_are_given_back(
+    scripted: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch, precision: str, outside: bool
 ) -> None:
-    seen: list[tuple[bool, bool]] = []
+    """Validation and what follows training compute in float32, whatever training does or the process allows."""
+    seen: dict[str, set[tuple[bool, bool]]] = {}
     flags = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = tuple(flag.allow_tf32 for flag in flags)
     trainer = scripted((5,), precision=precision)
-    step = trainer.family.training_step
 
-    def watched(*arguments: Any) -> Any:
-        seen.append((flags[0].allow_tf32, flags[1].allow_tf32))
-        return step(*arguments)
+    def watch(owner: Any, name: str) -> None:
+        original = getattr(owner, name)
 
-    monkeypatch.setattr(trainer.family, "training_step", watched)
-    trainer.run()
-    assert set(seen) == {(precision == "tf32", precision == "tf32")}
-    assert tuple(flag.allow_tf32 for flag in flags) == before
+        def watched(*arguments: Any) -> Any:
+            seen.setdefault(name, set()).add((flags[0].allow_tf32, flags[1].allow_tf32))
+            return original(*arguments)
+
+        monkeypatch.setattr(owner, name, watched)
+
+    watch(trainer.family, "training_step")
+    watch(trainer.optimizer, "step")  # the backward pass is before it
+    watch(trainer.model, "logits")
+    watch(trainer.family, "after_training")
+    with tf32(outside):
+        trainer.run()
+        assert [flag.allow_tf32 for flag in flags] == [outside, outside]
+    asked = precision == "tf32"
+    assert seen == {
+        "training_step": {(asked, asked)},
+        "step": {(asked, asked)},
+        "logits": {(False, False)},
+        "after_training": {(False, False)},
+    }
 
 
 # --- scalars that are read late, as on a GPU --------------------------------------------------------------------
