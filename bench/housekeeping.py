@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.data.registry import DATASETS
@@ -14,11 +16,12 @@ from bench.evaluate.inception import FILE, weights_path
 from bench.execute.devices import cpu_cores, gpu_count
 from bench.store import JobFolder
 from bench.suite.settings import suite_folders
+from bench.train.files import files_of, remove_orphans
 
 if TYPE_CHECKING:
     from bench.api import Bench
 
-__all__ = ["Leftover", "examine", "remove", "unreferenced"]
+__all__ = ["Leftover", "examine", "orphaned", "remove", "remove_orphaned", "unreferenced"]
 
 _PACKAGES = (
     "torch",
@@ -34,7 +37,7 @@ _PACKAGES = (
 
 @dataclass(frozen=True)
 class Leftover:
-    """A result that no suite refers to."""
+    """What may be deleted of a job: a result that no suite refers to, or files that no checkpoint needs."""
 
     folder: JobFolder
     name: str
@@ -81,6 +84,31 @@ def remove(bench: Bench, leftovers: Sequence[Leftover]) -> list[Leftover]:
     return [item for item in leftovers if bench.store.remove(item.folder)]
 
 
+def orphaned(bench: Bench) -> list[Leftover]:
+    """What kills left of checkpoints, by job: files that none of its checkpoints needs.
+
+    A job that goes on with training deletes them itself.
+    """
+    found = []
+    for folder in bench.store.folders():
+        files = files_of(folder.path).orphans
+        if files and not folder.locked():
+            job = folder.job()
+            found.append(Leftover(folder, str(job["id"]) if job else "unknown job", _size(files)))
+    return found
+
+
+def remove_orphaned(leftovers: Sequence[Leftover]) -> list[Leftover]:
+    """Delete the files of ``orphaned``; returns those whose files went (a job that began meanwhile keeps its own)."""
+    gone = []
+    for item in leftovers:
+        with item.folder.lock(wait=False) as held:
+            if held:
+                remove_orphans(item.folder.path)
+                gone.append(item)
+    return gone
+
+
 def examine(bench: Bench) -> dict[str, dict[str, str]]:
     """Facts about this machine by section, each a mapping from name to text."""
     settings = bench.settings
@@ -91,6 +119,7 @@ def examine(bench: Bench) -> dict[str, dict[str, str]]:
             "project": str(settings.home),
             "data": f"{settings.data} ({settings.sources['data']})",
             "results": f"{settings.results} ({settings.sources['results']}), {_space(bench)}",
+            "checkpoints": _checkpoints(bench),
             "weights": f"{settings.weights} ({settings.sources['weights']})",
         },
         "data sets": {
@@ -112,6 +141,25 @@ def _space(bench: Bench) -> str:
     used = sum(folder.size() for folder in bench.store.folders())
     home = next(path for path in (bench.settings.results, *bench.settings.results.parents) if path.exists())
     return f"{used / 1e6:.1f} MB used by the store, {shutil.disk_usage(home).free / 1e9:.1f} GB free"
+
+
+def _checkpoints(bench: Bench) -> str:
+    """What checkpoints of unfinished training take up."""
+    every = [files_of(folder.path) for folder in bench.store.folders()]
+    jobs = sum(bool(files.checkpoints) for files in every)
+    whole, rows, orphans = (
+        sum(_size(getattr(files, kind)) for files in every) / 1e6 for kind in ("checkpoints", "segments", "orphans")
+    )
+    text = f"{whole:.1f} MB for {jobs} jobs, and {rows:.1f} MB in segments of shared rows"
+    return text + (f"; {orphans:.1f} MB being written, or left by a kill: see bench clean" if orphans else "")
+
+
+def _size(paths: Iterable[Path]) -> int:
+    total = 0
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):  # a job at work may have deleted it
+            total += path.stat().st_size
+    return total
 
 
 def _inception(bench: Bench) -> str:

@@ -124,7 +124,8 @@ def _family(name: str, now: Callable[[], float], device: str, repetitions: int) 
     validation = parts.seconds.pop("validation")
     parts.seconds["history"] = parts.seconds.pop("history and validation") - validation
     shares = {part: seconds / total for part, seconds in parts.seconds.items()}
-    shares["checkpoints"] = statistics.median(saving) / worker.CHECKPOINT_EVERY
+    cost = statistics.median(saving)
+    shares["checkpoints"] = cost / max(worker.CHECKPOINT_EVERY, checkpoint.COST * cost)
     return {
         "family": name,
         "iterations": trainer.asked.epochs * trainer.per_epoch,
@@ -133,7 +134,7 @@ def _family(name: str, now: Callable[[], float], device: str, repetitions: int) 
         "shares": shares,
         "harness": sum(shares.values()),
         "validation": validation / total,
-        "checkpoint_ms": 1e3 * statistics.median(saving),
+        "checkpoint_ms": 1e3 * cost,
     }
 
 

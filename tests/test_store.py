@@ -62,6 +62,21 @@ class TestWriting:
         assert names(path.parent) == ["b.bin"]
         assert path.stat().st_mode & 0o777 == 0o644
 
+    def test_content_may_come_in_pieces(self, tmp_path: Path) -> None:
+        write_atomically(tmp_path / "a", (piece for piece in (b"one, ", memoryview(b"two, "), b"three")))
+        assert (tmp_path / "a").read_bytes() == b"one, two, three"
+
+    def test_an_error_between_two_pieces_leaves_the_old_content(self, tmp_path: Path) -> None:
+        def pieces() -> Iterator[bytes]:
+            yield b"new"
+            raise ValueError("no more")
+
+        write_atomically(tmp_path / "a", b"old")
+        with pytest.raises(ValueError, match="no more"):
+            write_atomically(tmp_path / "a", pieces())
+        assert (tmp_path / "a").read_bytes() == b"old"
+        assert names(tmp_path) == ["a"]
+
     @pytest.mark.parametrize("step", ["fsync", "replace", "interrupt"])
     def test_a_failure_in_the_middle_leaves_the_old_content(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str

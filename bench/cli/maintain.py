@@ -27,18 +27,21 @@ def register(cli: click.Group) -> None:
 )
 @options.as_json
 def clean(yes: bool, keep: tuple[str, ...], as_json: bool) -> None:
-    """Delete stored results that no suite refers to. Shows first; deletes with --yes.
+    """Delete stored results that no suite refers to, and what kills left. Shows first; deletes with --yes.
 
-    Kept is what any suite in suites/ refers to, with and without each profile, and the suite last run. Jobs at work
-    are never touched.
+    Kept is what any suite in suites/ refers to, with and without each profile, and the suite last run. Of what is
+    kept, files go that no checkpoint needs: a kill left them. Jobs at work are never touched.
     """
     from bench.api import Bench
-    from bench.housekeeping import remove, unreferenced
+    from bench.housekeeping import orphaned, remove, remove_orphaned, unreferenced
 
     bench = Bench.here()
     found = unreferenced(bench, keep)
+    whole = {item.folder.key for item in found}
+    left = [item for item in orphaned(bench) if item.folder.key not in whole]
     total = sum(item.size for item in found)
     removed = remove(bench, found) if yes else []
+    swept = remove_orphaned(left) if yes else []
     if as_json:
         click.echo(
             json.dumps(
@@ -46,6 +49,8 @@ def clean(yes: bool, keep: tuple[str, ...], as_json: bool) -> None:
                     "schema": 1,
                     "unreferenced": [{"job": i.name, "key": i.folder.key, "bytes": i.size} for i in found],
                     "removed": [item.folder.key for item in removed],
+                    "orphaned": [{"job": i.name, "key": i.folder.key, "bytes": i.size} for i in left],
+                    "swept": [item.folder.key for item in swept],
                 },
                 indent=1,
             )
@@ -53,11 +58,14 @@ def clean(yes: bool, keep: tuple[str, ...], as_json: bool) -> None:
         return
     for item in found:
         click.echo(f"{item.size / 1e6:10.2f} MB  {item.folder.key[:12]}  {item.name}")
+    for item in left:
+        gone = "; deleted" if item in swept else ""
+        click.echo(f"{item.size / 1e6:10.2f} MB  {item.folder.key[:12]}  {item.name}: needed by no checkpoint{gone}")
     if yes:
         click.echo(f"deleted {len(removed)} of {len(found)} results, {sum(i.size for i in removed) / 1e6:.1f} MB")
     else:
         what = f"{len(found)} results, {total / 1e6:.1f} MB, are referred to by no suite"
-        click.echo(what + ("; delete them with: bench clean --yes" if found else ""))
+        click.echo(what + ("; delete them with: bench clean --yes" if found or left else ""))
 
 
 @click.command()

@@ -42,8 +42,9 @@ def _checkpoint_every() -> float:
 
 
 CHECKPOINT_EVERY = _checkpoint_every()
-"""Seconds of training or attacking that a kill may cost, unless an epoch or a batch is longer: 15, or the variable
-``BENCH_CHECKPOINT_SECONDS``. It changes no number: what goes on from a checkpoint is what would have been.
+"""Seconds of training or attacking that a kill may cost, unless an epoch or a batch is longer, or saving takes long:
+15, or the variable ``BENCH_CHECKPOINT_SECONDS``; with 0 training saves after every epoch. It changes no number: what
+goes on from a checkpoint is what would have been.
 """
 
 
@@ -148,13 +149,12 @@ def _train(job: Job, site: Site, store: Store, folder: JobFolder, progress: _Pro
     resumed = checkpoint.restore(trainer, folder.path)
     if resumed:
         print(resumed)  # noqa: T201 - into the job's log
-    saved = time.monotonic()
+    pace = checkpoint.Pace(CHECKPOINT_EVERY)
 
     def after_epoch() -> None:
-        nonlocal saved
-        if time.monotonic() - saved > CHECKPOINT_EVERY:
-            _save_checkpoint(trainer, folder)
-            saved = time.monotonic()
+        if pace.due():
+            with pace.saving():
+                _save_checkpoint(trainer, folder)
 
     try:
         result = trainer.run(progress, after_epoch, lambda: _STOP.asked)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -42,13 +42,14 @@ class Selected:
     state: dict[str, Tensor]
 
 
-def capture(trainer: Trainer, *, selected: bool = False) -> Captured:
-    """The state of a trainer, copied.
+def capture(trainer: Trainer, *, selected: bool = False, copy: bool = True) -> Captured:
+    """The state of a trainer.
 
     Args:
         trainer: Between two iterations.
         selected: Include the selected epoch's weights and state. A restart does not need them: going back never
             undoes what an earlier epoch has shown.
+        copy: Copy the tensors. Who is done with them before training goes on needs none, and a buffer is large.
     """
     tensors: dict[str, Tensor] = nested("model", trainer.model.state_dict())
     for index, values in trainer.optimizer.state_dict()["state"].items():
@@ -71,7 +72,8 @@ def capture(trainer: Trainer, *, selected: bool = False) -> Captured:
         tensors |= nested("selected", trainer.selected.weights)
         tensors |= nested("selected_state", trainer.selected.state)
         facts["selected"] = [trainer.selected.epoch, trainer.selected.validation_accuracy]
-    return Captured({name: tensor.detach().clone() for name, tensor in tensors.items()}, copy.deepcopy(facts))
+    plain = {name: tensor.detach() for name, tensor in tensors.items()}
+    return Captured({name: tensor.clone() for name, tensor in plain.items()} if copy else plain, deepcopy(facts))
 
 
 def put_back(trainer: Trainer, captured: Captured) -> None:
@@ -92,9 +94,9 @@ def put_back(trainer: Trainer, captured: Captured) -> None:
     if trainer.state is not None:
         trainer.state.load_state_dict(unnested("state", tensors))
     trainer.iteration = facts["iteration"]
-    trainer.history = copy.deepcopy(facts["history"])
-    trainer.iterations = copy.deepcopy(facts["iterations"])
-    trainer.trips = copy.deepcopy(facts["trips"])
+    trainer.history = deepcopy(facts["history"])
+    trainer.iterations = deepcopy(facts["iterations"])
+    trainer.trips = deepcopy(facts["trips"])
     trainer.guard.load(facts["guard"])
     trainer._unread = []
     measures = trainer.trips[-1]["measures"] if trainer.trips else []

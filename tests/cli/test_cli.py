@@ -418,6 +418,44 @@ class TestClean:
         assert len(facts["removed"]) == 3
         assert job.key in self.keys(project)
 
+    def test_what_kills_left_of_checkpoints_goes(self, project: Project, tiny: str) -> None:
+        plan = project.plan(tiny)
+        jobs = [job for job in plan.jobs if job.kind == "train"]
+        working, killed = (project.bench.store.folder(job.key) for job in jobs[:2])
+        for folder in (working, killed):
+            folder.path.mkdir(parents=True)
+            folder.file("job.json").write_text('{"id": "a job"}')
+            checkpoints = [{"number": 1, "file": "checkpoint-1.safetensors", "sha256": "", "iteration": 3}]
+            index = {"checkpoints": checkpoints, "segments": ["rows-0-8.safetensors"], "number": 2}
+            folder.file("checkpoint.json").write_text(json.dumps(index))
+            for name in ("checkpoint-1.safetensors", "rows-0-8.safetensors"):
+                folder.file(name).write_bytes(bytes(500_000))
+        kept = {path.name for path in killed.path.iterdir()}
+        for folder in (working, killed):
+            folder.file("rows-2-8.safetensors").write_bytes(bytes(2_000_000))
+            folder.file(".checkpoint-2.safetensors.x1y2.tmp").write_bytes(bytes(1_000_000))
+        assert loaded("doctor", "--json")["folders"]["checkpoints"] == (
+            "1.0 MB for 2 jobs, and 1.0 MB in segments of shared rows; "
+            "6.0 MB being written, or left by a kill: see bench clean"
+        )
+        with working.lock():
+            shown = ok("clean")
+            assert f"      3.00 MB  {killed.key[:12]}  a job: needed by no checkpoint\n" in shown
+            assert shown.splitlines()[-1] == (
+                "0 results, 0.0 MB, are referred to by no suite; delete them with: bench clean --yes"
+            )
+            facts = loaded("clean", "--yes", "--json")
+            assert working.file("rows-2-8.safetensors").exists()
+        assert facts["unreferenced"] == facts["removed"] == []
+        assert facts["orphaned"] == [{"job": "a job", "key": killed.key, "bytes": 3_000_000}]
+        assert facts["swept"] == [killed.key]
+        assert {path.name for path in killed.path.iterdir()} == kept | {"lock"}
+        assert f"{working.key[:12]}  a job: needed by no checkpoint; deleted\n" in ok("clean", "--yes")
+        assert ok("clean") == "0 results, 0.0 MB, are referred to by no suite\n"
+        assert loaded("doctor", "--json")["folders"]["checkpoints"] == (
+            "1.0 MB for 2 jobs, and 1.0 MB in segments of shared rows"
+        )
+
     def test_a_suite_that_cannot_be_read_stops_it(self, project: Project, stale: Plan) -> None:
         before = self.keys(project)
         project.suite("[suite\n", "broken")
