@@ -168,22 +168,12 @@ class JsonDisplay(SilentDisplay):
 
     def ended(self, job: Job, status: Status, record: Mapping[str, Any] | None) -> None:
         """A job has ended."""
-        seconds = record["seconds"] if record else None
-        self._say(
-            {
-                "event": "ended",
-                "job": job.id,
-                "key": job.key,
-                "state": status.state,
-                "reason": status.reason,
-                "seconds": seconds,
-            }
-        )
+        facts = {"event": "ended", "job": job.id, "key": job.key, "state": status.state, "reason": status.reason}
+        self._say({**facts, "seconds": record["seconds"] if record else None})
 
     def end(self, summary: Summary) -> None:
         """The counts."""
-        counts = summary.counts()
-        self._say({"event": "end", "counts": counts, "seconds": round(summary.seconds, 3)})
+        self._say({"event": "end", "counts": summary.counts(), "seconds": round(summary.seconds, 3)})
 
     def _say(self, event: Mapping[str, Any]) -> None:
         self._out.write(json.dumps(event) + "\n")
