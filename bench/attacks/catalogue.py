@@ -99,6 +99,14 @@ ENTRIES: dict[str, AttackEntry] = {
             startable=True,
         ),
         AttackEntry(
+            "noise",
+            "Random corners of the L_inf ball, or points of the L2 sphere; no gradient, no search.",
+            ("linf", "l2"),
+            {"draws": 10},
+            "Carlini et al. 2019, arXiv:1902.06705, section 4 (random search as a check)",
+            "bench.attacks.random_points:build",
+        ),
+        AttackEntry(
             "transfer",
             "PGD on another model, the surrogate; what fools this one counts. Needs no gradient of this one.",
             ("linf", "l2"),

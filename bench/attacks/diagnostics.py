@@ -25,11 +25,12 @@ FLAT_LIMIT = 0.05
 WELL_BELOW_CLEAN = 0.10
 UNBOUNDED_LIMIT = 0.02
 UNBOUNDED_EPS = 128 / 255
+NOISE_LIMIT = 0.005
 BLACKBOX_LIMIT = 0.002
 ITER_LIMIT = 0.01
 SIGNIFICANCE = 0.05
 
-CHECKS = ("GRAD0", "LOSSGAP", "FLAT", "BLACKBOX", "UNBOUNDED", "ITER", "LOGITS", "RANDOM")
+CHECKS = ("GRAD0", "LOSSGAP", "FLAT", "NOISE", "BLACKBOX", "UNBOUNDED", "ITER", "LOGITS", "RANDOM", "DYNAMIC")
 """Every check that can be made of a robust accuracy."""
 
 
@@ -182,12 +183,8 @@ def blackbox_flag(white_box: NDArray[np.bool_], with_search: NDArray[np.bool_], 
         with_search: (N,) robust under these and the search.
         search: Its name.
     """
-    if white_box.shape != with_search.shape or white_box.ndim != 1 or not len(white_box):
-        raise ValueError(f"expected two arrays of one shape (N,), got {white_box.shape} and {with_search.shape}")
-    lost = int(white_box.sum()) - int(with_search.sum())
-    gap, p = lost / len(white_box), mcnemar_exact(white_box, with_search)
+    gap, p, test = _lost(white_box, with_search)
     raised, significant = gap > BLACKBOX_LIMIT, p < SIGNIFICANCE
-    test = f"exact McNemar p = {p:.2g}, n = {len(white_box)}"
     text = f"{search} breaks {gap * 100:.1f} points that attacks with gradients did not ({test})"
     if raised and not significant:
         text += "; n is too small to tell"
@@ -211,16 +208,52 @@ def iter_flag(half: NDArray[np.bool_], full: NDArray[np.bool_], half_budget: str
     return Flag("ITER", gap > ITER_LIMIT, "inconclusive", {"gap": gap, "n": float(len(half))}, text)
 
 
-def logits_flag(probabilities: bool) -> Flag:
-    """LOGITS: the model returns probabilities, so that losses on logits are attenuated."""
+def noise_flag(attacked: NDArray[np.bool_], with_noise: NDArray[np.bool_], draws: int) -> Flag:
+    """NOISE: random points of the ball break more than .5 points of what gradients left: they lead nowhere.
+
+    Exact McNemar test on the same images; where the gap is not significant, n is too small to tell.
+
+    Args:
+        attacked: (N,) robust under the attack with gradients.
+        with_noise: (N,) robust under it and under random points.
+        draws: Points tried for each image.
+    """
+    gap, p, test = _lost(attacked, with_noise)
+    raised, significant = gap > NOISE_LIMIT, p < SIGNIFICANCE
+    text = f"{draws} random points break {100 * gap:.1f} points that the attack did not ({test})"
+    if raised and not significant:
+        text += "; n is too small to tell"
+    values = {"gap": gap, "p": p, "n": float(len(attacked))}
+    return Flag("NOISE", raised, "masked" if significant else "inconclusive", values, text)
+
+
+def logits_flag(probabilities: bool, not_finite_share: float = 0.0) -> Flag:
+    """LOGITS: the model returns probabilities, so that losses on logits are attenuated, or values that are no numbers.
+
+    Args:
+        probabilities: Whether the outputs look like probabilities.
+        not_finite_share: Share of images with a NaN or infinite output, in [0, 1].
+    """
     text = "outputs look like probabilities" if probabilities else "outputs are logits"
-    return Flag("LOGITS", probabilities, "inconclusive", {"probabilities": float(probabilities)}, text)
+    text += f", not finite on {not_finite_share:.1%}" if not_finite_share else ""
+    values = {"probabilities": float(probabilities), "not_finite_share": not_finite_share}
+    return Flag("LOGITS", probabilities or not_finite_share > 0, "inconclusive", values, text)
 
 
-def random_flag(random: bool) -> Flag:
-    """RANDOM: two forward passes differ, so that attacks need expectations over the noise."""
+def random_flag(random: bool, batch_dependent: bool = False) -> Flag:
+    """RANDOM: two forward passes differ, so that attacks need expectations over the noise; or a prediction depends on
+    which images share the batch.
+    """
     text = "two forward passes differ" if random else "two forward passes agree"
-    return Flag("RANDOM", random, "inconclusive", {"random": float(random)}, text)
+    text += ", a prediction changes with the rest of its batch" if batch_dependent else ""
+    values = {"random": float(random), "batch_dependent": float(batch_dependent)}
+    return Flag("RANDOM", random or batch_dependent, "inconclusive", values, text)
+
+
+def dynamic_flag(dynamic: bool) -> Flag:
+    """DYNAMIC: the forward pass takes gradients itself (purification, refinement): attacks must go through them."""
+    text = "gradients are taken inside the forward pass" if dynamic else "no gradient is taken in the forward pass"
+    return Flag("DYNAMIC", dynamic, "inconclusive", {"dynamic": float(dynamic)}, text)
 
 
 def verdict(flags: Sequence[Flag]) -> Verdict:
@@ -233,6 +266,15 @@ def verdict(flags: Sequence[Flag]) -> Verdict:
     if len(set(names)) != len(names):
         raise ValueError(f"every check once, got {names}")
     return Verdict(tuple(flags), tuple(name for name in CHECKS if name not in names))
+
+
+def _lost(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> tuple[float, float, str]:
+    """Share that is lost from ``before`` to ``after``, both (N,) of the same images; p of exact McNemar; both told."""
+    if before.shape != after.shape or before.ndim != 1 or not len(before):
+        raise ValueError(f"expected two arrays of one shape (N,), got {before.shape} and {after.shape}")
+    p = mcnemar_exact(before, after)
+    lost = (int(before.sum()) - int(after.sum())) / len(before)
+    return lost, p, f"exact McNemar p = {p:.2g}, n = {len(before)}"
 
 
 def _check_curve(eps: Sequence[float], robust: Sequence[NDArray[np.bool_]], clean: NDArray[np.bool_]) -> None:

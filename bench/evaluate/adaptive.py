@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, NonNegativeInt, ValidationInfo, field_validator
@@ -15,6 +15,7 @@ from bench.evaluate.base import Column, Evaluation, Number, Outcome, Part
 from bench.evaluate.budgets import written_budgets
 from bench.evaluate.inputs import Inputs
 from bench.evaluate.searches import Search, Searched, search_on
+from bench.evaluate.traits import output_flags
 from bench.evaluate.white_box import (
     LossesConfig,
     attack_definition,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from bench.attacks import AttackResult
+    from bench.attacks import AttackResult, Flag
 
 __all__ = ["Adaptive", "AdaptiveConfig"]
 
@@ -138,7 +139,7 @@ class Adaptive(Evaluation):
             searches, result, model, images, test.labels, inputs,
             done=lambda number: inputs.progress({"done": 1 + number, "total": total}), **common,
         )  # fmt: skip
-        return _outcome(config, eps, result, searched)
+        return _outcome(config, eps, result, searched, output_flags(model, images, inputs.device))
 
 
 def _searches(config: AdaptiveConfig) -> tuple[Search, ...]:
@@ -180,7 +181,9 @@ def _alone_definition(config: AdaptiveConfig, loss: str, eps: str) -> str:
     return f"share of all items that {loss} broke and no other loss did: {_definition(config, eps)}"
 
 
-def _outcome(config: AdaptiveConfig, eps: str, result: AttackResult, searched: Searched) -> Outcome:
+def _outcome(
+    config: AdaptiveConfig, eps: str, result: AttackResult, searched: Searched, outputs: Sequence[Flag]
+) -> Outcome:
     import numpy as np
 
     from bench.attacks.diagnostics import blackbox_flag, verdict
@@ -188,7 +191,7 @@ def _outcome(config: AdaptiveConfig, eps: str, result: AttackResult, searched: S
 
     n, composition = len(result.ids), result.composition
     robust = searched.robust
-    shared = white_box_flags(result, config.restarts)
+    shared = [*white_box_flags(result, config.restarts), *outputs]
     made = [search.described for search in _searches(config) if searched.won[search.name] is not None]
     found = [blackbox_flag(result.robust, robust, " and ".join(made))] if made else []
     numbers: list[Number] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, PositiveInt, ValidationInfo, field_validator, model_validator
@@ -15,10 +15,11 @@ from bench.evaluate.budgets import written_budgets
 from bench.evaluate.cw_l2 import next_random
 from bench.evaluate.inputs import Inputs
 from bench.evaluate.norms import NormConfig, norm_columns, norm_outcome
+from bench.evaluate.traits import output_flags
 from bench.spec import FamilySpec
 
 if TYPE_CHECKING:
-    from bench.attacks import AttackResult
+    from bench.attacks import AttackResult, Flag
 
 __all__ = ["NamedAttack", "NamedAttackConfig"]
 
@@ -166,9 +167,10 @@ class NamedAttack(Evaluation):
         targets = None
         if config.targets == "next-random":
             targets = next_random(test.labels, test.ids, inputs.num_classes, config.seed)
+        model = inputs.model()
         result = attacks.run(
             config.attack,
-            inputs.model(),
+            model,
             test.unit_images(),
             test.labels,
             norm=config.norm,
@@ -183,15 +185,22 @@ class NamedAttack(Evaluation):
         more = {} if targets is None else {"targets": targets}
         if not config.eps:
             return norm_outcome(config, result, self.columns(config), more)
-        return _accuracy(config, self.columns(config)[0], result, more)
+        flags = output_flags(model, test.unit_images(), inputs.device)
+        return _accuracy(config, self.columns(config)[0], result, more, flags)
 
 
-def _accuracy(config: NamedAttackConfig, column: Column, result: AttackResult, more: Mapping[str, Any]) -> Outcome:
+def _accuracy(
+    config: NamedAttackConfig,
+    column: Column,
+    result: AttackResult,
+    more: Mapping[str, Any],
+    flags: Sequence[Flag],
+) -> Outcome:
     from bench.attacks.diagnostics import verdict
     from bench.metrics.intervals import wilson
 
     count, n = int(result.robust.sum()), len(result.ids)
-    judged = verdict(())
+    judged = verdict(flags)
     number = Number(
         metric="robust",
         argument=column.argument,
@@ -201,6 +210,7 @@ def _accuracy(config: NamedAttackConfig, column: Column, result: AttackResult, m
         definition=column.definition,
         items="robust",
         verdict=judged.word,
+        flags={flag.name: flag.text for flag in flags if flag.raised},
     )
     items = {
         "ids": result.ids,
@@ -210,7 +220,11 @@ def _accuracy(config: NamedAttackConfig, column: Column, result: AttackResult, m
         **item_arrays(result),
         **more,
     }
-    details: dict[str, Any] = {"attack": result.definition, "not_measured": {"robust": list(judged.not_measured)}}
+    details: dict[str, Any] = {
+        "attack": result.definition,
+        "checks": {"robust": {flag.name: flag.text for flag in flags}},
+        "not_measured": {"robust": list(judged.not_measured)},
+    }
     if not config.adversarials:
         return Outcome([number], items, details=details)
     (eps,) = config.eps

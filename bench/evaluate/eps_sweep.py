@@ -12,6 +12,7 @@ from bench.attacks.threat import parse_eps
 from bench.evaluate.base import Column, Evaluation, Number, Outcome
 from bench.evaluate.budgets import written_budgets
 from bench.evaluate.inputs import Inputs
+from bench.evaluate.traits import output_flags
 from bench.evaluate.white_box import LossesConfig, attack_definition, attack_parameters, passes_per_item
 from bench.spec import FamilySpec
 
@@ -98,8 +99,9 @@ class EpsSweep(Evaluation):
         flags = [flat_flag(sweep.eps, list(sweep.robust), sweep.clean_correct)]
         if config.norm == "linf" and sweep.eps[-1] >= UNBOUNDED_EPS:
             flags.append(unbounded_flag(sweep.eps[-1], sweep.robust[-1]))
+        flags += output_flags(model, test.unit_images(), inputs.device)
         raised = {flag.name: flag.text for flag in flags if flag.raised}
-        # Both checks are of the curve as a whole; GRAD0 and LOSSGAP are those of the evaluation `adaptive`.
+        # All checks are of the curve as a whole; GRAD0 and LOSSGAP are those of the evaluation `adaptive`.
         implied = {flag.implies for flag in flags if flag.raised}
         word = "masked" if "masked" in implied else "inconclusive"
         numbers = []

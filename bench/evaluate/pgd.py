@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field, PositiveInt, ValidationInfo, field_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, ValidationInfo, field_validator
 
 from bench.attacks.threat import parse_step
-from bench.evaluate.adversarials import AdversarialsConfig, Broken, packed
-from bench.evaluate.attacked import item_arrays
-from bench.evaluate.base import Column, Evaluation, Number, Outcome, Part
+from bench.evaluate.adversarials import AdversarialsConfig
+from bench.evaluate.base import Column, Evaluation, Outcome, Part
 from bench.evaluate.budgets import written_budgets
 from bench.evaluate.inputs import Inputs
+from bench.evaluate.pgd_numbers import loss_definition, outcome, worst_definition, zero_definition
+from bench.evaluate.traits import output_flags
 from bench.spec import FamilySpec
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from bench.attacks import AttackResult, Flag
+    from bench.attacks import AttackResult
+    from bench.data.spec import Split
+    from bench.family import Classifier
 
 __all__ = ["PGD", "PGDConfig"]
 
@@ -48,6 +51,9 @@ class PGDConfig(AdversarialsConfig):
     restarts: PositiveInt = Field(1, description="Random starts of each attack")
     iterate: Literal["final", "any"] = Field(
         "final", description="Whether the final iterate decides, or any wrong iterate is enough"
+    )
+    noise: NonNegativeInt = Field(
+        10, description="Random points of the ball for each item that a loss left: the check NOISE; 0: no check"
     )
     items: PositiveInt = Field(
         1000,
@@ -107,11 +113,11 @@ class PGD(Evaluation):
                 Column(
                     metric=loss.replace("@", "-t"),
                     argument=eps,
-                    label=_SHORT.get(loss, loss),
+                    label={"ce": "CE"}.get(loss, loss),
                     group=f"{self.label(config)}, {eps}",
                     unit="fraction",
                     direction="up",
-                    definition=_definition(config, loss, eps),
+                    definition=loss_definition(config, loss, eps),
                     primary=loss == config.losses[0],
                     test="mcnemar",
                 )
@@ -125,7 +131,7 @@ class PGD(Evaluation):
                     group=f"{self.label(config)}, {eps}",
                     unit="fraction",
                     direction="up",
-                    definition=_worst_definition(config, eps),
+                    definition=worst_definition(config, eps),
                     test="mcnemar",
                 ),
                 Column(
@@ -135,7 +141,7 @@ class PGD(Evaluation):
                     group=f"{self.label(config)}, {eps}",
                     unit="fraction",
                     direction=None,
-                    definition=_zero_definition(config, eps),
+                    definition=zero_definition(config, eps),
                 ),
             ]
         return tuple(columns)
@@ -147,7 +153,7 @@ class PGD(Evaluation):
     def passes(self, config: PGDConfig, items: int, family: FamilySpec) -> float:  # noqa: ARG002
         """A forward and an input gradient a step, and the judge's two forwards."""
         attacked = min(config.items, items)
-        return attacked * len(config.eps) * len(config.losses) * (2.0 * config.steps * config.restarts + 2)
+        return attacked * len(config.eps) * len(config.losses) * (2.0 * config.steps * config.restarts + 2 + config.noise)
 
     def evaluate(self, config: PGDConfig, inputs: Inputs) -> Outcome:
         """Attack with each loss; the judge of ``bench.attacks`` decides."""
@@ -180,141 +186,26 @@ class PGD(Evaluation):
                 restarts=config.restarts,
                 iterate=config.iterate,
             )
-            assert results[loss].definition == _definition(config, loss, eps)
+            assert results[loss].definition == loss_definition(config, loss, eps)
             inputs.progress({"done": done + 1, "total": len(config.losses)})
-        return _outcome(config, eps, results, test.ids)
+        shared = output_flags(model, test.unit_images(), inputs.device)
+        return outcome(config, eps, results, test.ids, shared, _noise(config, eps, results, model, test))
 
 
-_SHORT = {"ce": "CE"}
-
-
-def _definition(config: PGDConfig, loss: str, eps: str) -> str:
-    return _attack(config, f"{loss}, all rivals" if loss.endswith("-targeted") else loss, eps)
-
-
-def _attack(config: PGDConfig, losses: str, eps: str) -> str:
-    restarts = f"{config.restarts} restart{'s' if config.restarts > 1 else ''}"
-    return (
-        f"pgd-{config.norm}[{config.steps}, {eps}, step={config.step}, {losses}, {config.iterate} iterate, {restarts}]"
-    )
-
-
-def _worst_definition(config: PGDConfig, eps: str) -> str:
-    over = []
-    for loss in config.losses:
-        limits = ["all rivals"] if loss.endswith("-targeted") else []
-        limits += ["where there are class centers"] if loss.startswith("distance") else []
-        over.append(f"{loss} ({', '.join(limits)})" if limits else loss)
-    return f"worst case per item over {', '.join(over)}: {_attack(config, 'each of these losses', eps)}"
-
-
-def _zero_definition(config: PGDConfig, eps: str) -> str:
-    return (
-        f"share of clean-correct items whose {config.losses[0]} input gradient is exactly zero at the start of "
-        f"{_definition(config, config.losses[0], eps)}"
-    )
-
-
-def _outcome(config: PGDConfig, eps: str, results: Mapping[str, AttackResult], ids: NDArray[np.int64]) -> Outcome:
+def _noise(
+    config: PGDConfig, eps: str, results: Mapping[str, AttackResult], model: Classifier, test: Split
+) -> NDArray[np.bool_]:
+    """(N,) what random points break, of the items that some loss left."""
     import numpy as np
 
-    from bench.attacks.diagnostics import loss_gap_flag, verdict
-    from bench.metrics.intervals import wilson
+    from bench import attacks
 
-    numbers: list[Number] = []
-    items: dict[str, NDArray[Any]] = {"ids": ids}
-    details: dict[str, Any] = {}
-    not_measured: dict[str, list[str]] = {}
-    n = len(ids)
-
-    def accuracy(metric: str, definition: str, robust: NDArray[np.bool_], flags: Sequence[Flag]) -> Number:
-        items[metric] = robust
-        judged = verdict(flags)
-        details[metric] = {flag.name: flag.text for flag in flags}
-        not_measured[metric] = list(judged.not_measured)
-        return Number(
-            metric=metric,
-            argument=eps,
-            value=int(robust.sum()) / n,
-            n=n,
-            interval=wilson(int(robust.sum()), n),
-            definition=definition,
-            items=metric,
-            verdict=judged.word,
-            flags={flag.name: flag.text for flag in flags if flag.raised},
-        )
-
-    for loss in config.losses:
-        metric, definition = loss.replace("@", "-t"), _definition(config, loss, eps)
-        if loss not in results:
-            numbers.append(_inapplicable(metric, definition, eps))
-            continue
-        result = results[loss]
-        others = {name: other.robust for name, other in results.items() if name != loss}
-        numbers.append(accuracy(metric, definition, result.robust, _flags(result, others)))
-    if not results:
-        rest = {"worst-case": _worst_definition(config, eps), "zero-gradient": _zero_definition(config, eps)}
-        return Outcome(numbers + [_inapplicable(metric, text, eps) for metric, text in rest.items()])
-    worst = np.logical_and.reduce([result.robust for result in results.values()])
-    health = [flag for result in results.values() if (flag := _health_flag(result)) is not None]
-    # The worst case is as trustworthy as its healthiest member: a masked loss takes nothing away from it.
-    flags = sorted(health, key=lambda flag: flag.raised)[:1]
-    if len(results) > 1:
-        flags.append(loss_gap_flag(worst, {loss: result.robust for loss, result in results.items()}))
-    numbers.append(accuracy("worst-case", _worst_definition(config, eps), worst, flags))
-    first = results.get(config.losses[0])
-    if first is None:
-        numbers.append(_inapplicable("zero-gradient", _zero_definition(config, eps), eps))
-    else:
-        zero = first.health.start_gradient[first.clean_correct] == 0
-        numbers.append(
-            Number(
-                metric="zero-gradient",
-                argument=eps,
-                value=float(zero.mean()) if len(zero) else None,
-                n=len(zero),
-                interval=wilson(int(zero.sum()), len(zero)) if len(zero) else None,
-                definition=_zero_definition(config, eps),
-                reason=None if len(zero) else "no item is classified correctly",
-            )
-        )
-    items["clean"] = next(iter(results.values())).clean_correct
-    for loss, result in results.items():
-        items |= item_arrays(result, f"{loss}.")
-        if result.success_any is not None:
-            items[f"{loss}.robust_any"] = result.clean_correct & ~result.success_any
-    facts: dict[str, Any] = {"checks": details, "not_measured": not_measured}
-    if not config.adversarials:
-        return Outcome(numbers, items, details=facts)
-    files, kept = packed(
-        ids,
-        [
-            Broken(loss.replace("@", "-t"), eps, config.norm, eps, result.success, result.adversarials)
-            for loss, result in results.items()
-        ],
-    )
-    return Outcome(numbers, items, files, facts | {"adversarials": kept})
-
-
-def _inapplicable(metric: str, definition: str, eps: str) -> Number:
-    reason = "the family has no class centers"
-    return Number(metric=metric, argument=eps, value=None, n=0, definition=definition, reason=reason)
-
-
-def _health_flag(result: AttackResult) -> Flag | None:
-    from bench.attacks.diagnostics import gradient_flag
-
-    attacked = result.clean_correct
-    if not attacked.any():
-        return None
-    zero = float((result.health.start_gradient[attacked] == 0).mean())
-    certain = float((result.health.start_probability[attacked] == 1).mean())
-    return gradient_flag(zero, certain)
-
-
-def _flags(result: AttackResult, others: Mapping[str, NDArray[np.bool_]]) -> list[Flag]:
-    from bench.attacks.diagnostics import loss_gap_flag
-
-    health = _health_flag(result)
-    gap = [loss_gap_flag(result.robust, others)] if others else []
-    return gap if health is None else [health, *gap]
+    broken = np.zeros(len(test), dtype=np.bool_)
+    left = np.flatnonzero(np.logical_or.reduce([result.robust for result in results.values()] or [broken]))
+    if config.noise and len(left):
+        found = attacks.run(
+            "noise", model, test.unit_images()[left], test.labels[left], norm=config.norm, eps=eps, seed=config.seed,
+            ids=test.ids[left], batch_size=config.batch_size, draws=config.noise,
+        )  # fmt: skip
+        broken[left] = found.success
+    return broken

@@ -13,6 +13,7 @@ from bench.evaluate.attacked import item_arrays
 from bench.evaluate.base import Column, Evaluation, Number, Outcome, Part
 from bench.evaluate.budgets import written_budgets
 from bench.evaluate.inputs import Inputs
+from bench.evaluate.traits import output_flags
 from bench.spec import FamilySpec
 
 __all__ = ["Transfer", "TransferConfig"]
@@ -109,9 +110,10 @@ class Transfer(Evaluation):
         (eps,) = config.eps
         test = inputs.splits.test
         test = test.take(np.arange(min(config.items, len(test))))
+        model = inputs.model()
         result = attacks.run(
             "transfer",
-            inputs.model(),
+            model,
             test.unit_images(),
             test.labels,
             norm=config.norm,
@@ -128,6 +130,8 @@ class Transfer(Evaluation):
         )
         definition = _definition(config, eps)
         assert result.definition in definition
+        checks = output_flags(model, test.unit_images(), inputs.device)
+        told = {"TRANSFER": "an attack without the model's own gradients: a bound that is usually loose"}
         count, n = int(result.robust.sum()), len(test)
         number = Number(
             metric="robust",
@@ -138,7 +142,7 @@ class Transfer(Evaluation):
             definition=definition,
             items="robust",
             verdict="inconclusive",
-            flags={"TRANSFER": "an attack without the model's own gradients: a bound that is usually loose"},
+            flags=told | {flag.name: flag.text for flag in checks if flag.raised},
         )
         items: dict[str, Any] = {
             "ids": test.ids,
@@ -148,6 +152,7 @@ class Transfer(Evaluation):
         }
         details: dict[str, Any] = {
             "attack": result.definition,
+            "checks": {"robust": {flag.name: flag.text for flag in checks}},
             "source": inputs.digests[inputs.spec["others"][config.source]],
         }
         if not config.adversarials:

@@ -5,6 +5,7 @@ import pytest
 
 from bench.attacks.diagnostics import (
     blackbox_flag,
+    dynamic_flag,
     flat_flag,
     gradient_flag,
     iter_flag,
@@ -104,16 +105,19 @@ def test_nothing_is_robust_against_half_the_range() -> None:
 def test_the_word_follows_the_worst_flag_and_what_was_measured() -> None:
     fine = [gradient_flag(0, 0.9), loss_gap_flag(robust(0.5), {"margin": robust(0.49)})]
     assert verdict(fine).word == "no warning"
-    assert verdict(fine).not_measured == ("FLAT", "BLACKBOX", "UNBOUNDED", "ITER", "LOGITS", "RANDOM")
+    assert verdict(fine).not_measured == (
+        *("FLAT", "NOISE", "BLACKBOX", "UNBOUNDED", "ITER", "LOGITS", "RANDOM", "DYNAMIC"),
+    )
     more = [*fine, blackbox_flag(robust(0.5), robust(0.5), "Square"), iter_flag(robust(0.5), robust(0.5), "1", "2")]
-    assert verdict(more).not_measured == ("FLAT", "UNBOUNDED", "LOGITS", "RANDOM")
+    assert verdict(more).not_measured == ("FLAT", "NOISE", "UNBOUNDED", "LOGITS", "RANDOM", "DYNAMIC")
     # Only what the number cannot do without makes it inconclusive by its absence.
     assert verdict(more).word == "no warning"
     assert verdict([]).word == "inconclusive"
     assert verdict(fine[:1]).word == "inconclusive"
     assert verdict([*fine, random_flag(True)]).word == "inconclusive"
     assert verdict([*fine, logits_flag(True)]).word == "inconclusive"
-    assert verdict([*fine, random_flag(False), logits_flag(False)]).word == "no warning"
+    assert verdict([*fine, dynamic_flag(True)]).word == "inconclusive"
+    assert verdict([*fine, random_flag(False), logits_flag(False), dynamic_flag(False)]).word == "no warning"
     masked = verdict([*fine[1:], gradient_flag(0.5, 1.0), random_flag(True)])
     assert (masked.word, masked.raised) == ("masked", ("GRAD0", "RANDOM"))
     with pytest.raises(ValueError, match="every check once"):

@@ -81,7 +81,8 @@ def test_a_masked_loss_is_called_masked_and_the_worst_case_is_not(
     assert ce.value > 0.8
     assert margin.value == worst.value == pytest.approx(1 / 3)
     assert ce.verdict == "masked"
-    assert set(ce.flags) == {"GRAD0", "LOSSGAP"}
+    # Of the pixels nearer than eps a corner of the ball crosses the decision with every second draw.
+    assert set(ce.flags) == {"GRAD0", "LOSSGAP", "NOISE"}
     assert (margin.verdict, worst.verdict) == ("no warning", "no warning")
 
 
