@@ -151,9 +151,9 @@ class PGD(Evaluation):
         return tuple(Part(eps, config.model_copy(update={"eps": (eps,)})) for eps in config.eps)
 
     def passes(self, config: PGDConfig, items: int, family: FamilySpec) -> float:  # noqa: ARG002
-        """A forward and an input gradient a step, and the judge's two forwards."""
-        attacked = min(config.items, items)
-        return attacked * len(config.eps) * len(config.losses) * (2.0 * config.steps * config.restarts + 2 + config.noise)
+        """A forward and an input gradient a step, the judge's two forwards, and random points on what is left."""
+        each = len(config.losses) * (2.0 * config.steps * config.restarts + 2) + config.noise
+        return min(config.items, items) * len(config.eps) * each
 
     def evaluate(self, config: PGDConfig, inputs: Inputs) -> Outcome:
         """Attack with each loss; the judge of ``bench.attacks`` decides."""
