@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import NothingSelectedError
+from bench.errors import NothingSelectedError, RequestError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     from numpy.typing import NDArray
 
     from bench.api import Bench
+    from bench.data.spec import Split
     from bench.family import Classifier
     from bench.planner import Job, Plan
     from bench.store import JobFolder
@@ -39,7 +43,7 @@ class Verified:
         eps: The budget, or None.
         recorded: The number in the record.
         measured: The same number from the confirmed images alone.
-        problem: What is wrong with the files, if they could not be checked.
+        problem: What is wrong with the files or the record, whatever the images are.
     """
 
     job: str
@@ -74,16 +78,17 @@ def verify(bench: Bench, plan: Plan, device: str) -> list[Verified]:
 
     Raises:
         NothingSelectedError: No job of the plan has kept any.
+        RequestError: No such device.
     """
+    _check_device(device)
+    models = _Models(bench, device)
     found = []
-    loaded: dict[str, tuple[Classifier, str]] = {}
     for job in plan.jobs:
         folder = bench.store.folder(job.key)
         record = folder.record()
         facts = (record or {}).get("details", {}).get("adversarials")
-        if record is None or facts is None:
-            continue
-        found += _checked(bench, job, folder, record, facts, loaded, device)
+        if record is not None and facts is not None:
+            found += _checked(job, folder, record, facts, models)
     if not found:
         raise NothingSelectedError(
             "no job has kept adversarial images; set adversarials = true in an [[evaluation]] of an attack and run it"
@@ -91,49 +96,90 @@ def verify(bench: Bench, plan: Plan, device: str) -> list[Verified]:
     return found
 
 
+def _check_device(device: str) -> None:
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # what torch raises where it has no CUDA
+        raise RequestError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from None
+
+
+@dataclass
+class _Models:
+    """The models and the test items of a plan, each loaded once."""
+
+    bench: Bench
+    device: str
+    _models: dict[str, Classifier] = field(default_factory=dict)
+    _digests: dict[str, str | None] = field(default_factory=dict)
+    _test: dict[str, Split] = field(default_factory=dict)
+
+    def digest(self, job: Job) -> str | None:
+        """Of the weights of the job's model, or None if they are gone."""
+        from bench.keys import file_digest
+        from bench.trained import WEIGHTS
+
+        train = job.spec["train"]
+        if train not in self._digests:
+            path = self.bench.store.folder(train).file(WEIGHTS)
+            self._digests[train] = file_digest(path) if path.is_file() else None
+        return self._digests[train]
+
+    def model(self, job: Job) -> Classifier:
+        """The model that the job measured."""
+        from bench.data.job import job_dataset
+        from bench.trained import load
+
+        train = job.spec["train"]
+        if train not in self._models:
+            classes, shape = job_dataset(job.spec).num_classes, self.test(job).image_shape
+            assert classes is not None
+            self._models[train], _ = load(self.bench.store.folder(train), job.spec, classes, shape, self.device)
+        return self._models[train]
+
+    def test(self, job: Job) -> Split:
+        """The test items of the suite: the same for all of its jobs."""
+        from bench.data.job import job_splits
+
+        if "" not in self._test:
+            self._test[""] = job_splits(job.spec, self.bench.settings.data).test
+        return self._test[""]
+
+
 def _checked(
-    bench: Bench,
-    job: Job,
-    folder: JobFolder,
-    record: Mapping[str, Any],
-    facts: Mapping[str, Any],
-    loaded: dict[str, tuple[Classifier, str]],
-    device: str,
+    job: Job, folder: JobFolder, record: Mapping[str, Any], facts: Mapping[str, Any], models: _Models
 ) -> list[Verified]:
     """The numbers of one job."""
-    import numpy as np
-
-    from bench.data.job import job_splits
     from bench.keys import file_digest
-    from bench.trained import load
 
     path = folder.file(facts["file"])
-    if not path.is_file() or file_digest(path) != facts["sha256"]:
+    kept = _arrays(path) if path.is_file() and file_digest(path) == facts["sha256"] else None
+    items = _arrays(folder.file("items.npz"))
+    if kept is None:
         problem = f"{facts['file']} is {'damaged' if path.is_file() else 'missing'}"
-        return [_unchecked(job, entry, problem) for entry in facts["entries"]]
-    splits = job_splits(job.spec, bench.settings.data)
-    train = job.spec["train"]
-    if train not in loaded:
-        shape = splits.train.image_shape
-        loaded[train] = load(bench.store.folder(train), job.spec, _classes(job), shape, device)
-    model, digest = loaded[train]
-    if digest != record["weights"]:
+    elif items is None:
+        problem = "items.npz is damaged or missing"
+    elif models.digest(job) != record["weights"]:
         problem = "it was measured on weights that the store no longer holds"
-        return [_unchecked(job, entry, problem) for entry in facts["entries"]]
-    with np.load(path, allow_pickle=False) as arrays, np.load(folder.file("items.npz"), allow_pickle=False) as items:
-        return [
-            _entry(job, record, entry, dict(items), arrays[f"{entry['metric']}.ids"],
-                   arrays[f"{entry['metric']}.images"], model, splits.test, device)
-            for entry in facts["entries"]
-        ]  # fmt: skip
+    else:
+        return [_entry(job, record, entry, items, kept, models) for entry in facts["entries"]]
+    return [_refused(job, entry, problem) for entry in facts["entries"]]
 
 
-def _classes(job: Job) -> int:
-    from bench.data.job import job_dataset
+def _arrays(path: Path) -> dict[str, NDArray[Any]] | None:
+    """All arrays of a file, or None if it cannot be read: nothing in it is trusted."""
+    import io
+    import zipfile
+    import zlib
 
-    classes = job_dataset(job.spec).num_classes
-    assert classes is not None
-    return classes
+    import numpy as np
+
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (OSError, ValueError, TypeError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error):
+        return None
 
 
 def _entry(
@@ -141,37 +187,54 @@ def _entry(
     record: Mapping[str, Any],
     entry: Mapping[str, Any],
     items: Mapping[str, NDArray[Any]],
-    ids: NDArray[np.int64],
-    images: NDArray[np.float32],
-    model: Classifier,
-    test: Any,
-    device: str,
+    kept: Mapping[str, NDArray[Any]],
+    models: _Models,
 ) -> Verified:
     """One number, from its images."""
     import numpy as np
     import torch
 
-    from bench.attacks.check import check
+    from bench.attacks.check import check, clean_disagreements
 
-    metric = entry["metric"]
+    metric, eps = entry["metric"], entry["eps"]
+    test, model = models.test(job), models.model(job)
+    number = next((n for n in record["numbers"] if (n["metric"], n["argument"]) == (metric, job.argument)), None)
+    planned = (job.argument, job.spec["evaluation_config"].get("norm", entry["norm"]))
+    if number is None or (entry["argument"], entry["norm"]) != planned or eps not in (None, job.argument):
+        return _refused(job, entry, "the images are of another number, norm or budget than the job's")
+    if not {"ids", "clean", metric if eps else "success"} <= items.keys() or f"{metric}.ids" not in kept:
+        return _refused(job, entry, "arrays are missing")
+    ids, images = kept[f"{metric}.ids"], kept.get(f"{metric}.images", np.empty(0))
+    claimed = items["clean"] & ~items[metric] if eps else items["success"]
     rows = {int(identity): row for row, identity in enumerate(test.ids)}
-    listed = np.array([rows[int(identity)] for identity in items["ids"]])
-    claimed = items["success"] if "success" in items else items["clean"] & ~items[metric]
-    if not np.array_equal(items["ids"][claimed], ids):
-        return _unchecked(job, entry, "the images are of other items than those that the record counts as broken")
-    targets = torch.from_numpy(items["targets"][claimed]) if "targets" in items else None
-    chosen = listed[claimed]
+    listed = np.array([rows.get(int(identity), -1) for identity in items["ids"]])
+    if not np.array_equal(items["ids"][claimed], ids) or (listed < 0).any() or len(set(listed)) < len(listed):
+        return _refused(job, entry, "the images are of other items than those that the record counts as broken")
+    clean, labels = torch.from_numpy(test.unit_images()[listed]), torch.from_numpy(test.labels[listed])
+    if images.dtype != np.float32 or images.shape[1:] != tuple(clean.shape[1:]) or len(images) != len(ids):
+        return _refused(job, entry, f"the images are {images.dtype} of shape {images.shape}")
+    common: dict[str, Any] = {"device": models.device, "batch_size": BATCH, "rounding": ROUNDING}
+    other = clean_disagreements(model, clean, labels, items["clean"], **common)
+    broken = torch.from_numpy(claimed)
+    targets = torch.from_numpy(items["targets"])[broken] if "targets" in items else None
     checked = check(
-        model, torch.from_numpy(test.unit_images()[chosen]), torch.from_numpy(test.labels[chosen]),
-        torch.from_numpy(images), norm=entry["norm"], eps=entry["eps"], targets=targets, device=device,
-        batch_size=BATCH, rounding=ROUNDING,
+        model, clean[broken], labels[broken], torch.from_numpy(images),
+        norm=entry["norm"], eps=eps, targets=targets, **common,
     )  # fmt: skip
-    number = next(n for n in record["numbers"] if (n["metric"], n["argument"]) == (metric, entry["argument"]))
+
+    def value(which: NDArray[np.bool_]) -> float | None:
+        if eps is None:
+            return float(checked.norms[which].mean()) if which.any() else None
+        return (int(items["clean"].sum()) - int(which.sum())) / len(items["ids"])
+
+    accepted = checked.confirmed | checked.rounding
+    follows, recorded = value(accepted), number["value"]
+    problem = None
+    if other:
+        problem = f"clean items that are not classified as the record says: {other}"
+    elif accepted.all() and not _equal(follows, recorded):
+        problem = f"the record says {_shown(recorded)}, but {_shown(follows)} follows from its items"
     norms = checked.norms[checked.confirmed]
-    if entry["eps"] is None:
-        measured = float(norms.mean()) if len(norms) else None
-    else:
-        measured = (int(items["clean"].sum()) - int(checked.confirmed.sum())) / len(items["ids"])
     return Verified(
         job=job.id,
         metric=metric,
@@ -180,13 +243,24 @@ def _entry(
         confirmed=int(checked.confirmed.sum()),
         rounding=int(checked.rounding.sum()),
         largest=float(norms.max()) if len(norms) else None,
-        eps=entry["eps"],
-        recorded=number["value"],
-        measured=measured,
+        eps=eps,
+        recorded=recorded,
+        measured=value(checked.confirmed),
+        problem=problem,
     )
 
 
-def _unchecked(job: Job, entry: Mapping[str, Any], problem: str) -> Verified:
+def _equal(one: float | None, other: float | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return math.isclose(one, other, rel_tol=1e-6, abs_tol=1e-9)
+
+
+def _shown(value: float | None) -> str:
+    return "nothing" if value is None else f"{value:.4g}"
+
+
+def _refused(job: Job, entry: Mapping[str, Any], problem: str) -> Verified:
     return Verified(
         job.id, entry["metric"], entry["argument"], entry["broken"], 0, 0, None, entry["eps"], None, None, problem
     )

@@ -64,13 +64,46 @@ def check(
         return Checked(nothing, nothing, np.zeros(0))
     with frozen(model) as view:
         judge = Judge(
-            view, images, labels, targets, threat, device=torch.device(device), batch_size=batch_size, own=False
-        )
+            view, images, labels, targets, threat, device=torch.device(device), batch_size=batch_size, own=False,
+            kept=True,
+        )  # fmt: skip
         verdict = judge.judge(adversarials)
         clean = judge.clean_logits
     norms = verdict.linf if norm == "linf" else verdict.l2
-    # By how much the decision is missed: towards any wrong class; a target is taken as missed outright.
-    scale = clean.abs().amax(dim=1).double().numpy() * rounding
-    close = (verdict.margin > -scale) if targets is None else np.zeros(len(images), dtype=np.bool_)
+    scale = _scale(clean, rounding)
+    close = verdict.reach > -scale
     nearly_clean = judge.clean_correct | (np.abs(judge.clean_margin()) <= scale)
     return Checked(verdict.success, ~verdict.success & verdict.valid & close & nearly_clean, norms)
+
+
+def clean_disagreements(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    claimed: NDArray[np.bool_],
+    *,
+    device: torch.device | str = "cpu",
+    batch_size: int = 128,
+    rounding: float = 1e-4,
+) -> int:
+    """How many clean images are classified otherwise than somebody claims, by more than rounding.
+
+    Args:
+        model: Module from images to logits; frozen meanwhile.
+        images: (N, C, H, W) in [0, 1].
+        labels: (N,) true classes.
+        claimed: (N,) whether each is said to be classified correctly.
+        device: Where the model is.
+        batch_size: Images per forward pass.
+        rounding: Share of the largest logit that counts as rounding.
+    """
+    threat = ThreatModel("linf", math.inf)
+    with frozen(model) as view:
+        judge = Judge(view, images, labels, None, threat, device=torch.device(device), batch_size=batch_size, own=False)
+    close = np.abs(judge.clean_margin()) <= _scale(judge.clean_logits, rounding)
+    return int(((judge.clean_correct != claimed) & ~close).sum())
+
+
+def _scale(logits: Tensor, rounding: float) -> NDArray[np.float64]:
+    scale: NDArray[np.float64] = logits.abs().amax(dim=1).double().numpy() * rounding
+    return scale

@@ -26,6 +26,7 @@ class Judgement:
         valid: Finite, in [0, 1], within the ball, with finite logits, and neither untouched nor blanked.
         predictions: Predicted classes.
         margin: max_{k != y} z_k - z_y; positive where wrong.
+        reach: By how much the decision is that of a success: the margin, or z_t - max_{k != t} z_k with a target t.
         linf: L_inf norm of the perturbation.
         l2: L2 norm of the perturbation.
     """
@@ -34,6 +35,7 @@ class Judgement:
     valid: NDArray[np.bool_]
     predictions: NDArray[np.int64]
     margin: NDArray[np.float64]
+    reach: NDArray[np.float64]
     linf: NDArray[np.float64]
     l2: NDArray[np.float64]
 
@@ -60,6 +62,7 @@ class Judge:
         device: torch.device,
         batch_size: int,
         own: bool,
+        kept: bool = False,
     ) -> None:
         """Computes the clean predictions.
 
@@ -72,6 +75,8 @@ class Judge:
             device: Where the model is.
             batch_size: Images per forward pass.
             own: Whether the attack is ours: then a proposal outside the threat model is a bug and raises.
+            kept: Whether the proposals are successes that somebody has kept, of whatever attack: then an image that
+                is black within the ball is one like any other.
 
         Raises:
             ValueError: A label or target is not a class of the model, or a target is the label.
@@ -84,6 +89,7 @@ class Judge:
         self._device = device
         self._batch_size = batch_size
         self._own = own
+        self._kept = kept
         self.clean_logits = self._logits(images)
         classes = self.clean_logits.shape[1]
         for name, values in (("labels", labels), ("targets", targets)):
@@ -129,20 +135,23 @@ class Judge:
         predictions = logits.argmax(dim=1)
         untouched = l2 == 0
         blanked = (flat == 0).all(dim=1) & (images.flatten(1) != 0).any(dim=1)
-        gave_up = untouched | blanked
         valid = inside & logits.isfinite().all(dim=1)
         if not self._own:
-            valid &= ~gave_up
+            # What libraries return where they gave up; our own attacks may find that black is wrong.
+            valid &= ~(untouched if self._kept else untouched | blanked)
         if self._targets is None:
             reached = predictions != labels
         else:
             reached = predictions == self._targets[rows]
         correct = torch.from_numpy(self.clean_correct)[rows]
+        margin = margins(logits.double(), labels)
+        reach = margin if self._targets is None else -margins(logits.double(), self._targets[rows])
         return Judgement(
             success=(correct & valid & reached).numpy(),
             valid=valid.numpy(),
             predictions=predictions.numpy(),
-            margin=margins(logits.double(), labels).numpy(),
+            margin=margin.numpy(),
+            reach=reach.numpy(),
             linf=linf.numpy(),
             l2=l2.numpy(),
         )

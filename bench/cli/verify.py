@@ -48,7 +48,7 @@ def verify(
         def line(one: Verified) -> str:
             start = f"{one.job:<{name_width}}  {one.metric:<{metric_width}}  "
             if one.problem is not None:
-                return f"{start}NOT CHECKED: {one.problem}"
+                return f"{start}NOT CONFIRMED: {one.problem}"
             text = f"{one.confirmed} of {one.claimed} confirmed"
             text += f", {one.rounding} within rounding" if one.rounding else ""
             lost = one.claimed - one.confirmed - one.rounding
@@ -70,8 +70,8 @@ def verify(
             click.echo(line(one))
         total = sum(one.claimed for one in found)
         click.echo(
-            f"{total} adversarial images of {len(found)} numbers: "
-            + ("every claim holds" if not failed else f"{len(failed)} numbers do not hold")
+            f"{total} adversarial images of {len(found)} number{'s' if len(found) > 1 else ''}: "
+            + ("every claim holds" if not failed else f"{len(failed)} {'does' if len(failed) == 1 else 'do'} not hold")
         )
     if failed:
         ctx.exit(1)
