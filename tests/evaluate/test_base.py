@@ -10,8 +10,10 @@ from pydantic import ValidationError
 from bench.evaluate.base import EVALUATIONS, Column, Evaluation, EvaluationConfig, Outcome, Part
 from bench.spec import FAMILIES
 
-TYPICAL: dict[str, Any] = {"eps": ("8/255",), "sets": ("svhn",)}
+TYPICAL: dict[str, Any] = {"eps": ("8/255",), "sets": ("svhn",), "source": "softmax", "attack": "pgd"}
 """Values of parameters that have no default."""
+BESIDE: dict[str, dict[str, Any]] = {"attack": {"eps": ("8/255",)}}
+"""What these values ask for besides, by evaluation."""
 EVERY = sorted(EVALUATIONS.names())
 
 
@@ -61,7 +63,7 @@ def test_a_lacking_capability_is_a_reason(requires: set[str], reason: str) -> No
 def test_what_the_planner_relies_on(name: str) -> None:
     evaluation = EVALUATIONS.get(name)
     required = [key for key, info in evaluation.Config.model_fields.items() if info.is_required()]
-    values = {key: TYPICAL[key] for key in required}
+    values = {key: TYPICAL[key] for key in required} | BESIDE.get(name, {})
     config = evaluation.Config.model_validate(values)
     assert evaluation.summary
     assert evaluation.source
@@ -71,7 +73,7 @@ def test_what_the_planner_relies_on(name: str) -> None:
     # A column is found by its definition: no two numbers of one evaluation may share it.
     assert len({column.definition for column in columns}) == len(columns)
     assert {column.unit for column in columns} <= {"fraction", "auroc", "l2", "1"}
-    for field in evaluation.dataset_fields:
+    for field in (*evaluation.dataset_fields, *evaluation.model_fields):
         assert field in evaluation.Config.model_fields
     assert all(info.description for info in evaluation.Config.model_fields.values())
     with pytest.raises(ValidationError, match="nonsense"):

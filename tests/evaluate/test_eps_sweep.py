@@ -44,7 +44,7 @@ def test_the_curve_falls_to_zero_where_gradients_are_alive(
     for power, found in enumerate(outcome.numbers):
         assert found.value == (np.abs(distances) > 2**power).mean()
         assert (found.verdict, found.flags) == ("no warning", {})
-    assert set(outcome.details["checks"]) == {"FLAT", "UNBOUNDED"}
+    assert set(outcome.details["checks"]) == {"FLAT", "UNBOUNDED", "LOGITS", "RANDOM", "DYNAMIC"}
 
 
 def test_a_curve_that_does_not_reach_zero_is_flagged(
@@ -69,7 +69,7 @@ def test_smaller_sweeps_say_nothing_of_unbounded_attacks(
 ) -> None:
     config = EpsSweepConfig(**FAST, eps=("1/255", "2/255"))
     outcome = EpsSweep().evaluate(config, given(model=ramp(), splits=pixels([0.1, 0.9])))
-    assert set(outcome.details["checks"]) == {"FLAT"}
+    assert set(outcome.details["checks"]) == {"FLAT", "LOGITS", "RANDOM", "DYNAMIC"}
     assert "UNBOUNDED" in outcome.details["not_measured"]
 
 

@@ -213,7 +213,7 @@ def test_mistakes_are_named(values: dict[str, Any], message: str) -> None:
 
 
 def test_cost_in_passes() -> None:
-    """Two passes a step and restart, and two of the judge; for every loss and budget of every attacked item."""
+    """Two passes a step and restart, and two of the judge, for every loss; then ten random points; for every budget."""
     config = PGDConfig(eps=("8/255", "16/255"), steps=40, items=100)
-    assert PGD().passes(config, 1000, FAMILIES.get("softmax")) == 100 * 2 * 2 * 82
-    assert PGD().passes(config, 30, FAMILIES.get("softmax")) == 30 * 2 * 2 * 82
+    assert PGD().passes(config, 1000, FAMILIES.get("softmax")) == 100 * 2 * (2 * 82 + 10)
+    assert PGD().passes(config, 30, FAMILIES.get("softmax")) == 30 * 2 * (2 * 82 + 10)
