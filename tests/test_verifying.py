@@ -68,6 +68,13 @@ step   = "eps/2"
 adversarials = true
 
 [[evaluation]]
+kind   = "attack"
+attack = "torchattacks.PGD"
+params = { steps = 4, alpha = "12/255" }
+eps    = ["25/255"]
+adversarials = true
+
+[[evaluation]]
 kind    = "cw-l2"
 targets = "next-random"
 steps   = 20
@@ -93,11 +100,13 @@ CLAIMS = [
     ("softmax", "pgd@25/255", "ce"),
     ("softmax", "pgd@25/255", "margin"),
     ("softmax", "adaptive@25/255", "robust"),
+    ("softmax", "attack@25/255", "robust"),
     ("softmax", "cw-l2", "l2"),
     ("gmmc-dis", "pgd@25/255", "ce"),
     ("gmmc-dis", "pgd@25/255", "margin"),
     ("gmmc-dis", "adaptive@25/255", "robust"),
     ("gmmc-dis", "transfer@25/255", "robust"),
+    ("gmmc-dis", "attack@25/255", "robust"),
     ("gmmc-dis", "cw-l2", "l2"),
 ]
 

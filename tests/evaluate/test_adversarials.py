@@ -21,6 +21,7 @@ from bench.data.spec import Split
 from bench.data.splits import Splits
 from bench.evaluate.adaptive import Adaptive, AdaptiveConfig
 from bench.evaluate.adversarials import ADVERSARIALS, Broken, packed
+from bench.evaluate.attack import NamedAttack, NamedAttackConfig
 from bench.evaluate.base import Evaluation, EvaluationConfig, Outcome
 from bench.evaluate.cw import CW, CWConfig
 from bench.evaluate.cw_l2 import CWL2, CWL2Config
@@ -76,6 +77,14 @@ CASES = {
         ("robust",),
     ),
     "transfer": Case(Transfer(), TransferConfig(source="other", eps=("8/255",), **SHORT), ("robust",)),
+    "attack": Case(
+        NamedAttack(), NamedAttackConfig(attack="torchattacks.PGD", eps=("8/255",), params={"steps": 8}), ("robust",)
+    ),
+    "attack that minimises": Case(
+        NamedAttack(),
+        NamedAttackConfig(attack="cw_l2", norm="l2", params={"steps": 20, "rounds": 2, "c0": 1.0}),
+        ("l2",),
+    ),
     "cw": Case(CW(), CWConfig(steps=15, c=10.0), ("l2",)),
     "cw-l2": Case(CWL2(), CWL2Config(steps=20, rounds=3, c0=1.0), ("l2",)),
     "cw-l2, targeted": Case(CWL2(), CWL2Config(steps=20, rounds=3, c0=1.0, targets="next-random"), ("l2",)),
