@@ -465,6 +465,7 @@ def test_cost_counts_passes(project: Project, tiny: str) -> None:
     assert passes("softmax/digits/seed1/predict/test") == 397
     assert passes("softmax/digits/seed1/predict/test.gradient") == 2 * 397
     assert passes("softmax/digits/seed1/accuracy") == 0
-    assert passes("softmax/digits/seed1/pgd-2@8/255") == 32 * 2 * (2 * 2 + 2)  # two losses; two steps and the judge
+    # Two losses, each of two steps and the judge; ten random points.
+    assert passes("softmax/digits/seed1/pgd-2@8/255") == 32 * (2 * (2 * 2 + 2) + 10)
     # gmmc-gen: two updates' worth (data and samples) and three sampler steps of a forward and an input backward
     assert passes("gmmc-gen/digits/seed1/train") == (2 * 3 + 3 * 2) * 1_200 * 2
