@@ -154,7 +154,9 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     reset_registries()
     yield Site(folder)
     for name, module in list(sys.modules.items()):
-        if str(getattr(module, "__file__", None) or "").startswith(str(folder)):
+        # A package without an __init__ has no file, only a path.
+        places = [getattr(module, "__file__", None), *getattr(module, "__path__", ())]
+        if any(str(place).startswith(str(folder)) for place in places if place):
             del sys.modules[name]
     reset_registries()
 
