@@ -1,0 +1,101 @@
+"""The sections of the attack benchmark: what is measured, and how it is shown."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import attack_overhead
+from attack_rounds import Row, Variant, compare, ratios, table
+from attack_subjects import Subject, budget
+from attack_variants import BOUND, channels_last_variant, cw_variants, pgd_variants, sweep_variants
+
+__all__ = ["MEASURES", "Report"]
+
+FEW, SOME = 0.05, 0.15
+WEAK = 3
+"""Times as many rounds where nothing is broken: what is to be measured there is small."""
+
+
+class Report:
+    """Prints sections as they are finished, and keeps them for the JSON file."""
+
+    def __init__(self, rounds: int) -> None:
+        self.rounds = rounds
+        self.sections: dict[str, list[dict[str, Any]]] = {}
+
+    def rows(
+        self, title: str, subject: Subject, variants: dict[str, Variant], measure: str, factor: int = 1
+    ) -> list[Row]:
+        """Measure variants and print their table."""
+        rows = compare(subject, variants, factor * self.rounds, title=title)
+        kept = [{**asdict(row), "times_faster": statistics.median(ratios(rows[0], row))} for row in rows]
+        self.add(title, kept, table(rows, measure))
+        return rows
+
+    def add(self, title: str, rows: list[dict[str, Any]], text: str) -> None:
+        """Print a table and keep its rows."""
+        self.sections[title] = rows
+        print(f"\n**{title}**\n\n{text}", flush=True)
+
+
+def measure_pgd(report: Report, subjects: Sequence[Subject]) -> None:
+    """All images survive, then few do; how far own attacks are from the bound."""
+    softmax = subjects[0]
+    variants = {**pgd_variants(softmax, 1e-6), **channels_last_variant(softmax, 1e-6)}
+    rows = report.rows("PGD-40, no image is broken (eps = 1e-6)", softmax, variants, "survivors", WEAK)
+    by_name = {row.name: row for row in rows}
+    shares: list[dict[str, Any]] = [
+        {"what": name, "bound": statistics.median(of_bound), "range": [min(of_bound), max(of_bound)]}
+        for name in ("own, all images", "own, survivors only")
+        for of_bound in [ratios(by_name[BOUND], by_name[name])]
+    ]
+    lines = ["| variant | bound / time | range |", "|---|---:|---:|"]
+    lines += [f"| {s['what']} | {s['bound']:.1%} | {s['range'][0]:.1%} to {s['range'][1]:.1%} |" for s in shares]
+    report.add(f"Share of the bound ({BOUND}) in the time", shares, "\n".join(lines))
+    for subject in subjects:
+        eps = budget(subject, FEW)
+        title = f"PGD-40, {subject.head}, at most 5 % survive (eps = {255 * eps:.2f}/255)"
+        report.rows(title, subject, pgd_variants(subject, eps), "survivors")
+
+
+def measure_sweep(report: Report, subjects: Sequence[Subject]) -> None:
+    """Four budgets around the one that leaves few, and the one that leaves some."""
+    for subject in subjects:
+        for share in (FEW, SOME):
+            eps = budget(subject, share)
+            title = (
+                f"PGD-40 at e/2, e, 2e, 4e, {subject.head}, e = {255 * eps:.2f}/255: at most {share:.0%} survive at e"
+            )
+            report.rows(title, subject, sweep_variants(subject, [eps / 2, eps, 2 * eps, 4 * eps]), "survivors at each")
+
+
+def measure_cw(report: Report, subjects: Sequence[Subject]) -> None:
+    """One round at one constant, and the time of an iteration."""
+    rows = report.rows("C&W L2, 100 iterations, c = 1", subjects[0], cw_variants(subjects[0]), "mean L2")
+    # A library evaluates its success once more, and own attacks are judged; that is a percent or two.
+    iterations = [{"what": row.name, "ms": 1e3 * statistics.median(row.seconds) / row.forwards} for row in rows]
+    lines = ["| variant | ms per iteration |", "|---|---:|", *(f"| {r['what']} | {r['ms']:.1f} |" for r in iterations)]
+    report.add("C&W L2, time of an iteration", iterations, "\n".join(lines))
+
+
+def measure_judge(report: Report, subjects: Sequence[Subject]) -> None:
+    """Shares of the judge, of assembling and of the evaluation layer."""
+    softmax = subjects[0]
+    eps = budget(softmax, FEW)
+    rows = attack_overhead.judge_rows(softmax, eps, report.rounds)
+    shares = {"judge": "judge", "assembling": "assembling", "passes": "forward passes of the judge"}
+    report.add("Judging as a share of an attack", rows, attack_overhead.table(rows, shares))
+    rows = attack_overhead.evaluation_rows(softmax, eps, report.rounds)
+    shares = {"evaluation": "outcome, intervals, verdicts", "arrays": "arrays on disk"}
+    report.add("The evaluation around its attacks", rows, attack_overhead.table(rows, shares))
+
+
+MEASURES: dict[str, Callable[[Report, Sequence[Subject]], None]] = {
+    "pgd": measure_pgd,
+    "sweep": measure_sweep,
+    "cw": measure_cw,
+    "judge": measure_judge,
+}

@@ -1,0 +1,133 @@
+"""The attacks that are compared, each as a function that does the work and returns what it found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from attack_rounds import Variant
+from attack_subjects import Subject
+
+from bench import attacks
+from bench.attacks.library import load
+
+__all__ = ["BOUND", "channels_last_variant", "cw_variants", "pgd_variants", "sweep_variants"]
+
+STEPS = 40
+BOUND = f"{2 * STEPS} forward passes"
+
+
+def library_variants(subject: Subject, budgets: Sequence[float]) -> dict[str, Variant]:
+    """PGD-40 with cross-entropy of both libraries, final iterate, a run for each budget."""
+    foolbox, torchattacks = load("foolbox"), load("torchattacks")
+    images, labels = subject.images, subject.labels
+
+    def torchattacks_pgd() -> list[float]:
+        left = []
+        for eps in budgets:
+            attack = torchattacks.PGD(subject.model, eps=eps, alpha=eps / 30, steps=STEPS)
+            left.append(subject.survivors(attack(images, labels)))
+        return left
+
+    def foolbox_pgd() -> list[float]:
+        attack = foolbox.attacks.LinfPGD(rel_stepsize=1 / 30, steps=STEPS)
+        wrapped = foolbox.PyTorchModel(subject.model, bounds=(0, 1), device="cpu")
+        _, clipped, _ = attack(wrapped, images, labels, epsilons=list(budgets))
+        return [subject.survivors(adversarials) for adversarials in clipped]
+
+    return {"torchattacks.PGD": torchattacks_pgd, "foolbox.LinfPGD": foolbox_pgd}
+
+
+def channels_last_variant(subject: Subject, eps: float) -> dict[str, Variant]:
+    """Torchattacks again, given images in the layout that own attacks choose: what of the difference is the layout."""
+    images = subject.images.contiguous(memory_format=torch.channels_last)
+
+    def run() -> list[float]:
+        attack = load("torchattacks").PGD(subject.model, eps=eps, alpha=eps / 30, steps=STEPS)
+        return [subject.survivors(attack(images, subject.labels))]
+
+    return {"torchattacks.PGD, channels-last images": run}
+
+
+def own_pgd(subject: Subject, eps: float, **params: Any) -> Variant:
+    """Own PGD-40 at one budget."""
+
+    def run() -> list[float]:
+        result = attacks.run(
+            "pgd", subject.model, subject.images, subject.labels, norm="linf", eps=eps, seed=0, steps=STEPS,
+            batch_size=len(subject.images), **params,
+        )  # fmt: skip
+        return [result.robust_accuracy]
+
+    return run
+
+
+def bound(subject: Subject) -> Variant:
+    """Eighty forward passes: what 40 steps cost if an input gradient were no dearer than a forward pass."""
+
+    @torch.no_grad()
+    def run() -> list[float]:
+        images = subject.images.contiguous(memory_format=torch.channels_last)
+        for _ in range(2 * STEPS):
+            subject.model(images)
+        return []
+
+    return run
+
+
+def pgd_variants(subject: Subject, eps: float) -> dict[str, Variant]:
+    """PGD-40 at one budget."""
+    survivors = {"iterate": "any", "survivors_only": True}
+    return {
+        **library_variants(subject, [eps]),
+        "own, all images": own_pgd(subject, eps, iterate="any"),
+        "own, survivors only": own_pgd(subject, eps, **survivors),
+        BOUND: bound(subject),
+    }
+
+
+def sweep_variants(subject: Subject, budgets: Sequence[float]) -> dict[str, Variant]:
+    """Four budgets: four library runs, or one chained sweep."""
+
+    def own() -> list[float]:
+        sweep = attacks.eps_sweep(
+            "pgd", subject.model, subject.images, subject.labels, norm="linf", eps=list(budgets), seed=0, steps=STEPS,
+            batch_size=len(subject.images), iterate="any", survivors_only=True,
+        )  # fmt: skip
+        return [float(share) for share in sweep.robust.mean(axis=1)]
+
+    libraries = library_variants(subject, budgets)
+    return {**{f"{name}, four runs": variant for name, variant in libraries.items()}, "own, chained": own}
+
+
+def cw_variants(subject: Subject) -> dict[str, Variant]:
+    """C&W L2, 100 iterations at c = 1, no binary search; the measure is the mean L2 of successes."""
+    foolbox, torchattacks = load("foolbox"), load("torchattacks")
+    images, labels = subject.images, subject.labels
+
+    @torch.no_grad()
+    def mean_l2(adversarials: Any) -> list[float]:
+        broken = subject.model(adversarials).argmax(dim=1) != labels
+        # A library may return an all-zero image where it failed, which can have another class.
+        broken &= (adversarials != 0).flatten(1).any(dim=1)
+        return [float((adversarials - images).flatten(1).norm(dim=1)[broken].mean())]
+
+    def torchattacks_cw() -> list[float]:
+        return mean_l2(torchattacks.CW(subject.model, c=1, lr=0.01, steps=100)(images, labels))
+
+    def foolbox_cw() -> list[float]:
+        attack = foolbox.attacks.L2CarliniWagnerAttack(
+            binary_search_steps=1, steps=100, stepsize=0.01, initial_const=1.0, abort_early=False
+        )
+        wrapped = foolbox.PyTorchModel(subject.model, bounds=(0, 1), device="cpu")
+        _, clipped, _ = attack(wrapped, images, labels, epsilons=None)
+        return mean_l2(clipped)
+
+    def own() -> list[float]:
+        result = attacks.run(
+            "cw_l2", subject.model, images, labels, norm="l2", seed=0, batch_size=len(images), rounds=1, c0=1.0
+        )
+        return [float(result.l2[result.success].mean())]
+
+    return {"torchattacks.CW": torchattacks_cw, "foolbox.L2CarliniWagner": foolbox_cw, "own cw_l2": own}
