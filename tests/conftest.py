@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -155,7 +156,8 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     yield Site(folder)
     for name, module in list(sys.modules.items()):
         # A package without an __init__ has no file, only a path.
-        places = [getattr(module, "__file__", None), *getattr(module, "__path__", ())]
+        known = vars(module) if isinstance(module, ModuleType) else {}
+        places = [known.get("__file__"), *(known.get("__path__") or ())]
         if any(str(place).startswith(str(folder)) for place in places if place):
             del sys.modules[name]
     reset_registries()
