@@ -15,7 +15,9 @@ from attack_subjects import Subject
 
 from bench import attacks
 from bench.attacks import runner
+from bench.attacks.journal import Journal
 from bench.attacks.judge import Judge
+from bench.evaluate import pgd, traits
 from bench.evaluate.inputs import Inputs
 from bench.evaluate.pgd import PGD, PGDConfig
 from bench.execute import worker
@@ -97,11 +99,10 @@ def judge_rows(subject: Subject, eps: float, rounds: int) -> list[dict[str, Any]
 
 
 class _Held(Inputs):
-    """Inputs of an evaluation that are already in memory."""
+    """Inputs of an evaluation that are already in memory; a folder for its journal."""
 
-    def __init__(self, subject: Subject) -> None:
-        nowhere = Path("/nonexistent")
-        super().__init__({}, Store(nowhere), nowhere, nowhere, "cpu", lambda _: None, nowhere)
+    def __init__(self, subject: Subject, folder: Path) -> None:
+        super().__init__({}, Store(folder), folder, folder, "cpu", lambda _: None, folder)
         self._subject = subject
         self.__dict__["splits"] = type(subject.splits)(subject.splits.train, subject.splits.validation, subject.test)
 
@@ -110,22 +111,28 @@ class _Held(Inputs):
 
 
 def evaluation_rows(subject: Subject, eps: float, rounds: int) -> list[dict[str, Any]]:
-    """What the evaluation ``pgd`` adds to its two attacks (cross-entropy and margin, final iterate); medians."""
-    evaluation, inputs = PGD(), _Held(subject)
+    """What the evaluation ``pgd`` adds to its attacks: cross-entropy, margin and noise, final iterate; medians."""
+    evaluation = PGD()
     config = PGDConfig(eps=(str(eps),), items=len(subject.images), batch_size=len(subject.images))
-    shares: dict[str, list[float]] = {"evaluation": [], "arrays": []}
+    shares: dict[str, list[float]] = {"journal": [], "checks": [], "evaluation": [], "arrays": []}
     seconds = []
-    for _ in range(rounds):
+    for number in range(-1, rounds):  # the first loads what it needs
         parts = Parts()
         with (
-            tempfile.TemporaryDirectory() as folder,
+            tempfile.TemporaryDirectory() as place,
             mock.patch.object(runner, "run", parts.timed("attacks", runner.run)),
+            mock.patch.object(Journal, "write", parts.timed("journal", Journal.write)),
+            mock.patch.object(Journal, "keep", parts.timed("journal", Journal.keep)),
+            mock.patch.object(pgd, "output_flags", parts.timed("checks", traits.output_flags)),
         ):
-            outcome = parts.timed("evaluation", evaluation.evaluate)(config, inputs)
-            parts.timed("arrays", worker._save_arrays)(Path(folder) / "items.npz", outcome.items)
+            folder = Path(place)
+            outcome = parts.timed("evaluation", evaluation.evaluate)(config, _Held(subject, folder))
+            parts.timed("arrays", worker._save_arrays)(folder / "items.npz", outcome.items)
+        if number < 0:
+            continue
         seconds.append(sum(parts.seconds.values()))
         for part, values in shares.items():
-            values.append(parts.seconds[part] / seconds[-1])
+            values.append(parts.seconds.get(part, 0.0) / seconds[-1])
     medians = {part: statistics.median(values) for part, values in shares.items()}
     return [{"what": "evaluation pgd, 40 steps", "seconds": statistics.median(seconds), **medians}]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +37,9 @@ class Subject:
 
     Attributes:
         head: Family of the model.
-        model: The classifier in eval mode, weights contiguous: as a user of a library has it.
+        model: The classifier in eval mode as the harness builds it, weights channels-last.
+        plain: The same with contiguous weights, as users of libraries have theirs; channels-last weights would lend
+            libraries our speed.
         test: The attacked items, all classified correctly.
         splits: What the model was trained on.
         accuracy: Of the model on the whole test split.
@@ -45,14 +48,16 @@ class Subject:
 
     head: str
     model: Classifier
+    plain: Classifier
     test: Split
     splits: Splits
     accuracy: float
     forwards: int = 0
 
     def __post_init__(self) -> None:
-        backbone: Any = self.model.backbone
-        backbone.register_forward_hook(self._count)
+        for model in (self.model, self.plain):
+            backbone: Any = model.backbone
+            backbone.register_forward_hook(self._count)
         self.images: Tensor = torch.from_numpy(self.test.unit_images())
         self.labels: Tensor = torch.from_numpy(self.test.labels)
 
@@ -62,7 +67,7 @@ class Subject:
     @torch.no_grad()
     def survivors(self, adversarials: Tensor) -> float:
         """Share of images that are still classified correctly."""
-        return float((self.model(adversarials).argmax(dim=1) == self.labels).float().mean())
+        return float((self.plain(adversarials).argmax(dim=1) == self.labels).float().mean())
 
 
 def make(head: str, images: int, *, seed: int = 1) -> Subject:
@@ -73,12 +78,11 @@ def make(head: str, images: int, *, seed: int = 1) -> Subject:
     family, model = trained.build(spec, 10, SHAPE, "cpu")
     print(f"training {head}", file=sys.stderr)
     Trainer(family, model, splits, augmentation="none", seed=seed).run()
-    # Libraries would inherit the channels-last speed of weights that the harness has laid out that way.
-    plain = model.to(memory_format=torch.contiguous_format).eval()
+    plain = copy.deepcopy(model.eval()).to(memory_format=torch.contiguous_format)
     with torch.no_grad():
         predicted = plain(torch.from_numpy(splits.test.unit_images())).argmax(dim=1).numpy()
     correct = predicted == splits.test.labels
-    return Subject(head, plain, splits.test.take(correct.nonzero()[0][:images]), splits, float(correct.mean()))
+    return Subject(head, model, plain, splits.test.take(correct.nonzero()[0][:images]), splits, float(correct.mean()))
 
 
 def budget(subject: Subject, share: float) -> float:

@@ -26,13 +26,13 @@ def library_variants(subject: Subject, budgets: Sequence[float]) -> dict[str, Va
     def torchattacks_pgd() -> list[float]:
         left = []
         for eps in budgets:
-            attack = torchattacks.PGD(subject.model, eps=eps, alpha=eps / 30, steps=STEPS)
+            attack = torchattacks.PGD(subject.plain, eps=eps, alpha=eps / 30, steps=STEPS)
             left.append(subject.survivors(attack(images, labels)))
         return left
 
     def foolbox_pgd() -> list[float]:
         attack = foolbox.attacks.LinfPGD(rel_stepsize=1 / 30, steps=STEPS)
-        wrapped = foolbox.PyTorchModel(subject.model, bounds=(0, 1), device="cpu")
+        wrapped = foolbox.PyTorchModel(subject.plain, bounds=(0, 1), device="cpu")
         _, clipped, _ = attack(wrapped, images, labels, epsilons=list(budgets))
         return [subject.survivors(adversarials) for adversarials in clipped]
 
@@ -44,7 +44,7 @@ def channels_last_variant(subject: Subject, eps: float) -> dict[str, Variant]:
     images = subject.images.contiguous(memory_format=torch.channels_last)
 
     def run() -> list[float]:
-        attack = load("torchattacks").PGD(subject.model, eps=eps, alpha=eps / 30, steps=STEPS)
+        attack = load("torchattacks").PGD(subject.plain, eps=eps, alpha=eps / 30, steps=STEPS)
         return [subject.survivors(attack(images, subject.labels))]
 
     return {"torchattacks.PGD, channels-last images": run}
@@ -102,32 +102,33 @@ def sweep_variants(subject: Subject, budgets: Sequence[float]) -> dict[str, Vari
 
 
 def cw_variants(subject: Subject) -> dict[str, Variant]:
-    """C&W L2, 100 iterations at c = 1, no binary search; the measure is the mean L2 of successes."""
+    """C&W L2, 100 iterations at c = 1, no binary search; what they find is the share of successes and their mean L2."""
     foolbox, torchattacks = load("foolbox"), load("torchattacks")
     images, labels = subject.images, subject.labels
 
     @torch.no_grad()
-    def mean_l2(adversarials: Any) -> list[float]:
-        broken = subject.model(adversarials).argmax(dim=1) != labels
+    def found(adversarials: Any) -> list[float]:
+        broken = subject.plain(adversarials).argmax(dim=1) != labels
         # A library may return an all-zero image where it failed, which can have another class.
         broken &= (adversarials != 0).flatten(1).any(dim=1)
-        return [float((adversarials - images).flatten(1).norm(dim=1)[broken].mean())]
+        norms = (adversarials - images).flatten(1).norm(dim=1)[broken]
+        return [len(norms) / len(images), float(norms.mean())]
 
     def torchattacks_cw() -> list[float]:
-        return mean_l2(torchattacks.CW(subject.model, c=1, lr=0.01, steps=100)(images, labels))
+        return found(torchattacks.CW(subject.plain, c=1, lr=0.01, steps=100)(images, labels))
 
     def foolbox_cw() -> list[float]:
         attack = foolbox.attacks.L2CarliniWagnerAttack(
             binary_search_steps=1, steps=100, stepsize=0.01, initial_const=1.0, abort_early=False
         )
-        wrapped = foolbox.PyTorchModel(subject.model, bounds=(0, 1), device="cpu")
+        wrapped = foolbox.PyTorchModel(subject.plain, bounds=(0, 1), device="cpu")
         _, clipped, _ = attack(wrapped, images, labels, epsilons=None)
-        return mean_l2(clipped)
+        return found(clipped)
 
     def own() -> list[float]:
         result = attacks.run(
             "cw_l2", subject.model, images, labels, norm="l2", seed=0, batch_size=len(images), rounds=1, c0=1.0
         )
-        return [float(result.l2[result.success].mean())]
+        return [float(result.success.mean()), float(result.l2[result.success].mean())]
 
     return {"torchattacks.CW": torchattacks_cw, "foolbox.L2CarliniWagner": foolbox_cw, "own cw_l2": own}
