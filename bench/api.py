@@ -15,7 +15,8 @@ from bench.execute.provenance import command
 from bench.execute.scheduler import Display, Summary, run_plan
 from bench.execute.states import Status, job_states
 from bench.execute.worker import Site
-from bench.planner import Plan, make_plan
+from bench.jobs import Plan
+from bench.planner import make_plan
 from bench.report.literature import literature_names
 from bench.store import Store, write_json
 from bench.suite.read import load_suite

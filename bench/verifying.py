@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Any
 from bench.errors import NothingSelectedError, RequestError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import numpy as np
     from numpy.typing import NDArray
 
     from bench.api import Bench
     from bench.data.spec import Split
     from bench.family import Classifier
-    from bench.planner import Job, Plan
+    from bench.jobs import Job, Plan
     from bench.store import JobFolder
 
 __all__ = ["Verified", "verify"]
@@ -113,7 +111,7 @@ class _Models:
     device: str
     _models: dict[str, Classifier] = field(default_factory=dict)
     _digests: dict[str, str | None] = field(default_factory=dict)
-    _test: dict[str, Split] = field(default_factory=dict)
+    _test: Split | None = None
 
     def digest(self, job: Job) -> str | None:
         """Of the weights of the job's model, or None if they are gone."""
@@ -142,20 +140,21 @@ class _Models:
         """The test items of the suite: the same for all of its jobs."""
         from bench.data.job import job_splits
 
-        if "" not in self._test:
-            self._test[""] = job_splits(job.spec, self.bench.settings.data).test
-        return self._test[""]
+        if self._test is None:
+            self._test = job_splits(job.spec, self.bench.settings.data).test
+        return self._test
 
 
 def _checked(
     job: Job, folder: JobFolder, record: Mapping[str, Any], facts: Mapping[str, Any], models: _Models
 ) -> list[Verified]:
     """The numbers of one job."""
+    from bench.attacks.journal import arrays_in
     from bench.keys import file_digest
 
     path = folder.file(facts["file"])
-    kept = _arrays(path) if path.is_file() and file_digest(path) == facts["sha256"] else None
-    items = _arrays(folder.file("items.npz"))
+    kept = arrays_in(path) if path.is_file() and file_digest(path) == facts["sha256"] else None
+    items = arrays_in(folder.file("items.npz"))
     if kept is None:
         problem = f"{facts['file']} is {'damaged' if path.is_file() else 'missing'}"
     elif items is None:
@@ -165,21 +164,6 @@ def _checked(
     else:
         return [_entry(job, record, entry, items, kept, models) for entry in facts["entries"]]
     return [_refused(job, entry, problem) for entry in facts["entries"]]
-
-
-def _arrays(path: Path) -> dict[str, NDArray[Any]] | None:
-    """All arrays of a file, or None if it cannot be read: nothing in it is trusted."""
-    import io
-    import zipfile
-    import zlib
-
-    import numpy as np
-
-    try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
-            return dict(arrays)
-    except (OSError, ValueError, TypeError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error):
-        return None
 
 
 def _entry(

@@ -43,14 +43,15 @@ ARROWS: dict[str, set[str]] = {
     },
     # From a suite to jobs, from jobs to results, from results to tables.
     "suite": {"data", "errors", "evaluate", "registry", "spec"},
-    "planner": {"data", "errors", "evaluate", "imported", "keys", "spec", "suite"},
+    "jobs": {"errors", "suite"},
+    "planner": {"data", "evaluate", "imported", "jobs", "keys", "spec", "suite"},
     "execute": {
         *("train", "predict", "evaluate", "data", "trained"),
-        *("errors", "keys", "planner", "store", "tensors"),
+        *("errors", "jobs", "keys", "store", "tensors"),
     },
-    "report": {"attacks", "errors", "execute", "metrics", "planner", "spec", "store", "suite"},
+    "report": {"attacks", "errors", "execute", "jobs", "metrics", "spec", "store", "suite"},
     # What people call.
-    "api": {"data", "errors", "execute", "planner", "report", "store", "suite", "trained"},
+    "api": {"data", "errors", "execute", "jobs", "planner", "report", "store", "suite", "trained"},
     "inert": {"errors"},
     "importing": {"errors", "imported", "inert", "registry", "spec", "store", "tensors", "trained"},
     "sampling": {"errors", "evaluate", "family", "store"},

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from bench.errors import NothingSelectedError
-from bench.planner import Job, Plan
+from bench.jobs import Job, Plan
 
 if TYPE_CHECKING:
     from tests.conftest import Project, Site

@@ -21,7 +21,7 @@ from bench.api import Bench
 from bench.cli.main import cli
 from bench.data.job import job_splits
 from bench.errors import NothingSelectedError
-from bench.planner import Plan
+from bench.jobs import Plan
 from bench.store import JobFolder, write_json
 from bench.tensors import load_tensors, save_tensors
 from bench.verifying import Verified, verify

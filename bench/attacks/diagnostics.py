@@ -256,6 +256,12 @@ def dynamic_flag(dynamic: bool) -> Flag:
     return Flag("DYNAMIC", dynamic, "inconclusive", {"dynamic": float(dynamic)}, text)
 
 
+def transfer_flag() -> Flag:
+    """TRANSFER: always raised, where images of another model are all that was tried: the bound is usually loose."""
+    text = "an attack without the model's own gradients: a bound that is usually loose"
+    return Flag("TRANSFER", True, "inconclusive", {}, text)
+
+
 def verdict(flags: Sequence[Flag]) -> Verdict:
     """Collect the checks of one robust accuracy.
 

@@ -13,14 +13,27 @@ import io
 import os
 import time
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Arrays = Mapping[str, NDArray[np.generic]]
+
+
+def arrays_in(path: Path) -> dict[str, NDArray[Any]] | None:
+    """All arrays of an ``.npz`` file, or None if it is not there or is damaged: nothing in it is trusted."""
+    try:
+        # Read whole first: NumPy leaves the file of a damaged archive open.
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
+            return dict(arrays)
+    # Whatever a damaged header, directory or stream makes NumPy, zipfile and zlib raise.
+    except (OSError, ValueError, TypeError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error):
+        return None
 
 
 class Journal:
@@ -59,13 +72,7 @@ class Journal:
         """A kept piece, or None."""
         if name in self._waiting:
             return self._waiting[name]
-        try:
-            # Read whole first: NumPy leaves the file of a damaged archive open.
-            content = io.BytesIO(self._file(name).read_bytes())
-            with np.load(content, allow_pickle=False) as arrays:
-                return dict(arrays)
-        except (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile):
-            return None
+        return arrays_in(self._file(name))
 
     def keep(self, name: str, arrays: Arrays) -> None:
         """Keep a piece: at once, or with others a little later."""

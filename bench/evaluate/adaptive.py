@@ -14,6 +14,7 @@ from bench.evaluate.attacked import item_arrays
 from bench.evaluate.base import Column, Evaluation, Number, Outcome, Part
 from bench.evaluate.budgets import written_budgets
 from bench.evaluate.inputs import Inputs
+from bench.evaluate.robust import RobustAccuracies
 from bench.evaluate.searches import Search, Searched, search_on
 from bench.evaluate.traits import output_flags
 from bench.evaluate.white_box import (
@@ -53,10 +54,7 @@ class AdaptiveConfig(LossesConfig, AdversarialsConfig):
     @field_validator("eps")
     @classmethod
     def _budgets(cls, values: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        budgets = written_budgets(values, info.data.get("norm"))
-        if len(set(budgets)) != len(budgets):
-            raise ValueError("a budget is listed twice")
-        return budgets
+        return written_budgets(values, info.data.get("norm"))
 
 
 class Adaptive(Evaluation):
@@ -186,7 +184,7 @@ def _outcome(
 ) -> Outcome:
     import numpy as np
 
-    from bench.attacks.diagnostics import blackbox_flag, verdict
+    from bench.attacks.diagnostics import blackbox_flag
     from bench.metrics.intervals import wilson
 
     n, composition = len(result.ids), result.composition
@@ -194,30 +192,10 @@ def _outcome(
     shared = [*white_box_flags(result, config.restarts), *outputs]
     made = [search.described for search in _searches(config) if searched.won[search.name] is not None]
     found = [blackbox_flag(result.robust, robust, " and ".join(made))] if made else []
-    numbers: list[Number] = []
-    checks: dict[str, Any] = {}
-    not_measured: dict[str, list[str]] = {}
-    rows = (
-        ("robust", robust, _worst_definition(config, eps), shared),
-        ("white-box", result.robust, _definition(config, eps), [*shared, *found]),
-    )
-    for metric, flags_of_items, definition, flags in rows:
-        judged = verdict(flags)
-        checks[metric] = {flag.name: flag.text for flag in flags}
-        not_measured[metric] = list(judged.not_measured)
-        numbers.append(
-            Number(
-                metric=metric,
-                argument=eps,
-                value=int(flags_of_items.sum()) / n,
-                n=n,
-                interval=wilson(int(flags_of_items.sum()), n),
-                definition=definition,
-                items=metric,
-                verdict=judged.word,
-                flags={flag.name: flag.text for flag in flags if flag.raised},
-            )
-        )
+    accuracies = RobustAccuracies(eps)
+    accuracies.add("robust", _worst_definition(config, eps), robust, shared)
+    accuracies.add("white-box", _definition(config, eps), result.robust, [*shared, *found])
+    numbers = accuracies.numbers
     members = () if composition is None else composition.members
     winner = np.full(n, -1, dtype=np.int64) if composition is None else composition.winner.copy()
     alone = winner if composition is None else composition.alone
@@ -250,8 +228,7 @@ def _outcome(
     items: dict[str, NDArray[Any]] = {
         "ids": result.ids,
         "clean": result.clean_correct,
-        "robust": robust,
-        "white-box": result.robust,
+        **accuracies.items,
         **{name: broken for name, broken in searched.won.items() if broken is not None},
         "winner": winner,
         **item_arrays(result),
@@ -260,8 +237,7 @@ def _outcome(
     }
     facts: Mapping[str, Any] = {} if composition is None else {k: dict(v) for k, v in composition.facts.items()}
     details = {
-        "checks": checks,
-        "not_measured": not_measured,
+        **accuracies.details,
         "losses": facts,
         "winners": list(members),
         "searches": searched.definitions,

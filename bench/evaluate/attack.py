@@ -10,11 +10,12 @@ from pydantic import Field, PositiveInt, ValidationInfo, field_validator, model_
 from bench.attacks import catalogue
 from bench.evaluate.adversarials import Broken, packed
 from bench.evaluate.attacked import item_arrays
-from bench.evaluate.base import Column, Evaluation, Number, Outcome, Part
+from bench.evaluate.base import Column, Evaluation, Outcome, Part
 from bench.evaluate.budgets import written_budgets
 from bench.evaluate.cw_l2 import next_random
 from bench.evaluate.inputs import Inputs
 from bench.evaluate.norms import NormConfig, norm_columns, norm_outcome
+from bench.evaluate.robust import RobustAccuracies
 from bench.evaluate.traits import output_flags
 from bench.spec import FamilySpec
 
@@ -66,10 +67,7 @@ class NamedAttackConfig(NormConfig):
     @field_validator("eps")
     @classmethod
     def _budgets(cls, values: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        budgets = written_budgets(values, info.data.get("norm"))
-        if len(set(budgets)) != len(budgets):
-            raise ValueError("a budget is listed twice")
-        return budgets
+        return written_budgets(values, info.data.get("norm"))
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -196,41 +194,23 @@ def _accuracy(
     more: Mapping[str, Any],
     flags: Sequence[Flag],
 ) -> Outcome:
-    from bench.attacks.diagnostics import verdict
-    from bench.metrics.intervals import wilson
-
-    count, n = int(result.robust.sum()), len(result.ids)
-    judged = verdict(flags)
-    number = Number(
-        metric="robust",
-        argument=column.argument,
-        value=count / n,
-        n=n,
-        interval=wilson(count, n),
-        definition=column.definition,
-        items="robust",
-        verdict=judged.word,
-        flags={flag.name: flag.text for flag in flags if flag.raised},
-    )
+    accuracies = RobustAccuracies(column.argument)
+    accuracies.add("robust", column.definition, result.robust, flags)
     items = {
         "ids": result.ids,
         "clean": result.clean_correct,
-        "robust": result.robust,
         "success": result.success,
+        **accuracies.items,
         **item_arrays(result),
         **more,
     }
-    details: dict[str, Any] = {
-        "attack": result.definition,
-        "checks": {"robust": {flag.name: flag.text for flag in flags}},
-        "not_measured": {"robust": list(judged.not_measured)},
-    }
+    details = {"attack": result.definition, **accuracies.details}
     if not config.adversarials:
-        return Outcome([number], items, details=details)
+        return Outcome(accuracies.numbers, items, details=details)
     (eps,) = config.eps
     kept = Broken("robust", eps, config.norm, eps, result.success, result.adversarials)
     files, facts = packed(result.ids, [kept])
-    return Outcome([number], items, files, details | {"adversarials": facts})
+    return Outcome(accuracies.numbers, items, files, details | {"adversarials": facts})
 
 
 def _definition(config: NamedAttackConfig, eps: str | None = None) -> str:

@@ -21,7 +21,7 @@ def written_budgets(values: Iterable[str], norm: str | None) -> tuple[str, ...]:
         norm: ``"linf"``, ``"l2"``, or None if it is not known because it was itself wrong.
 
     Raises:
-        ValueError: A value is no budget, or an L_inf budget above 1.
+        ValueError: A value is no budget, an L_inf budget above 1, or there twice.
     """
     budgets = []
     for value in values:
@@ -32,4 +32,6 @@ def written_budgets(values: Iterable[str], norm: str | None) -> tuple[str, ...]:
                 f'an L_inf eps is in units of the pixel range, so at most 1, got "{value}"; did you mean "{meant}"?'
             )
         budgets.append(format_eps(eps))
+    if len(set(budgets)) != len(budgets):
+        raise ValueError("a budget is listed twice")
     return tuple(budgets)

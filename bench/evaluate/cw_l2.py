@@ -70,8 +70,8 @@ class CWL2(Evaluation):
     reads_model = True
 
     def label(self, config: CWL2Config) -> str:
-        """With the steps of a round."""
-        return f"C&W-{config.steps}{'' if config.targets == 'none' else ' targeted'}"
+        """With the steps of a round and the rounds: ``cw``, which has one, can stand beside it."""
+        return f"C&W-{config.steps}x{config.rounds}{'' if config.targets == 'none' else ' targeted'}"
 
     def columns(self, config: CWL2Config) -> tuple[Column, ...]:
         """Means over successes, median with failures at infinity, success rate, accuracy at each radius."""

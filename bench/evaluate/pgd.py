@@ -65,10 +65,7 @@ class PGDConfig(AdversarialsConfig):
     @field_validator("eps")
     @classmethod
     def _budgets(cls, values: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        budgets = written_budgets(values, info.data.get("norm"))
-        if len(set(budgets)) != len(budgets):
-            raise ValueError("a budget is listed twice")
-        return budgets
+        return written_budgets(values, info.data.get("norm"))
 
     @field_validator("step")
     @classmethod

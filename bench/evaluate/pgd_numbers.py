@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.evaluate.adversarials import Broken, packed
 from bench.evaluate.attacked import item_arrays
 from bench.evaluate.base import Number, Outcome
+from bench.evaluate.robust import RobustAccuracies
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,33 +70,15 @@ def outcome(
     """
     import numpy as np
 
-    from bench.attacks.diagnostics import loss_gap_flag, noise_flag, verdict
+    from bench.attacks.diagnostics import loss_gap_flag, noise_flag
     from bench.metrics.intervals import wilson
 
-    numbers: list[Number] = []
-    items: dict[str, NDArray[Any]] = {"ids": ids}
-    details: dict[str, Any] = {}
-    not_measured: dict[str, list[str]] = {}
-    n = len(ids)
+    found = RobustAccuracies(eps)
+    numbers = found.numbers
 
-    def accuracy(metric: str, definition: str, robust: NDArray[np.bool_], own: Sequence[Flag]) -> Number:
-        items[metric] = robust
+    def add(metric: str, definition: str, robust: NDArray[np.bool_], own: Sequence[Flag]) -> None:
         chance = [noise_flag(robust, robust & ~noise, config.noise)] if config.noise else []
-        flags = [*own, *chance, *shared]
-        judged = verdict(flags)
-        details[metric] = {flag.name: flag.text for flag in flags}
-        not_measured[metric] = list(judged.not_measured)
-        return Number(
-            metric=metric,
-            argument=eps,
-            value=int(robust.sum()) / n,
-            n=n,
-            interval=wilson(int(robust.sum()), n),
-            definition=definition,
-            items=metric,
-            verdict=judged.word,
-            flags={flag.name: flag.text for flag in flags if flag.raised},
-        )
+        found.add(metric, definition, robust, [*own, *chance, *shared])
 
     for loss in config.losses:
         metric, definition = loss.replace("@", "-t"), loss_definition(config, loss, eps)
@@ -104,7 +87,7 @@ def outcome(
             continue
         result = results[loss]
         others = {name: other.robust for name, other in results.items() if name != loss}
-        numbers.append(accuracy(metric, definition, result.robust, _flags(result, others)))
+        add(metric, definition, result.robust, _flags(result, others))
     if not results:
         rest = {"worst-case": worst_definition(config, eps), "zero-gradient": zero_definition(config, eps)}
         return Outcome(numbers + [_inapplicable(metric, text, eps) for metric, text in rest.items()])
@@ -114,7 +97,7 @@ def outcome(
     flags = sorted(health, key=lambda flag: flag.raised)[:1]
     if len(results) > 1:
         flags.append(loss_gap_flag(worst, {loss: result.robust for loss, result in results.items()}))
-    numbers.append(accuracy("worst-case", worst_definition(config, eps), worst, flags))
+    add("worst-case", worst_definition(config, eps), worst, flags)
     first = results.get(config.losses[0])
     if first is None:
         numbers.append(_inapplicable("zero-gradient", zero_definition(config, eps), eps))
@@ -131,14 +114,13 @@ def outcome(
                 reason=None if len(zero) else "no item is classified correctly",
             )
         )
-    items["clean"] = next(iter(results.values())).clean_correct
+    items = {"ids": ids, **found.items, "clean": next(iter(results.values())).clean_correct}
     for loss, result in results.items():
         items |= item_arrays(result, f"{loss}.")
         if result.success_any is not None:
             items[f"{loss}.robust_any"] = result.clean_correct & ~result.success_any
-    facts: dict[str, Any] = {"checks": details, "not_measured": not_measured}
     if not config.adversarials:
-        return Outcome(numbers, items, details=facts)
+        return Outcome(numbers, items, details=found.details)
     files, kept = packed(
         ids,
         [
@@ -146,7 +128,7 @@ def outcome(
             for loss, result in results.items()
         ],
     )
-    return Outcome(numbers, items, files, facts | {"adversarials": kept})
+    return Outcome(numbers, items, files, found.details | {"adversarials": kept})
 
 
 def _inapplicable(metric: str, definition: str, eps: str) -> Number:

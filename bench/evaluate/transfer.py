@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, PositiveInt, ValidationInfo, field_validator, model_validator
 
@@ -10,9 +10,10 @@ from bench.attacks import definitions
 from bench.attacks.threat import parse_eps, parse_step
 from bench.evaluate.adversarials import AdversarialsConfig, Broken, packed
 from bench.evaluate.attacked import item_arrays
-from bench.evaluate.base import Column, Evaluation, Number, Outcome, Part
+from bench.evaluate.base import Column, Evaluation, Outcome, Part
 from bench.evaluate.budgets import written_budgets
 from bench.evaluate.inputs import Inputs
+from bench.evaluate.robust import RobustAccuracies
 from bench.evaluate.traits import output_flags
 from bench.spec import FamilySpec
 
@@ -35,10 +36,7 @@ class TransferConfig(AdversarialsConfig):
     @field_validator("eps")
     @classmethod
     def _budgets(cls, values: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        budgets = written_budgets(values, info.data.get("norm"))
-        if len(set(budgets)) != len(budgets):
-            raise ValueError("a budget is listed twice")
-        return budgets
+        return written_budgets(values, info.data.get("norm"))
 
     @field_validator("step")
     @classmethod
@@ -105,7 +103,7 @@ class Transfer(Evaluation):
         import numpy as np
 
         from bench import attacks
-        from bench.metrics.intervals import wilson
+        from bench.attacks.diagnostics import transfer_flag
 
         (eps,) = config.eps
         test = inputs.splits.test
@@ -130,35 +128,16 @@ class Transfer(Evaluation):
         )
         definition = _definition(config, eps)
         assert result.definition in definition
-        checks = output_flags(model, test.unit_images(), inputs.device)
-        told = {"TRANSFER": "an attack without the model's own gradients: a bound that is usually loose"}
-        count, n = int(result.robust.sum()), len(test)
-        number = Number(
-            metric="robust",
-            argument=eps,
-            value=count / n,
-            n=n,
-            interval=wilson(count, n),
-            definition=definition,
-            items="robust",
-            verdict="inconclusive",
-            flags=told | {flag.name: flag.text for flag in checks if flag.raised},
-        )
-        items: dict[str, Any] = {
-            "ids": test.ids,
-            "clean": result.clean_correct,
-            "robust": result.robust,
-            **item_arrays(result),
-        }
-        details: dict[str, Any] = {
-            "attack": result.definition,
-            "checks": {"robust": {flag.name: flag.text for flag in checks}},
-            "source": inputs.digests[inputs.spec["others"][config.source]],
-        }
+        flags = [transfer_flag(), *output_flags(model, test.unit_images(), inputs.device)]
+        accuracies = RobustAccuracies(eps)
+        accuracies.add("robust", definition, result.robust, flags)
+        items = {"ids": test.ids, "clean": result.clean_correct, **accuracies.items, **item_arrays(result)}
+        source = inputs.digests[inputs.spec["others"][config.source]]
+        details = {"attack": result.definition, "source": source, **accuracies.details}
         if not config.adversarials:
-            return Outcome([number], items, details=details)
+            return Outcome(accuracies.numbers, items, details=details)
         files, kept = packed(test.ids, [Broken("robust", eps, config.norm, eps, result.success, result.adversarials)])
-        return Outcome([number], items, files, details | {"adversarials": kept})
+        return Outcome(accuracies.numbers, items, files, details | {"adversarials": kept})
 
 
 def _definition(config: TransferConfig, eps: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from bench.execute.estimate import Rates
 from bench.execute.scheduler import Summary
 from bench.execute.states import Status
-from bench.planner import Job, Plan
+from bench.jobs import Job, Plan
 
 if TYPE_CHECKING:
     from rich.console import Console

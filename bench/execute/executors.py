@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from bench.execute import worker
 from bench.execute.worker import Site
-from bench.planner import Job
+from bench.jobs import Job
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerProcess

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from bench.execute.executors import Executor
 from bench.execute.states import Status, job_states, passed_on, ready
-from bench.planner import Job, Plan
+from bench.jobs import Job, Plan
 from bench.store import Store
 
 __all__ = ["Display", "Summary", "run_plan"]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import RequestError
 from bench.execute.provenance import provenance
-from bench.planner import Job
+from bench.jobs import Job
 from bench.store import JOB, LOG, PROGRESS, JobFolder, Store, write_atomically, write_json
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.execute.states import job_states
-from bench.planner import Plan
+from bench.jobs import Plan
 from bench.report.cells import Results
 from bench.report.common import Across, across_rows
 from bench.report.compare import ALPHA, TESTS, indistinguishable_from_best

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.execute.states import Status
+from bench.jobs import Job, Plan
 from bench.metrics.intervals import Interval, student_t
-from bench.planner import Job, Plan
 from bench.report.model import Cell, CellStatus
 from bench.store import Store
 from bench.suite.schema import ResolvedColumn, ResolvedModel

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import RequestError, did_you_mean
 from bench.execute.states import Status
-from bench.planner import Plan
+from bench.jobs import Plan
 from bench.store import JobFolder
 
 if TYPE_CHECKING:

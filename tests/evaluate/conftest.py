@@ -41,7 +41,7 @@ class Given(Inputs):
         self.given_others = others
         self.with_state: list[bool] = []
         spec = {"train": "train key", "judge": "judge key", "others": {name: f"key of {name}" for name in others}}
-        super().__init__(spec, Store(NOWHERE), NOWHERE, weights_root, "cpu", self._tell, NOWHERE)
+        super().__init__(spec, Store(NOWHERE), NOWHERE, weights_root, "cpu", self._tell, NOWHERE, float("inf"))
         if splits is not None:
             self.__dict__["splits"] = splits
 

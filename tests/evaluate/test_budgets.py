@@ -8,7 +8,7 @@ from bench.attacks.threat import parse_eps
 from bench.evaluate.budgets import written_budgets
 
 
-@given(st.lists(st.floats(0, 1), max_size=4), st.sampled_from(["linf", "l2", None]))
+@given(st.lists(st.floats(0, 1), max_size=4, unique=True), st.sampled_from(["linf", "l2", None]))
 def test_up_to_the_whole_pixel_range_every_budget_keeps_its_value(values: list[float], norm: str | None) -> None:
     written = written_budgets([repr(value) for value in values], norm)
     assert [parse_eps(text) for text in written] == values
@@ -32,3 +32,15 @@ def test_what_is_no_number_of_grey_levels_gets_an_example() -> None:
     for value in ("1.5", "1000"):
         with pytest.raises(ValueError, match='did you mean "8/255"'):
             written_budgets([value], "linf")
+
+
+@given(st.floats(0, 1), st.lists(st.floats(0, 1), max_size=3), st.sampled_from(["linf", "l2", None]))
+def test_no_budget_is_there_twice_however_it_is_written(value: float, others: list[float], norm: str | None) -> None:
+    texts = [repr(value), *map(repr, others), f" {value!r}"]
+    with pytest.raises(ValueError, match="a budget is listed twice"):
+        written_budgets(texts, norm)
+
+
+def test_a_fraction_and_its_decimal_are_one_budget() -> None:
+    with pytest.raises(ValueError, match="listed twice"):
+        written_budgets(["51/255", "0.2"], "linf")

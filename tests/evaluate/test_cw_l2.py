@@ -98,7 +98,7 @@ def test_definitions_come_from_the_parameters() -> None:
         "each image]"
     )
     assert "patience" not in CWL2().columns(CWL2Config())[0].definition
-    assert CWL2().label(CWL2Config(steps=1000, targets="next-random")) == "C&W-1000 targeted"
+    assert CWL2().label(CWL2Config(steps=1000, targets="next-random")) == "C&W-1000x9 targeted"
 
 
 def test_mistakes_are_named() -> None:

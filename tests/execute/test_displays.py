@@ -9,7 +9,7 @@ from rich.console import Console
 from bench.execute.displays import JsonDisplay, LiveDisplay, PlainDisplay
 from bench.execute.estimate import Rates
 from bench.execute.states import Status
-from bench.planner import Job, Plan
+from bench.jobs import Job, Plan
 from bench.suite.schema import Suite
 
 

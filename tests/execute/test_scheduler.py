@@ -11,8 +11,8 @@ from bench.api import Run
 from bench.execute.executors import Ended
 from bench.execute.scheduler import Summary, run_plan
 from bench.execute.states import Status, job_states
+from bench.jobs import Job, Kind, Plan
 from bench.keys import digest
-from bench.planner import Job, Kind, Plan
 from bench.store import Store
 from bench.suite.schema import Suite
 

@@ -16,7 +16,7 @@ import torch
 
 from bench.execute import worker
 from bench.execute.worker import Site, _needs_torch, run_job
-from bench.planner import Job, Plan
+from bench.jobs import Job, Plan
 from bench.store import JobFolder, Store
 from bench.tensors import load_tensors
 from bench.train import checkpoint

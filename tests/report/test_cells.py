@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from bench.execute.states import job_states
-from bench.planner import Job, Plan
+from bench.jobs import Job, Plan
 from bench.report.cells import Results as Reader
 from bench.report.model import Cell
 

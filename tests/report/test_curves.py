@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from bench.jobs import Plan
 from bench.metrics.intervals import student_t, wilson
-from bench.planner import Plan
 from bench.report.build import build_report
 from bench.report.chart import Chart, Line, Panel
 
@@ -152,7 +152,7 @@ def test_norms_give_the_whole_curve_exactly(case: Case) -> None:
     case.table("cw-l2.robust@0.5")
     case.norms(norms, clean)
     (panel,) = case.panels()
-    assert (panel.title, panel.axis, panel.steps, panel.marks) == ("C&W-100", "L2 norm", True, (0.5,))
+    assert (panel.title, panel.axis, panel.steps, panel.marks) == ("C&W-100x9", "L2 norm", True, (0.5,))
     (line,) = panel.lines
     assert line.x[0] == 0
     assert all(small < large for small, large in zip(line.x, line.x[1:], strict=False))
@@ -186,4 +186,4 @@ def test_seeds_are_averaged_with_t_intervals(case: Case) -> None:
     chart = case.chart()
     assert chart is not None
     assert "t intervals over seeds" in chart.caption
-    assert "n = C&W-100: 4; PGD-40, CE: 80." in chart.caption
+    assert "n = C&W-100x9: 4; PGD-40, CE: 80." in chart.caption
