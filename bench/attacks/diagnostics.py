@@ -28,9 +28,22 @@ UNBOUNDED_EPS = 128 / 255
 NOISE_LIMIT = 0.005
 BLACKBOX_LIMIT = 0.002
 ITER_LIMIT = 0.01
+NORM_LIMIT = 0.03
 SIGNIFICANCE = 0.05
 
-CHECKS = ("GRAD0", "LOSSGAP", "FLAT", "NOISE", "BLACKBOX", "UNBOUNDED", "ITER", "LOGITS", "RANDOM", "DYNAMIC")
+CHECKS = (
+    "GRAD0",
+    "LOSSGAP",
+    "FLAT",
+    "NOISE",
+    "BLACKBOX",
+    "UNBOUNDED",
+    "ITER",
+    "MINNORM",
+    "LOGITS",
+    "RANDOM",
+    "DYNAMIC",
+)
 """Every check that can be made of a robust accuracy."""
 
 
@@ -206,6 +219,55 @@ def iter_flag(half: NDArray[np.bool_], full: NDArray[np.bool_], half_budget: str
     gap = (int(half.sum()) - int(full.sum())) / len(half)
     text = f"{full_budget} leave {gap * 100:.1f} points less than {half_budget}"
     return Flag("ITER", gap > ITER_LIMIT, "inconclusive", {"gap": gap, "n": float(len(half))}, text)
+
+
+def minimal_norm_flag(norms: NDArray[np.float64], others: Mapping[str, NDArray[np.float64]]) -> Flag:
+    """MINNORM: other attacks lower the mean of what an attack calls minimal norms by more than 3 %.
+
+    A smaller perturbation of the same image that fools the same model is a fact, not a sample: no test is needed. The
+    limit is the distance to which our own attack is held on models whose minimal norms are known.
+
+    Args:
+        norms: (N,) of the attack, infinite where it broke nothing, finite at least once.
+        others: By name of another attack, (N,) its norms on the same images, infinite where there is none.
+
+    Raises:
+        ValueError: There is no other attack, no finite norm, or a shape differs.
+    """
+    if not others or not np.isfinite(norms).any():
+        raise ValueError("need another attack, and an image that was broken")
+    for name, found in others.items():
+        if found.shape != norms.shape or norms.ndim != 1:
+            raise ValueError(f"{name}: expected norms of shape {norms.shape}, got {found.shape}")
+    broken = np.isfinite(norms)
+    own = norms[broken]
+    smallest = np.minimum.reduce([own, *(found[broken] for found in others.values())])
+    mean, least = float(own.mean()), float(smallest.mean())
+    best = max(others, key=lambda name: (float(np.maximum(own - others[name][broken], 0).sum()), name))
+    smaller = int((smallest < own).sum())
+    text = f"{best if len(others) == 1 else 'others, most of all ' + best} found smaller perturbations of "
+    text += f"{smaller} of {len(own)} items: mean {least:.3g} instead of {mean:.3g}"
+    values = {"mean": mean, "smallest": least, "n": float(len(own))}
+    return Flag("MINNORM", mean > (1 + NORM_LIMIT) * least, "inconclusive", values, text)
+
+
+def contradiction_flag(robust: NDArray[np.bool_], without: NDArray[np.bool_], other: str) -> Flag:
+    """MINNORM of an accuracy: an attack that minimises norms broke more than .2 points of it inside the budget.
+
+    Exact McNemar test on the same images; where the gap is not significant, n is too small to tell.
+
+    Args:
+        robust: (N,) robust under the attack.
+        without: (N,) robust under it and not broken within the budget by the other.
+        other: Name of the attack that minimises norms.
+    """
+    gap, p, test = _lost(robust, without)
+    raised, significant = gap > BLACKBOX_LIMIT, p < SIGNIFICANCE
+    text = f"{other} broke {100 * gap:.1f} points inside the budget that this attack left ({test})"
+    if raised and not significant:
+        text += "; n is too small to tell"
+    values = {"gap": gap, "p": p, "n": float(len(robust))}
+    return Flag("MINNORM", raised, "masked" if significant else "inconclusive", values, text)
 
 
 def noise_flag(attacked: NDArray[np.bool_], with_noise: NDArray[np.bool_], draws: int) -> Flag:

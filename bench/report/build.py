@@ -14,6 +14,7 @@ from bench.report.compare import ALPHA, TESTS, indistinguishable_from_best
 from bench.report.curves import chart_of
 from bench.report.deviations import deviations
 from bench.report.literature import load_literature
+from bench.report.minimal import with_norm_checks
 from bench.report.model import Cell, Report, Table, TableColumn, TableRow
 from bench.report.verdicts import with_curve_checks
 from bench.store import Store
@@ -80,9 +81,8 @@ def _table(table: ResolvedTable, suite: Suite, results: Results, literature: Seq
 
 
 def _cell(model: ResolvedModel, column: ResolvedColumn, across: Mapping[str, Across], results: Results) -> Cell:
-    if column.id in across:
-        return across[column.id].cells[model.name]
-    return with_curve_checks(results.cell(model, column), model, column, results)
+    cell = across[column.id].cells[model.name] if column.id in across else results.cell(model, column)
+    return with_norm_checks(with_curve_checks(cell, model, column, results), model, column, results)
 
 
 def _bold(

@@ -108,8 +108,32 @@ class Results:
 
     def arrays(self, model: ResolvedModel, column: ResolvedColumn, *names: str) -> dict[int, list[NDArray[Any]]]:
         """By seed, arrays over items that a column's job stored; seeds whose job did not store all are left out."""
-        found = {job.seed: self._arrays(job, *names) for job in self._jobs(model, column)}
+        return self.stored(model, column.evaluation.id, column.column.argument, *names)
+
+    def stored(
+        self, model: ResolvedModel, evaluation: str, argument: str, *names: str
+    ) -> dict[int, list[NDArray[Any]]]:
+        """By seed, arrays over items that an evaluation of the suite stored; without seeds that did not store all.
+
+        Args:
+            model: What was measured.
+            evaluation: Id of the evaluation.
+            argument: Of its job, if it has one for each argument.
+            names: Of the arrays.
+        """
+        jobs = self.plan.evaluations(model.name, evaluation)
+        found = {job.seed: self._arrays(job, *names) for job in jobs if job.argument in ("", argument)}
         return {seed: arrays for seed, arrays in found.items() if arrays is not None}
+
+    def booleans(self, model: ResolvedModel, column: ResolvedColumn) -> dict[int, list[NDArray[Any]]]:
+        """By seed, ids and (N,) booleans that a column's number is the mean of; without seeds that have none."""
+        found: dict[int, list[NDArray[Any]]] = {}
+        for job in self._jobs(model, column):
+            number = self._number(job, column)
+            arrays = self._arrays(job, "ids", number["items"]) if number is not None and number["items"] else None
+            if arrays is not None and arrays[1].dtype == np.bool_:
+                found[job.seed] = arrays
+        return found
 
     def curve(self, model: ResolvedModel, column: ResolvedColumn) -> list[Curve]:
         """The per-item results of a column's metric at all its arguments, for each seed, with the clean ones.

@@ -5,12 +5,14 @@ import pytest
 
 from bench.attacks.diagnostics import (
     blackbox_flag,
+    contradiction_flag,
     dynamic_flag,
     flat_flag,
     gradient_flag,
     iter_flag,
     logits_flag,
     loss_gap_flag,
+    minimal_norm_flag,
     random_flag,
     unbounded_flag,
     verdict,
@@ -106,10 +108,10 @@ def test_the_word_follows_the_worst_flag_and_what_was_measured() -> None:
     fine = [gradient_flag(0, 0.9), loss_gap_flag(robust(0.5), {"margin": robust(0.49)})]
     assert verdict(fine).word == "no warning"
     assert verdict(fine).not_measured == (
-        *("FLAT", "NOISE", "BLACKBOX", "UNBOUNDED", "ITER", "LOGITS", "RANDOM", "DYNAMIC"),
+        *("FLAT", "NOISE", "BLACKBOX", "UNBOUNDED", "ITER", "MINNORM", "LOGITS", "RANDOM", "DYNAMIC"),
     )
     more = [*fine, blackbox_flag(robust(0.5), robust(0.5), "Square"), iter_flag(robust(0.5), robust(0.5), "1", "2")]
-    assert verdict(more).not_measured == ("FLAT", "NOISE", "UNBOUNDED", "LOGITS", "RANDOM", "DYNAMIC")
+    assert verdict(more).not_measured == ("FLAT", "NOISE", "UNBOUNDED", "MINNORM", "LOGITS", "RANDOM", "DYNAMIC")
     # Only what the number cannot do without makes it inconclusive by its absence.
     assert verdict(more).word == "no warning"
     assert verdict([]).word == "inconclusive"
@@ -133,3 +135,41 @@ def test_shapes_are_checked() -> None:
         flat_flag([0.2, 0.1], [robust(0.5), robust(0.4)], robust(0.9))
     with pytest.raises(ValueError, match="shape"):
         flat_flag([0.1, 0.2], [robust(0.5), robust(0.4, 10)], robust(0.9))
+
+
+def test_a_norm_is_minimal_until_another_attack_finds_smaller_ones() -> None:
+    inf = np.inf
+    own = np.array([1.0, 2.0, inf, 3.0])
+    flag = minimal_norm_flag(own, {"other": np.array([2.0, 1.0, 1.0, inf])})
+    assert flag.raised
+    assert flag.implies == "inconclusive"
+    assert flag.values == {"mean": 2.0, "smallest": pytest.approx(5 / 3), "n": 3.0}
+    assert not minimal_norm_flag(own, {"other": own + 1}).raised
+    # Others are taken together, image by image, and the one that gains most is named.
+    both = {"a": np.array([0.9, 3.0, inf, inf]), "b": np.array([1.0, 2.0, inf, 1.0])}
+    assert "most of all b found smaller perturbations of 2 of 3" in minimal_norm_flag(own, both).text
+
+
+def test_three_percent_of_the_mean_are_allowed() -> None:
+    least = np.linspace(1, 2, 20)
+    assert not minimal_norm_flag(1.0299 * least, {"other": least}).raised
+    assert minimal_norm_flag(1.0301 * least, {"other": least}).raised
+
+
+def test_norms_that_cannot_be_compared_are_refused() -> None:
+    norms = np.ones(3)
+    with pytest.raises(ValueError, match="another attack"):
+        minimal_norm_flag(norms, {})
+    with pytest.raises(ValueError, match="that was broken"):
+        minimal_norm_flag(np.full(3, np.inf), {"other": norms})
+    with pytest.raises(ValueError, match=r"shape \(3,\)"):
+        minimal_norm_flag(norms, {"other": np.ones(4)})
+
+
+def test_an_accuracy_is_contradicted_by_images_inside_its_budget() -> None:
+    flag = contradiction_flag(robust(0.5), robust(0.4), "cw-l2")
+    assert (flag.name, flag.raised, flag.implies) == ("MINNORM", True, "masked")
+    few = contradiction_flag(robust(0.5), robust(0.497), "cw-l2")
+    assert (few.raised, few.implies) == (True, "inconclusive")
+    assert "n is too small" in few.text
+    assert not contradiction_flag(robust(0.5), robust(0.498), "cw-l2").raised

@@ -1,0 +1,100 @@
+"""Checks that need the norms of another evaluation: is a perturbation minimal, is an accuracy contradicted (MINNORM).
+
+An attack that minimises a perturbation may be beaten by another of the same suite, and what it found may lie in a ball
+in which an attack with a budget found nothing. The jobs know nothing of each other; the report has what they stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.attacks.diagnostics import Flag, contradiction_flag, minimal_norm_flag
+from bench.attacks.threat import parse_eps
+from bench.report.cells import Results
+from bench.report.model import Cell
+from bench.suite.schema import ResolvedColumn, ResolvedEvaluation, ResolvedModel
+
+__all__ = ["with_norm_checks"]
+
+NORM = "l2"
+"""What evaluations that minimise a perturbation store: the L2 norm an item, infinite where it was not broken."""
+STORED = {"linf": "linf", "l2": "norm_l2"}
+"""By norm of a budget, the array that says how far an image was moved."""
+BY_GRADIENT = ("pgd", "adaptive", "eps-sweep")
+"""Evaluations whose attacks follow gradients towards a wrong class within a budget."""
+ORDER = ("masked", "inconclusive", "no warning")
+
+
+def with_norm_checks(cell: Cell, model: ResolvedModel, column: ResolvedColumn, results: Results) -> Cell:
+    """The cell with the flag MINNORM where norms of other evaluations speak against it.
+
+    Norms: other evaluations found smaller perturbations of the same items. Accuracies within a budget: an evaluation
+    that minimises perturbations broke items inside that budget which this attack left.
+    """
+    if cell.value is None or cell.verdict is None:
+        return cell
+    others = [e for e in results.plan.suite.evaluations if e.id != column.evaluation.id and _minimises(e)]
+    if _minimises(column.evaluation):
+        flags = list(_norm_flags(model, column, others, results))
+    else:
+        flags = list(_budget_flags(model, column, others, results))
+    if not flags:
+        return cell
+    cell = replace(cell, not_measured=tuple(name for name in cell.not_measured if name != "MINNORM"))
+    raised = sorted((flag for flag in flags if flag.raised), key=lambda flag: ORDER.index(flag.implies))
+    if not raised:
+        return cell
+    text = "; ".join(part for part in (cell.flags.get("MINNORM"), raised[0].text) if part)
+    word = min(cell.verdict, raised[0].implies, key=ORDER.index)
+    return replace(cell, verdict=word, flags={**cell.flags, "MINNORM": text})
+
+
+def _minimises(evaluation: ResolvedEvaluation) -> bool:
+    return any(column.across == NORM for column in evaluation.evaluation.columns(evaluation.config))
+
+
+def _norm_flags(
+    model: ResolvedModel, column: ResolvedColumn, others: list[ResolvedEvaluation], results: Results
+) -> Iterator[Flag]:
+    """For each seed with other norms of the same items."""
+    # A perturbation towards a given class is not meant to be smaller than one towards any class.
+    if getattr(column.evaluation.config, "targets", "none") != "none":
+        return
+    own = results.stored(model, column.evaluation.id, "", "ids", NORM)
+    found = {other.id: results.stored(model, other.id, "", "ids", NORM) for other in others}
+    for seed, (ids, norms) in own.items():
+        known = {name: _aligned(ids, *seeds[seed]) for name, seeds in found.items() if seed in seeds}
+        if known and np.isfinite(norms).any():
+            yield minimal_norm_flag(norms, known)
+
+
+def _budget_flags(
+    model: ResolvedModel, column: ResolvedColumn, others: list[ResolvedEvaluation], results: Results
+) -> Iterator[Flag]:
+    """For each seed with norms of the same items."""
+    moved = STORED.get(getattr(column.evaluation.config, "norm", ""))
+    if moved is None or column.evaluation.evaluation.name not in BY_GRADIENT or column.column.direction != "up":
+        return
+    robust = results.booleans(model, column)
+    eps = parse_eps(column.column.argument)
+    for other in others:
+        found: Mapping[int, list[NDArray[Any]]] = results.stored(model, other.id, "", "ids", NORM, moved)
+        for seed, (ids, left) in robust.items():
+            if seed in found:
+                other_ids, norms, sizes = found[seed]
+                inside = np.where(np.isfinite(norms), sizes, np.inf)
+                shared = np.isin(ids, other_ids)
+                if shared.any():
+                    broken = _aligned(ids[shared], other_ids, inside) <= eps
+                    yield contradiction_flag(left[shared], left[shared] & ~broken, other.id)
+
+
+def _aligned(ids: NDArray[np.int64], other: NDArray[np.int64], values: NDArray[Any]) -> NDArray[np.float64]:
+    """Values at ``ids``, infinite where the other has none."""
+    at = {int(i): float(value) for i, value in zip(other, values, strict=True)}
+    return np.array([at.get(int(i), np.inf) for i in ids])
