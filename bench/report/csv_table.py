@@ -33,6 +33,7 @@ FIELDS = (
     "best",
     "verdict",
     "flags",
+    "not_measured",
 )
 """``table`` and ``column`` are ids; ``level`` and ``kind`` belong to the interval ``low`` … ``high``."""
 
@@ -41,7 +42,7 @@ def render(report: Report) -> str:
     r"""All tables under one header line, as RFC 4180 has it (lines end in CRLF).
 
     What is absent is empty. ``value`` has all digits; ``best`` is ``true`` or ``false``; ``seeds`` are separated by
-    blanks, ``flags`` (``name: text``) by semicolons.
+    blanks, ``flags`` (``name: text``) by semicolons, ``not_measured``, the checks that were not made, by blanks.
     """
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer)
@@ -81,4 +82,5 @@ def _cell(cell: Cell) -> list[str | float | int | None]:
         "true" if cell.best else "false",
         cell.verdict,
         "; ".join(f"{name}: {text}" for name, text in cell.flags.items()),
+        " ".join(cell.not_measured),
     ]

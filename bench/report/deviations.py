@@ -21,8 +21,15 @@ _OF_THE_MODEL = ("backbone", "scale")
 """What is known of imported weights: the rest are settings of a training that did not happen here."""
 
 
+_ARITHMETIC = (
+    ("precision", "float32", "precision of training steps"),
+    ("compile", False, "training steps compiled by torch.compile"),
+)
+"""Settings of ``TrainingConfig`` with their defaults."""
+
+
 def deviations(suite: Suite) -> tuple[str, ...]:
-    """One line for each setting in which some model differs from the paper's value.
+    """One line for each setting in which some model differs from the paper's value, or from float32 and eager steps.
 
     Models that agree on a value are listed together, so that a reader sees at a glance what was done:
     ``lr: 0.002 (softmax, GMMC (Dis)), 0.003 (JEM); paper 0.0001``.
@@ -51,7 +58,21 @@ def deviations(suite: Suite) -> tuple[str, ...]:
         else:
             shown = "; ".join(f"{value} ({', '.join(labels)})" for value, labels in by_value.items())
         lines.append(f"{_NAMES.get(key, key.replace('_', ' '))}: {shown} [paper: {' or '.join(stated)}]")
-    return tuple(lines)
+    return (*lines, *_arithmetic(suite))
+
+
+def _arithmetic(suite: Suite) -> list[str]:
+    """Arithmetic of training steps that is not the default: no paper states it, and rounding is part of a result."""
+    lines = []
+    for key, default, text in _ARITHMETIC:
+        labels: dict[str, list[str]] = {}
+        for model in suite.models:
+            value = getattr(model.config, key, default)
+            if value != default and model.weights is None:
+                labels.setdefault(_text(value), []).append(model.label)
+        told = f"[default: {_text(default)}]"
+        lines += [f"{text}: {value} ({', '.join(names)}) {told}" for value, names in labels.items()]
+    return lines
 
 
 def _value(model: ResolvedModel, key: str) -> Any:

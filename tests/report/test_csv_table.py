@@ -58,6 +58,7 @@ def test_a_line_in_full(report: Report) -> None:
         "best": "true",
         "verdict": "masked",
         "flags": "GRAD0: zero input gradient for 31% of the images & more",
+        "not_measured": "ITER UNBOUNDED",
     }
 
 
