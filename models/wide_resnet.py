@@ -125,8 +125,21 @@ class WideResNet(nn.Module):
             )
         h: Tensor = self.blocks(self.stem(images))
         h = F.leaky_relu(self.norm(h), _NEGATIVE_SLOPE, inplace=True)
-        # Under autocast h is in bfloat16, but a mean has more digits than its terms.
-        return h.mean(dim=(2, 3), dtype=torch.promote_types(h.dtype, torch.float32))
+        return _mean_over_positions(h)
+
+
+def _mean_over_positions(h: Tensor) -> Tensor:
+    """(N, C) means of (N, C, H, W), in float32 at least: under autocast h is in bfloat16, but a mean has more digits
+    than its terms.
+
+    The gradient of a mean over (H, W) is contiguous whatever the layout of h, and LeakyReLU's backward pass over two
+    layouts takes several times as long. With the positions in front, as channels-last has them in memory, the gradient
+    has the layout of h; the values are the same bits.
+    """
+    dtype = torch.promote_types(h.dtype, torch.float32)
+    if h.is_contiguous(memory_format=torch.channels_last) and not h.is_contiguous():
+        return h.movedim(1, -1).flatten(1, 2).mean(dim=1, dtype=dtype)
+    return h.mean(dim=(2, 3), dtype=dtype)
 
 
 def build(name: str, in_channels: int) -> WideResNet:

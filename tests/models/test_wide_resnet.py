@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from bench_models.wide_resnet import Norm, WideResNet
+from bench_models.wide_resnet import Norm, WideResNet, _mean_over_positions
 from torch import Tensor, nn
 
 NORMS: list[Norm] = ["none", "batch", "layer"]
@@ -128,6 +128,20 @@ def test_channels_last_stays_channels_last_and_means_the_same() -> None:
     found = network(images.to(memory_format=torch.channels_last))
     torch.testing.assert_close(found, expected)
     assert layouts == [True]
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("size", [1, 3, 8])
+def test_the_mean_over_positions_has_the_bits_of_torch_and_a_gradient_laid_out_as_its_input(
+    layout: torch.memory_format, size: int
+) -> None:
+    h = torch.randn(5, 64, size, size).contiguous(memory_format=layout).requires_grad_()
+    weights = torch.randn(5, 64)
+    found, expected = _mean_over_positions(h), h.mean(dim=(2, 3))
+    assert torch.equal(found, expected)
+    gradients = [torch.autograd.grad(mean, h, weights)[0] for mean in (found, expected)]
+    assert torch.equal(*gradients)
+    assert gradients[0].is_contiguous(memory_format=layout)
 
 
 @pytest.mark.parametrize("norm", ["none", "layer"])
