@@ -68,6 +68,13 @@ class Classifier(nn.Module, ABC):
         """The logits, so that an instance is a plain module for libraries."""
         return self.logits(images)
 
+    def logits_and_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, K) and (N, d) of (N, C, H, W), from one pass unless a subclass has logits of its own."""
+        if type(self).forward is not Classifier.forward or type(self).logits is not Classifier.logits:
+            return self(images), self.features(images)
+        features = self.features(images)
+        return self.classify(features), features
+
     def evidence(self, features: Tensor, logits: Tensor) -> Tensor:  # noqa: ARG002 - for subclasses
         """Log p(x) up to a constant, (N,), from one forward pass; by default the log-sum-exp of the logits."""
         return torch.logsumexp(logits, dim=1)

@@ -8,9 +8,18 @@ from dataclasses import asdict
 from typing import Any
 
 import attack_overhead
+import torch
 from attack_rounds import Row, Variant, compare, ratios, table
 from attack_subjects import Subject, budget
-from attack_variants import BOUND, channels_last_variant, cw_variants, pgd_variants, sweep_variants
+from attack_variants import (
+    BARE,
+    BOUND,
+    bare_variant,
+    channels_last_variant,
+    cw_variants,
+    pgd_variants,
+    sweep_variants,
+)
 
 __all__ = ["MEASURES", "Report"]
 
@@ -45,12 +54,12 @@ class Report:
 def measure_pgd(report: Report, subjects: Sequence[Subject]) -> None:
     """All images survive, then few do; how far own attacks are from the bound."""
     softmax = subjects[0]
-    variants = {**pgd_variants(softmax, 1e-6), **channels_last_variant(softmax, 1e-6)}
+    variants = {**pgd_variants(softmax, 1e-6), **bare_variant(softmax), **channels_last_variant(softmax, 1e-6)}
     rows = report.rows("PGD-40, no image is broken (eps = 1e-6)", softmax, variants, "survivors", WEAK)
     by_name = {row.name: row for row in rows}
     shares: list[dict[str, Any]] = [
         {"what": name, "bound": statistics.median(of_bound), "range": [min(of_bound), max(of_bound)]}
-        for name in ("own, all images", "own, survivors only")
+        for name in (BARE, "own, all images", "own, survivors only")
         for of_bound in [ratios(by_name[BOUND], by_name[name])]
     ]
     lines = ["| variant | bound / time | range |", "|---|---:|---:|"]
@@ -79,7 +88,12 @@ def measure_sweep(report: Report, subjects: Sequence[Subject]) -> None:
 
 def measure_cw(report: Report, subjects: Sequence[Subject]) -> None:
     """One round at one constant, and the time of an iteration."""
-    rows = report.rows("C&W L2, 100 iterations, c = 1", subjects[0], cw_variants(subjects[0]), "share broken, mean L2")
+    variants, norms = cw_variants(subjects[0])
+    rows = report.rows("C&W L2, 100 iterations, c = 1", subjects[0], variants, "share broken, mean L2")
+    common = torch.stack(list(norms.values())).isfinite().all(dim=0)
+    means = [{"what": name, "l2": float(values[common].mean())} for name, values in norms.items()]
+    lines = ["| variant | mean L2 |", "|---|---:|", *(f"| {mean['what']} | {mean['l2']:.4f} |" for mean in means)]
+    report.add(f"C&W L2, the {int(common.sum())} images that all of them broke", means, "\n".join(lines))
     # A library evaluates its success once more, and own attacks are judged; that is a percent or two.
     iterations = [{"what": row.name, "ms": 1e3 * statistics.median(row.seconds) / row.forwards} for row in rows]
     lines = ["| variant | ms per iteration |", "|---|---:|", *(f"| {r['what']} | {r['ms']:.1f} |" for r in iterations)]

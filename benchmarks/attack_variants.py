@@ -8,14 +8,18 @@ from typing import Any
 import torch
 from attack_rounds import Variant
 from attack_subjects import Subject
+from torch import Tensor
+from torch.nn import functional
 
 from bench import attacks
+from bench.attacks.frozen import frozen
 from bench.attacks.library import load
 
-__all__ = ["BOUND", "channels_last_variant", "cw_variants", "pgd_variants", "sweep_variants"]
+__all__ = ["BARE", "BOUND", "bare_variant", "channels_last_variant", "cw_variants", "pgd_variants", "sweep_variants"]
 
 STEPS = 40
 BOUND = f"{2 * STEPS} forward passes"
+BARE = f"{STEPS} input gradients"
 
 
 def library_variants(subject: Subject, budgets: Sequence[float]) -> dict[str, Variant]:
@@ -48,6 +52,21 @@ def channels_last_variant(subject: Subject, eps: float) -> dict[str, Variant]:
         return [subject.survivors(attack(images, subject.labels))]
 
     return {"torchattacks.PGD, channels-last images": run}
+
+
+def bare_variant(subject: Subject) -> dict[str, Variant]:
+    """Nothing but forty input gradients of the cross-entropy: what of an attack's time is this machine's backward."""
+    images, labels = subject.images.contiguous(memory_format=torch.channels_last), subject.labels
+
+    def run() -> list[float]:
+        with frozen(subject.model) as model:
+            for _ in range(STEPS):
+                points = images.detach().requires_grad_()
+                loss = functional.cross_entropy(model.logits(points), labels, reduction="sum")
+                torch.autograd.grad(loss, points)
+        return []
+
+    return {BARE: run}
 
 
 def own_pgd(subject: Subject, eps: float, **params: Any) -> Variant:
@@ -101,21 +120,30 @@ def sweep_variants(subject: Subject, budgets: Sequence[float]) -> dict[str, Vari
     return {**{f"{name}, four runs": variant for name, variant in libraries.items()}, "own, chained": own}
 
 
-def cw_variants(subject: Subject) -> dict[str, Variant]:
-    """C&W L2, 100 iterations at c = 1, no binary search; what they find is the share of successes and their mean L2."""
+def cw_variants(subject: Subject) -> tuple[dict[str, Variant], dict[str, Tensor]]:
+    """C&W L2, 100 iterations at c = 1, no binary search; what they find is the share of successes and their mean L2.
+
+    Returns:
+        The variants; and, once they have run, the L2 norms (N,) that each found, infinite where it broke nothing.
+    """
     foolbox, torchattacks = load("foolbox"), load("torchattacks")
     images, labels = subject.images, subject.labels
 
+    norms: dict[str, Tensor] = {}
+
+    def keep(name: str, broken: Tensor, l2: Tensor) -> list[float]:
+        norms[name] = torch.where(broken, l2, torch.inf)
+        return [float(broken.float().mean()), float(l2[broken].mean())]
+
     @torch.no_grad()
-    def found(adversarials: Any) -> list[float]:
+    def found(name: str, adversarials: Any) -> list[float]:
         broken = subject.plain(adversarials).argmax(dim=1) != labels
         # A library may return an all-zero image where it failed, which can have another class.
         broken &= (adversarials != 0).flatten(1).any(dim=1)
-        norms = (adversarials - images).flatten(1).norm(dim=1)[broken]
-        return [len(norms) / len(images), float(norms.mean())]
+        return keep(name, broken, (adversarials - images).flatten(1).norm(dim=1))
 
     def torchattacks_cw() -> list[float]:
-        return found(torchattacks.CW(subject.plain, c=1, lr=0.01, steps=100)(images, labels))
+        return found("torchattacks.CW", torchattacks.CW(subject.plain, c=1, lr=0.01, steps=100)(images, labels))
 
     def foolbox_cw() -> list[float]:
         attack = foolbox.attacks.L2CarliniWagnerAttack(
@@ -123,12 +151,12 @@ def cw_variants(subject: Subject) -> dict[str, Variant]:
         )
         wrapped = foolbox.PyTorchModel(subject.plain, bounds=(0, 1), device="cpu")
         _, clipped, _ = attack(wrapped, images, labels, epsilons=None)
-        return found(clipped)
+        return found("foolbox.L2CarliniWagner", clipped)
 
     def own() -> list[float]:
         result = attacks.run(
             "cw_l2", subject.model, images, labels, norm="l2", seed=0, batch_size=len(images), rounds=1, c0=1.0
         )
-        return [float(result.success.mean()), float(result.l2[result.success].mean())]
+        return keep("own cw_l2", torch.from_numpy(result.success), torch.from_numpy(result.l2))
 
-    return {"torchattacks.CW": torchattacks_cw, "foolbox.L2CarliniWagner": foolbox_cw, "own cw_l2": own}
+    return {"torchattacks.CW": torchattacks_cw, "foolbox.L2CarliniWagner": foolbox_cw, "own cw_l2": own}, norms

@@ -20,16 +20,11 @@ import argparse
 import json
 import os
 import platform
-import sys
 from pathlib import Path
 from typing import Any
 
-ALLOCATOR = {
-    "MALLOC_MMAP_THRESHOLD_": "1073741824",
-    "MALLOC_TRIM_THRESHOLD_": "4294967296",
-    "MALLOC_TOP_PAD_": "67108864",
-    "OMP_NUM_THREADS": "1",
-}
+from allocator import restart_with_settings
+
 SECTIONS = ("pgd", "sweep", "cw", "judge")
 
 
@@ -63,8 +58,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.quick:
         options.rounds, options.images = 1, 20
-    if any(os.environ.get(name) != value for name, value in ALLOCATOR.items()):
-        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **ALLOCATOR})
+    restart_with_settings(OMP_NUM_THREADS="1")
     # Only now: torch reads these settings when it is loaded.
     import attack_sections
     import torch

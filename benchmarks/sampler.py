@@ -30,6 +30,7 @@ from bench_models.wide_resnet_shape import parse_name
 from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parent))
+from allocator import restart_with_settings
 from original_way import Network, OriginalGMMC, OriginalJEM
 from sampler_table import Way, describe, table
 
@@ -222,6 +223,7 @@ def main() -> None:
     parser.add_argument("--overhead", action="store_true", help="measure the harness around training instead")
     parser.add_argument("--json", type=Path, help="also write the numbers here")
     options = parser.parse_args()
+    restart_with_settings()
     torch.set_num_threads(options.threads)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = options.precision == "tf32"
     clock = Clock(torch.device(options.device), options.threads)

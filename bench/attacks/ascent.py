@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .frozen import FrozenModel
+from .gradients import finite, largest
 from .losses import Loss, LossInputs, margins
 from .threat import ThreatModel
 
@@ -105,8 +106,15 @@ class Ascent:
     survivors_only: bool
     halve_at: tuple[float, ...] = ()
 
-    def run(self, batch: Batch, starts: Tensor) -> Trace:
-        """Climb from the starts (N, C, H, W)."""
+    def run(self, batch: Batch, starts: Tensor, instead: Tensor | None = None) -> Trace:
+        """Climb from the starts (N, C, H, W).
+
+        Args:
+            batch: The images.
+            starts: (N, C, H, W) in the ball.
+            instead: (N, C, H, W) where the first step leads from a start with a gradient of exactly zero, from which no
+                gradient leads anywhere; None: it stays.
+        """
         count, device = len(starts), starts.device
         current, first = starts.clone(), starts.clone()
         first_step = torch.full((count,), -1, dtype=torch.int64, device=device)
@@ -120,19 +128,15 @@ class Ascent:
             whole = len(active) == count
             points, part = current if whole else current[active], _select(batch, active)
             more = number < self.steps
-            logits, losses, gradient = self._evaluate(points, part, with_gradient=more)
-            forwards[active] += 2 if self.loss.needs_features else 1
+            logits, losses, gradient, passes = self._evaluate(points, part, with_gradient=more)
+            forwards[active] += passes
             closeness, wrong = _goal(logits, part)
             loss[active], margin[active], final_wrong[active] = losses, closeness, wrong
             newly = active[wrong & (first_step[active] < 0)]
             first[newly], first_step[newly] = current[newly], number
             if gradient is None:
                 break
-            size = _largest(gradient)
-            if not bool(size.isfinite().all()):
-                # Where the model returns NaN the image stays where it is.
-                gradient = torch.where(gradient.isfinite(), gradient, 0)
-                size = _largest(gradient)
+            gradient, size = finite(gradient)
             probability = _true_probability(logits, part.labels)
             if number == 0:
                 start_gradient[active], start_probability[active] = size, probability
@@ -144,6 +148,9 @@ class Ascent:
                 if not len(active):
                     break
             stepped = self._stepped(points, gradient, part.images, number)
+            if number == 0 and instead is not None:
+                stuck = (gradient == 0).flatten(1).all(dim=1)
+                stepped = torch.where(stuck.view(-1, *[1] * (stepped.ndim - 1)), instead[active], stepped)
             if whole:
                 current = stepped
             else:
@@ -163,19 +170,21 @@ class Ascent:
             # Divided by the largest entry first: squares of tiny gradients would underflow.
             shape = (-1, *[1] * (points.ndim - 1))
             tiny = torch.finfo(gradient.dtype).tiny
-            direction = gradient / _largest(gradient).clamp_min(tiny).view(shape)
+            direction = gradient / largest(gradient).clamp_min(tiny).view(shape)
             direction = direction / direction.flatten(1).norm(dim=1).clamp_min(tiny).view(shape)
         return self.threat.project(points + size * direction, images)
 
-    def _evaluate(self, points: Tensor, batch: Batch, *, with_gradient: bool) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Logits (N, K), losses (N,) and the input gradient of each loss."""
+    def _evaluate(
+        self, points: Tensor, batch: Batch, *, with_gradient: bool
+    ) -> tuple[Tensor, Tensor, Tensor | None, int]:
+        """Logits (N, K), losses (N,), the input gradient of each loss, and the forward passes that were made."""
         points = points.detach().requires_grad_(with_gradient)
-        features = None
-        with torch.set_grad_enabled(with_gradient and not self.loss.needs_features):
-            logits = self.model.logits(points)
+        features, passes = None, 1
         with torch.set_grad_enabled(with_gradient):
             if self.loss.needs_features:
-                features = self.model.features(points)
+                logits, features, passes = self.model.logits_and_features(points)
+            else:
+                logits = self.model.logits(points)
             losses = self.loss(LossInputs(logits, batch.labels, batch.pull, features, self.centers))
         gradient: Tensor | None = None
         if with_gradient:
@@ -184,12 +193,7 @@ class Ascent:
             if losses.requires_grad:
                 (found,) = torch.autograd.grad(losses.sum(), points, allow_unused=True)
             gradient = torch.zeros_like(points) if found is None else found
-        return logits.detach(), losses.detach(), gradient
-
-
-def _largest(gradient: Tensor) -> Tensor:
-    """Largest absolute entry of each image, (N,); NaN if one is NaN. No copy, whatever the layout."""
-    return gradient.abs().amax(dim=tuple(range(1, gradient.ndim)))
+        return logits.detach(), losses.detach(), gradient, passes
 
 
 def _select(batch: Batch, rows: Tensor) -> Batch:

@@ -17,6 +17,7 @@ from torch import Tensor
 from . import definitions
 from .catalogue import checked_int, checked_number
 from .frozen import FrozenModel
+from .gradients import finite
 from .losses import margins
 from .problem import GradientHealth, Problem, Proposals
 from .threat import ThreatModel
@@ -194,7 +195,7 @@ class CarliniWagner:
             tanh = w.tanh()
             # At w = atanh(...) of the image the first point is the image itself, up to rounding.
             points = clean if step == 0 else (0.5 + _HALF_RANGE * tanh).clamp_(0, 1)
-            logits, margin, gradient = _margin_and_gradient(model, points, aim)
+            logits, margin, gradient, size = _margin_and_gradient(model, points, aim)
             best.forwards[active] += 1
             missing = self.kappa - margin
             difference = points - clean
@@ -202,7 +203,7 @@ class CarliniWagner:
             reached = (margin > _ROUNDING * logits.abs().amax(dim=1)) & (missing <= 0) & logits.isfinite().all(dim=1)
             self._record(best, active, points, squared, reached, number * self.steps + step)
             succeeded[active] |= reached
-            self._measure(best, active, gradient, logits, aim, first_time=number == 0 and step == 0)
+            self._measure(best, active, size, logits, aim, first_time=number == 0 and step == 0)
             if step == self.steps - 1:
                 break
             cost = squared + constants[active] * missing.clamp_min(0)
@@ -219,7 +220,9 @@ class CarliniWagner:
                 )  # fmt: skip
             # The hinge stops pulling where the goal is reached.
             pull = torch.where((missing > 0).view(shape), c * gradient, 0)
-            slope = (2 * difference - pull) * (_HALF_RANGE * (1 - tanh.square()))
+            # In place: a fresh tensor is memory that no cache holds.
+            stretch = tanh.square_().neg_().add_(1).mul_(_HALF_RANGE)
+            slope = difference.mul_(2).sub_(pull).mul_(stretch)
             first = first.mul_(_BETA1).add_(slope, alpha=1 - _BETA1)
             second = second.mul_(_BETA2).addcmul_(slope, slope, value=1 - _BETA2)
             rate = self.lr / (1 - _BETA1 ** (step + 1))
@@ -241,18 +244,19 @@ class CarliniWagner:
         best.first_step[new] = iterate
 
     def _measure(
-        self, best: _Best, active: Tensor, gradient: Tensor, logits: Tensor, goal: _Goal, *, first_time: bool
+        self, best: _Best, active: Tensor, size: Tensor, logits: Tensor, goal: _Goal, *, first_time: bool
     ) -> None:
         """Gradient health of the margin, not of its hinge, which is flat where the goal is reached."""
-        size = gradient.flatten(1).abs().amax(dim=1)
         probability = logits.float().softmax(dim=1).gather(1, goal.labels[:, None]).squeeze(1).to(logits.dtype)
         if first_time:
             best.start_gradient[active], best.start_probability[active] = size, probability
         best.last_gradient[active], best.last_probability[active] = size, probability
 
 
-def _margin_and_gradient(model: FrozenModel, points: Tensor, goal: _Goal) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits (N, K), margin towards the goal (N,) and its input gradient, zero where it is not finite."""
+def _margin_and_gradient(model: FrozenModel, points: Tensor, goal: _Goal) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Logits (N, K), margin towards the goal (N,), its input gradient, zero where it is not finite, and the largest
+    absolute entry of that (N,).
+    """
     points = points.detach().requires_grad_()
     logits = model.logits(points)
     margin = goal.margin(logits)
@@ -260,7 +264,7 @@ def _margin_and_gradient(model: FrozenModel, points: Tensor, goal: _Goal) -> tup
     if margin.requires_grad:
         (found,) = torch.autograd.grad(margin.sum(), points, allow_unused=True)
     gradient = torch.zeros_like(points) if found is None else found
-    return logits.detach(), margin.detach(), torch.where(gradient.isfinite(), gradient, 0)
+    return logits.detach(), margin.detach(), *finite(gradient)
 
 
 def build(params: Mapping[str, object], threat: ThreatModel, *, targeted: bool) -> CarliniWagner:

@@ -107,7 +107,8 @@ def effective_patience(steps: int, patience: int) -> int | None:
 def sweep(eps: Sequence[str | float], attack: str) -> str:
     """Of a chained sweep, from the definition of its attack at the first budget."""
     budgets = [format_eps(parse_eps(value)) for value in eps]
+    at_any = attack.replace(f", {budgets[0]},", ", eps,", 1)
     return (
         f"chained eps sweep {', '.join(budgets)}: an image broken at one eps counts as broken at all larger ones, the "
-        f"others go on from where they were: {attack.replace(f', {budgets[0]},', ', eps,', 1)}"
+        f"others go on from where they were, or from a random start where the gradient there is zero: {at_any}"
     )

@@ -30,7 +30,9 @@ class FrozenModel:
         Raises:
             ValueError: The model returned something other than N rows of at least two real values.
         """
-        outputs = self._model(images)
+        return self._counted(self._checked(self._model(images), images))
+
+    def _checked(self, outputs: object, images: Tensor) -> Tensor:
         if not isinstance(outputs, Tensor) or outputs.ndim != 2 or len(outputs) != len(images):
             shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
             raise ValueError(
@@ -38,14 +40,25 @@ class FrozenModel:
             )
         if outputs.shape[1] < 2 or not outputs.dtype.is_floating_point:
             raise ValueError(f"logits must be real with K >= 2, got {tuple(outputs.shape)} {outputs.dtype}")
-        return self._counted(outputs)
+        return outputs
 
-    def features(self, images: Tensor) -> Tensor:
-        """(N, d) features.
+    def logits_and_features(self, images: Tensor) -> tuple[Tensor, Tensor, int]:
+        """(N, K) logits without gradient, (N, d) features with it, and how many forward passes that took: one where
+        the model has ``logits_and_features(x)``, as classifiers of the harness have, else two.
 
         Raises:
-            ValueError: The model has none.
+            ValueError: The model has no features, or its logits are not ones.
         """
+        function = getattr(self._model, "logits_and_features", None)
+        if not callable(function):
+            with torch.no_grad():
+                logits = self.logits(images)
+            return logits, self._features(images), 2
+        outputs, features = function(images)
+        logits = self._checked(outputs, images).detach()
+        return logits, self._counted(features.flatten(1)), 1
+
+    def _features(self, images: Tensor) -> Tensor:
         function = getattr(self._model, "features", None)
         if not callable(function):
             raise ValueError(f"{type(self._model).__name__} has no features(x), which distance losses need")

@@ -120,7 +120,7 @@ class PGD:
         directions = self._directions(problem, rows)
         best: Trace | None = None
         for restart in range(self.first_restart, self.first_restart + self.restarts):
-            starts = self._starts(problem, rows, restart, images)
+            starts, instead = self._starts(problem, rows, restart, images)
             for direction in directions:
                 # What later runs cannot change: a wrong final iterate settles both ways of counting.
                 open_rows = torch.arange(len(images), device=device)
@@ -136,7 +136,8 @@ class PGD:
                     goals[open_rows] if goals is not None else None,
                     pull,
                 )
-                trace = ascent.run(batch, starts[open_rows])
+                others = instead[open_rows] if instead is not None else None
+                trace = ascent.run(batch, starts[open_rows], others)
                 best = trace if best is None else best.merged(trace, open_rows)
         assert best is not None  # at least one restart and one direction
         return best
@@ -151,9 +152,14 @@ class PGD:
         order = logits.argsort(dim=1, descending=True, stable=True)[:, :-1]
         return list(order[:, : self.rivals].unbind(dim=1))
 
-    def _starts(self, problem: Problem, rows: slice, restart: int, images: Tensor) -> Tensor:
+    def _starts(self, problem: Problem, rows: slice, restart: int, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Where to start; and with given starts, where to go from those that have no gradient."""
+        drawn = self._drawn(problem, rows, restart, images)
         if problem.starts is not None and restart == 0:
-            return self.threat.project(problem.starts[rows].to(images), images)
+            return self.threat.project(problem.starts[rows].to(images), images), drawn
+        return drawn, None
+
+    def _drawn(self, problem: Problem, rows: slice, restart: int, images: Tensor) -> Tensor:
         if not self.random_start or self.threat.eps == 0:
             return images
         ids, size = problem.ids[rows], images[0].numel()

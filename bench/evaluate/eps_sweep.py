@@ -48,7 +48,7 @@ class EpsSweep(Evaluation):
     """
 
     name = "eps-sweep"
-    version = 1
+    version = 2
     summary = "Accuracy under adaptive PGD at growing budgets, chained; must reach zero."
     source = "Carlini et al. 2019, arXiv:1902.06705, section 4 (unbounded attacks, budget curves)"
     Config = EpsSweepConfig

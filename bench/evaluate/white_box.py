@@ -72,11 +72,8 @@ def loss_metric(loss: str) -> str:
 
 def passes_per_item(config: LossesConfig) -> float:
     """Forward-equivalents of adaptive PGD for an item that survives all of it."""
-    runs = sum(
-        (config.rivals if loss.endswith("-targeted") else 1) * (3.0 if loss.startswith("distance") else 2.0)
-        for loss in config.losses
-    )
-    return runs * config.steps * config.restarts
+    runs = sum(config.rivals if loss.endswith("-targeted") else 1 for loss in config.losses)
+    return 2.0 * runs * config.steps * config.restarts
 
 
 def attack_definition(config: LossesConfig, eps: str, *, complete: bool) -> str:

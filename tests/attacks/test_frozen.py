@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bench.attacks.frozen import frozen
 
@@ -71,6 +71,39 @@ def test_passes_are_counted_in_images(convolutional: Any) -> None:
         assert (view.forwards, view.backwards) == (12, 7)
 
 
+def test_logits_and_features_take_one_pass_where_the_model_has_both(convolutional: Any) -> None:
+    """A module of which only ``features`` is known goes forward twice; what comes out is the same."""
+
+    class Both(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return self.logits_and_features(images)[0]
+
+        def features(self, images: Tensor) -> Tensor:
+            return images.flatten(1)[:, :3]
+
+        def logits_and_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
+            features = self.features(images)
+            return 2 * features, features
+
+    class Twice(Both):
+        logits_and_features = None  # type: ignore[assignment]
+
+        def forward(self, images: Tensor) -> Tensor:
+            return 2 * self.features(images)
+
+    found = []
+    for model, passes in ((Both(), 1), (Twice(), 2)):
+        images = convolutional.images.clone().requires_grad_()
+        with frozen(model) as view:
+            logits, features, counted = view.logits_and_features(images)
+            assert counted == passes
+            assert view.forwards == passes * len(images)
+        assert (logits.requires_grad, features.requires_grad) == (False, True)
+        found.append((logits, features.detach()))
+    for one, other in zip(*found, strict=True):
+        assert torch.equal(one, other)
+
+
 def test_a_model_that_needs_contiguous_images_gets_them(of_images: Any, convolutional: Any) -> None:
     images = convolutional.images[:1]
     with frozen(of_images(lambda x: x.view(len(x), -1)[:, :2])) as view:
@@ -88,6 +121,6 @@ def test_outputs_that_are_no_logits_are_refused(of_images: Any, convolutional: A
 def test_missing_features_and_centers_are_named(convolutional: Any) -> None:
     with frozen(convolutional.model) as view:
         with pytest.raises(ValueError, match=r"Convolutional has no features\(x\)"):
-            view.features(convolutional.images)
+            view.logits_and_features(convolutional.images)
         with pytest.raises(ValueError, match=r"Convolutional has no class_centers\(\)"):
             view.class_centers()

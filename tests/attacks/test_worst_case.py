@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
 from bench.attacks import run
 from bench.attacks.worst_case import eps_sweep, worst_case
@@ -103,8 +105,27 @@ def test_a_sweep_says_that_it_is_chained(make_linear: Any) -> None:
     )
     assert sweep.definition == (
         "chained eps sweep 1/255, 2/255: an image broken at one eps counts as broken at all larger ones, the others "
-        "go on from where they were: pgd-linf[3, eps, step=eps/30, margin, final iterate, 1 restart]"
+        "go on from where they were, or from a random start where the gradient there is zero: "
+        "pgd-linf[3, eps, step=eps/30, margin, final iterate, 1 restart]"
     )
+
+
+def test_a_sweep_leaves_starts_without_a_gradient(of_images: Any) -> None:
+    """A plateau of half-width .05 around each image hides the way out: whoever starts on it stays, and a chained start
+    lies on it. A random start in a ball of .2 lies outside it in three of four cases.
+    """
+
+    def logits(images: Tensor) -> Tensor:
+        beyond = ((images.flatten(1) - 0.5).abs() - 0.05).relu()
+        return torch.cat([torch.zeros_like(beyond), 100 * beyond - 1], dim=1)
+
+    images, labels = torch.full((200, 1, 1, 1), 0.5), torch.zeros(200, dtype=torch.int64)
+    options: dict[str, Any] = {"norm": "linf", "seed": 0, "loss": "margin", "steps": 10, "step": 0.25}
+    sweep = eps_sweep("pgd", of_images(logits), images, labels, eps=[0.04, 0.2], iterate="any", **options)
+    assert sweep.robust[0].all()
+    assert 0.15 < sweep.robust[1].mean() < 0.35
+    alone = run("pgd", of_images(logits), images, labels, eps=0.2, iterate="any", **options)
+    assert (sweep.robust[1] == alone.robust).all()
 
 
 def test_what_is_broken_is_not_attacked_again(make_linear: Any) -> None:
