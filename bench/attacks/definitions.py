@@ -110,5 +110,6 @@ def sweep(eps: Sequence[str | float], attack: str) -> str:
     at_any = attack.replace(f", {budgets[0]},", ", eps,", 1)
     return (
         f"chained eps sweep {', '.join(budgets)}: an image broken at one eps counts as broken at all larger ones, the "
-        f"others go on from where they were, or from a random start where the gradient there is zero: {at_any}"
+        "others go on from their perturbation scaled to the new eps, or from a random start where the gradient there "
+        f"is zero: {at_any}"
     )

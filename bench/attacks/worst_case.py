@@ -136,7 +136,7 @@ def eps_sweep(
     journal: Journal | None = None,
     **params: Any,
 ) -> Sweep:
-    """Attack at increasing budgets, each on what the smaller ones left, from where they ended.
+    """Attack at increasing budgets, each on what the smaller ones left, from where they ended scaled to the budget.
 
     Args:
         name: An attack of the catalogue that can be given starts, such as ``"adaptive_pgd"``.
@@ -170,6 +170,11 @@ def eps_sweep(
         if not len(alive):
             break
         rows = torch.from_numpy(alive)
+        starts = None
+        if number > 0 and budgets[number - 1] > 0:
+            # Small steps would take long from the old boundary to the new one.
+            clean = pictures[rows].detach().cpu().numpy()
+            starts = np.clip(clean + (adversarials[alive] - clean) * (budget / budgets[number - 1]), 0, 1)
         result = run(
             name,
             model,
@@ -179,7 +184,7 @@ def eps_sweep(
             eps=budget,
             seed=seed,
             ids=identities[alive],
-            starts=None if number == 0 else adversarials[alive],
+            starts=starts,
             batch_size=batch_size,
             journal=journal,
             **params,

@@ -105,9 +105,25 @@ def test_a_sweep_says_that_it_is_chained(make_linear: Any) -> None:
     )
     assert sweep.definition == (
         "chained eps sweep 1/255, 2/255: an image broken at one eps counts as broken at all larger ones, the others "
-        "go on from where they were, or from a random start where the gradient there is zero: "
+        "go on from their perturbation scaled to the new eps, or from a random start where the gradient there is zero: "
         "pgd-linf[3, eps, step=eps/30, margin, final iterate, 1 restart]"
     )
+
+
+def test_a_sweep_goes_on_from_the_boundary_of_the_new_ball(of_images: Any) -> None:
+    """Two steps of a tenth do not lead from the boundary of .1 to that of .2, where alone the image is wrong."""
+
+    def logits(images: Tensor) -> Tensor:
+        moved = images.flatten(1)[:, :1] - 0.5
+        return torch.cat([torch.zeros_like(moved), moved - 0.195], dim=1)
+
+    images, labels = torch.full((20, 1, 1, 1), 0.5), torch.zeros(20, dtype=torch.int64)
+    options: dict[str, Any] = {"norm": "linf", "seed": 0, "loss": "margin", "steps": 20, "step": 0.1}
+    options |= {"iterate": "any", "survivors_only": True}
+    sweep = eps_sweep("pgd", of_images(logits), images, labels, eps=[0, 0.1, 0.2], **options)
+    assert sweep.robust.mean(axis=1).tolist() == [1.0, 1.0, 0.0]
+    small = eps_sweep("pgd", of_images(logits), images, labels, eps=[0, 0.1], **options)
+    assert (sweep.forwards == small.forwards + 1).all()
 
 
 def test_a_sweep_leaves_starts_without_a_gradient(of_images: Any) -> None:
