@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .clean import CleanPass
     from .diagnostics import Flag, Verdict
     from .outputs import OutputTraits, inspect_outputs
     from .problem import Composition, GradientHealth
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "AttackResult": "result",
+    "CleanPass": "clean",
     "Composition": "problem",
     "Flag": "diagnostics",
     "GradientHealth": "problem",
@@ -37,6 +39,7 @@ _HOMES = {
 
 __all__ = [
     "AttackResult",
+    "CleanPass",
     "Composition",
     "Flag",
     "GradientHealth",

@@ -218,9 +218,8 @@ class CarliniWagner:
                     clean[keep], aim.rows(keep), c[keep], w[keep], tanh[keep], first[keep], second[keep],
                     difference[keep], gradient[keep], missing[keep], lowest[keep], idle[keep],
                 )  # fmt: skip
-            # The hinge stops pulling where the goal is reached.
-            pull = torch.where((missing > 0).view(shape), c * gradient, 0)
-            # In place: a fresh tensor is memory that no cache holds.
+            # In place: a fresh tensor is memory that no cache holds. The hinge stops pulling where the goal is reached.
+            pull = gradient * (c * (missing > 0).view(shape))
             stretch = tanh.square_().neg_().add_(1).mul_(_HALF_RANGE)
             slope = difference.mul_(2).sub_(pull).mul_(stretch)
             first = first.mul_(_BETA1).add_(slope, alpha=1 - _BETA1)

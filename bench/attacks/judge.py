@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .clean import CleanPass
 from .frozen import FrozenModel
 from .losses import margins
 from .threat import ThreatModel
@@ -63,6 +64,7 @@ class Judge:
         batch_size: int,
         own: bool,
         kept: bool = False,
+        clean: CleanPass | None = None,
     ) -> None:
         """Computes the clean predictions.
 
@@ -77,6 +79,7 @@ class Judge:
             own: Whether the attack is ours: then a proposal outside the threat model is a bug and raises.
             kept: Whether the proposals are successes that somebody has kept, of whatever attack: then an image that
                 is black within the ball is one like any other.
+            clean: Where the clean logits are kept that other attacks share; None: they are computed.
 
         Raises:
             ValueError: A label or target is not a class of the model, or a target is the label.
@@ -90,7 +93,7 @@ class Judge:
         self._batch_size = batch_size
         self._own = own
         self._kept = kept
-        self.clean_logits = self._logits(images)
+        self.clean_logits = self._logits(images) if clean is None else clean.logits(images, self._logits)
         classes = self.clean_logits.shape[1]
         for name, values in (("labels", labels), ("targets", targets)):
             if values is not None and len(values) and (int(values.min()) < 0 or int(values.max()) >= classes):

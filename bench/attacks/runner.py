@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from . import catalogue
+from .clean import CleanPass
 from .frozen import FrozenModel, frozen
 from .journal import Journal
 from .judge import Judge, Judgement
@@ -37,6 +38,7 @@ def run(
     surrogate: nn.Module | None = None,
     batch_size: int = 64,
     journal: Journal | None = None,
+    clean: CleanPass | None = None,
     **params: object,
 ) -> AttackResult:
     """Attack a model.
@@ -58,6 +60,7 @@ def run(
         surrogate: The other model of ``"transfer"``, of the same classes; on the device of ``model``.
         batch_size: Images per forward pass.
         journal: Where to keep pieces of the attack, so that the same call goes on where a killed one stood.
+        clean: Made for ``model`` and ``batch_size``: several attacks make one clean pass between them.
         **params: Parameters of the entry; what is not given has the entry's default.
 
     Returns:
@@ -81,6 +84,8 @@ def run(
         raise ValueError(f"attack {name!r} {'needs a' if entry.needs_surrogate else 'takes no'} surrogate")
     if batch_size < 1:
         raise ValueError(f"batch_size must be >= 1, got {batch_size}")
+    if clean is not None:
+        clean.check(model, batch_size)
     threat = ThreatModel(norm, math.inf if eps is None else parse_eps(eps))
     attack = _implementation(entry)(resolved, threat, targeted=targets is not None)
     pictures = _checked_images(images)
@@ -94,7 +99,9 @@ def run(
 
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     with frozen(model) as view, frozen(surrogate) if surrogate is not None else nullcontext() as other:
-        judge = Judge(view, pictures, classes, goals, threat, device=device, batch_size=batch_size, own=attack.own)
+        judge = Judge(
+            view, pictures, classes, goals, threat, device=device, batch_size=batch_size, own=attack.own, clean=clean
+        )
         attacked = np.flatnonzero(judge.clean_correct)
         proposals = None
         if len(attacked):

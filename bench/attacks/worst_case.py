@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from . import catalogue, definitions
+from .clean import CleanPass
 from .journal import Journal
 from .result import AttackResult
 from .runner import run
@@ -161,6 +162,7 @@ def eps_sweep(
         raise ValueError(f"attack {name!r} cannot be given starts, which a chained sweep needs")
     pictures, classes = torch.as_tensor(images), torch.as_tensor(labels)
     identities = np.arange(len(pictures)) if ids is None else np.asarray(ids)
+    clean = CleanPass(model, batch_size)
     robust = np.zeros((len(budgets), len(pictures)), dtype=np.bool_)
     first: AttackResult | None = None
     adversarials = pictures.detach().cpu().numpy().copy()
@@ -173,8 +175,8 @@ def eps_sweep(
         starts = None
         if number > 0 and budgets[number - 1] > 0:
             # Small steps would take long from the old boundary to the new one.
-            clean = pictures[rows].detach().cpu().numpy()
-            starts = np.clip(clean + (adversarials[alive] - clean) * (budget / budgets[number - 1]), 0, 1)
+            centers = pictures[rows].detach().cpu().numpy()
+            starts = np.clip(centers + (adversarials[alive] - centers) * (budget / budgets[number - 1]), 0, 1)
         result = run(
             name,
             model,
@@ -187,6 +189,7 @@ def eps_sweep(
             starts=starts,
             batch_size=batch_size,
             journal=journal,
+            clean=clean,
             **params,
         )
         first = result if first is None else first

@@ -125,14 +125,16 @@ class Adaptive(Evaluation):
         test = test.take(np.arange(min(config.items, len(test))))
         images = test.unit_images()
         parameters = {**attack_parameters(config), "complete": config.complete}
+        clean = attacks.CleanPass(model, config.batch_size)
         result = attacks.run(
-            "adaptive_pgd", model, images, test.labels, eps=eps, ids=test.ids, journal=inputs.journal, **parameters
-        )
+            "adaptive_pgd", model, images, test.labels, eps=eps, ids=test.ids, journal=inputs.journal, clean=clean,
+            **parameters,
+        )  # fmt: skip
         assert result.definition == _definition(config, eps)
         searches = _searches(config)
         total = 1 + len(searches)
         inputs.progress({"done": 1, "total": total})
-        common = {"norm": config.norm, "eps": eps, "seed": config.seed, "batch_size": config.batch_size}
+        common = {"norm": config.norm, "eps": eps, "seed": config.seed, "batch_size": config.batch_size, "clean": clean}
         searched = search_on(
             searches, result, model, images, test.labels, inputs,
             done=lambda number: inputs.progress({"done": 1 + number, "total": total}), **common,

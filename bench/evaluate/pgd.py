@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from bench.attacks import AttackResult
+    from bench.attacks import AttackResult, CleanPass
     from bench.data.spec import Split
     from bench.family import Classifier
 
@@ -162,6 +162,7 @@ class PGD(Evaluation):
         model = inputs.model()
         test = inputs.splits.test
         test = test.take(np.arange(min(config.items, len(test))))
+        clean = attacks.CleanPass(model, config.batch_size)
         results: dict[str, AttackResult] = {}
         for done, loss in enumerate(config.losses):
             if loss.startswith("distance") and model.class_centers() is None:
@@ -177,6 +178,7 @@ class PGD(Evaluation):
                 ids=test.ids,
                 batch_size=config.batch_size,
                 journal=inputs.journal,
+                clean=clean,
                 loss=loss,
                 steps=config.steps,
                 step=config.step,
@@ -186,11 +188,11 @@ class PGD(Evaluation):
             assert results[loss].definition == loss_definition(config, loss, eps)
             inputs.progress({"done": done + 1, "total": len(config.losses)})
         shared = output_flags(model, test.unit_images(), inputs.device)
-        return outcome(config, eps, results, test.ids, shared, _noise(config, eps, results, model, test))
+        return outcome(config, eps, results, test.ids, shared, _noise(config, eps, results, model, test, clean))
 
 
 def _noise(
-    config: PGDConfig, eps: str, results: Mapping[str, AttackResult], model: Classifier, test: Split
+    config: PGDConfig, eps: str, results: Mapping[str, AttackResult], model: Classifier, test: Split, clean: CleanPass
 ) -> NDArray[np.bool_]:
     """(N,) what random points break, of the items that some loss left."""
     import numpy as np
@@ -202,7 +204,7 @@ def _noise(
     if config.noise and len(left):
         found = attacks.run(
             "noise", model, test.unit_images()[left], test.labels[left], norm=config.norm, eps=eps, seed=config.seed,
-            ids=test.ids[left], batch_size=config.batch_size, draws=config.noise,
+            ids=test.ids[left], batch_size=config.batch_size, clean=clean, draws=config.noise,
         )  # fmt: skip
         broken[left] = found.success
     return broken

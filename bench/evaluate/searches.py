@@ -76,7 +76,7 @@ def search_on(
         labels: (N,).
         inputs: For the other models and the journal.
         done: Told the number of searches made.
-        **common: ``norm``, ``eps``, ``seed`` and ``batch_size`` of ``bench.attacks.run``.
+        **common: ``norm``, ``eps``, ``seed``, ``batch_size`` and ``clean`` of ``bench.attacks.run``.
     """
     import numpy as np
 

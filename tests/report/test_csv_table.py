@@ -58,8 +58,16 @@ def test_a_line_in_full(report: Report) -> None:
         "best": "true",
         "verdict": "masked",
         "flags": "GRAD0: zero input gradient for 31% of the images & more",
-        "not_measured": "ITER UNBOUNDED",
+        "not_measured": "",
     }
+
+
+def test_checks_that_were_not_made_are_named(report: Report) -> None:
+    table = report.tables[0]
+    row = table.rows[0]
+    cells = (replace(row.cells[0], not_measured=("ITER", "UNBOUNDED")), *row.cells[1:])
+    changed = replace(report, tables=(replace(table, rows=(replace(row, cells=cells),)),))
+    assert [line["not_measured"] for line in read(render(changed))] == ["ITER UNBOUNDED", *[""] * (len(cells) - 1)]
 
 
 def test_literature_names_its_origin(report: Report) -> None:

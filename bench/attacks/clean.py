@@ -1,0 +1,46 @@
+"""What a model says of clean images: computed once, for all attacks that it has to withstand."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["CleanPass"]
+
+
+class CleanPass:
+    """The clean logits of one model, each image once. For `bench.attacks.run`, several times on the same images.
+
+    Images are known by their content, so attacks on some of them find theirs. The weights of the model must not change
+    between the attacks.
+
+    Args:
+        model: The model under attack.
+        batch_size: Images per forward pass, of all the attacks: last bits depend on it.
+    """
+
+    def __init__(self, model: nn.Module, batch_size: int) -> None:
+        self._model = model
+        self._batch_size = batch_size
+        self._known: dict[bytes, Tensor] = {}
+
+    def check(self, model: nn.Module, batch_size: int) -> None:
+        """Refuse another model or batch size.
+
+        Raises:
+            ValueError: It is another one.
+        """
+        if model is not self._model or batch_size != self._batch_size:
+            raise ValueError("clean logits are of one model at one batch size; make a CleanPass for each")
+
+    def logits(self, images: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
+        """(N, K) logits of (N, C, H, W) images on the CPU; ``compute`` is asked for those that are not known yet."""
+        keys = [hashlib.sha256(image.contiguous().numpy().tobytes()).digest() for image in images]
+        unknown = [index for index, key in enumerate(keys) if key not in self._known]
+        if unknown:
+            found = compute(images[torch.tensor(unknown)])
+            self._known |= {keys[index]: row for index, row in zip(unknown, found, strict=True)}
+        return torch.stack([self._known[key] for key in keys])
