@@ -246,7 +246,7 @@ def minimal_norm_flag(norms: NDArray[np.float64], others: Mapping[str, NDArray[n
     best = max(others, key=lambda name: (float(np.maximum(own - others[name][broken], 0).sum()), name))
     smaller = int((smallest < own).sum())
     text = f"{best if len(others) == 1 else 'others, most of all ' + best} found smaller perturbations of "
-    text += f"{smaller} of {len(own)} items: mean {least:.3g} instead of {mean:.3g}"
+    text += f"{smaller} of {len(own)} shared items: mean {least:.3g} instead of {mean:.3g}"
     values = {"mean": mean, "smallest": least, "n": float(len(own))}
     return Flag("MINNORM", mean > (1 + NORM_LIMIT) * least, "inconclusive", values, text)
 

@@ -61,16 +61,20 @@ def _minimises(evaluation: ResolvedEvaluation) -> bool:
 def _norm_flags(
     model: ResolvedModel, column: ResolvedColumn, others: list[ResolvedEvaluation], results: Results
 ) -> Iterator[Flag]:
-    """For each seed with other norms of the same items."""
+    """For each seed with other norms, over the items that another evaluation attacked too."""
     # A perturbation towards a given class is not meant to be smaller than one towards any class.
     if getattr(column.evaluation.config, "targets", "none") != "none":
         return
     own = results.stored(model, column.evaluation.id, "", "ids", NORM)
     found = {other.id: results.stored(model, other.id, "", "ids", NORM) for other in others}
     for seed, (ids, norms) in own.items():
-        known = {name: _aligned(ids, *seeds[seed]) for name, seeds in found.items() if seed in seeds}
-        if known and np.isfinite(norms).any():
-            yield minimal_norm_flag(norms, known)
+        known = {name: seeds[seed] for name, seeds in found.items() if seed in seeds}
+        if not known:
+            continue
+        shared = np.isin(ids, np.concatenate([attacked for attacked, _ in known.values()]))
+        if np.isfinite(norms[shared]).any():
+            aligned = {name: _aligned(ids[shared], *arrays) for name, arrays in known.items()}
+            yield minimal_norm_flag(norms[shared], aligned)
 
 
 def _budget_flags(

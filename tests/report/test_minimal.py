@@ -94,7 +94,7 @@ def test_an_untargeted_norm_above_a_targeted_one_is_not_minimal(case: Case) -> N
     case.norms("short", [1.0, 2.0, INF])
     case.norms("long", [1.5, 1.0, 1.0])
     cells = case.cells()
-    text = "long found smaller perturbations of 1 of 2 items: mean 1 instead of 1.5"
+    text = "long found smaller perturbations of 1 of 2 shared items: mean 1 instead of 1.5"
     for column in ("short", "short.median", "short.robust@0.5"):
         assert (cells[column].verdict, cells[column].flags) == ("inconclusive", {"MINNORM": text})
     # The targeted norm answers another question: it may be larger.
@@ -116,6 +116,13 @@ def test_norms_within_the_limit_pass(case: Case) -> None:
     assert (cells["short"].verdict, cells["short"].flags) == ("no warning", {})
     assert cells["foolbox"].verdict == "inconclusive"
     assert cells["foolbox"].flags["MINNORM"].startswith("others, most of all long found smaller perturbations of 10")
+
+
+def test_only_shared_items_are_compared(case: Case) -> None:
+    """That the other attacked few items does not dilute what it found."""
+    case.norms("short", np.full(100, 1.1))
+    case.norms("long", np.ones(3))
+    assert case.cells()["short"].flags["MINNORM"].startswith("long found smaller perturbations of 3 of 3 shared items")
 
 
 def test_items_are_matched_by_id(case: Case) -> None:
