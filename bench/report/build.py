@@ -172,7 +172,7 @@ def _notes(
     if verdicts:
         notes.append(
             "Robust accuracies and norms of attacks are upper bounds. † masked: the attack's gradients vanish or "
-            "another loss leaves significantly less, so it takes no part in bold; ‡ inconclusive; no mark: no "
+            "another attack leaves significantly less, so it takes no part in bold; ‡ inconclusive; no mark: no "
             "warning was raised."
         )
     notes += [f"Warning: {text}." for model in suite.models if model.name in table.rows for text in model.warnings]
