@@ -34,7 +34,7 @@ batch_size = {batch}
 lr         = 2e-3
 warmup     = 20
 [model.sampler]
-steps  = 3
+steps  = {steps}
 buffer = 200
 [[evaluation]]
 kind = "accuracy"
@@ -55,7 +55,7 @@ class Killed:
     def __init__(self, root: Path, **suite: Any) -> None:
         (root / "suites").mkdir(parents=True)
         (root / "bench.toml").write_text('[paths]\nresults = "results"\n')
-        (root / "suites" / "killed.toml").write_text(SUITE.format(**suite))
+        (root / "suites" / "killed.toml").write_text(SUITE.format(**{"steps": 3, **suite}))
         (root / "few.toml").write_text(PROFILE)
         self.root = root
         here = Bench.here(root)
@@ -171,8 +171,11 @@ def test_twenty_kills_at_random_instants(tmp_path: Path, family: str, how: str) 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
 def test_an_interrupt_in_the_middle_of_a_long_epoch(tmp_path: Path, ending: signal.Signals) -> None:
-    """There is no end of an epoch to wait for: 80 iterations are the whole training."""
-    run = Killed(tmp_path, family="gmmc-gen", epochs=1, batch=3)
+    """There is no end of an epoch to wait for: 80 iterations are the whole training. They take seconds also where the
+    processor is fast and the signal is late.
+    """
+    suite = {"family": "gmmc-gen", "epochs": 1, "batch": 3, "steps": 15}
+    run = Killed(tmp_path, **suite)
     with running(run) as process:
         assert run.wait_for(process, run.begun), run.output
         os.killpg(process.pid, ending)
@@ -188,7 +191,7 @@ def test_an_interrupt_in_the_middle_of_a_long_epoch(tmp_path: Path, ending: sign
     assert record is not None
     assert record["resumed"] == f"continued at iteration {at}"
     assert record["iterations"] == []
-    assert run.result() == uninterrupted(Killed(tmp_path / "undisturbed", family="gmmc-gen", epochs=1, batch=3))
+    assert run.result() == uninterrupted(Killed(tmp_path / "undisturbed", **suite))
 
 
 @pytest.mark.parametrize("text", ["soon", "-1", "inf", "nan"])
