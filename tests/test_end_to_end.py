@@ -367,10 +367,10 @@ def test_kills_in_a_row_end_in_the_same_tables(finished: tuple[Path, Run], tmp_p
 
 @pytest.mark.slow
 def test_a_kill_long_into_training_costs_no_more_than_since_the_last_checkpoint(tmp_path: Path) -> None:
-    """Training of some forty seconds, killed right after its first checkpoint."""
+    """Training of ten to forty seconds, killed right after its first checkpoint."""
     epochs = 150
     undisturbed, root = write(tmp_path / "undisturbed", epochs=epochs), write(tmp_path / "killed", epochs=epochs)
-    process = start(root, "--only", "softmax/*/accuracy")
+    process = start(root, "--only", "softmax/*/accuracy", BENCH_CHECKPOINT_SECONDS="2")
     wait_for(there(root, "checkpoint.json"), process, within=300)
     assert process.poll() is None, output(root)
     kill(process)

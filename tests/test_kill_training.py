@@ -136,7 +136,7 @@ def iteration_of_last_checkpoint(run: Killed) -> int:
 @pytest.mark.parametrize("how", ["worker", "run"])
 def test_twenty_kills_at_random_instants(tmp_path: Path, family: str, how: str) -> None:
     """``worker``: SIGKILL to the process that trains. ``run``: SIGTERM and Ctrl-C to the command, by turns."""
-    suite = {"family": family, "epochs": 60, "batch": 40}
+    suite = {"family": family, "epochs": 150, "batch": 40, "steps": 5}
     expected = uninterrupted(Killed(tmp_path / "undisturbed", **suite))
     chance = random.Random(f"{family} {how}")
     run = Killed(tmp_path / "killed", **suite)
@@ -165,7 +165,7 @@ def test_twenty_kills_at_random_instants(tmp_path: Path, family: str, how: str) 
     assert record is not None
     assert record["resumed"] == f"continued at iteration {reached[-1]}"
     print(
-        f"{family}, {how}: {KILLS} kills, last checkpoints at iterations {reached} of 360, weights {expected[0][:12]}"
+        f"{family}, {how}: {KILLS} kills, last checkpoints at iterations {reached} of 900, weights {expected[0][:12]}"
     )
 
 
