@@ -73,6 +73,8 @@ class Killed:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
+            # Whatever starts the tests in the background may have them ignore it, and children inherit that.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def end(self, process: subprocess.Popen[str]) -> int:
@@ -174,7 +176,7 @@ def test_an_interrupt_in_the_middle_of_a_long_epoch(tmp_path: Path, ending: sign
     """There is no end of an epoch to wait for: 80 iterations are the whole training. They take seconds also where the
     processor is fast and the signal is late.
     """
-    suite = {"family": "gmmc-gen", "epochs": 1, "batch": 3, "steps": 15}
+    suite = {"family": "gmmc-gen", "epochs": 1, "batch": 3, "steps": 6}
     run = Killed(tmp_path, **suite)
     with running(run) as process:
         assert run.wait_for(process, run.begun), run.output

@@ -296,7 +296,8 @@ def test_stopping_saves_training_where_it_stands(plan: Callable[..., Plan], wher
 
 
 def test_an_interrupted_run_goes_on_to_the_same_weights(plan: Callable[..., Plan], where: Site, project: Any) -> None:
-    whole = plan(model("a", epochs=40))
+    # Long enough that a fast processor is still at it when the progress, told every .4 s, is looked at.
+    whole = plan(model("a", epochs=200))
     (job,) = trains(whole)
     folder = Store(where.store).folder(job.key)
 
