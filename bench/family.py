@@ -68,10 +68,12 @@ class Classifier(nn.Module, ABC):
         """The logits, so that an instance is a plain module for libraries."""
         return self.logits(images)
 
-    def logits_and_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, K) and (N, d) of (N, C, H, W), from one pass unless a subclass has logits of its own."""
+    def logits_and_features(self, images: Tensor) -> tuple[Tensor, Tensor] | None:
+        """(N, K) and (N, d) of (N, C, H, W) in [0, 1] from one pass, or None if a subclass has logits of its own, which
+        need not follow from the features.
+        """
         if type(self).forward is not Classifier.forward or type(self).logits is not Classifier.logits:
-            return self(images), self.features(images)
+            return None
         features = self.features(images)
         return self.classify(features), features
 

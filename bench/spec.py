@@ -123,8 +123,8 @@ class TrainingConfig(Config):
         "in float32. Validation, scores, attacks and gradients are always float32",
         json_schema_extra={
             "paper": "not stated",
-            "why": "every device has it; bf16 took half the time on a CPU with bfloat16 instructions and 12 times as "
-            "long on one without (benchmarks/README.md)",
+            "why": "every device has it; bf16 took a little more than half the time on a CPU with bfloat16 "
+            "instructions and 12 times as long on one without (benchmarks/README.md)",
         },
     )
     compile: bool = Field(
@@ -133,7 +133,7 @@ class TrainingConfig(Config):
         "fails, training is eager and its record says why",
         json_schema_extra={
             "paper": "not stated",
-            "why": "on the CPUs measured it made WRN-10-1 6 to 22 % slower (benchmarks/README.md); no GPU was measured",
+            "why": "on the CPUs measured it made WRN-10-1 6 to 28 % slower (benchmarks/README.md); no GPU was measured",
         },
     )
 

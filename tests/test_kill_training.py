@@ -49,6 +49,14 @@ def nothing_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BENCH_CHECKPOINT_SECONDS", "0")
 
 
+@pytest.fixture(autouse=True)
+def an_interrupt_is_heard() -> Iterator[None]:
+    """Shells have their background jobs ignore Ctrl-C, and children inherit what is ignored, but no handler."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 class Killed:
     """One train job that ``bench train`` runs in a folder of its own, as a person would, on the CPU."""
 
@@ -73,8 +81,6 @@ class Killed:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
-            # Whatever starts the tests in the background may have them ignore it, and children inherit that.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def end(self, process: subprocess.Popen[str]) -> int:
@@ -173,9 +179,7 @@ def test_twenty_kills_at_random_instants(tmp_path: Path, family: str, how: str) 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
 def test_an_interrupt_in_the_middle_of_a_long_epoch(tmp_path: Path, ending: signal.Signals) -> None:
-    """There is no end of an epoch to wait for: 80 iterations are the whole training. They take seconds also where the
-    processor is fast and the signal is late.
-    """
+    """There is no end of an epoch to wait for: 80 iterations are the whole training."""
     suite = {"family": "gmmc-gen", "epochs": 1, "batch": 3, "steps": 6}
     run = Killed(tmp_path, **suite)
     with running(run) as process:

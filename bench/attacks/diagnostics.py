@@ -19,6 +19,9 @@ from bench.metrics.paired import mcnemar_exact
 
 Word = Literal["masked", "inconclusive", "no warning"]
 
+WORDS: tuple[str, ...] = ("masked", "inconclusive", "no warning")
+"""The worst first."""
+
 ZERO_GRADIENT_LIMIT = 0.01
 LOSS_GAP_LIMIT = 0.02
 FLAT_LIMIT = 0.05
@@ -196,13 +199,8 @@ def blackbox_flag(white_box: NDArray[np.bool_], with_search: NDArray[np.bool_], 
         with_search: (N,) robust under these and the search.
         search: Its name.
     """
-    gap, p, test = _lost(white_box, with_search)
-    raised, significant = gap > BLACKBOX_LIMIT, p < SIGNIFICANCE
-    text = f"{search} breaks {gap * 100:.1f} points that attacks with gradients did not ({test})"
-    if raised and not significant:
-        text += "; n is too small to tell"
-    values = {"gap": gap, "p": p, "n": float(len(white_box))}
-    return Flag("BLACKBOX", raised, "masked" if significant else "inconclusive", values, text)
+    told = f"{search} breaks", "that attacks with gradients did not"
+    return _taken("BLACKBOX", white_box, with_search, BLACKBOX_LIMIT, told)
 
 
 def iter_flag(half: NDArray[np.bool_], full: NDArray[np.bool_], half_budget: str, full_budget: str) -> Flag:
@@ -261,13 +259,8 @@ def contradiction_flag(robust: NDArray[np.bool_], without: NDArray[np.bool_], ot
         without: (N,) robust under it and not broken within the budget by the other.
         other: Name of the attack that minimises norms.
     """
-    gap, p, test = _lost(robust, without)
-    raised, significant = gap > BLACKBOX_LIMIT, p < SIGNIFICANCE
-    text = f"{other} broke {100 * gap:.1f} points inside the budget that this attack left ({test})"
-    if raised and not significant:
-        text += "; n is too small to tell"
-    values = {"gap": gap, "p": p, "n": float(len(robust))}
-    return Flag("MINNORM", raised, "masked" if significant else "inconclusive", values, text)
+    told = f"{other} broke", "inside the budget that this attack left"
+    return _taken("MINNORM", robust, without, BLACKBOX_LIMIT, told)
 
 
 def noise_flag(attacked: NDArray[np.bool_], with_noise: NDArray[np.bool_], draws: int) -> Flag:
@@ -280,13 +273,8 @@ def noise_flag(attacked: NDArray[np.bool_], with_noise: NDArray[np.bool_], draws
         with_noise: (N,) robust under it and under random points.
         draws: Points tried for each image.
     """
-    gap, p, test = _lost(attacked, with_noise)
-    raised, significant = gap > NOISE_LIMIT, p < SIGNIFICANCE
-    text = f"{draws} random points break {100 * gap:.1f} points that the attack did not ({test})"
-    if raised and not significant:
-        text += "; n is too small to tell"
-    values = {"gap": gap, "p": p, "n": float(len(attacked))}
-    return Flag("NOISE", raised, "masked" if significant else "inconclusive", values, text)
+    told = f"{draws} random points break", "that the attack did not"
+    return _taken("NOISE", attacked, with_noise, NOISE_LIMIT, told)
 
 
 def logits_flag(probabilities: bool, not_finite_share: float = 0.0) -> Flag:
@@ -336,13 +324,20 @@ def verdict(flags: Sequence[Flag]) -> Verdict:
     return Verdict(tuple(flags), tuple(name for name in CHECKS if name not in names))
 
 
-def _lost(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> tuple[float, float, str]:
-    """Share that is lost from ``before`` to ``after``, both (N,) of the same images; p of exact McNemar; both told."""
+def _taken(name: str, before: NDArray[np.bool_], after: NDArray[np.bool_], limit: float, told: tuple[str, str]) -> Flag:
+    """Raised if more than ``limit`` is lost from ``before`` to ``after``, both (N,) of the same images: masked where
+    the exact McNemar test says that it is beyond chance. ``told`` stands around the points in its sentence.
+    """
     if before.shape != after.shape or before.ndim != 1 or not len(before):
         raise ValueError(f"expected two arrays of one shape (N,), got {before.shape} and {after.shape}")
     p = mcnemar_exact(before, after)
     lost = (int(before.sum()) - int(after.sum())) / len(before)
-    return lost, p, f"exact McNemar p = {p:.2g}, n = {len(before)}"
+    raised, significant = lost > limit, p < SIGNIFICANCE
+    text = f"{told[0]} {100 * lost:.1f} points {told[1]} (exact McNemar p = {p:.2g}, n = {len(before)})"
+    if raised and not significant:
+        text += "; n is too small to tell"
+    values = {"gap": lost, "p": p, "n": float(len(before))}
+    return Flag(name, raised, "masked" if significant else "inconclusive", values, text)
 
 
 def _check_curve(eps: Sequence[float], robust: Sequence[NDArray[np.bool_]], clean: NDArray[np.bool_]) -> None:

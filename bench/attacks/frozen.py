@@ -44,19 +44,19 @@ class FrozenModel:
 
     def logits_and_features(self, images: Tensor) -> tuple[Tensor, Tensor, int]:
         """(N, K) logits without gradient, (N, d) features with it, and how many forward passes that took: one where
-        the model has ``logits_and_features(x)``, as classifiers of the harness have, else two.
+        the model has ``logits_and_features(x)`` and that gives them, as classifiers of the harness do, else two.
 
         Raises:
             ValueError: The model has no features, or its logits are not ones.
         """
         function = getattr(self._model, "logits_and_features", None)
-        if not callable(function):
+        both = function(images) if callable(function) else None
+        if both is None:
             with torch.no_grad():
                 logits = self.logits(images)
             return logits, self._features(images), 2
-        outputs, features = function(images)
-        logits = self._checked(outputs, images).detach()
-        return logits, self._counted(features.flatten(1)), 1
+        logits, features = both
+        return self._checked(logits, images).detach(), self._counted(features.flatten(1)), 1
 
     def _features(self, images: Tensor) -> Tensor:
         function = getattr(self._model, "features", None)

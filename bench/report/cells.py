@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.attacks.diagnostics import WORDS
 from bench.execute.states import Status
 from bench.jobs import Job, Plan
 from bench.metrics.intervals import Interval, student_t
@@ -231,7 +232,6 @@ def aggregate(
     reason = None
     if missing:
         reason = f"{len(missing)} of {len(missing) + len(found)} seeds without a number: {missing[0][2]}"
-    order = {"masked": 0, "inconclusive": 1, "no warning": 2}
     verdicts = [number["verdict"] for number in numbers if number["verdict"]]
     flags = {name: str(text) for number in numbers for name, text in number["flags"].items()}
     return Cell(
@@ -244,7 +244,7 @@ def aggregate(
         status="ok",
         reason=reason,
         # Over several seeds the worst verdict speaks.
-        verdict=min(verdicts, key=order.__getitem__) if verdicts else None,
+        verdict=min(verdicts, key=WORDS.index) if verdicts else None,
         flags=flags,
         not_measured=tuple(dict.fromkeys(name for number in numbers for name in number["not_measured"])),
         records=tuple(job.key for job, _ in found),

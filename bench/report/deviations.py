@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from bench.spec import TrainingConfig
 from bench.suite.schema import ResolvedModel, Suite
 
 __all__ = ["deviations"]
@@ -21,11 +22,11 @@ _OF_THE_MODEL = ("backbone", "scale")
 """What is known of imported weights: the rest are settings of a training that did not happen here."""
 
 
-_ARITHMETIC = (
-    ("precision", "float32", "precision of training steps"),
-    ("compile", False, "training steps compiled by torch.compile"),
-)
-"""Settings of ``TrainingConfig`` with their defaults."""
+_ARITHMETIC = {
+    "precision": "precision of training steps",
+    "compile": "training steps compiled by torch.compile",
+}
+"""Settings of ``TrainingConfig``."""
 
 
 def deviations(suite: Suite) -> tuple[str, ...]:
@@ -64,10 +65,11 @@ def deviations(suite: Suite) -> tuple[str, ...]:
 def _arithmetic(suite: Suite) -> list[str]:
     """Arithmetic of training steps that is not the default: no paper states it, and rounding is part of a result."""
     lines = []
-    for key, default, text in _ARITHMETIC:
+    for key, text in _ARITHMETIC.items():
+        default = TrainingConfig.model_fields[key].default
         labels: dict[str, list[str]] = {}
         for model in suite.models:
-            value = getattr(model.config, key, default)
+            value = getattr(model.config, key)
             if value != default and model.weights is None:
                 labels.setdefault(_text(value), []).append(model.label)
         told = f"[default: {_text(default)}]"

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.attacks.diagnostics import Flag, contradiction_flag, minimal_norm_flag
+from bench.attacks.diagnostics import WORDS, Flag, contradiction_flag, minimal_norm_flag
 from bench.attacks.threat import parse_eps
 from bench.report.cells import Results
 from bench.report.model import Cell
@@ -27,7 +27,6 @@ STORED = {"linf": "linf", "l2": "norm_l2"}
 """By norm of a budget, the array that says how far an image was moved."""
 BY_GRADIENT = ("pgd", "adaptive", "eps-sweep")
 """Evaluations whose attacks follow gradients towards a wrong class within a budget."""
-ORDER = ("masked", "inconclusive", "no warning")
 
 
 def with_norm_checks(cell: Cell, model: ResolvedModel, column: ResolvedColumn, results: Results) -> Cell:
@@ -36,7 +35,8 @@ def with_norm_checks(cell: Cell, model: ResolvedModel, column: ResolvedColumn, r
     Norms: other evaluations found smaller perturbations of the same items. Accuracies within a budget: an evaluation
     that minimises perturbations broke items inside that budget which this attack left.
     """
-    if cell.value is None or cell.verdict is None:
+    verdict = cell.verdict
+    if cell.value is None or verdict is None:
         return cell
     others = [e for e in results.plan.suite.evaluations if e.id != column.evaluation.id and _minimises(e)]
     if _minimises(column.evaluation):
@@ -46,11 +46,11 @@ def with_norm_checks(cell: Cell, model: ResolvedModel, column: ResolvedColumn, r
     if not flags:
         return cell
     cell = replace(cell, not_measured=tuple(name for name in cell.not_measured if name != "MINNORM"))
-    raised = sorted((flag for flag in flags if flag.raised), key=lambda flag: ORDER.index(flag.implies))
+    raised = sorted((flag for flag in flags if flag.raised), key=lambda flag: WORDS.index(flag.implies))
     if not raised:
         return cell
     text = "; ".join(part for part in (cell.flags.get("MINNORM"), raised[0].text) if part)
-    word = min(cell.verdict, raised[0].implies, key=ORDER.index)
+    word = min(verdict, raised[0].implies, key=WORDS.index)
     return replace(cell, verdict=word, flags={**cell.flags, "MINNORM": text})
 
 
@@ -100,5 +100,7 @@ def _budget_flags(
 
 def _aligned(ids: NDArray[np.int64], other: NDArray[np.int64], values: NDArray[Any]) -> NDArray[np.float64]:
     """Values at ``ids``, infinite where the other has none."""
-    at = {int(i): float(value) for i, value in zip(other, values, strict=True)}
-    return np.array([at.get(int(i), np.inf) for i in ids])
+    aligned = np.full(len(ids), np.inf)
+    _, here, there = np.intersect1d(ids, other, return_indices=True)
+    aligned[here] = values[there]
+    return aligned
