@@ -10,6 +10,7 @@ from pathlib import Path
 
 __all__ = [
     "BenchError",
+    "DamagedFileError",
     "NothingSelectedError",
     "PrerequisiteError",
     "Problem",
@@ -42,6 +43,24 @@ class PrerequisiteError(BenchError):
     """Nothing could run because data, weights or a device are missing (exit code 5)."""
 
     exit_code = 5
+
+
+class DamagedFileError(BenchError):
+    """A file is missing, damaged, or does not hold what was recorded of it (exit code 5).
+
+    Args:
+        path: The file.
+        problem: What is wrong with it, as the end of a sentence that begins with its name.
+    """
+
+    exit_code = 5
+
+    def __init__(self, path: Path, problem: str) -> None:
+        self.path, self.problem = path, problem
+        super().__init__(path, problem)
+
+    def __str__(self) -> str:
+        return f"{self.path} {self.problem}"
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,13 @@ import json
 import os
 import shutil
 import socket
-import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
+
+from bench.atomic import write_atomically, write_json
 
 __all__ = ["JobFolder", "State", "Store", "write_atomically", "write_json"]
 
@@ -34,42 +35,6 @@ RECORD, ERROR, LOCK, LOG, JOB, PROGRESS = (
 )
 JOURNAL = "journal"
 """Folder of what a job keeps for the case that it is killed; gone when it is done."""
-
-
-def write_atomically(path: Path, content: bytes | Iterable[bytes | memoryview]) -> None:
-    """Write a file so that at any instant it is absent, old, or new and whole.
-
-    Args:
-        path: Its folder is made if need be.
-        content: In one piece or in several, so that what is large need never be in memory as a whole.
-
-    Raises:
-        OSError: The disk is full, say; the old file is unharmed.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.writelines([content] if isinstance(content, bytes) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(temporary).unlink()
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON atomically. NaN is refused: a number that is not one needs a reason, not a token."""
-    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    write_atomically(path, text.encode())
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

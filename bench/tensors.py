@@ -10,7 +10,9 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from bench.store import write_atomically
+from bench.atomic import write_atomically
+from bench.errors import DamagedFileError
+from bench.keys import file_digest
 
 __all__ = ["load_tensors", "nested", "save_tensors", "unnested"]
 
@@ -24,15 +26,31 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
     return hashlib.sha256(content).hexdigest()
 
 
-def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a file.
+def load_tensors(path: Path, *, sha256: str | None = None) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a file. The format has no compression: what is read is never larger than the file.
+
+    Args:
+        path: The file.
+        sha256: What the file must hash to, if that is known.
 
     Raises:
-        safetensors.SafetensorError: The file is damaged.
+        DamagedFileError: The file is missing, has another digest, or is damaged.
     """
-    with safetensors.safe_open(path, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-        return tensors, dict(file.metadata() or {})
+    try:
+        if sha256 is not None and file_digest(path) != sha256:
+            raise DamagedFileError(path, "does not have the content that was recorded (another SHA-256)")
+        with safetensors.safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+            return tensors, dict(file.metadata() or {})
+    except FileNotFoundError:
+        raise DamagedFileError(path, "is missing") from None
+    except DamagedFileError:
+        raise
+    # A damaged header makes the library and torch raise SafetensorError, RuntimeError, ValueError, KeyError and others:
+    # any of it says that the file is not what it should be.
+    except Exception as error:
+        reason = (str(error).splitlines() or [""])[0][:200] or type(error).__name__
+        raise DamagedFileError(path, f"is not a readable safetensors file: {reason}") from error
 
 
 def nested(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

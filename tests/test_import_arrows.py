@@ -20,18 +20,20 @@ ARROWS: dict[str, set[str]] = {
     # Foundations: names, keys, files.
     "errors": set(),
     "keys": set(),
-    "store": set(),
+    "atomic": set(),
+    "arrays": {"atomic", "errors"},
+    "store": {"atomic"},
     "registry": {"errors"},
     "spec": {"registry", "external"},
     "family": {"spec"},
-    "tensors": {"store"},
+    "tensors": {"atomic", "errors", "keys"},
     "imported": {"errors", "keys"},
     "external": {"keys", "spec"},
     "external_module": {"errors", "external", "family", "registry", "tensors"},
     # Pure functions.
     "metrics": set(),
     "scores": set(),
-    "attacks": {"metrics"},
+    "attacks": {"arrays", "errors", "metrics"},
     # Work: {train, predict} -> data; evaluate -> {metrics, scores, attacks}.
     "data": {"errors", "registry"},
     "trained": {"data", "errors", "family", "keys", "registry", "spec", "store", "tensors"},

@@ -12,8 +12,6 @@ import hashlib
 import io
 import os
 import time
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,17 +20,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.arrays import load_arrays
+from bench.errors import DamagedFileError
+
 Arrays = Mapping[str, NDArray[np.generic]]
 
 
 def arrays_in(path: Path) -> dict[str, NDArray[Any]] | None:
     """All arrays of an ``.npz`` file, or None if it is not there or is damaged: nothing in it is trusted."""
     try:
-        # Read whole first: NumPy leaves the file of a damaged archive open.
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
-            return dict(arrays)
-    # Whatever a damaged header, directory or stream makes NumPy, zipfile and zlib raise.
-    except (OSError, ValueError, TypeError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error):
+        return load_arrays(path)
+    except DamagedFileError:
         return None
 
 
