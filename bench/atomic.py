@@ -46,4 +46,5 @@ def write_atomically(path: Path, content: bytes | Iterable[bytes | memoryview]) 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON atomically. NaN is refused: a number that is not one needs a reason, not a token."""
     text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    write_atomically(path, text.encode())
+    # A text that is not whole Unicode (a file name, a message of a library) becomes an escape, which JSON knows.
+    write_atomically(path, text.encode("utf-8", "backslashreplace"))

@@ -55,9 +55,14 @@ class Plan:
     suite: Suite
     jobs: tuple[Job, ...]
     _by_key: Mapping[str, Job] = field(default_factory=dict, repr=False)
+    _by_column: Mapping[tuple[str, str], list[Job]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_by_key", {job.key: job for job in self.jobs})
+        by_column: dict[tuple[str, str], list[Job]] = {}
+        for job in self.jobs:
+            by_column.setdefault((job.model, job.evaluation), []).append(job)
+        object.__setattr__(self, "_by_column", by_column)
 
     def job(self, key: str) -> Job:
         """The job with a key."""
@@ -69,7 +74,7 @@ class Plan:
 
     def evaluations(self, model: str, evaluation: str) -> list[Job]:
         """The evaluate jobs of a model, over seeds and parts."""
-        return [job for job in self.jobs if job.model == model and job.evaluation == evaluation]
+        return list(self._by_column.get((model, evaluation), ()))
 
     def select(self, patterns: Sequence[str]) -> Plan:
         """The jobs whose id matches one of the glob patterns, and all that they need.

@@ -233,6 +233,8 @@ class _Planner:
                 "train": train.key,
                 "judge": inputs[-1].key if evaluation.judge(part.config) and absent is None else None,
                 "others": {name: job.key for name, job in read.items()},
+                # How to build what the job reads beside its own model: the folders of these jobs need not say it.
+                "models": {job.key: job.spec for job in (*inputs, *read.values()) if job.kind == "train"},
             }
             argument = f"@{part.argument}" if part.argument else ""
             self._add(

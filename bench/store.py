@@ -3,48 +3,105 @@
 State is derived from files, never from a status that somebody had to write: ``record.json`` = done,
 ``error.json`` = failed, a held lock = running, nothing = pending. ``record.json`` is written last, so what it
 names is whole. A lock is an operating-system lock: it ends with the process that held it, however that ended.
+
+Nothing that is stored is believed: a record holds a digest of itself and of every file that belongs to the result.
+Whoever reads one of these files holds it against its digest. A result of which anything is missing or changed is
+*damaged*: it counts as no result, and the job runs again.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
+import math
 import os
 import shutil
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, Literal
 
 from bench.atomic import write_atomically, write_json
+from bench.keys import canonical, file_digest
 
 __all__ = ["JobFolder", "State", "Store", "write_atomically", "write_json"]
 
 State = Literal["done", "diverged", "failed", "running", "pending"]
 
-RECORD, ERROR, LOCK, LOG, JOB, PROGRESS = (
+RECORD, ERROR, LOCK, LOG, JOB, PROGRESS, CHECKED = (
     "record.json",
     "error.json",
     "lock",
     "log.txt",
     "job.json",
     "progress.json",
+    "checked.json",
 )
+SCHEMA = 2
+"""Of records; those of schema 1 have no digests."""
+DIGEST = "digest"
+"""Field of a record that holds the SHA-256 of the rest of it."""
 JOURNAL = "journal"
 """Folder of what a job keeps for the case that it is killed; gone when it is done."""
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
+    """A JSON object, or None if there is none: damaged by something other than us is as good as absent."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (OSError, ValueError, RecursionError):
         return None
-    except (OSError, json.JSONDecodeError):
-        return None  # damaged by something other than us: as good as absent, the job runs again
     return value if isinstance(value, dict) else None
+
+
+def _own_digest(record: Mapping[str, Any]) -> str:
+    """SHA-256 of a record as it reads after JSON, without the digest itself."""
+    content = canonical({name: value for name, value in record.items() if name != DIGEST})
+    return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _problem_of(record: Mapping[str, Any] | None, key: str) -> str | None:
+    """Why a record is not to be believed, or None.
+
+    Records of trained models that were written before records had digests are believed: what they cost is dear, and
+    their weights have a digest.
+    """
+    if record is None:
+        return "is not readable"
+    if record.get("key") != key:
+        return "is the record of another job"
+    if DIGEST not in record and record.get("schema") == 1 and record.get("kind") == "train":
+        return None
+    if record.get(DIGEST) != _own_digest(record):
+        return "does not have the content that was written (another digest)"
+    return None
+
+
+@lru_cache(maxsize=20_000)
+def _parsed(path: Path, _mark: tuple[int, ...]) -> tuple[dict[str, Any] | None, str | None]:
+    """A record and what is wrong with it, read once for each state of its file."""
+    record = _read_json(path)
+    problem = _problem_of(record, path.parent.name)
+    return (record if problem is None else None), problem
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _mark(path: Path) -> tuple[int, ...]:
+    """What changes when a file is written.
+
+    Raises:
+        OSError: It is not there.
+    """
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
 
 
 @dataclass(frozen=True)
@@ -63,26 +120,81 @@ class JobFolder:
         return self.path / name
 
     def record(self) -> dict[str, Any] | None:
-        """The record that the job left, or None."""
-        return _read_json(self.path / RECORD)
+        """The record that the job left, or None if there is none that can be believed (see ``damage``)."""
+        try:
+            return _parsed(self.path / RECORD, _mark(self.path / RECORD))[0]
+        except OSError:
+            return None
+
+    def artefacts(self) -> dict[str, str]:
+        """SHA-256 by name of the files that belong to the result."""
+        record = self.record() or {}
+        if DIGEST in record:
+            return dict(record["artefacts"])
+        return {"weights.safetensors": record["weights"]} if record.get("weights") else {}
+
+    def damage(self, *, thorough: bool = False) -> str | None:
+        """Why the result cannot be believed: the file and what is wrong with it. None if all is well, or none is there.
+
+        Files are hashed where their size or times are not those of the last time that they were hashed.
+
+        Args:
+            thorough: Hash every file.
+        """
+        path = self.path / RECORD
+        try:
+            problem = _parsed(path, _mark(path))[1]
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            problem = f"cannot be read: {error.strerror}"
+        if problem is not None:
+            return f"{path} {problem}"
+        before = {} if thorough else _read_json(self.path / CHECKED) or {}
+        now: dict[str, Any] = {}
+        for name, sha256 in self.artefacts().items():
+            file = self.path / name
+            try:
+                now[name] = list(_mark(file))
+                if before.get(name) != now[name] and file_digest(file) != sha256:
+                    return f"{file} does not have the content that was recorded (another SHA-256)"
+            except FileNotFoundError:
+                return f"{file} is missing"
+            except OSError as error:
+                return f"{file} cannot be read: {error.strerror}"
+        if now != before:
+            with contextlib.suppress(OSError):  # on a store that may only be read files are hashed each time
+                write_json(self.path / CHECKED, now)
+        return None
+
+    def distrust(self) -> None:
+        """Hash every file the next time that somebody asks for damage: one of them could not be read."""
+        with contextlib.suppress(OSError):
+            (self.path / CHECKED).unlink(missing_ok=True)
 
     def error(self) -> dict[str, Any] | None:
-        """The last failure, or None."""
-        return _read_json(self.path / ERROR)
+        """The last failure, with ``type`` and ``message`` as texts; None if there is none that can be read."""
+        found = _read_json(self.path / ERROR)
+        if found is None or not all(isinstance(found.get(name), str) for name in ("type", "message")):
+            return None
+        return found
 
     def job(self) -> dict[str, Any] | None:
         """The job as it was planned, written when work on it began."""
         return _read_json(self.path / JOB)
 
     def progress(self) -> dict[str, Any] | None:
-        """What a running job last said of itself."""
-        return _read_json(self.path / PROGRESS)
+        """What a running job last said of itself: texts and finite numbers by name."""
+        found = _read_json(self.path / PROGRESS)
+        if found is None:
+            return None
+        return {name: v for name, v in found.items() if isinstance(v, str) or _is_finite(v)}
 
     def log(self) -> str:
         """What the job printed."""
         try:
             return (self.path / LOG).read_text(encoding="utf-8", errors="replace")
-        except FileNotFoundError:
+        except OSError:
             return ""
 
     def state(self) -> State:
@@ -98,13 +210,19 @@ class JobFolder:
         """Whether some process works on the job right now."""
         try:
             with (self.path / LOCK).open("r+") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if not self._try(file):
+                    return True
                 fcntl.flock(file, fcntl.LOCK_UN)
-        except FileNotFoundError:
+        except OSError:  # no such file, or no right to work on it
             return False
-        except BlockingIOError:
-            return True
         return False
+
+    def holder(self) -> str:
+        """Who holds the lock, in words, as far as that process said so."""
+        facts = _read_json(self.path / LOCK) or {}
+        if not {"pid", "host"} <= facts.keys():
+            return "another process"
+        return f"process {facts['pid']} on {facts['host']}"
 
     @contextlib.contextmanager
     def lock(self, *, wait: bool = True, poll: float = 0.2) -> Iterator[bool]:
@@ -148,24 +266,39 @@ class JobFolder:
         """Leave a failure."""
         write_json(self.path / ERROR, dict(error))
 
-    def finish(self, record: Mapping[str, Any]) -> None:
-        """Leave the result: the last file written; a former failure no longer speaks."""
-        write_json(self.path / RECORD, dict(record))
+    def finish(self, record: Mapping[str, Any], artefacts: Iterable[str] = ()) -> None:
+        """Leave the result: the last file written; a former failure no longer speaks.
+
+        Args:
+            record: JSON-able facts; its schema and the key of the job are added.
+            artefacts: Names of the files that belong to the result; the record gets their digests.
+        """
+        names = sorted(set(artefacts))
+        digests = {name: file_digest(self.path / name) for name in names}
+        # As it will be read: keys are texts, tuples are lists.
+        facts = {"schema": SCHEMA, **record, "key": self.key, "artefacts": digests}
+        plain = json.loads(json.dumps(facts, allow_nan=False))
+        write_json(self.path / CHECKED, {name: list(_mark(self.path / name)) for name in names})
+        write_json(self.path / RECORD, {**plain, DIGEST: _own_digest(plain)})
         for name in (ERROR, PROGRESS):
             (self.path / name).unlink(missing_ok=True)
         shutil.rmtree(self.path / JOURNAL, ignore_errors=True)
 
     def forget(self) -> None:
-        """Remove the result, so that the job runs again; a checkpoint goes too."""
+        """Remove the result, so that the job runs again; a checkpoint goes too. The caller holds the lock."""
         # The record goes first: without it nothing else counts as a result.
         (self.path / RECORD).unlink(missing_ok=True)
         for item in self.path.iterdir() if self.path.is_dir() else ():
             if item.name != LOCK:
-                shutil.rmtree(item) if item.is_dir() else item.unlink(missing_ok=True)
+                shutil.rmtree(item) if item.is_dir() and not item.is_symlink() else item.unlink(missing_ok=True)
 
     def size(self) -> int:
-        """Bytes on disk."""
-        return sum(item.stat().st_size for item in self.path.rglob("*") if item.is_file())
+        """Bytes on disk; what is deleted meanwhile does not count."""
+        total = 0
+        for item in self.path.rglob("*"):
+            with contextlib.suppress(OSError):
+                total += item.stat().st_size if item.is_file() else 0
+        return total
 
 
 @dataclass(frozen=True)
@@ -185,6 +318,14 @@ class Store:
                 if prefix.is_dir():
                     for path in sorted(prefix.iterdir()):
                         yield JobFolder(path)
+
+    def containing(self, path: Path) -> JobFolder | None:
+        """The folder that a file of the store lies in, or None if it lies elsewhere."""
+        try:
+            parts = path.absolute().relative_to(self.root.absolute()).parts
+        except ValueError:
+            return None
+        return self.folder(parts[1]) if len(parts) > 2 and parts[1][:2] == parts[0] else None
 
     def remove(self, folder: JobFolder) -> bool:
         """Delete a folder unless some process works on it; whether it went."""

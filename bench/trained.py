@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from bench.data.splits import Splits
-from bench.errors import BenchError
+from bench.errors import BenchError, DamagedFileError
 from bench.family import Batch, Classifier, Family
 from bench.keys import canonical, derive_seed, file_digest
 from bench.registry import import_object
@@ -71,16 +71,21 @@ def load(
         image_shape: (C, H, W).
         device: Where it goes.
         with_state: Attach what the sampler kept, for ``stored_samples``.
+
+    Raises:
+        DamagedFileError: A file is missing or not what the record of training says.
     """
     family, model = build(spec, num_classes, image_shape, device)
-    path = folder.file(WEIGHTS)
-    weights, _ = load_tensors(path)
+    recorded = folder.artefacts()
+    if WEIGHTS not in recorded:
+        raise DamagedFileError(folder.file(WEIGHTS), "belongs to no finished training")
+    weights, _ = load_tensors(folder.file(WEIGHTS), sha256=recorded[WEIGHTS])
     model.load_state_dict(weights)
-    if with_state and folder.file(STATE).exists():
-        state, _ = load_tensors(folder.file(STATE))
+    if with_state and STATE in recorded:
+        state, _ = load_tensors(folder.file(STATE), sha256=recorded[STATE])
         family.attach(model, {name: tensor.to(device) for name, tensor in state.items()})
     model.eval()
-    return model, file_digest(path)
+    return model, recorded[WEIGHTS]
 
 
 def adopt(
@@ -112,13 +117,19 @@ def adopt(
     return {"weights": save_tensors(folder.file(WEIGHTS), model.state_dict()), "adopted": spec.get("weights", True)}
 
 
-def start_from(model: Classifier, path: Path) -> str:
+def start_from(model: Classifier, path: Path, *, sha256: str | None = None) -> str:
     """Load weights into a freshly built model and return their digest; every tensor must be there and fit.
 
+    Args:
+        model: Takes the weights.
+        path: A safetensors file.
+        sha256: What the file must hash to, if that is known.
+
     Raises:
+        DamagedFileError: The file is missing, damaged, or has another digest.
         BenchError: With the names of all that are missing, unknown or of another shape.
     """
-    weights, _ = load_tensors(path)
+    weights, _ = load_tensors(path, sha256=sha256)
     own = model.state_dict()
     problems = [f"{name} is missing" for name in own if name not in weights]
     problems += [f"{name} is unknown" for name in weights if name not in own]

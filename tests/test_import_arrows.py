@@ -22,7 +22,7 @@ ARROWS: dict[str, set[str]] = {
     "keys": set(),
     "atomic": set(),
     "arrays": {"atomic", "errors"},
-    "store": {"atomic"},
+    "store": {"atomic", "keys"},
     "registry": {"errors"},
     "spec": {"registry", "external"},
     "family": {"spec"},
@@ -41,7 +41,7 @@ ARROWS: dict[str, set[str]] = {
     "predict": {"data", "family"},
     "evaluate": {
         *("metrics", "scores", "attacks"),
-        *("data", "errors", "family", "keys", "registry", "spec", "store", "trained"),
+        *("arrays", "data", "errors", "family", "keys", "registry", "spec", "store", "trained"),
     },
     # From a suite to jobs, from jobs to results, from results to tables.
     "suite": {"data", "errors", "evaluate", "registry", "spec"},
@@ -49,7 +49,7 @@ ARROWS: dict[str, set[str]] = {
     "planner": {"data", "evaluate", "imported", "jobs", "keys", "spec", "suite"},
     "execute": {
         *("train", "predict", "evaluate", "data", "trained"),
-        *("errors", "jobs", "keys", "store", "tensors"),
+        *("arrays", "errors", "jobs", "keys", "spec", "store", "tensors"),
     },
     "report": {"attacks", "errors", "execute", "jobs", "metrics", "spec", "store", "suite"},
     # What people call.

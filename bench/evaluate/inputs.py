@@ -8,8 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from bench.arrays import load_arrays
 from bench.data.job import job_dataset, job_splits
 from bench.data.splits import Splits
 from bench.store import JOURNAL, Store
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Inputs"]
 
-OUTPUTS = "outputs.npz"
+OUTPUTS, ITEMS = "outputs.npz", "items.npz"
 
 
 @dataclass
@@ -55,10 +54,10 @@ class Inputs:
 
         Raises:
             KeyError: The evaluation did not declare the need.
+            DamagedFileError: The predictions are not those that were recorded.
         """
         folder = self.store.folder(self.spec["needs"][f"{split}/{output}"])
-        with np.load(folder.file(OUTPUTS), allow_pickle=False) as arrays:
-            return dict(arrays)
+        return load_arrays(folder.file(OUTPUTS), sha256=folder.artefacts().get(OUTPUTS))
 
     def model(self, *, with_state: bool = False) -> Classifier:
         """The trained classifier in eval mode on ``device``; its digest goes into the record."""
@@ -66,10 +65,7 @@ class Inputs:
 
     def judge(self) -> Classifier:
         """The independent classifier that the evaluation asked for."""
-        folder = self.store.folder(self.spec["judge"])
-        job = folder.job()
-        assert job is not None
-        return self._load(self.spec["judge"], job["spec"])
+        return self._load(self.spec["judge"], self.spec["models"][self.spec["judge"]])
 
     def other(self, name: str) -> Classifier:
         """Another model of the suite, in eval mode on ``device``.
@@ -78,9 +74,7 @@ class Inputs:
             KeyError: The evaluation did not declare it, or it is the model that the job measures.
         """
         key = self.spec["others"][name]
-        job = self.store.folder(key).job()
-        assert job is not None
-        return self._load(key, job["spec"])
+        return self._load(key, self.spec["models"][key])
 
     def training(self) -> dict[str, Any]:
         """The record of training."""

@@ -29,7 +29,7 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-_ADDED = "their results were made with other weights than training has left now"
+_ADDED = "their results were made with other weights than training has left now, or what they read was lost"
 
 
 class SilentDisplay:
@@ -42,6 +42,9 @@ class SilentDisplay:
         """Nothing."""
 
     def started(self, job: Job) -> None:
+        """Nothing."""
+
+    def held(self, job: Job, holder: str) -> None:
         """Nothing."""
 
     def tick(self, running: Mapping[str, Mapping[str, Any]]) -> None:
@@ -67,8 +70,8 @@ class _Clock:
         self.total = len(todo)
 
     def added(self, jobs: list[Job]) -> None:
+        self.total += sum(job.key not in self._left for job in jobs)
         self._left.update((job.key, job) for job in jobs)
-        self.total += len(jobs)
 
     def ended(self, job: Job, record: Mapping[str, Any] | None) -> None:
         self._left.pop(job.key, None)
@@ -121,6 +124,10 @@ class PlainDisplay:
         if job.kind == "train":
             self._say(f"start   {job.id}")
 
+    def held(self, job: Job, holder: str) -> None:
+        """Who is at work on it."""
+        self._say(f"held    {job.id}: {holder} is at work on it; its result is taken when it is there")
+
     def tick(self, running: Mapping[str, Mapping[str, Any]]) -> None:
         """Nothing: a log is not a display."""
 
@@ -166,6 +173,10 @@ class JsonDisplay(SilentDisplay):
         """A job is at work."""
         self._say({"event": "started", "job": job.id, "key": job.key})
 
+    def held(self, job: Job, holder: str) -> None:
+        """Another run is at work on a job."""
+        self._say({"event": "held", "job": job.id, "key": job.key, "holder": holder})
+
     def ended(self, job: Job, status: Status, record: Mapping[str, Any] | None) -> None:
         """A job has ended."""
         facts = {"event": "ended", "job": job.id, "key": job.key, "state": status.state, "reason": status.reason}
@@ -187,6 +198,7 @@ class LiveDisplay:
         self._console = console
         self._clock = _Clock(rates, workers)
         self._running: dict[str, tuple[Job, float]] = {}
+        self._held: dict[str, tuple[Job, str]] = {}
         self._said: Mapping[str, Mapping[str, Any]] = {}
         self._live: Live | None = None
         self._began = time.monotonic()
@@ -211,7 +223,13 @@ class LiveDisplay:
 
     def started(self, job: Job) -> None:
         """Add a line."""
+        self._held.pop(job.key, None)
         self._running[job.key] = (job, time.monotonic())
+        self._refresh()
+
+    def held(self, job: Job, holder: str) -> None:
+        """Add a line that says whom the job waits for."""
+        self._held[job.key] = (job, holder)
         self._refresh()
 
     def tick(self, running: Mapping[str, Mapping[str, Any]]) -> None:
@@ -222,6 +240,7 @@ class LiveDisplay:
     def ended(self, job: Job, status: Status, record: Mapping[str, Any] | None) -> None:
         """Leave a line above the panel for what a person waits for."""
         self._running.pop(job.key, None)
+        self._held.pop(job.key, None)
         self._clock.ended(job, record)
         colour = {"done": "green", "failed": "red", "diverged": "yellow", "n/a": "yellow"}.get(status.state, "")
         if status.state != "done" or job.kind == "train":
@@ -270,6 +289,8 @@ class LiveDisplay:
             if said.get("validation_accuracy") is not None:
                 facts.append(f"val {said['validation_accuracy']:.1%}")
             grid.add_row(job.id, bar, ", ".join(facts))
+        for job, holder in list(self._held.values())[:4]:
+            grid.add_row(job.id, "", f"{holder} is at work on it")
         return Group(grid)
 
 

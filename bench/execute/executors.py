@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 import time
@@ -35,8 +36,6 @@ _ENVIRONMENT = {
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
     "OMP_WAIT_POLICY": "PASSIVE",
 }
-GRACE = 60.0
-"""Seconds that a worker has to end by itself: training finishes its iteration and writes a buffer of a gigabyte."""
 _PRELOAD = [
     "torch",
     "safetensors.torch",
@@ -48,10 +47,17 @@ _PRELOAD = [
 
 @dataclass(frozen=True)
 class Ended:
-    """A job that is no longer at work; ``died`` says how its process ended if it left neither result nor error."""
+    """A job that is no longer at work.
+
+    Attributes:
+        job: The job.
+        died: How its process ended, if it ended otherwise than by itself.
+        held: Whether it never began, because another run holds its lock.
+    """
 
     job: Job
     died: str | None = None
+    held: bool = False
 
 
 class Executor(Protocol):
@@ -92,10 +98,10 @@ class InProcess:
         if self._site.device == "cpu":
             torch.set_num_threads(1)
         try:
-            worker.run_job(job, self._site)
+            began = worker.run_job(job, self._site)
         finally:
             torch.set_num_threads(before)
-        self._ended.append(Ended(job))
+        self._ended.append(Ended(job, held=not began))
 
     def ended(self, timeout: float) -> list[Ended]:  # noqa: ARG002 - nothing to wait for
         """What ran since the last call."""
@@ -128,9 +134,10 @@ class Pool:
         """Begin a job on a leased device."""
         device = self._free.pop(0)
         process = self._context.Process(target=worker.main, args=(job, replace(self._site, device=device)), daemon=True)
-        with _environment(), _hidden_main():
+        # A signal between the start of a process and its entry here would leave a worker that nobody ends.
+        with _signals_later(), _environment(), _hidden_main():
             process.start()
-        self._running[process.sentinel] = (process, job, device)
+            self._running[process.sentinel] = (process, job, device)
 
     def ended(self, timeout: float) -> list[Ended]:
         """The jobs whose processes ended; their devices are free again."""
@@ -144,20 +151,42 @@ class Pool:
             process.join()
             self._free.append(device)
             code = process.exitcode
-            ended.append(Ended(job, None if code == 0 else _how_it_died(code)))
+            died = None if code in (0, worker.HELD) else _how_it_died(code)
+            ended.append(Ended(job, died, held=code == worker.HELD))
         return ended
 
     def stop(self) -> None:
         """Terminate every worker, and kill those that do not go."""
         for process, _, _ in self._running.values():
             process.terminate()
-        deadline = time.monotonic() + GRACE
+        deadline = time.monotonic() + worker.GRACE
         for process, _, _ in self._running.values():
             process.join(max(0.0, deadline - time.monotonic()))
             if process.is_alive():
                 process.kill()
                 process.join()
         self._running.clear()
+
+
+@contextlib.contextmanager
+def _signals_later() -> Iterator[None]:
+    """Hold back Ctrl-C and SIGTERM for a while, where this thread gets them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    caught: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number, handler in before.items():
+        if handler not in (signal.SIG_IGN, None):
+            signal.signal(number, lambda received, _frame: caught.append(received))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if handler not in (signal.SIG_IGN, None):
+                signal.signal(number, handler)
+        if caught:
+            signal.raise_signal(caught[0])
 
 
 def _how_it_died(code: int | None) -> str:

@@ -1,4 +1,8 @@
-"""Runs the jobs of a plan in order of their inputs. One failing job does not stop the others."""
+"""Runs the jobs of a plan in order of their inputs. One failing job does not stop the others.
+
+Several runs may share a store, on one machine or on several. A job whose lock another run holds is passed over; its
+result is taken when it is there, and if the other run ends without one the job runs here.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +12,15 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from bench.execute.executors import Executor
-from bench.execute.states import Status, job_states, passed_on, ready
+from bench.execute.states import Status, job_states, own_status, passed_on, ready
 from bench.jobs import Job, Plan
 from bench.store import Store
 
 __all__ = ["Display", "Summary", "run_plan"]
 
 POLL = 0.25
+TRIES = 3
+"""How often a job runs again because an input was lost while it ran."""
 
 
 class Display(Protocol):
@@ -30,6 +36,10 @@ class Display(Protocol):
 
     def started(self, job: Job) -> None:
         """A job is at work."""
+        ...
+
+    def held(self, job: Job, holder: str) -> None:
+        """Another run is at work on a job: this run goes on with others and takes the result when it is there."""
         ...
 
     def tick(self, running: Mapping[str, Mapping[str, Any]]) -> None:
@@ -96,58 +106,136 @@ def run_plan(
 
 
 def _todo(plan: Plan, states: Mapping[str, Status]) -> list[Job]:
-    """Jobs to run: results that are missing, and predictions only if something that is missing reads them."""
+    """Jobs to run: results that are missing or damaged, and missing predictions only if something that has to run
+    reads them.
+    """
     wanted: set[str] = set()
     todo: dict[str, Job] = {}
     for job in reversed(plan.jobs):
-        if states[job.key].settled or states[job.key].state == "n/a":
+        state = states[job.key].state
+        if states[job.key].settled or state == "n/a":
             continue
-        if job.kind != "predict" or job.key in wanted:
+        if job.kind != "predict" or job.key in wanted or state == "damaged":
             wanted.update(job.inputs)
             todo[job.key] = job  # of several jobs with one key the first
     return list(todo.values())[::-1]
 
 
 def _run(plan: Plan, store: Store, executor: Executor, display: Display, summary: Summary, todo: list[Job]) -> None:
-    states = summary.states
+    work = _Work(plan, store, executor, display, summary)
     for job in todo:
-        if states[job.key].state == "failed":
-            states[job.key] = Status("pending")
-    waiting = {job.key: job for job in _by_urgency(todo)}
-    running: dict[str, Job] = {}
+        if summary.states[job.key].state in ("failed", "damaged"):
+            summary.states[job.key] = Status("pending")
+    work.waiting = {job.key: job for job in _by_urgency(todo)}
     try:
-        while waiting or running:
-            for job in list(waiting.values()):
-                blocked = passed_on(job, states)
-                if blocked is not None:
-                    states[job.key] = blocked
-                    del waiting[job.key]
-                    display.ended(job, blocked, None)
-                elif len(running) < executor.capacity and ready(job, states):
-                    del waiting[job.key]
-                    if states[job.key].state == "stale":
-                        store.folder(job.key).forget()
-                    running[job.key] = job
-                    states[job.key] = Status("running")
-                    display.started(job)
-                    executor.start(job)
-            for ended in executor.ended(POLL):
-                job = running.pop(ended.job.key)
-                summary.ran.append(job)
-                states[job.key] = _outcome(job, store, ended.died)
-                display.ended(job, states[job.key], store.folder(job.key).record())
-                if job.kind == "train":
-                    late = _outdated(plan, store, states, waiting, {*running, *(done.key for done in summary.ran)})
-                    if late:
-                        display.added(late)
-                    waiting.update((other.key, other) for other in late)
-            display.tick({key: store.folder(key).progress() or {} for key in running})
+        while work.waiting or work.running:
+            work.begin()
+            work.collect()
+            display.tick({key: store.folder(key).progress() or {} for key in work.running})
     except KeyboardInterrupt:
         summary.interrupted = True
     finally:
         executor.stop()
     if summary.interrupted:
-        states.update(job_states(plan, store))
+        summary.states.update(job_states(plan, store))
+
+
+@dataclass
+class _Work:
+    """What is left to do.
+
+    Attributes:
+        waiting: Jobs by key that have not begun.
+        running: Jobs by key that this run is at work on.
+        held: Keys of waiting jobs that another run was seen to be at work on.
+        tries: How often a job was begun again because an input was not there any more.
+    """
+
+    plan: Plan
+    store: Store
+    executor: Executor
+    display: Display
+    summary: Summary
+    waiting: dict[str, Job] = field(default_factory=dict)
+    running: dict[str, Job] = field(default_factory=dict)
+    held: set[str] = field(default_factory=set)
+    tries: dict[str, int] = field(default_factory=dict)
+
+    def begin(self) -> None:
+        """Start what can start, pass on what cannot, and take what another run has finished."""
+        states = self.summary.states
+        for job in list(self.waiting.values()):
+            blocked = passed_on(job, states)
+            if blocked is not None:
+                del self.waiting[job.key]
+                self._settle(job, blocked, None)
+            elif len(self.running) < self.executor.capacity and ready(job, states):
+                self._begin(job)
+
+    def _begin(self, job: Job) -> None:
+        folder = self.store.folder(job.key)
+        if folder.locked():
+            self._hold(job)
+            return
+        self.held.discard(job.key)
+        del self.waiting[job.key]
+        now = own_status(job, self.store)
+        if now.settled:  # another run has done it since this one looked
+            self._settle(job, now, folder.record())
+            return
+        self.running[job.key] = job
+        self.summary.states[job.key] = Status("running")
+        self.display.started(job)
+        self.executor.start(job)
+
+    def _hold(self, job: Job) -> None:
+        if job.key not in self.held:
+            self.held.add(job.key)
+            self.display.held(job, self.store.folder(job.key).holder())
+
+    def collect(self) -> None:
+        """Take the results of jobs that ended."""
+        for ended in self.executor.ended(POLL):
+            job = self.running.pop(ended.job.key)
+            if ended.held:  # another run was quicker by a moment
+                self.summary.states[job.key] = Status("pending")
+                self.waiting[job.key] = job
+                self._hold(job)
+                continue
+            status = _outcome(job, self.store, ended.died)
+            if status.state == "failed" and self._inputs_anew(job):
+                continue
+            self.summary.ran.append(job)
+            self._settle(job, status, self.store.folder(job.key).record())
+
+    def _settle(self, job: Job, status: Status, record: Mapping[str, Any] | None) -> None:
+        self.summary.states[job.key] = status
+        self.display.ended(job, status, record)
+        if job.kind == "train" and status.state in ("done", "diverged"):
+            begun = {*self.running, *(done.key for done in self.summary.ran)}
+            self._add(_outdated(self.plan, self.store, self.summary.states, self.waiting, begun))
+
+    def _inputs_anew(self, job: Job) -> bool:
+        """Whether a failed job waits again because an input is missing or damaged: those inputs run, then it does."""
+        now = job_states(self.plan, self.store)
+        lost = {key for key in job.inputs if key in now and not now[key].settled and now[key].state != "failed"}
+        if not lost or self.tries.get(job.key, 0) >= TRIES:
+            return False
+        self.tries[job.key] = self.tries.get(job.key, 0) + 1
+        # An input may itself read what is lost.
+        for other in reversed(self.plan.jobs):
+            if other.key in lost:
+                lost.update(k for k in other.inputs if k in now and now[k].state in ("damaged", "stale", "pending"))
+        again = {other.key: other for other in self.plan.jobs if other.key in lost and other.key not in self.running}
+        for key in (*again, job.key):
+            self.summary.states[key] = Status("pending")
+        self._add([*(other for key, other in again.items() if key not in self.waiting), job])
+        return True
+
+    def _add(self, jobs: list[Job]) -> None:
+        if jobs:
+            self.display.added(jobs)
+        self.waiting.update((job.key, job) for job in jobs)
 
 
 def _outdated(
@@ -170,13 +258,13 @@ def _outdated(
     for job in reversed(plan.jobs):
         if job.key in waiting or job.key in begun:
             continue
-        if states[job.key].state == "done" and now[job.key].state in ("stale", "diverged"):
+        if states[job.key].state == "done" and now[job.key].state in ("stale", "damaged", "diverged"):
             states[job.key] = now[job.key]
         readers = (*waiting.values(), *found.values())
         wanted = job.kind != "predict" or any(job.key in reader.inputs for reader in readers)
         absent = job.kind == "predict" and states[job.key].state in ("pending", "failed")
-        if wanted and (absent or states[job.key].state == "stale"):
-            states[job.key] = Status("pending") if absent else states[job.key]
+        if wanted and (absent or states[job.key].state in ("stale", "damaged")):
+            states[job.key] = Status("pending")
             found[job.key] = job
     return list(found.values())[::-1]
 
@@ -195,10 +283,11 @@ def _outcome(job: Job, store: Store, died: str | None) -> Status:
             return Status("diverged", str(record.get("reason", "")))
         return Status("done")
     error = folder.error()
-    if died is not None:
-        # The worker could not say so itself.
-        folder.fail({"job": job.id, "type": "WorkerDied", "message": died, "traceback": ""})
-        return Status("failed", died)
-    if error is not None:
+    if died is None and error is not None:
         return Status("failed", f"{error['type']}: {error['message']}")
-    return Status("failed", "the worker left no result")
+    # The worker could not say so itself.
+    reason = died or "the worker ended without a result and without an error"
+    with folder.lock(wait=False) as own:
+        if own:
+            folder.fail({"job": job.id, "type": "WorkerDied", "message": reason, "traceback": ""})
+    return Status("failed", reason)

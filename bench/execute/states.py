@@ -9,11 +9,11 @@ from typing import Any, Literal
 from bench.jobs import Job, Plan
 from bench.store import Store
 
-__all__ = ["JobState", "Status", "job_states", "passed_on", "ready"]
+__all__ = ["JobState", "Status", "job_states", "own_status", "passed_on", "ready"]
 
 _INPUT_FAILED = "an input failed: "
 
-JobState = Literal["done", "diverged", "n/a", "failed", "running", "stale", "pending"]
+JobState = Literal["done", "diverged", "n/a", "failed", "running", "stale", "damaged", "pending"]
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,18 @@ class Status:
         return self.state == "failed" and self.reason.startswith(_INPUT_FAILED)
 
 
-def job_states(plan: Plan, store: Store) -> dict[str, Status]:
-    """Status by key. Inputs come before what reads them, so one pass tells all."""
+def job_states(plan: Plan, store: Store, *, thorough: bool = False) -> dict[str, Status]:
+    """Status by key. Inputs come before what reads them, so one pass tells all.
+
+    Args:
+        plan: The jobs.
+        store: Where results are.
+        thorough: Hash every file of every result, also those whose size and times are as they were.
+    """
     states: dict[str, Status] = {}
     for job in plan.jobs:
-        states[job.key] = _status(job, store, states)
+        if job.key not in states:
+            states[job.key] = _status(job, store, states, thorough)
     return states
 
 
@@ -79,25 +86,32 @@ def ready(job: Job, states: Mapping[str, Status]) -> bool:
     )
 
 
-def _status(job: Job, store: Store, states: Mapping[str, Status]) -> Status:
-    if job.blocked:
-        return Status("n/a", job.blocked)
-    inherited = passed_on(job, states)
-    if inherited is not None and inherited.state != "failed":
-        return inherited
+def own_status(job: Job, store: Store, *, thorough: bool = False) -> Status:
+    """What the job's own folder says, whatever its inputs are."""
     folder = store.folder(job.key)
+    damage = folder.damage(thorough=thorough)
+    if damage is not None:
+        return Status("running", damage) if folder.locked() else Status("damaged", damage)
     record = folder.record()
     if record is None:
         state = folder.state()
         error = folder.error() if state == "failed" else None
-        if inherited is not None and state in ("pending", "failed"):
-            return inherited
         return Status(state, f"{error['type']}: {error['message']}" if error else "")
     if record.get("status") == "diverged":
         return Status("diverged", str(record.get("reason", "training diverged")))
     if any(_changed(job, record, key, store) for key in job.inputs):
         return Status("stale", "made with weights that the store no longer holds")
     return Status("done")
+
+
+def _status(job: Job, store: Store, states: Mapping[str, Status], thorough: bool) -> Status:
+    if job.blocked:
+        return Status("n/a", job.blocked)
+    inherited = passed_on(job, states)
+    if inherited is not None and inherited.state != "failed":
+        return inherited
+    own = own_status(job, store, thorough=thorough)
+    return inherited if inherited is not None and own.state in ("pending", "failed") else own
 
 
 def _changed(job: Job, record: Mapping[str, Any], key: str, store: Store) -> bool:

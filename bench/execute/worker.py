@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
+import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping
@@ -15,8 +16,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import RequestError
+from bench.errors import DamagedFileError, RequestError
 from bench.execute.provenance import provenance
+from bench.execute.states import own_status
 from bench.jobs import Job
 from bench.store import JOB, LOG, PROGRESS, JobFolder, Store, write_atomically, write_json
 
@@ -28,6 +30,10 @@ __all__ = ["Site", "main", "run_job"]
 PROGRESS_EVERY = 0.4
 """Seconds between two reports of a job; reading the loss for one makes a GPU wait."""
 INTERRUPTED = 130
+HELD = 75
+"""Exit code of a worker that did nothing, because another process is at work on the job."""
+GRACE = 60.0
+"""Seconds that a worker has to end by itself: training finishes its iteration and writes a buffer of a gigabyte."""
 
 
 def _checkpoint_every() -> float:
@@ -67,18 +73,27 @@ class Site:
     command: str
 
 
-def run_job(job: Job, site: Site) -> None:
+def run_job(job: Job, site: Site) -> bool:
     """Run ``job`` unless its result is there; leave ``record.json``, or ``error.json`` with the traceback.
+
+    Returns:
+        False if another process is at work on the job: then nothing was done.
 
     Raises:
         KeyboardInterrupt: Interrupted; a checkpoint, if the job makes any, was the last thing written.
     """
     store = Store(site.store)
     folder = store.folder(job.key)
-    with folder.lock():
-        # Another run may have done the work while this one waited for the lock.
-        if folder.record() is not None:
-            return
+    with folder.lock(wait=False) as own:
+        if not own:
+            return False
+        # Another run may have done the work since this one looked. What is stale or damaged is dropped here and
+        # nowhere else: only who holds the lock may delete.
+        status = own_status(job, store)
+        if status.settled:
+            return True
+        if status.state in ("stale", "damaged"):
+            folder.forget()
         write_json(folder.file(JOB), {"id": job.id, "kind": job.kind, "key": job.key, "spec": dict(job.spec)})
         with _log(folder):
             try:
@@ -87,6 +102,8 @@ def run_job(job: Job, site: Site) -> None:
                 raise
             except BaseException as error:
                 print(traceback.format_exc(), file=sys.stderr)  # noqa: T201 - into the job's log
+                if isinstance(error, DamagedFileError):
+                    _distrust(error.path, store)
                 folder.fail(
                     {
                         "job": job.id,
@@ -96,20 +113,26 @@ def run_job(job: Job, site: Site) -> None:
                         "provenance": provenance(site.device, site.command),
                     }
                 )
+    return True
+
+
+def _distrust(path: Path, store: Store) -> None:
+    """A file of another job could not be read: whoever looks at that job next hashes all of its files."""
+    folder = store.containing(path)
+    if folder is not None:
+        folder.distrust()
 
 
 def _run(job: Job, site: Site, store: Store, folder: JobFolder) -> None:
     began = time.time()
     progress = _Progress(folder)
     run = {"train": _train, "predict": _predict, "evaluate": _evaluate}[job.kind]
-    result = run(job, site, store, folder, progress)
+    result, artefacts = run(job, site, store, folder, progress)
     device = result.pop("device", site.device)
     folder.finish(
         {
-            "schema": 1,
             "job": job.id,
             "kind": job.kind,
-            "key": job.key,
             "model": job.model,
             "family": job.spec["family"],
             "backbone": job.spec["backbone"],
@@ -123,11 +146,16 @@ def _run(job: Job, site: Site, store: Store, folder: JobFolder) -> None:
             "seconds": round(time.time() - began, 3),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "provenance": provenance(device, site.command),
-        }
+        },
+        artefacts,
     )
 
 
-def _train(job: Job, site: Site, store: Store, folder: JobFolder, progress: _Progress) -> dict[str, Any]:
+Result = tuple[dict[str, Any], list[str]]
+"""Facts for the record, and the names of the files that belong to the result."""
+
+
+def _train(job: Job, site: Site, store: Store, folder: JobFolder, progress: _Progress) -> Result:
     from bench import trained
     from bench.data.job import job_dataset, job_splits
     from bench.tensors import save_tensors
@@ -141,15 +169,18 @@ def _train(job: Job, site: Site, store: Store, folder: JobFolder, progress: _Pro
     family, model = trained.build(job.spec, dataset.num_classes, shape, site.device)
     facts: dict[str, Any] = {"data": _data_facts(job.spec, len(splits.train.labels))}
     if not family.trains or job.spec.get("weights"):
-        return facts | trained.adopt(job.spec, family, model, splits, folder)
+        facts |= trained.adopt(job.spec, family, model, splits, folder)
+        return facts, _existing(folder, trained.WEIGHTS, trained.STATE)
     if job.spec.get("init_from"):
         source = store.folder(job.spec["init_from"])
-        facts["init_from"] = trained.start_from(model, source.file(trained.WEIGHTS))
+        weights = source.file(trained.WEIGHTS)
+        facts["init_from"] = trained.start_from(model, weights, sha256=source.artefacts().get(trained.WEIGHTS))
     trainer = Trainer(family, model, splits, augmentation=dataset.augmentation, seed=job.spec["seed"])
     resumed = checkpoint.restore(trainer, folder.path)
     if resumed:
         print(resumed)  # noqa: T201 - into the job's log
     pace = checkpoint.Pace(CHECKPOINT_EVERY)
+    _STOP.listen()
 
     def after_epoch() -> None:
         if pace.due():
@@ -182,7 +213,11 @@ def _train(job: Job, site: Site, store: Store, folder: JobFolder, progress: _Pro
         facts["selected_epoch"] = result.selected.epoch
         facts["validation_accuracy"] = result.selected.validation_accuracy
     checkpoint.remove(folder.path)
-    return facts
+    return facts, _existing(folder, trained.WEIGHTS, trained.STATE, "history.json")
+
+
+def _existing(folder: JobFolder, *names: str) -> list[str]:
+    return [name for name in names if folder.file(name).exists()]
 
 
 def _save_checkpoint(trainer: Trainer, folder: JobFolder) -> None:
@@ -196,9 +231,18 @@ def _save_checkpoint(trainer: Trainer, folder: JobFolder) -> None:
 
 
 class _Stop:
-    """Whether this process was asked to end: training then saves where it stands."""
+    """Whether this process was asked to end: training then saves where it stands.
+
+    Until training listens, SIGTERM ends the process at once: there is nothing to save while it waits or loads.
+    """
 
     asked = False
+    armed = False
+
+    def listen(self) -> None:
+        """From now on SIGTERM asks; only in a worker process, whose signals are its own."""
+        if self.armed:
+            signal.signal(signal.SIGTERM, self)
 
     def __call__(self, *_: object) -> None:
         self.asked = True
@@ -207,8 +251,9 @@ class _Stop:
 _STOP = _Stop()
 
 
-def _predict(job: Job, site: Site, store: Store, folder: JobFolder, progress: _Progress) -> dict[str, Any]:
+def _predict(job: Job, site: Site, store: Store, folder: JobFolder, progress: _Progress) -> Result:
     from bench import trained
+    from bench.arrays import save_arrays
     from bench.data.job import job_dataset, job_ood, job_splits
     from bench.evaluate.inputs import OUTPUTS
     from bench.predict.outputs import BATCH, predict
@@ -224,49 +269,52 @@ def _predict(job: Job, site: Site, store: Store, folder: JobFolder, progress: _P
     else:
         split = getattr(splits, job.spec["split"])
     arrays = predict(job.spec["output"], model, split, progress)
-    _save_arrays(folder.file(OUTPUTS), arrays)
-    return {"weights": digest, "n": len(split), "batch_size": BATCH, "file": OUTPUTS}
+    save_arrays(folder.file(OUTPUTS), arrays)
+    return {"weights": digest, "n": len(split), "batch_size": BATCH, "file": OUTPUTS}, [OUTPUTS]
 
 
-def _evaluate(job: Job, site: Site, store: Store, folder: JobFolder, progress: _Progress) -> dict[str, Any]:
+def _evaluate(job: Job, site: Site, store: Store, folder: JobFolder, progress: _Progress) -> Result:
+    from bench.arrays import save_arrays
     from bench.evaluate.base import EVALUATIONS
-    from bench.evaluate.inputs import Inputs
+    from bench.evaluate.inputs import ITEMS, Inputs
+    from bench.evaluate.outcome import check_outcome
     from bench.keys import canonical
+    from bench.spec import FAMILIES
 
     evaluation = EVALUATIONS.get(job.spec["evaluation"])
     config = evaluation.Config.model_validate_json(canonical(job.spec["evaluation_config"]))
     inputs = Inputs(job.spec, store, site.data, site.weights, site.device, progress, folder.path, CHECKPOINT_EVERY)
-    outcome = evaluation.evaluate(config, inputs)
+    readouts = FAMILIES.get(job.spec["family"]).readouts
+    outcome = check_outcome(evaluation, config, evaluation.evaluate(config, inputs), readouts)
     train = store.folder(job.spec["train"]).record() or {}
     if outcome.items:
-        _save_arrays(folder.file("items.npz"), outcome.items)
+        save_arrays(folder.file(ITEMS), outcome.items)
     for name, data in outcome.files.items():
         write_atomically(folder.file(name), data)
-    return {
+    facts = {
         "evaluation_kind": job.spec["evaluation"],
         "config": job.spec["evaluation_config"],
         "weights": inputs.digests.get(job.spec["train"], train.get("weights")),
         "read": dict(inputs.digests),
         "data": _data_facts(job.spec, None),
         "numbers": [_number(asdict(number)) for number in outcome.numbers],
-        "items": "items.npz" if outcome.items else None,
+        "items": ITEMS if outcome.items else None,
         "files": sorted(outcome.files),
         "details": dict(outcome.details),
         "device": site.device if evaluation.reads_model else "none",
     }
-
-
-def _save_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
-    import numpy as np
-
-    content = io.BytesIO()
-    np.savez_compressed(content, allow_pickle=False, **dict(arrays))
-    write_atomically(path, content.getvalue())
+    return facts, [*([ITEMS] if outcome.items else []), *outcome.files]
 
 
 def _number(number: dict[str, Any]) -> dict[str, Any]:
-    number["flags"] = dict(number["flags"])
-    return number
+    """A number as JSON: NumPy's numbers become Python's."""
+    value = number["value"]
+    return {
+        **number,
+        "value": None if value is None else float(value),
+        "n": int(number["n"]),
+        "flags": dict(number["flags"]),
+    }
 
 
 def _data_facts(spec: Mapping[str, Any], train_items: int | None) -> dict[str, Any]:
@@ -319,10 +367,11 @@ def _log(folder: JobFolder) -> Iterator[None]:
 
 def main(job: Job, site: Site) -> None:
     """Entry of a worker process: one job, one thread on a CPU, then the end."""
+    _end_with_parent()
     # The scheduler decides about an interrupt from the terminal; it ends us with SIGTERM.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if job.kind == "train":
-        signal.signal(signal.SIGTERM, _STOP)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _STOP.armed = True
     if job.kind != "evaluate" or _needs_torch(job):
         import torch
 
@@ -331,9 +380,28 @@ def main(job: Job, site: Site) -> None:
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
     try:
-        run_job(job, site)
+        began = run_job(job, site)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+    if not began:
+        sys.exit(HELD)
+
+
+def _end_with_parent() -> None:
+    """End this process when the command that started it ends, whatever ended that: nobody would collect its work, and
+    it would keep its device and its lock. Training saves where it stands; what does not go by itself is ended.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(GRACE)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, name="end with parent", daemon=True).start()
 
 
 def _needs_torch(job: Job) -> bool:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -269,20 +267,19 @@ def test_a_result_is_not_computed_again(
     assert folder(where, job).file("record.json").read_bytes() == first
 
 
-def test_a_job_at_work_elsewhere_is_waited_for_and_its_result_taken(
+def test_a_job_at_work_elsewhere_is_left_alone(
     plan: Callable[..., Plan], where: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = named(plan(), "/train")
     trained = counted(monkeypatch)
     place = folder(where, job)
     with place.lock():
-        waiting = threading.Thread(target=run_job, args=(job, where))
-        waiting.start()
-        time.sleep(0.3)
-        assert waiting.is_alive()
-        place.finish({"status": "ok", "by": "the other"})
-    waiting.join(10)
-    assert not waiting.is_alive()
+        before = sorted(path.name for path in place.path.iterdir())
+        assert not run_job(job, where)
+        assert sorted(path.name for path in place.path.iterdir()) == before
+    assert trained == []
+    place.finish({"status": "ok", "by": "the other"})
+    assert run_job(job, where)  # there is nothing left to do
     assert trained == []
     assert record(where, job)["by"] == "the other"
 

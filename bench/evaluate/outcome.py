@@ -1,0 +1,209 @@
+"""What an evaluation returned, held against what it declared, before anything of it is stored.
+
+An evaluation may be anybody's. What breaks the contract fails where it was made, with its name: a number that no column
+declares would be lost without a word, a value of 37 would be printed as 3700 %, and a file called ``../x`` would be
+written wherever it says.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from bench.attacks.diagnostics import WORDS
+from bench.evaluate.base import Column, Evaluation, Number, Outcome
+from bench.metrics.intervals import Interval
+
+__all__ = ["BrokenContractError", "check_outcome", "is_plain_name"]
+
+_BOUNDS: Mapping[str, tuple[float, float]] = {"fraction": (0.0, 1.0), "auroc": (0.0, 1.0), "l2": (0.0, math.inf)}
+"""By unit, the range of its values; of other units any finite number."""
+_SLACK = 1e-9
+"""What rounding may add at the ends of a range."""
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_OWN = frozenset(
+    {
+        *("record.json", "error.json", "lock", "log.txt", "job.json", "progress.json", "checked.json", "history.json"),
+        *("items.npz", "outputs.npz", "weights.safetensors", "state.safetensors", "journal"),
+    }
+)
+"""Names in the folders of jobs that the harness writes itself."""
+_PNG = b"\x89PNG\r\n\x1a\n"
+
+
+class BrokenContractError(Exception):
+    """An evaluation returned what its contract does not allow.
+
+    Args:
+        name: Of the evaluation.
+        problems: Everything that is wrong.
+    """
+
+    def __init__(self, name: str, problems: Sequence[str]) -> None:
+        super().__init__(f"evaluation {name!r} breaks its contract: " + "; ".join(problems))
+
+
+def is_plain_name(name: object) -> bool:
+    """Whether a name is that of a file in the job's folder and of none that the harness writes itself."""
+    if not isinstance(name, str) or not _PLAIN.fullmatch(name):
+        return False
+    return (
+        name not in _OWN and not name.startswith("checkpoint") and name not in ("items.npz", "outputs.npz", "journal")
+    )
+
+
+def check_outcome(evaluation: Evaluation, config: Any, outcome: object, readouts: Sequence[str] = ()) -> Outcome:
+    """The outcome, if it is what ``columns(config)`` declares.
+
+    Every declared column has exactly one number, but for those that the report makes across rows and those of read-outs
+    that the family lacks. A value is finite and in the range of its unit (fractions and AUROC in [0, 1], norms from 0),
+    or None with a reason. Arrays over items hold no objects and are as long as ``ids``. Files have plain names and are
+    what their ending says. Details are JSON.
+
+    Args:
+        evaluation: What was run.
+        config: Its parameters.
+        outcome: What it returned.
+        readouts: Those that the family has.
+
+    Raises:
+        BrokenContractError: With everything that is wrong.
+    """
+    if not isinstance(outcome, Outcome):
+        raise BrokenContractError(evaluation.name, [f"evaluate returned {type(outcome).__name__}, expected Outcome"])
+    problems = [
+        *_numbers(outcome.numbers, evaluation.columns(config), outcome.items, readouts),
+        *_items(outcome.items),
+        *_files(outcome.files),
+        *_details(outcome.details),
+    ]
+    if problems:
+        raise BrokenContractError(evaluation.name, problems)
+    return outcome
+
+
+def _numbers(numbers: object, columns: Sequence[Column], items: object, readouts: Sequence[str]) -> Iterator[str]:
+    if not isinstance(numbers, list | tuple) or not all(isinstance(number, Number) for number in numbers):
+        yield "numbers is not a list of Number"
+        return
+    declared = {(column.metric, column.argument): column for column in columns}
+    seen = set()
+    for number in numbers:
+        which = (number.metric, number.argument)
+        name = f"{number.metric}@{number.argument}" if number.argument else f"{number.metric}"
+        column = declared.get(which) if all(isinstance(part, str) for part in which) else None
+        if column is None:
+            known = ", ".join(sorted({metric for metric, _ in declared}))
+            yield f"the number {name!r} is not among its columns ({known})"
+            continue
+        if which in seen:
+            yield f"the number {name!r} is there twice"
+        seen.add(which)
+        yield from (f"{name}: {problem}" for problem in _number(number, column, items))
+    for which, column in declared.items():
+        needed = column.across is None and (column.readout is None or column.readout in readouts)
+        if needed and which not in seen:
+            yield f"there is no number for its column {column.metric!r}" + (f" @{which[1]}" if which[1] else "")
+
+
+def _number(number: Any, column: Column, items: object) -> Iterator[str]:
+    value = number.value
+    if value is None:
+        if not isinstance(number.reason, str) or not number.reason.strip():
+            yield "has neither a value nor a reason"
+    elif isinstance(value, bool) or not isinstance(value, int | float | np.floating | np.integer):
+        yield f"value is {_shown(value)}, expected a number"
+    elif not math.isfinite(value):
+        yield f"value is {value}: a number that is not finite needs a reason in its place"
+    else:
+        low, high = _BOUNDS.get(column.unit, (-math.inf, math.inf))
+        if not low - _SLACK <= value <= high + _SLACK:
+            yield f"value is {value:g}, outside of [{low:g}, {high:g}], the range of unit {column.unit!r}"
+    if isinstance(number.n, bool) or not isinstance(number.n, int | np.integer) or number.n < 0:
+        yield f"n is {_shown(number.n)}, expected a count of items"
+    if number.definition != column.definition:
+        yield f"definition {_shown(number.definition)} is not that of its column, {_shown(column.definition)}"
+    if number.interval is not None:
+        yield from _interval(number.interval)
+    if number.verdict is not None and number.verdict not in WORDS:
+        yield f"verdict is {_shown(number.verdict)}, expected one of {', '.join(WORDS)}"
+    if not isinstance(number.flags, Mapping) or not all(
+        isinstance(name, str) and isinstance(flag, str | int | float) and (isinstance(flag, str) or math.isfinite(flag))
+        for name, flag in number.flags.items()
+    ):
+        yield "flags are not texts or finite numbers by name"
+    if number.items is not None and (not isinstance(items, Mapping) or number.items not in items):
+        yield f"items names the array {_shown(number.items)}, which the outcome does not have"
+
+
+def _interval(interval: Any) -> Iterator[str]:
+    if not isinstance(interval, Interval):
+        yield f"interval is {_shown(interval)}, expected an Interval"
+        return
+    ends: tuple[Any, Any] = (interval.low, interval.high)
+    if not all(isinstance(end, int | float | np.floating) and math.isfinite(end) for end in ends):
+        yield f"interval [{interval.low}, {interval.high}] is not finite"
+    elif interval.low > interval.high:
+        yield f"interval [{interval.low:g}, {interval.high:g}] ends before it begins"
+
+
+def _items(items: Any) -> Iterator[str]:
+    if not isinstance(items, Mapping):
+        yield "items is not a mapping from names to arrays"
+        return
+    if items and "ids" not in items:
+        yield "items has no array 'ids', which says what the items are"
+    for name, array in items.items():
+        if not _PLAIN.fullmatch(str(name)):
+            yield f"items: {_shown(name)} is no plain name"
+        elif not isinstance(array, np.ndarray) or array.dtype.hasobject:
+            yield f"items: {name} is not an array of plain values"
+        elif array.ndim == 0 or not isinstance(items.get("ids"), np.ndarray) or len(array) != len(items["ids"]):
+            yield f"items: {name} is not as long as 'ids'"
+
+
+def _files(files: Any) -> Iterator[str]:
+    if not isinstance(files, Mapping):
+        yield "files is not a mapping from names to bytes"
+        return
+    for name, content in files.items():
+        if not is_plain_name(name):
+            yield f"files: {_shown(name)} is not the plain name of a file of its own"
+        elif not isinstance(content, bytes):
+            yield f"files: {name} is {type(content).__name__}, expected bytes"
+        elif name.lower().endswith(".png") and not _is_png(content):
+            yield f"files: {name} is no PNG"
+
+
+def _is_png(content: bytes) -> bool:
+    if not content.startswith(_PNG):
+        return False
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+            image.verify()
+    except Exception:  # whatever a damaged picture makes the library raise
+        return False
+    return True
+
+
+def _details(details: object) -> Iterator[str]:
+    if not isinstance(details, Mapping):
+        yield "details is not a mapping"
+        return
+    try:
+        json.dumps(dict(details), allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        yield f"details cannot be written as JSON: {error}"
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}…"
