@@ -12,10 +12,11 @@ from bench.errors import NothingSelectedError, PrerequisiteError, RequestError, 
 from bench.execute.devices import slots
 from bench.execute.executors import Executor, InProcess, Pool
 from bench.execute.provenance import command
+from bench.execute.running import announced
 from bench.execute.scheduler import Display, Summary, run_plan
 from bench.execute.states import Status, job_states
 from bench.execute.worker import Site
-from bench.jobs import Plan
+from bench.jobs import Job, Plan
 from bench.planner import make_plan
 from bench.report.literature import literature_names
 from bench.store import Store, write_json
@@ -82,8 +83,16 @@ class Bench:
 
     @property
     def store(self) -> Store:
-        """Below the results folder."""
-        return Store(self.settings.results / "store")
+        """Below the results folder.
+
+        Raises:
+            PrerequisiteError: There is a file where a folder should be.
+        """
+        root = self.settings.results / "store"
+        above = next((path for path in (root, *root.parents) if path.exists()), root)
+        if above.exists() and not above.is_dir():
+            raise PrerequisiteError(f"{above} is a file; results go into the folder {self.settings.results}")
+        return Store(root)
 
     def suite(self, name: str | Path | None = None, profile: str | None = None) -> Suite:
         """A suite by path or bare name, default: the settings'; with a profile if one is named."""
@@ -100,9 +109,9 @@ class Bench:
         """The plan of all jobs of the suite that ``plan`` may be a selection of."""
         return make_plan(plan.suite, self.settings.data, self.settings.weights)
 
-    def states(self, plan: Plan) -> dict[str, Status]:
-        """Where every job of a plan stands, by key."""
-        return job_states(plan, self.store)
+    def states(self, plan: Plan, *, thorough: bool = False) -> dict[str, Status]:
+        """Where every job of a plan stands, by key; ``thorough`` hashes every file of every result."""
+        return job_states(plan, self.store, thorough=thorough)
 
     def run(
         self,
@@ -135,15 +144,10 @@ class Bench:
 
         chosen = self.plan(suite, profile=profile, only=only)
         devices = slots(device, workers)
-        if force:
-            dropped = chosen.downstream(force)
-            if not dropped:
-                hint = did_you_mean(force[0], [job.id for job in chosen.jobs])
-                raise NothingSelectedError(f"--force {force[0]}: no job matches; {hint}")
-            for job in dropped:
-                folder = self.store.folder(job.key)
-                with folder.lock():
-                    folder.forget()
+        dropped = chosen.downstream(force) if force else []
+        if force and not dropped:
+            hint = did_you_mean(force[0], [job.id for job in chosen.jobs])
+            raise NothingSelectedError(f"--force {force[0]}: no job matches; {hint}")
         site = Site(
             self.store.root.absolute(),
             self.settings.data.absolute(),
@@ -155,15 +159,35 @@ class Bench:
         def executor() -> Executor:
             return InProcess(site) if in_process else Pool(site, devices)
 
-        self._remember(chosen.suite)
-        summary = run_plan(chosen, self.store, executor, display or SilentDisplay())
+        with announced(self.settings.results, [job.key for job in chosen.jobs]):
+            for job in dropped:
+                self._drop(job)
+            self._remember(chosen.suite)
+            summary = run_plan(chosen, self.store, executor, display or SilentDisplay())
         return Run(chosen, summary)
+
+    def _drop(self, job: Job) -> None:
+        """Delete a result.
+
+        Raises:
+            RequestError: Another run is at work on the job.
+        """
+        folder = self.store.folder(job.key)
+        with folder.lock(wait=False) as own:
+            if not own:
+                raise RequestError(f"--force: {folder.holder()} is at work on {job.id}; end that first")
+            folder.forget()
 
     def report(self, plan: Plan) -> Report:
         """The tables of a plan's suite, as far as the store fills them."""
         from bench.report.build import build_report
 
         return build_report(plan, self.store, self.settings.literature)
+
+    @property
+    def has_run(self) -> bool:
+        """Whether a suite was run in this results folder."""
+        return (self.settings.results / LAST).exists()
 
     def last(self, profile: str | None = None) -> tuple[str, str | None]:
         """Suite file and profile of the last run.

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.data.registry import DATASETS
-from bench.errors import BenchError
+from bench.errors import BenchError, SuiteError
 from bench.evaluate.inception import FILE, weights_path
 from bench.execute.devices import cpu_cores, gpu_count
+from bench.execute.running import running_commands
 from bench.store import JobFolder
-from bench.suite.settings import suite_folders
+from bench.suite.document import read
+from bench.suite.settings import find_profile, suite_folders
 from bench.train.files import files_of, remove_orphans
 
 if TYPE_CHECKING:
@@ -45,43 +47,80 @@ class Leftover:
 
 
 def unreferenced(bench: Bench, keep: Sequence[str]) -> list[Leftover]:
-    """Results in the store that no suite refers to, with or without any profile.
+    """Results in the store that no suite refers to, with or without any profile, and no command is at work on.
 
     Args:
         bench: Settings and store.
         keep: Further suites, by path or name.
 
     Raises:
-        BenchError: A suite in ``keep`` cannot be read. One in ``suites/`` that cannot is an error too: what it
-            refers to is unknown, so nothing may be called unreferenced.
+        BenchError: A suite or profile, or what says which suite was run last, cannot be read: what it refers to is
+            unknown, so nothing may be called unreferenced.
     """
-    folders = suite_folders(bench.settings)
-    suites = [str(path) for folder in folders for path in sorted(folder.glob("*.toml"))] + list(keep)
-    profiles = [str(path) for folder in folders for path in sorted((folder / "profiles").glob("*.toml"))]
-    try:
-        last, last_profile = bench.last()
-    except BenchError:
-        pass
-    else:
-        suites.append(last)
-        if last_profile:
-            profiles.append(last_profile)
-    wanted: set[str] = set()
-    for suite in dict.fromkeys(suites):
-        for profile in (None, *dict.fromkeys(profiles)):
-            wanted.update(job.key for job in bench.plan(suite, profile=profile).jobs)
+    commands = running_commands(bench.settings.results)
+    if not all(command.readable for command in commands):
+        raise BenchError("a command that has just begun does not say yet which results it refers to; try again")
+    wanted = _referred_to(bench, keep).union(*(command.keys for command in commands))
+    oldest = min((command.began for command in commands), default=None)
     found = []
     for folder in bench.store.folders():
-        if folder.key in wanted or folder.locked():
+        if folder.key in wanted or folder.locked() or (oldest is not None and _changed(folder) >= oldest):
             continue
-        job = folder.job()
-        found.append(Leftover(folder, str(job["id"]) if job else "unknown job", folder.size()))
+        found.append(Leftover(folder, _name(folder), folder.size()))
     return found
 
 
+def _referred_to(bench: Bench, keep: Sequence[str]) -> set[str]:
+    """Keys of all jobs of the suites that are known here."""
+    folders = suite_folders(bench.settings)
+    pairs: dict[tuple[str, str | None], bool] = {}
+    profiles = [str(path) for folder in folders for path in sorted((folder / "profiles").glob("*.toml"))]
+    suites = [str(path) for folder in folders for path in sorted(folder.glob("*.toml"))] + list(keep)
+    if bench.has_run:
+        last, profile = bench.last()
+        suites.append(last)
+        profiles += [profile] if profile else []
+    for suite in suites:
+        pairs[suite, None] = True
+        pairs.update(((suite, profile), False) for profile in profiles)
+    wanted: set[str] = set()
+    for (suite, overlay), must in pairs.items():
+        try:
+            wanted.update(job.key for job in bench.plan(suite, profile=overlay).jobs)
+        except SuiteError:
+            # A profile that a suite cannot take was never run with it; both are read without the other.
+            if must:
+                raise
+    for overlay in dict.fromkeys(profiles):
+        read(find_profile(overlay, bench.settings))
+    return wanted
+
+
+def _changed(folder: JobFolder) -> float:
+    """When something in a folder was last written, in seconds since the epoch."""
+    newest = 0.0
+    for path in (folder.path, *folder.path.iterdir()):
+        with contextlib.suppress(OSError):
+            newest = max(newest, path.stat().st_mtime)
+    return newest
+
+
+def _name(folder: JobFolder) -> str:
+    """What a person calls the job, as far as its files say."""
+    facts = folder.record() or folder.job() or {}
+    return str(facts.get("job") or facts.get("id") or "unknown job")
+
+
 def remove(bench: Bench, leftovers: Sequence[Leftover]) -> list[Leftover]:
-    """Delete them; returns those that went (a job that began meanwhile stays)."""
-    return [item for item in leftovers if bench.store.remove(item.folder)]
+    """Delete them; returns those that went: what a command has begun to refer to meanwhile stays, and so does a job
+    that is at work.
+    """
+    commands = running_commands(bench.settings.results)
+    wanted = frozenset[str]().union(*(command.keys for command in commands))
+    safe = [item for item in leftovers if item.folder.key not in wanted]
+    if not all(command.readable for command in commands):
+        return []
+    return [item for item in safe if bench.store.remove(item.folder)]
 
 
 def orphaned(bench: Bench) -> list[Leftover]:
@@ -93,8 +132,7 @@ def orphaned(bench: Bench) -> list[Leftover]:
     for folder in bench.store.folders():
         files = files_of(folder.path).orphans
         if files and not folder.locked():
-            job = folder.job()
-            found.append(Leftover(folder, str(job["id"]) if job else "unknown job", _size(files)))
+            found.append(Leftover(folder, _name(folder), _size(files)))
     return found
 
 

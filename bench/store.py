@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from bench.atomic import write_atomically, write_json
+from bench.errors import DamagedFileError
 from bench.keys import canonical, file_digest
 
 __all__ = ["JobFolder", "State", "Store", "write_atomically", "write_json"]
@@ -77,6 +78,8 @@ def _problem_of(record: Mapping[str, Any] | None, key: str) -> str | None:
         return "is the record of another job"
     if DIGEST not in record and record.get("schema") == 1 and record.get("kind") == "train":
         return None
+    if DIGEST not in record and record.get("schema") == 1:
+        return "was written before records had digests"
     if record.get(DIGEST) != _own_digest(record):
         return "does not have the content that was written (another digest)"
     return None
@@ -140,12 +143,17 @@ class JobFolder:
 
         Args:
             thorough: Hash every file.
+
+        Raises:
+            PermissionError: The store may not be read.
         """
         path = self.path / RECORD
         try:
             problem = _parsed(path, _mark(path))[1]
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
+        except PermissionError:
+            raise  # what may not be read is not damaged
         except OSError as error:
             problem = f"cannot be read: {error.strerror}"
         if problem is not None:
@@ -160,6 +168,8 @@ class JobFolder:
                     return f"{file} does not have the content that was recorded (another SHA-256)"
             except FileNotFoundError:
                 return f"{file} is missing"
+            except PermissionError:
+                raise
             except OSError as error:
                 return f"{file} cannot be read: {error.strerror}"
         if now != before:
@@ -189,6 +199,21 @@ class JobFolder:
         if found is None:
             return None
         return {name: v for name, v in found.items() if isinstance(v, str) or _is_finite(v)}
+
+    def read(self, name: str) -> bytes:
+        """A file that belongs to the result.
+
+        Raises:
+            DamagedFileError: It is missing, or not what was recorded.
+        """
+        path = self.path / name
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise DamagedFileError(path, f"cannot be read: {error.strerror}") from error
+        if hashlib.sha256(content).hexdigest() != self.artefacts().get(name):
+            raise DamagedFileError(path, "does not have the content that was recorded (another SHA-256)")
+        return content
 
     def log(self) -> str:
         """What the job printed."""
@@ -292,6 +317,11 @@ class JobFolder:
             if item.name != LOCK:
                 shutil.rmtree(item) if item.is_dir() and not item.is_symlink() else item.unlink(missing_ok=True)
 
+    def sweep(self) -> None:
+        """Remove what a kill left half written. The caller holds the lock."""
+        for path in self.path.glob(".*.tmp"):
+            path.unlink(missing_ok=True)
+
     def size(self) -> int:
         """Bytes on disk; what is deleted meanwhile does not count."""
         total = 0
@@ -312,11 +342,11 @@ class Store:
         return JobFolder(self.root / key[:2] / key)
 
     def folders(self) -> Iterator[JobFolder]:
-        """Every folder that exists."""
+        """Every folder of a job that exists; what else lies in the store is somebody's own."""
         if self.root.is_dir():
             for prefix in sorted(self.root.iterdir()):
-                if prefix.is_dir():
-                    for path in sorted(prefix.iterdir()):
+                for path in sorted(prefix.iterdir()) if prefix.is_dir() else ():
+                    if path.is_dir() and path.name[:2] == prefix.name:
                         yield JobFolder(path)
 
     def containing(self, path: Path) -> JobFolder | None:

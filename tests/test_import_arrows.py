@@ -22,7 +22,7 @@ ARROWS: dict[str, set[str]] = {
     "keys": set(),
     "atomic": set(),
     "arrays": {"atomic", "errors"},
-    "store": {"atomic", "keys"},
+    "store": {"atomic", "errors", "keys"},
     "registry": {"errors"},
     "spec": {"registry", "external"},
     "family": {"spec"},
@@ -51,7 +51,7 @@ ARROWS: dict[str, set[str]] = {
         *("train", "predict", "evaluate", "data", "trained"),
         *("arrays", "errors", "jobs", "keys", "spec", "store", "tensors"),
     },
-    "report": {"attacks", "errors", "execute", "jobs", "metrics", "spec", "store", "suite"},
+    "report": {"arrays", "attacks", "errors", "execute", "jobs", "metrics", "spec", "store", "suite"},
     # What people call.
     "api": {"data", "errors", "execute", "jobs", "planner", "report", "store", "suite", "trained"},
     "inert": {"errors"},

@@ -2,31 +2,72 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 
 import click
 
 from bench.cli import inspect, maintain, models, run, table, verify
-from bench.errors import BenchError
+from bench.errors import BenchError, PrerequisiteError, RequestError
 
 __all__ = ["cli", "main"]
 
 
+INTERNAL = 70
+"""Exit code of an error that nobody foresaw: a defect of bench or of a plug-in."""
+
+
 class _Group(click.Group):
-    """Shows errors that are meant for people as a message with the exit code of their class."""
+    """Shows every error as a message with its exit code; a traceback only with --debug."""
 
     def invoke(self, ctx: click.Context) -> object:
         try:
-            return super().invoke(ctx)
-        except BenchError as error:
-            if ctx.params.get("debug"):
-                raise
-            click.echo(f"bench: {error}", err=True)
-            ctx.exit(error.exit_code)
+            result = super().invoke(ctx)
+            if sys.stdout is not None:
+                sys.stdout.flush()
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
         except KeyboardInterrupt:
             click.echo("bench: interrupted", err=True)
             ctx.exit(130)
+        except Exception as error:
+            if ctx.params.get("debug"):
+                raise
+            _show(error)
+            ctx.exit(_exit_code(error))
+        return result
+
+
+def _exit_code(error: Exception) -> int:
+    if isinstance(error, BenchError):
+        return error.exit_code
+    if isinstance(error, OSError | MemoryError):
+        return PrerequisiteError.exit_code
+    return RequestError.exit_code if isinstance(error, RecursionError) else INTERNAL
+
+
+def _show(error: Exception) -> None:
+    """One message on the standard error, also where that cannot show every character or is closed."""
+    if isinstance(error, BenchError):
+        text = str(error)
+    elif isinstance(error, BrokenPipeError):
+        # Whoever read our output has seen enough; the interpreter must not try to write the rest at its end.
+        sys.stdout = None
+        return
+    elif isinstance(error, OSError):
+        text = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    elif isinstance(error, MemoryError):
+        text = "out of memory"
+    elif isinstance(error, RecursionError):
+        text = "something that was read is nested too deeply"
+    else:
+        text = (
+            f"unexpected {type(error).__name__}: {error}\n"
+            "This is a defect of bench or of a plug-in; bench --debug … shows where"
+        )
+    with contextlib.suppress(OSError):
+        click.echo(f"bench: {text}", err=True)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -47,7 +88,8 @@ def cli(debug: bool) -> None:
 
     \b
     Exit codes: 0 every job has a result, 1 some failed, 2 the request was wrong, 3 nothing selected,
-    5 something is missing that everything needs, 130 interrupted.
+    5 something is missing that everything needs, or the machine refuses (a full disk, a folder that is a file),
+    70 a defect of bench or of a plug-in, 130 interrupted.
     """
 
 
@@ -61,6 +103,11 @@ maintain.register(cli)
 
 def main() -> None:
     """Entry point of the console script."""
+    if sys.stdout is None:
+        # The next file that is opened would take its place, and receive what is printed.
+        if sys.stderr is not None:
+            sys.stderr.write("bench: the standard output is closed; send it to /dev/null instead\n")
+        sys.exit(PrerequisiteError.exit_code)
     # A batch system ends a run with SIGTERM: the same as Ctrl-C, so that training saves where it stands.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(cli.main(standalone_mode=True, prog_name="bench"))

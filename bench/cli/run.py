@@ -239,9 +239,13 @@ def check(suite: str, profile: str | None) -> None:
 @click.command()
 @options.suite_argument()
 @options.profile
+@click.option("--verify", is_flag=True, help="Hash every file of every result; damage that no date shows is found.")
 @options.as_json
-def status(suite: str | None, profile: str | None, as_json: bool) -> None:
-    """Show where every job of a suite stands: done, running, failed, stale, diverged, n/a or pending.
+def status(suite: str | None, profile: str | None, verify: bool, as_json: bool) -> None:
+    """Show where every job of a suite stands: done, running, failed, stale, damaged, diverged, n/a or pending.
+
+    A result is damaged if its record or one of its files is missing or not what was written: `bench run` makes it
+    again. Files are hashed if their size or times have changed, with --verify all of them.
 
     Without SUITE: the suite last run.
     """
@@ -251,7 +255,7 @@ def status(suite: str | None, profile: str | None, as_json: bool) -> None:
     if suite is None:
         suite, profile = bench.last(profile)
     chosen = bench.plan(suite, profile=profile)
-    states = bench.states(chosen)
+    states = bench.states(chosen, thorough=verify)
     if as_json:
         rows = [
             {"job": job.id, "key": job.key, "state": states[job.key].state, "reason": states[job.key].reason}

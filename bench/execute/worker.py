@@ -87,6 +87,7 @@ def run_job(job: Job, site: Site) -> bool:
     with folder.lock(wait=False) as own:
         if not own:
             return False
+        folder.sweep()
         # Another run may have done the work since this one looked. What is stale or damaged is dropped here and
         # nowhere else: only who holds the lock may delete.
         status = own_status(job, store)

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.arrays import load_arrays
 from bench.attacks.diagnostics import WORDS
+from bench.errors import DamagedFileError
 from bench.execute.states import Status
 from bench.jobs import Job, Plan
 from bench.metrics.intervals import Interval, student_t
@@ -103,7 +105,9 @@ class Results:
                 missing.append((job, "n/a", str(named[0]["reason"]) if named else "no value of each item was stored"))
                 continue
             arrays = self._arrays(job, "ids", str(column.column.across))
-            assert arrays is not None  # the record names them
+            if arrays is None:
+                missing.append((job, "pending", "its items are damaged"))
+                continue
             found.append(Values(job, named[0], arrays[0], arrays[1].astype(np.float64)))
         return found, missing
 
@@ -146,16 +150,12 @@ class Results:
         for job in self.plan.evaluations(model.name, column.evaluation.id):
             argument = replace(column, column=replace(column.column, argument=job.argument))
             number = self._number(job, argument)
-            record = self.store.folder(job.key).record()
-            if number is None or number["value"] is None or not number["items"] or not (record or {}).get("items"):
+            arrays = self._open(job)
+            if number is None or number["value"] is None or not number["items"] or "clean" not in arrays:
                 continue
-            assert record is not None
-            with np.load(self.store.folder(job.key).file(record["items"]), allow_pickle=False) as arrays:
-                if "clean" not in arrays:
-                    continue
-                curve = curves.setdefault(job.seed, Curve([], [], arrays["clean"]))
-                curve.arguments.append(job.argument)
-                curve.items.append(arrays[number["items"]])
+            curve = curves.setdefault(job.seed, Curve([], [], arrays["clean"]))
+            curve.arguments.append(job.argument)
+            curve.items.append(arrays[number["items"]])
         return [curve for curve in curves.values() if len(curve.arguments) > 1]
 
     def items(self, model: ResolvedModel, column: ResolvedColumn) -> tuple[Any, Any] | None:
@@ -164,23 +164,30 @@ class Results:
         if len(jobs) != 1:
             return None
         number = self._number(jobs[0], column)
-        record = self.store.folder(jobs[0].key).record()
-        if number is None or record is None or not number["items"] or not record.get("items"):
+        arrays = self._open(jobs[0])
+        if number is None or not number["items"] or not arrays:
             return None
-        with np.load(self.store.folder(jobs[0].key).file(record["items"]), allow_pickle=False) as arrays:
-            ids: NDArray[np.int64] = arrays["ids"]
-            return ids, arrays[number["items"]]
+        return arrays["ids"], arrays[number["items"]]
 
     def _jobs(self, model: ResolvedModel, column: ResolvedColumn) -> list[Job]:
         jobs = self.plan.evaluations(model.name, column.evaluation.id)
         return [job for job in jobs if job.argument in ("", column.column.argument)]
 
     def _arrays(self, job: Job, *names: str) -> list[NDArray[Any]] | None:
-        record = self.store.folder(job.key).record() if self.states[job.key].state == "done" else None
-        if record is None or not record.get("items"):
-            return None
-        with np.load(self.store.folder(job.key).file(record["items"]), allow_pickle=False) as arrays:
-            return [arrays[name] for name in names] if all(name in arrays for name in names) else None
+        arrays = self._open(job) if self.states[job.key].state == "done" else {}
+        return [arrays[name] for name in names] if all(name in arrays for name in names) else None
+
+    def _open(self, job: Job) -> dict[str, NDArray[Any]]:
+        """The arrays over items that a job stored; empty if it stored none, or if they are damaged."""
+        folder = self.store.folder(job.key)
+        name = (folder.record() or {}).get("items")
+        if not name:
+            return {}
+        try:
+            return load_arrays(folder.file(name), sha256=folder.artefacts().get(name))
+        except DamagedFileError:
+            folder.distrust()  # its size and times do not show it: whoever asks next looks at the content
+            return {}
 
     def _numbers(self, job: Job) -> list[dict[str, Any]] | None:
         """The numbers of a job that is done, each with the checks behind it that were not made."""
@@ -207,7 +214,7 @@ class Results:
                 return status.state, status.reason
             case "running":
                 return "pending", "running"
-            case "stale":
+            case "stale" | "damaged":
                 return "pending", status.reason
             case _:
                 return "pending", "not run yet"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.errors import DamagedFileError
 from bench.report.draw import draw_all
 from bench.report.formats import FORMATS
 from bench.report.model import Report
@@ -50,10 +51,16 @@ def pictures(plan: Plan, store: Store) -> tuple[Picture, ...]:
             continue
         folder = store.folder(job.key)
         for name in (folder.record() or {}).get("files", ()):
-            if name.endswith(".png") and folder.file(name).exists():
-                label = f"{labels[job.model]}, seed {job.seed}"
-                caption = f"{job.evaluation}: {name.removesuffix('.png')}; rows are classes"
-                found.append(Picture(label, caption, folder.file(name).read_bytes()))
+            if not name.endswith(".png"):
+                continue
+            try:
+                content = folder.read(name)
+            except DamagedFileError:  # the job's cells say so
+                folder.distrust()
+                continue
+            label = f"{labels[job.model]}, seed {job.seed}"
+            caption = f"{job.evaluation}: {name.removesuffix('.png')}; rows are classes"
+            found.append(Picture(label, caption, content))
     return tuple(found)
 
 

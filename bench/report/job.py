@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import RequestError, did_you_mean
+from bench.errors import DamagedFileError, RequestError, did_you_mean
 from bench.execute.states import Status
 from bench.jobs import Plan
 from bench.store import JobFolder
@@ -93,7 +93,10 @@ def job_text(job: FoundJob) -> str:
     lines.append(f"folder: {folder.path}")
     record, error = folder.record(), folder.error()
     if record is not None:
-        lines += _record(record, folder)
+        try:
+            lines += _record(record, folder)
+        except DamagedFileError as problem:
+            lines.append(f"damaged: {problem}")
     traceback = ""
     if error is not None:
         traceback = str(error.get("traceback", "")).strip()
@@ -117,7 +120,7 @@ def _record(record: Mapping[str, Any], folder: JobFolder) -> list[str]:
         if number["verdict"]:
             lines.append(f"    {number['verdict']}: {'; '.join(map(str, number['flags'].values())) or 'no flag'}")
     if record.get("history"):
-        history = json.loads(folder.file(record["history"]).read_text(encoding="utf-8"))
+        history = json.loads(folder.read(record["history"]))
         lines += ["history:", *("  " + ", ".join(f"{k} {_short(v)}" for k, v in epoch.items()) for epoch in history)]
     lines.append(f"provenance: {json.dumps(record['provenance'])}")
     return lines
