@@ -19,8 +19,7 @@ def finite_items(outputs: npt.ArrayLike) -> npt.NDArray[np.bool_]:
         Shape (n,).
     """
     array = np.asarray(outputs, dtype=np.float64)
-    flat = np.isfinite(array).reshape(len(array), -1)
-    return np.asarray(flat.all(axis=1), dtype=np.bool_)
+    return np.asarray(np.isfinite(array).all(axis=tuple(range(1, array.ndim))), dtype=np.bool_)
 
 
 def predicted_classes(logits: npt.ArrayLike) -> npt.NDArray[np.int64]:
