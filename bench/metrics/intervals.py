@@ -35,6 +35,24 @@ class Interval:
     kind: str
 
 
+def carried_decimals(value: float, interval: Interval) -> int:
+    """How many decimals a number carries: its last digit is of the order of its standard error.
+
+    One digit of the standard error is kept, and two where it begins with 1 or 2, as physicists round (Particle Data
+    Group): 4.613 with an error of .93 is 4.6, 9.708 with .047 is 9.71, and 263.1 with 5.4 is 263.
+
+    Args:
+        value: The number.
+        interval: Its interval, of which half of the longer side is taken as the standard error.
+    """
+    error = max(interval.high - value, value - interval.low) / 2
+    if not 0 < error < math.inf:
+        return 0
+    place = math.floor(math.log10(error))
+    two_digits = round(error / 10.0**place, 9) < 3
+    return max(0, two_digits - place)
+
+
 def wilson(successes: int, n: int, level: float = 0.95) -> Interval:
     """Score interval of a proportion (Wilson 1927), within [0, 1]; never of zero width.
 
@@ -113,7 +131,9 @@ def student_t(
     if _all_equal(array):
         return None
     half = float(stdtrit(array.size - 1, (1 + level) / 2)) * float(array.std(ddof=1)) / math.sqrt(array.size)
-    return symmetric(float(array.mean()), half, level, "t", within)
+    mean = float(array.mean())
+    # A spread below what a square or a sum can resolve is none.
+    return symmetric(mean, half, level, "t", within) if mean - half < mean + half else None
 
 
 def symmetric(

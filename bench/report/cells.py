@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bench.attacks.diagnostics import WORDS
 from bench.execute.states import Status
 from bench.jobs import Job, Plan
-from bench.metrics.intervals import Interval, student_t
+from bench.metrics.intervals import Interval, carried_decimals, student_t
 from bench.report.model import Cell, CellStatus
 from bench.store import Store
 from bench.suite.schema import ResolvedColumn, ResolvedModel
@@ -240,6 +240,7 @@ def aggregate(
         n=min(int(number["n"]) for number in numbers),
         seeds=tuple(job.seed for job, _ in found),
         interval=interval,
+        decimals=_decimals(float(np.mean(values)), interval, column.column.unit),
         sd=float(np.std(values, ddof=1)) if len(values) > 1 else None,
         status="ok",
         reason="; ".join(_remarks(found, missing, equal=len(values) > 1 and interval is None)) or None,
@@ -249,6 +250,10 @@ def aggregate(
         not_measured=tuple(dict.fromkeys(name for number in numbers for name in number["not_measured"])),
         records=tuple(job.key for job, _ in found),
     )
+
+
+def _decimals(value: float, interval: Interval | None, unit: str) -> int | None:
+    return carried_decimals(value, interval) if interval is not None and unit == "1" else None
 
 
 def _remarks(

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import log_softmax, softmax
 
@@ -216,6 +216,7 @@ def test_temperature_recovers_the_one_that_made_the_labels(true_temperature):
     assert not fit.at_bound
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10_000), st.floats(0.01, 100))
 def test_temperature_properties(seed, scale):
     generator = np.random.default_rng(seed)
@@ -281,6 +282,7 @@ def test_temperature_agrees_with_scikit_learn():
     np.testing.assert_allclose(softmax(logits / fit.value, axis=1), reference.predict_proba(inputs[100:]), atol=2e-5)
 
 
+@settings(deadline=None)  # the first fit imports the root finder
 @given(st.integers(0, 10_000), st.integers(2, 5), st.floats(0.05, 20))
 def test_a_temperature_is_fitted_exactly_where_the_likelihood_has_an_interior_minimum(seed, classes, scale):
     """The NLL is convex in 1/T: it has a minimum inside if it falls at 1/T = 0 and some item is wrong for good."""

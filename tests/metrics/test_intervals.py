@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats  # here: its first import takes seconds on a busy machine, more than a deadline allows
 
-from bench.metrics.intervals import Interval, bootstrap_mean, delong, student_t, symmetric, wilson
+from bench.metrics.intervals import Interval, bootstrap_mean, carried_decimals, delong, student_t, symmetric, wilson
 from bench.metrics.ood import auroc
 
 levels = st.sampled_from([0.8, 0.95, 0.99])
@@ -21,7 +22,6 @@ def test_an_interval_is_frozen():
 
 @given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), levels)
 def test_wilson_agrees_with_scipy_and_mirrors(case, level):
-    stats = pytest.importorskip("scipy.stats")
     successes, n = case
     interval = wilson(successes, n, level)
     reference = stats.binomtest(successes, n).proportion_ci(level, method="wilson")
@@ -116,7 +116,6 @@ def test_delong_refuses_bad_input():
 
 @given(st.lists(st.floats(-100, 100), min_size=2, max_size=10), levels)
 def test_student_t_agrees_with_scipy(values, level):
-    stats = pytest.importorskip("scipy.stats")
     interval = student_t(values, level)
     if np.ptp(values) <= 1e-12 * np.abs(values).max():
         assert interval is None
@@ -135,7 +134,7 @@ def test_student_t_of_three_seeds_by_hand():
 
 
 @given(
-    st.lists(st.floats(0, 1), min_size=2, max_size=6),
+    st.lists(st.floats(0, 1).map(lambda value: round(value, 9)), min_size=2, max_size=6),
     st.sampled_from([(0.0, 1.0), (0.0, math.inf), (-math.inf, 1.0), (-math.inf, math.inf)]),
 )
 def test_intervals_over_seeds_stay_in_the_range_and_have_a_width(values, within):
@@ -161,6 +160,10 @@ def test_equal_values_show_no_spread_so_they_have_no_interval(values):
     """Two seeds that agree by chance had an interval of width zero."""
     assert student_t(values) is None
     assert bootstrap_mean(values, seed=0) is None
+
+
+def test_a_spread_below_the_resolution_of_numbers_is_none():
+    assert student_t([0.0, 1e-219]) is None
 
 
 def test_an_interval_holds_its_estimate_even_outside_the_range():
@@ -215,3 +218,28 @@ def test_bootstrap_mean_refuses_too_few_resamples_and_a_bad_level():
         bootstrap_mean([1.0, 2.0], seed=0, resamples=10)
     with pytest.raises(ValueError, match="level"):
         bootstrap_mean([1.0, 2.0], seed=0, level=0)
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "decimals"),
+    [
+        (4.613, 0.93, 1),
+        (9.708, 0.047, 2),
+        (263.1, 5.4, 0),
+        (263.1, 54.0, 0),
+        (0.5, 0.012, 3),  # two digits of an error that begins with 1 or 2
+        (0.5, 0.03, 2),
+        (12.3, 2.9, 1),
+        (12.3, 3.1, 0),
+        (1.0, 1.0, 1),
+    ],
+)
+def test_a_number_carries_the_decimals_of_its_standard_error(value, error, decimals):
+    assert carried_decimals(value, Interval(value - 2 * error, value + 2 * error, 0.95, "t")) == decimals
+    # An end that was cut says nothing of the error.
+    assert carried_decimals(value, Interval(value, value + 2 * error, 0.95, "t, cut to [0, 1]")) == decimals
+
+
+def test_an_interval_without_width_or_end_carries_no_decimals():
+    assert carried_decimals(1.5, Interval(1.5, 1.5, 0.95, "t")) == 0
+    assert carried_decimals(1.5, Interval(0.0, math.inf, 0.95, "t")) == 0

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from bench.evaluate.base import Column
 from bench.jobs import Job, Plan
 from bench.metrics.intervals import bootstrap_mean
 from bench.report import terminal
@@ -212,7 +213,8 @@ def results_of(rows: dict[str, dict[int, tuple[list[int], list[float]]]]) -> tup
 
     models = [SimpleNamespace(name=name, label=name.upper()) for name in rows]
     config = SimpleNamespace(seed=0)
-    column = SimpleNamespace(id="x.common", evaluation=SimpleNamespace(config=config))
+    of_norms = Column(metric="common", label="common", unit="l2", direction="up", definition="mean norm")
+    column = SimpleNamespace(id="x.common", evaluation=SimpleNamespace(config=config), column=of_norms)
     return models, column, SimpleNamespace(values=values)
 
 
