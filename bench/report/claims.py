@@ -47,7 +47,7 @@ def item_notes(columns: Sequence[ResolvedColumn], cells: Sequence[Sequence[Cell]
         columns: Of the table.
         cells: By row and column.
     """
-    notes: list[str] = []
+    notes, unlike = [], []
     alike: dict[int, list[ResolvedColumn]] = {}
     for index, column in enumerate(columns):
         filled = [row[index] for row in cells if row[index].value is not None and row[index].n is not None]
@@ -56,8 +56,10 @@ def item_notes(columns: Sequence[ResolvedColumn], cells: Sequence[Sequence[Cell]
             alike.setdefault(counts[0], []).append(column)
         elif counts:
             shared = {cell.n_common for cell in filled if cell.n_common is not None}
-            tested = f"; bold compares the {shared.pop():,} items that all rows share" if len(shared) == 1 else ""
-            notes.append(f"{column.id}: rows are over different items, n = {counts[0]:,} to {counts[-1]:,}{tested}.")
+            tested = f", bold compares the {shared.pop():,} that all share" if len(shared) == 1 else ""
+            unlike.append(f"{column.id} (n = {counts[0]:,} to {counts[-1]:,}{tested})")
+    if unlike:
+        notes.append(f"Rows are over different items in {'; '.join(unlike)}.")
     # Shares of one list of test items, of which some evaluations take the first so many.
     shares = {n: [c for c in group if c.column.unit == "fraction"] for n, group in alike.items()}
     shares = {n: group for n, group in shares.items() if group}

@@ -118,10 +118,8 @@ def test_rows_over_different_items_are_compared_on_the_common_ones_and_say_so(ca
         "JEM": (60, 60, True),
         "GMMC (Gen)": (None, None, False),
     }
-    assert (
-        "accuracy: rows are over different items, n = 60 to 100; bold compares the 60 items that all rows share."
-        in table.notes
-    )
+    expected = "Rows are over different items in accuracy (n = 60 to 100, bold compares the 60 that all share)."
+    assert expected in table.notes
 
 
 def test_rows_without_a_common_item_are_not_compared(case: Case) -> None:
