@@ -18,7 +18,7 @@ class Accuracy(Evaluation):
     """Share of test items whose largest logit is that of their class."""
 
     name = "accuracy"
-    version = 1
+    version = 2
     summary = "Share of clean test items that are classified correctly."
     source = "GMMC paper, Tables 1 and 2"
     Config = AccuracyConfig
@@ -42,18 +42,25 @@ class Accuracy(Evaluation):
         )
 
     def evaluate(self, config: AccuracyConfig, inputs: Inputs) -> Outcome:  # noqa: ARG002
-        """From stored logits."""
+        """From stored logits. An item without finite logits is wrong, and a model without any has no accuracy."""
         from bench.metrics.intervals import wilson
+        from bench.metrics.predictions import NO_CLASS, absence, predicted_classes
 
         arrays = inputs.outputs("test")
-        correct = arrays["logits"].argmax(axis=1) == arrays["labels"]
-        n, right = len(correct), int(correct.sum())
+        predicted = predicted_classes(arrays["logits"])
+        correct = predicted == arrays["labels"]
+        n, right, absent = len(correct), int(correct.sum()), int((predicted == NO_CLASS).sum())
+        said = absence(absent, n, "test items have no finite logits")
+        measured = absent < n
         number = Number(
             metric="accuracy",
-            value=right / n,
+            value=right / n if measured else None,
             n=n,
-            interval=wilson(right, n),
+            interval=wilson(right, n) if measured else None,
             definition=DEFINITION,
-            items="correct",
+            items="correct" if measured else None,
+            reason=None if measured else said,
+            not_finite=absent,
+            note=f"{said} and count as wrong" if measured and absent else None,
         )
         return Outcome([number], {"ids": arrays["ids"], "correct": correct})

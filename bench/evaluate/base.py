@@ -6,6 +6,7 @@ Planning, checking and tables use the rest.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -62,6 +63,10 @@ class Need:
     output: Literal["forward", "gradient"]
 
 
+UNIT_RANGES: Mapping[str, tuple[float, float]] = {"fraction": (0.0, 1.0), "auroc": (0.0, 1.0), "l2": (0.0, math.inf)}
+"""The range of the numbers of a unit; a number of unit ``"1"`` may be anything unless its column says more."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Column:
     """A number that an evaluation emits, known before anything ran.
@@ -84,6 +89,9 @@ class Column:
         curve: Name of an array in ``Outcome.items``, a threshold an item (the norm that broke it), infinite where it
             has none. The column is a point of the curve of the share of items with ``"clean"`` whose threshold exceeds
             the argument, so the report can draw all of the curve.
+        within: The least and the largest value that the number can have, where the unit does not tell; see `bounds`.
+        controls: Arguments of the same metric under which the evaluation measures what is known beforehand, such as
+            real images, so that the scale can be read. The report prints them below the table.
     """
 
     metric: str
@@ -98,6 +106,13 @@ class Column:
     readout: str | None = None
     across: str | None = None
     curve: str | None = None
+    within: tuple[float, float] | None = None
+    controls: tuple[str, ...] = ()
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The range of the number: ``within``, or that of its unit. Intervals are cut to it."""
+        return self.within or UNIT_RANGES.get(self.unit, (-math.inf, math.inf))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +130,8 @@ class Number:
         verdict: For robustness: ``"masked"``, ``"inconclusive"`` or ``"no warning"``.
         flags: Measured warnings, such as ``{"GRAD0": 0.52}``.
         definition: The full definition; must equal the column's.
+        not_finite: Items without a finite output of the model. They are among the ``n`` and count as wrong.
+        note: What a reader must know of the value, printed below the table.
     """
 
     metric: str
@@ -127,6 +144,8 @@ class Number:
     reason: str | None = None
     verdict: str | None = None
     flags: Mapping[str, float | str] = field(default_factory=dict)
+    not_finite: int = 0
+    note: str | None = None
 
 
 @dataclass(frozen=True)

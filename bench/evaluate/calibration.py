@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pydantic import Field, PositiveInt
@@ -40,12 +41,14 @@ _METRICS = {
     "brier": ("Brier", "1", "brier[sum over classes, {which}]"),
 }
 
+_WITHIN = {"nll": (0.0, math.inf), "brier": (0.0, 2.0)}
+
 
 class Calibration(Evaluation):
     """Expected calibration error and proper scores, in float64 from stored predictions."""
 
     name = "calibration"
-    version = 1
+    version = 2
     summary = "ECE, NLL and Brier score for each read-out and at a fitted temperature."
     source = "GMMC paper, Figs. 4 and 5, Table 9; Guo et al. 2017"
     Config = CalibrationConfig
@@ -75,6 +78,7 @@ class Calibration(Evaluation):
                         direction="down",
                         definition=_definition(metric, argument, config),
                         primary=metric == "ece",
+                        within=_WITHIN.get(metric),
                         readout=argument if argument in readouts else None,
                     )
                 )
@@ -85,48 +89,72 @@ class Calibration(Evaluation):
                 unit="1",
                 direction=None,
                 definition=_TEMPERATURE,
+                within=(0.0, math.inf),
             )
         )
         return tuple(columns)
 
     def evaluate(self, config: CalibrationConfig, inputs: Inputs) -> Outcome:
-        """From stored log-probabilities and logits."""
+        """From stored log-probabilities and logits.
+
+        Where validation data give no temperature, no number at a fitted temperature exists. Items without finite
+        probabilities count as `_scores` says.
+        """
         import numpy as np
         from scipy.special import log_softmax
 
         from bench.metrics.calibration import fit_temperature
+        from bench.metrics.predictions import absence, finite_items
 
         test, validation = inputs.outputs("test"), inputs.outputs("validation")
-        labels = test["labels"]
-        fitted = fit_temperature(validation["logits"], validation["labels"])
+        labels, finite = test["labels"], finite_items(test["logits"])
+        usable = finite_items(validation["logits"])
+        unfit = absence(int((~usable).sum()), len(usable), "validation items have no finite logits")
+        fitted = fit_temperature(validation["logits"][usable], validation["labels"][usable]) if usable.any() else None
+        no_fit = unfit if fitted is None else fitted.no_minimum
         named = {name.removeprefix("readout/"): values for name, values in test.items() if name.startswith("readout/")}
-        default = next(iter(named.values()))
-        scaled = log_softmax(test["logits"].astype(np.float64) / fitted.value, axis=1)
-        numbers, details = [], {}
-        for argument, log_probs in {"": default, "fitted": scaled, **named}.items():
-            values, curve = _scores(log_probs, labels, config.bins)
-            details[argument or "default"] = curve
-            numbers += [
-                Number(
-                    metric=metric,
-                    argument=argument,
-                    value=value,
-                    n=len(labels),
-                    definition=_definition(metric, argument, config),
-                )
-                for metric, value in values.items()
-            ]
-        flags: Mapping[str, str] = {"T": "at the bound of the search"} if fitted.at_bound else {}
+        read = {"": next(iter(named.values())), **named}
+        if fitted is not None and no_fit is None:
+            scaled = np.full(test["logits"].shape, np.nan)
+            scaled[finite] = log_softmax(test["logits"][finite].astype(np.float64) / fitted.value, axis=1)
+            read["fitted"] = scaled
+        numbers = [_unfitted(metric, config, len(labels), str(no_fit)) for metric in _METRICS if "fitted" not in read]
+        details = {}
+        for argument, log_probs in read.items():
+            scores = _scores(log_probs, finite, labels, config.bins)
+            details[argument or "default"] = scores.curve
+            numbers += [_number(metric, argument, config, scores) for metric in _METRICS]
         numbers.append(
             Number(
                 metric="temperature",
-                value=fitted.value,
-                n=fitted.n,
+                value=fitted.value if fitted is not None and no_fit is None else None,
+                n=len(usable) if fitted is None else fitted.n,
                 definition=_TEMPERATURE,
-                flags=flags,
+                reason=no_fit,
+                not_finite=int((~usable).sum()),
+                note=None if no_fit or usable.all() else f"{unfit} and take no part in the fit of T",
             )
         )
         return Outcome(numbers, details={"reliability": details})
+
+
+@dataclass(frozen=True)
+class _Scores:
+    """What a read-out scores on the test items.
+
+    Attributes:
+        values: By metric; infinite where it has no finite value.
+        curve: Bins of the items with finite probabilities, JSON-able.
+        n: Test items.
+        absent: Those of them without finite probabilities.
+        impossible: Items whose class has probability 0.
+    """
+
+    values: dict[str, float]
+    curve: dict[str, list[float | None]]
+    n: int
+    absent: int
+    impossible: int
 
 
 _TEMPERATURE = "temperature[minimises NLL on validation data]"
@@ -137,19 +165,69 @@ def _definition(metric: str, argument: str, config: CalibrationConfig) -> str:
     return _METRICS[metric][2].format(bins=config.bins, which=which)
 
 
-def _scores(
-    log_probs: NDArray[np.float64], labels: NDArray[np.int64], bins: int
-) -> tuple[dict[str, float], dict[str, list[float | None]]]:
+def _number(metric: str, argument: str, config: CalibrationConfig, scores: _Scores) -> Number:
+    """A metric of a read-out, with what has to be said of items without finite probabilities."""
+    from bench.metrics.predictions import absence
+
+    said = absence(scores.absent, scores.n, "test items have no finite probabilities")
+    reason = note = None
+    if scores.absent == scores.n:
+        reason = said
+    elif metric == "nll" and scores.absent:
+        reason = f"infinite: {said}"
+    elif metric == "nll" and scores.impossible:
+        reason = f"infinite: {scores.impossible:,} of {scores.n:,} test items have probability 0 of their class"
+    elif scores.absent:
+        note = f"{said} and count as wrong with certainty"
+    return Number(
+        metric=metric,
+        argument=argument,
+        value=scores.values[metric] if reason is None else None,
+        n=scores.n,
+        definition=_definition(metric, argument, config),
+        reason=reason,
+        not_finite=scores.absent,
+        note=note,
+    )
+
+
+def _unfitted(metric: str, config: CalibrationConfig, n: int, reason: str) -> Number:
+    definition = _definition(metric, "fitted", config)
+    return Number(metric=metric, argument="fitted", value=None, n=n, definition=definition, reason=reason)
+
+
+def _scores(log_probs: NDArray[np.float64], finite: NDArray[np.bool_], labels: NDArray[np.int64], bins: int) -> _Scores:
+    """ECE, NLL and Brier score of all items.
+
+    An item without finite probabilities counts as certain of a wrong class: it is a bin of its own with the gap 1 in
+    the ECE, 2 in the Brier score, and makes the NLL infinite. So no model gains by leaving out items.
+
+    Args:
+        log_probs: (n, K); -inf is a probability of 0.
+        finite: (n,) whether the logits are finite.
+        labels: (n,).
+        bins: Of the ECE.
+    """
     import numpy as np
 
     from bench.metrics.calibration import brier, nll, reliability
 
-    probs = np.exp(log_probs)
-    confidence = probs.max(axis=1)
-    curve = reliability(confidence, log_probs.argmax(axis=1) == labels, bins=bins)
-    values = {"ece": curve.ece, "nll": nll(log_probs, labels), "brier": brier(probs, labels)}
-    return values, {
+    present = finite & ~np.isnan(log_probs).any(axis=1) & ~np.isposinf(log_probs).any(axis=1)
+    n, absent = len(labels), int((~present).sum())
+    if absent == n:
+        return _Scores({}, {"count": [0] * bins, "confidence": [None] * bins, "accuracy": [None] * bins}, n, n, 0)
+    kept, y = log_probs[present], labels[present]
+    probs = np.exp(kept)
+    curve = reliability(probs.max(axis=1), kept.argmax(axis=1) == y, bins=bins)
+    share = absent / n
+    values = {
+        "ece": (1 - share) * curve.ece + share,
+        "nll": np.inf if absent else nll(kept, y),
+        "brier": (1 - share) * brier(probs, y) + 2 * share,
+    }
+    points: dict[str, list[float | None]] = {
         "count": [int(count) for count in curve.count],
         "confidence": [None if np.isnan(v) else float(v) for v in curve.mean_confidence],
         "accuracy": [None if np.isnan(v) else float(v) for v in curve.accuracy],
     }
+    return _Scores(values, points, n, absent, int(np.isneginf(kept[np.arange(len(y)), y]).sum()))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import math
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, PositiveInt
 
@@ -11,7 +12,17 @@ from bench.evaluate.inputs import Inputs
 from bench.evaluate.judge import JUDGE
 from bench.spec import FamilySpec
 
-__all__ = ["Generation", "GenerationConfig"]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["CONTROLS", "DRAWN", "Generation", "GenerationConfig"]
+
+DRAWN = "means over draws of n images, stratified by class"
+"""In a definition: how sets of unequal size are made comparable; see `bench.evaluate.image_sets`."""
+
+CONTROLS = {"real": "held-out test images, in the class shares of training", "noise": "uniform noise"}
+"""By argument of a control, what is measured instead of samples."""
 
 LEAST_JUDGE_ACCURACY = 0.9
 """A judge that errs more often measures its own errors."""
@@ -25,7 +36,7 @@ class GenerationConfig(EvaluationConfig):
         description="The replay buffer as training left it, without slots that are still noise; or fresh chains",
     )
     items: PositiveInt = Field(
-        10_000, description="Generated images, at most; never more than there are test images to compare with"
+        10_000, description="Generated images, at most; of fresh chains no more than there are test images"
     )
     steps: PositiveInt | None = Field(None, description="Sampler steps of fresh chains; default: as in training")
     columns: PositiveInt = Field(10, description="Images of each class in the picture")
@@ -34,12 +45,13 @@ class GenerationConfig(EvaluationConfig):
 class Generation(Evaluation):
     """Frechet distance and classifier score in the judge's features: ``fcd`` and ``cs``, never called FID or IS.
 
-    Values are comparable only between rows of one table: same judge, same n, same reference. ``fcd@real`` (held-out
-    real images) and ``fcd@noise`` stand beside them, so that an unfamiliar scale can be read.
+    Values are comparable only between rows of one table: same judge, same n, same reference. Held-out real images
+    (``@real``) and noise (``@noise``) stand beside them, so that an unfamiliar scale can be read: a score above that of
+    real images is no better than theirs.
     """
 
     name = "generation"
-    version = 1
+    version = 2
     summary = "Class-conditional sample grid; Frechet classifier distance (fcd) and classifier score (cs)."
     source = "GMMC paper, Figs. 3 and 7 and Table 1, with a judge instead of Inception"
     Config = GenerationConfig
@@ -47,26 +59,31 @@ class Generation(Evaluation):
     reads_model = True
 
     def columns(self, config: GenerationConfig) -> tuple[Column, ...]:
-        """Distance with its two controls, score, and agreement of the judge with the intended class."""
-        rows = (
-            ("fcd", "", "FCD", "1", "down", "samples"),
-            ("fcd", "real", "FCD of test images", "1", None, "held-out test images instead of samples"),
-            ("fcd", "noise", "FCD of noise", "1", None, "uniform noise instead of samples"),
-            ("cs", "", "CS", "1", "up", "samples"),
-            ("agreement", "", "judge agrees", "fraction", "up", "samples"),
-        )
-        return tuple(
+        """Distance and score with their controls, and agreement of the judge with the intended class."""
+        headings = {"": "", "real": " of test images", "noise": " of noise"}
+        columns = [
             Column(
                 metric=metric,
                 argument=argument,
-                label=label,
-                unit=unit,
-                direction=direction,  # type: ignore[arg-type]
-                definition=_definition(metric, what, config),
+                label=label + heading,
+                unit="1",
+                direction="down" if metric == "fcd" and not argument else None,
+                definition=_definition(metric, argument, config),
                 primary=metric == "fcd",
+                within=(least, math.inf),
+                controls=() if argument else ("real", "noise"),
             )
-            for metric, argument, label, unit, direction, what in rows
+            for metric, label, least in (("fcd", "FCD", 0.0), ("cs", "CS", 1.0))
+            for argument, heading in headings.items()
+        ]
+        agreement = Column(
+            metric="agreement",
+            label="judge agrees",
+            unit="fraction",
+            direction="up",
+            definition=_definition("agreement", "", config),
         )
+        return (*columns, agreement)
 
     def passes(self, config: GenerationConfig, items: int, family: FamilySpec) -> float:  # noqa: ARG002
         """Sampling; the judge's passes are small beside it."""
@@ -83,72 +100,109 @@ class Generation(Evaluation):
         import torch
 
         from bench.evaluate.features import judge_outputs
+        from bench.evaluate.image_sets import ImageSet, Measured, Scale, measure_sets, real_images
         from bench.evaluate.samples import class_grid, generated, picture
-        from bench.metrics.frechet import GaussianStats, frechet_distance
-        from bench.metrics.inception_score import inception_score
-        from bench.metrics.intervals import wilson
+        from bench.metrics.frechet import GaussianStats
+        from bench.metrics.predictions import predicted_classes
 
         classes = inputs.num_classes
         model = inputs.model(with_state=config.source == "buffer")
         train, test = inputs.splits.train, inputs.splits.test
-        # The distance is biased by about 1/n: samples and controls must be equally many to be compared.
-        most = min(config.items, len(test))
+        # Chains are made for as many as are compared; a buffer holds what it holds, and all of it is used.
+        most = min(config.items, len(test)) if config.source == "fresh" else config.items
         try:
             samples = generated(model, config.source, most, seed=config.seed, steps=config.steps, num_classes=classes)
         except ValueError as error:
             return self.without_samples(config, str(error))
         judge = inputs.judge()
-        n = len(samples.images)
-        noise = torch.from_numpy(np.random.default_rng(config.seed).random((n, *train.image_shape), dtype=np.float32))
-        made_features, made_log_probs = judge_outputs(judge, samples.images)
-        real_log_probs = judge_outputs(judge, torch.from_numpy(test.unit_images()))[1]
-        accuracy = float((real_log_probs.argmax(axis=1) == test.labels).mean())
+        real, largest = real_images(
+            *judge_outputs(judge, torch.from_numpy(test.unit_images())), test.labels, train.labels
+        )
+        size = min(len(samples.images), largest)
+        noise = torch.from_numpy(
+            np.random.default_rng(config.seed).random((size, *train.image_shape), dtype=np.float32)
+        )
+        accuracy = float((predicted_classes(real.log_probs) == test.labels).mean())
         reason = None
         if accuracy < LEAST_JUDGE_ACCURACY:
             reason = f"the judge is right on only {accuracy:.0%} of the test images"
 
+        labels, intended = samples.labels.cpu().numpy(), samples.intended.cpu().numpy()
+        made = ImageSet(*judge_outputs(judge, samples.images), labels, bool(intended.all()))
+        sets = {
+            "": made,
+            "real": real,
+            "noise": ImageSet(*judge_outputs(judge, noise), np.zeros(size, dtype=np.int64), fixed=True),
+        }
         reference = GaussianStats.from_features(judge_outputs(judge, torch.from_numpy(train.unit_images()))[0])
-        values: dict[tuple[str, str], tuple[float, int]] = {}
-        for argument, features in (
-            ("", made_features),
-            ("real", judge_outputs(judge, torch.from_numpy(test.unit_images()[:n]))[0]),
-            ("noise", judge_outputs(judge, noise)[0]),
-        ):
-            distance = frechet_distance(GaussianStats.from_features(features), reference)
-            values["fcd", argument] = (distance, len(features))
-        values["cs", ""] = (inception_score(made_log_probs, splits=1)[0], n)
-        agrees = made_log_probs.argmax(axis=1) == samples.labels.cpu().numpy()
-        values["agreement", ""] = (float(agrees.mean()), n)
-        definitions = {(c.metric, c.argument): c.definition for c in self.columns(config)}
-        numbers = [
-            Number(
-                metric=metric,
-                argument=argument,
-                value=None if reason else value,
-                n=count,
-                interval=wilson(int(agrees.sum()), n) if metric == "agreement" and not reason else None,
-                definition=definitions[metric, argument],
-                reason=reason,
+        numbers = []
+        for (what, name), found in measure_sets(sets, reference, size, config.seed, Scale(50, 5, 1)).items():
+            metric = {"distance": "fcd", "score": "cs"}[what]
+            shown = Measured(None, None, reason) if reason else found
+            numbers.append(
+                Number(
+                    metric=metric,
+                    argument=name,
+                    value=shown.value,
+                    n=size,
+                    interval=shown.interval,
+                    definition=_definition(metric, name, config),
+                    reason=shown.reason,
+                )
             )
-            for (metric, argument), (value, count) in values.items()
-        ]
+        numbers.append(_agreement(made.log_probs[intended], labels[intended], reason, config))
         details: dict[str, Any] = {
             "judge_accuracy": accuracy,
             "judge_weights": inputs.digests.get(inputs.spec["judge"]),
             "median_age": float(samples.age.double().median()),
+            "samples": len(labels),
+            "test_images": len(test),
+            "draw": size,
         }
         grid = class_grid(samples, classes, config.columns)
         return Outcome(numbers, files={"samples.png": picture(grid)}, details=details)
 
 
-def _definition(metric: str, what: str, config: GenerationConfig) -> str:
+def _agreement(
+    log_probs: NDArray[np.float64], intended: NDArray[np.int64], reason: str | None, config: GenerationConfig
+) -> Number:
+    """How often the judge sees the class that an image was made for.
+
+    For an image that was made for none, as in JEM's buffer, it would be agreement with the model's own prediction,
+    which is another question.
+    """
+    from bench.metrics.intervals import wilson
+    from bench.metrics.predictions import NO_CLASS, absence, predicted_classes
+
+    n = len(intended)
+    if reason is None and not n:
+        reason = "the images were made for no class"
+    seen = predicted_classes(log_probs)
+    right, absent = int((seen == intended).sum()), int((seen == NO_CLASS).sum())
+    said = absence(absent, n, "images have no finite features")
+    if reason is None and absent == n:
+        reason = said
+    return Number(
+        metric="agreement",
+        value=None if reason else right / n,
+        n=n,
+        interval=None if reason else wilson(right, n),
+        definition=_definition("agreement", "", config),
+        reason=reason,
+        not_finite=absent,
+        note=f"{said} and count as not recognised" if absent and not reason else None,
+    )
+
+
+def _definition(metric: str, argument: str, config: GenerationConfig) -> str:
     source = {"buffer": "replay buffer, age > 0, no selection", "fresh": "fresh chains"}[config.source]
     steps = f", {config.steps} steps" if config.steps is not None else ""
-    made = f"{source}{steps}, n <= {config.items} and test items"
+    made = f"{source}{steps}, at most {config.items} images"
+    what = CONTROLS.get(argument, "samples")
     match metric:
         case "fcd":
-            return f"fcd[judge-cnn 128-d, {what} against the training images; {made}]"
+            return f"fcd[judge-cnn 128-d, {what} against the training images; {DRAWN}; {made}]"
         case "cs":
-            return f"cs[judge-cnn, 1 split; {made}]"
+            return f"cs[judge-cnn, 1 split, {what}; {DRAWN}; {made}]"
         case _:
-            return f"share of samples that the judge puts into the intended class; {made}"
+            return f"share of samples made for a class that the judge puts into it; {made}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Literal
@@ -9,6 +10,7 @@ from typing import Literal
 from pydantic import Field, PositiveInt
 
 from bench.evaluate.base import Column, Evaluation, EvaluationConfig, Number, Outcome
+from bench.evaluate.generation import CONTROLS, DRAWN
 from bench.evaluate.inputs import Inputs
 from bench.spec import FamilySpec
 
@@ -35,14 +37,14 @@ def weights_path(weights_root: Path) -> Path | None:
 
 
 class FID(Evaluation):
-    """Frechet Inception distance to the training images, and Inception score.
+    """Frechet Inception distance to the training images, and Inception score; the same of real images and of noise.
 
     Network and resizing are those of the pytorch-fid package (bilinear, half-pixel centres), so values differ a
     little from the TF1 graph that the paper used. The distance is ours: in float64, by eigenvalues.
     """
 
     name = "fid"
-    version = 1
+    version = 2
     summary = "FID and IS with the TF-ported Inception weights."
     source = "GMMC paper, Table 1; Heusel et al. 2017; Salimans et al. 2016"
     Config = FIDConfig
@@ -54,24 +56,22 @@ class FID(Evaluation):
         return None if weights_path(weights_root) is not None else "no Inception weights (see bench doctor)"
 
     def columns(self, config: FIDConfig) -> tuple[Column, ...]:
-        """FID and IS."""
-        return (
+        """FID and IS with their controls."""
+        headings = {"": "", "real": " of test images", "noise": " of noise"}
+        return tuple(
             Column(
-                metric="fid",
-                label="FID",
+                metric=metric,
+                argument=argument,
+                label=label + heading,
                 unit="1",
-                direction="down",
-                definition=f"fid[inception-2015-12-05, pytorch-fid resize, ref=train, {_samples(config)}]",
-                primary=True,
-            ),
-            Column(
-                metric="is",
-                label="IS",
-                unit="1",
-                direction="up",
-                definition=f"is[inception-2015-12-05, 1008-way without bias, {config.splits} splits, "
-                f"{_samples(config)}]",
-            ),
+                direction=direction if not argument else None,  # type: ignore[arg-type]
+                definition=_definition(metric, argument, config),
+                primary=metric == "fid",
+                within=(least, math.inf),
+                controls=() if argument else ("real", "noise"),
+            )
+            for metric, label, direction, least in (("fid", "FID", "down", 0.0), ("is", "IS", "up", 1.0))
+            for argument, heading in headings.items()
         )
 
     def passes(self, config: FIDConfig, items: int, family: FamilySpec) -> float:  # noqa: ARG002
@@ -80,18 +80,20 @@ class FID(Evaluation):
         return config.items * (1.0 + (2.0 * steps if config.source == "fresh" else 0.0))
 
     def evaluate(self, config: FIDConfig, inputs: Inputs) -> Outcome:
-        """Samples and training images through Inception."""
+        """Samples, training images and controls through Inception."""
+        import numpy as np
         import torch
 
+        from bench.evaluate.image_sets import ImageSet, Scale, measure_sets, real_images
         from bench.evaluate.inception_network import Inception
         from bench.evaluate.samples import generated
-        from bench.metrics.frechet import GaussianStats, frechet_distance
-        from bench.metrics.inception_score import inception_score
+        from bench.metrics.frechet import GaussianStats
 
         path = weights_path(inputs.weights_root)
         assert path is not None  # the planner has looked
         network = Inception(path, inputs.device)
         model = inputs.model(with_state=config.source == "buffer")
+        train, test = inputs.splits.train, inputs.splits.test
         try:
             samples = generated(
                 model,
@@ -103,22 +105,51 @@ class FID(Evaluation):
             )
         except ValueError as error:
             return self.without_samples(config, str(error))
-        made, log_probs = network.outputs(samples.images, inputs.progress)
-        real, _ = network.outputs(torch.from_numpy(inputs.splits.train.unit_images()), inputs.progress)
-        distance = frechet_distance(GaussianStats.from_features(made), GaussianStats.from_features(real))
-        score, spread = inception_score(log_probs, splits=min(config.splits, len(made)))
-        columns = {column.metric: column.definition for column in self.columns(config)}
-        n = len(made)
-        return Outcome(
-            [
-                Number(metric="fid", value=distance, n=n, definition=columns["fid"]),
-                Number(metric="is", value=score, n=n, definition=columns["is"]),
-            ],
-            details={"is_sd": spread, "n_reference": len(real), "inception_sha256": network.digest},
+        held_out = network.outputs(torch.from_numpy(test.unit_images()), inputs.progress)
+        real, largest = real_images(*held_out, test.labels, train.labels)
+        size = min(len(samples.images), largest)
+        noise = torch.from_numpy(
+            np.random.default_rng(config.seed).random((size, *train.image_shape), dtype=np.float32)
         )
+        labels, fixed = samples.labels.cpu().numpy(), bool(samples.intended.all())
+        sets = {
+            "": ImageSet(*network.outputs(samples.images, inputs.progress), labels, fixed),
+            "real": real,
+            "noise": ImageSet(*network.outputs(noise, inputs.progress), np.zeros(size, dtype=np.int64), fixed=True),
+        }
+        reference, _ = network.outputs(torch.from_numpy(train.unit_images()), inputs.progress)
+        # Distances in 2,048 dimensions take seconds each, so draws and divisions are few.
+        scale = Scale(draws=10, repeats=1, splits=config.splits)
+        measured = measure_sets(sets, GaussianStats.from_features(reference), size, config.seed, scale)
+        numbers = []
+        for (what, name), found in measured.items():
+            metric = {"distance": "fid", "score": "is"}[what]
+            numbers.append(
+                Number(
+                    metric=metric,
+                    argument=name,
+                    value=found.value,
+                    n=size,
+                    interval=found.interval,
+                    definition=_definition(metric, name, config),
+                    reason=found.reason,
+                )
+            )
+        details = {
+            "n_reference": len(reference),
+            "samples": len(labels),
+            "test_images": len(test),
+            "draw": size,
+            "inception_sha256": network.digest,
+        }
+        return Outcome(numbers, details=details)
 
 
-def _samples(config: FIDConfig) -> str:
+def _definition(metric: str, argument: str, config: FIDConfig) -> str:
     source = {"buffer": "replay buffer, age > 0, no selection", "fresh": "fresh chains"}[config.source]
     steps = f", {config.steps} steps" if config.steps is not None else ""
-    return f"{source}{steps}, n <= {config.items}, float images"
+    what = CONTROLS.get(argument, "samples")
+    made = f"{what}; {DRAWN}; {source}{steps}, at most {config.items} images, float images"
+    if metric == "fid":
+        return f"fid[inception-2015-12-05, pytorch-fid resize, ref=train, {made}]"
+    return f"is[inception-2015-12-05, 1008-way without bias, {config.splits} splits, {made}]"

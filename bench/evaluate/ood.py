@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from bench.evaluate.base import Column, Evaluation, EvaluationConfig, Need, Number, Outcome
 from bench.evaluate.inputs import Inputs
-from bench.scores import SCORES
+from bench.scores import SCORES, Score
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = ["OOD", "OODConfig"]
 
@@ -29,7 +34,7 @@ class OOD(Evaluation):
     """AUROC of telling test items from those of other data sets; ties count half."""
 
     name = "ood"
-    version = 1
+    version = 2
     summary = "AUROC of log p(x), max p(y|x) and approximate mass against other data sets."
     source = "GMMC paper, Table 3; JEM paper, Sec. 5.3"
     Config = OODConfig
@@ -63,28 +68,61 @@ class OOD(Evaluation):
         )
 
     def evaluate(self, config: OODConfig, inputs: Inputs) -> Outcome:
-        """From stored predictions."""
-        from bench.metrics.intervals import delong
-        from bench.metrics.ood import auroc
-
+        """From stored predictions. An item without a score is ranked wrongly against every item of the other set."""
         numbers = []
         for score in config.scores:
             rule = SCORES[score]
-            output = "gradient" if rule.output == "gradient_norm" else "forward"
-            inside = rule.function(inputs.outputs("test", output)[rule.output])
+            output: Literal["forward", "gradient"] = "gradient" if rule.output == "gradient_norm" else "forward"
+            inside = _scored(rule, inputs.outputs("test", output))
             for name in config.sets:
-                outside = rule.function(inputs.outputs(f"ood:{name}", output)[rule.output])
-                numbers.append(
-                    Number(
-                        metric=f"{score}.auroc",
-                        argument=name,
-                        value=auroc(inside, outside),
-                        n=len(inside) + len(outside),
-                        interval=delong(inside, outside),
-                        definition=_definition(score, name),
-                    )
-                )
+                outside = _scored(rule, inputs.outputs(f"ood:{name}", output))
+                numbers.append(_number(score, name, inside, outside))
         return Outcome(numbers)
+
+
+def _scored(rule: Score, arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
+    """Scores (n,), NaN where an item has none.
+
+    An item has none where its logits are not all finite, or the stored output or the score is NaN or infinite; but a
+    density of zero, log p(x) = -inf, is a score, the lowest.
+    """
+    import numpy as np
+
+    from bench.metrics.predictions import finite_items
+
+    values = arrays[rule.output]
+    present = finite_items(arrays["logits"]) if "logits" in arrays else np.ones(len(values), dtype=np.bool_)
+    present &= finite_items(values) | (np.isneginf(values) if rule.output == "log_density" else False)
+    scores = np.full(len(values), np.nan)
+    if present.any():
+        scores[present] = rule.function(values[present])
+    return scores
+
+
+def _number(score: str, name: str, inside: NDArray[np.float64], outside: NDArray[np.float64]) -> Number:
+    import numpy as np
+
+    from bench.metrics.intervals import delong
+    from bench.metrics.ood import auroc, missing_as_wrong
+    from bench.metrics.predictions import absence
+
+    sizes = {"test": inside, name: outside}
+    absent = {which: int(np.isnan(scores).sum()) for which, scores in sizes.items()}
+    said = {which: absence(absent[which], len(sizes[which]), f"{which} items have no finite score") for which in sizes}
+    lost = [said[which] for which in sizes if absent[which] == len(sizes[which])]
+    some = [said[which] for which in sizes if absent[which]]
+    ranks = missing_as_wrong(inside, outside)
+    return Number(
+        metric=f"{score}.auroc",
+        argument=name,
+        value=None if lost else auroc(*ranks),
+        n=len(inside) + len(outside),
+        interval=None if lost else delong(*ranks),
+        definition=_definition(score, name),
+        reason=" and ".join(lost) or None,
+        not_finite=sum(absent.values()),
+        note=f"{' and '.join(some)}, and count as ranked wrongly" if some and not lost else None,
+    )
 
 
 def _definition(score: str, name: str) -> str:

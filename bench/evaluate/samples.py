@@ -3,26 +3,44 @@
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from bench.family import Classifier, Samples
+from bench.metrics.predictions import predicted_classes
+from bench.metrics.resampling import stratified_draws
 
-__all__ = ["class_grid", "generated", "picture"]
+__all__ = ["Generated", "class_grid", "generated", "picture"]
 
 Source = Literal["buffer", "fresh"]
 BATCH = 250
 
 
-def generated(model: Classifier, source: Source, n: int, *, seed: int, steps: int | None, num_classes: int) -> Samples:
+@dataclass(frozen=True)
+class Generated(Samples):
+    """Samples whose ``labels`` are the classes that they were made for or, where they were made for none, the model's
+    own predictions (-1 where it has none).
+
+    Attributes:
+        intended: (N,) whether the label is the class that the image was made for.
+    """
+
+    intended: Tensor
+
+
+def generated(
+    model: Classifier, source: Source, n: int, *, seed: int, steps: int | None, num_classes: int
+) -> Generated:
     """At most ``n`` images that the model made, with the class of each.
 
     ``buffer``: what the sampler kept from training, without slots that are still noise (age 0), without selection by
-    confidence; in a seeded random order, and a subset if there are more. Chains that belong to no class get the
-    model's prediction. ``fresh``: new chains from uniform noise, classes in turn.
+    confidence; in a seeded random order, and if there are more a subset that has the shares of the classes. Chains that
+    belong to no class get the model's prediction. ``fresh``: new chains from uniform noise, classes in turn.
 
     Args:
         model: A generative classifier; for ``buffer`` with its state attached.
@@ -43,32 +61,31 @@ def generated(model: Classifier, source: Source, n: int, *, seed: int, steps: in
             model.sample(labels[i : i + BATCH], seed=seed, index=index[i : i + BATCH], steps=steps)
             for i in range(0, n, BATCH)
         ]
-        return Samples(torch.cat(pieces), labels, torch.ones_like(labels))
+        ones = torch.ones_like(labels)
+        return Generated(torch.cat(pieces), labels, ones, ones.bool())
     stored = model.stored_samples()
     if stored is None:
         raise ValueError('the model kept no samples from training; source = "fresh" makes new ones')
     used = (stored.age > 0).nonzero().squeeze(1)
     if not len(used):
         raise ValueError("every image in the buffer is still noise")
-    # Shuffled even if all are taken: a buffer is sorted by class, and a score over splits must not see one in each.
-    order = np.random.default_rng(seed).permutation(len(used))[:n]
-    used = used[torch.from_numpy(order).to(device)]
-    samples = Samples(stored.images[used], stored.labels[used], stored.age[used])
-    unlabelled = samples.labels < 0
-    if bool(unlabelled.any()):
+    images, labels, age = stored.images[used], stored.labels[used], stored.age[used]
+    intended = labels >= 0
+    if not bool(intended.all()):
         with torch.no_grad():
-            predicted = torch.cat(
-                [model.logits(samples.images[i : i + BATCH]).argmax(dim=1) for i in range(0, len(used), BATCH)]
-            )
-        samples = Samples(samples.images, torch.where(unlabelled, predicted, samples.labels), samples.age)
-    return samples
+            logits = torch.cat([model.logits(images[i : i + BATCH]).cpu() for i in range(0, len(used), BATCH)])
+        labels = torch.where(intended, labels, torch.from_numpy(predicted_classes(logits.double().numpy())).to(device))
+    # Shuffled even if all are taken: a buffer is sorted by class, and a score over splits must not see one in each.
+    (order,) = stratified_draws(labels.cpu().numpy(), min(n, len(used)), 1, seed)
+    chosen = torch.from_numpy(order).to(device)
+    return Generated(images[chosen], labels[chosen], age[chosen], intended[chosen])
 
 
 def class_grid(samples: Samples, num_classes: int, columns: int) -> NDArray[np.uint8]:
     """Rows of classes, the longest-lived chains first: (K*H, columns*W[, 3]) with grey where a class has fewer."""
     _, channels, height, width = samples.images.shape
     grid = np.full((num_classes * (height + 1), columns * (width + 1), channels), 128, dtype=np.uint8)
-    images = (samples.images * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    images = (samples.images.nan_to_num(0.0).clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
     labels, age = samples.labels.cpu().numpy(), samples.age.cpu().numpy()
     for label in range(num_classes):
         members = np.flatnonzero(labels == label)

@@ -61,8 +61,10 @@ class Temperature:
         nll_before: Mean NLL in nats at T = 1, on the items of the fit.
         nll_after: Mean NLL in nats at T = `value`, on the same items.
         n: Number of items of the fit.
-        at_bound: True where the optimum lies outside `TEMPERATURE_RANGE` and `value` is the nearer end: the
-            logits separate the labels (T -> 0), or they are no better than a constant (T -> infinity).
+        at_bound: True where the NLL has no minimum inside `TEMPERATURE_RANGE`, so that `value` is no fitted temperature
+            but the nearer end (or 1 where every T fits). The logits separate the labels (T -> 0), or they are no better
+            than a constant (T -> infinity).
+        right: Items of the fit whose largest logit, the first of equals, is that of the label.
     """
 
     value: float
@@ -70,6 +72,21 @@ class Temperature:
     nll_after: float
     n: int
     at_bound: bool
+    right: int = 0
+
+    @property
+    def no_minimum(self) -> str | None:
+        """Why there is no fitted temperature, in the words of a table, or None if there is one."""
+        if not self.at_bound:
+            return None
+        items = f"{self.right:,} of {self.n:,} validation items right"
+        if self.value == TEMPERATURE_RANGE[0] and self.right < self.n:
+            return f"no minimum at T > {TEMPERATURE_RANGE[0]:g}: {items}"
+        if self.value == TEMPERATURE_RANGE[0]:
+            return f"no interior minimum: {items}"
+        if self.value == TEMPERATURE_RANGE[1]:
+            return f"no interior minimum: {items}, logits no better than a constant"
+        return f"no interior minimum: {items}, logits are constant"
 
 
 def reliability(
@@ -166,8 +183,8 @@ def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> Temperature
 
     The NLL is convex in 1/T, so its derivative has at most one root; the root is bracketed in log T over
     `TEMPERATURE_RANGE` and found by Brent's method. Descent on T itself, which is common, stops far from
-    optima such as T = 0.025 or 30 and can end at T < 0. Logits that are constant in every row fit every T: 1
-    is returned.
+    optima such as T = 0.025 or 30 and can end at T < 0. Where the minimum lies at a bound, or every T fits because
+    the logits are constant in every row (then ``value`` is 1), there is no fitted temperature: see `Temperature`.
 
     Args:
         logits: Shape (n, K), finite.
@@ -194,7 +211,7 @@ def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> Temperature
 
     coldest, hottest = (math.log(bound) for bound in TEMPERATURE_RANGE)
     if not shifted.any():
-        value, at_bound = 1.0, False
+        value, at_bound = 1.0, True
     elif slope(coldest) <= 0:
         value, at_bound = TEMPERATURE_RANGE[0], True
     elif slope(hottest) >= 0:
@@ -203,4 +220,5 @@ def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> Temperature
         from scipy.optimize import brentq  # here: its import is slow, and few callers fit
 
         value, at_bound = math.exp(brentq(slope, coldest, hottest, xtol=1e-13)), False
-    return Temperature(value, mean_nll(1.0), mean_nll(value), n=y.size, at_bound=at_bound)
+    right = int((z.argmax(axis=1) == y).sum())
+    return Temperature(value, mean_nll(1.0), mean_nll(value), n=y.size, at_bound=at_bound, right=right)

@@ -7,6 +7,7 @@ business.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -71,6 +72,13 @@ class GaussianStats:
             scatter += centred.T @ centred
         return cls(n, mean, scatter / (n - 1))
 
+    @cached_property
+    def root(self) -> FloatArray:
+        """A factor R of the covariance, R Rᵀ, shape (d, d); kept, because one reference serves many distances."""
+        eigenvalues, eigenvectors = np.linalg.eigh(self.covariance)
+        factor: FloatArray = eigenvectors * np.sqrt(np.maximum(eigenvalues, 0.0))
+        return factor
+
     def merge(self, other: GaussianStats) -> GaussianStats:
         """Statistics of the union of two sets (Chan, Golub and LeVeque 1979): equal to fitting all features
         at once.
@@ -94,18 +102,15 @@ def frechet_distance(a: GaussianStats, b: GaussianStats) -> float:
     expectation is (2d + d(d+1)/2) / n to first order, not 0. So distances of unequal n do not compare.
 
     The trace of (A B)^½ is the sum of the roots of the eigenvalues of the symmetric A^½ᵀ B A^½, through two
-    symmetric
-    eigendecompositions: several times faster than a matrix square root, real by construction, and accurate
-        where the
-    covariances are singular. Rounding below zero is clamped, in the eigenvalues and in the result.
+    symmetric eigendecompositions: several times faster than a matrix square root, real by construction, and accurate
+    where the covariances are singular. Rounding below zero is clamped, in the eigenvalues and in the result. The first
+    of the decompositions is kept in ``a``.
 
     Raises:
         ValueError: If the dimensions differ.
     """
     _require_same_dimension(a, b)
-    eigenvalues, eigenvectors = np.linalg.eigh(a.covariance)
-    root = eigenvectors * np.sqrt(np.maximum(eigenvalues, 0.0))
-    product_eigenvalues = np.linalg.eigvalsh(root.T @ b.covariance @ root)
+    product_eigenvalues = np.linalg.eigvalsh(a.root.T @ b.covariance @ a.root)
     trace_of_root = np.sqrt(np.maximum(product_eigenvalues, 0.0)).sum()
     shift = a.mean - b.mean
     distance = shift @ shift + np.trace(a.covariance) + np.trace(b.covariance) - 2.0 * trace_of_root

@@ -1,4 +1,7 @@
-"""Confidence intervals: of a proportion, of an AUROC, of a mean over seeds, of a mean over items."""
+"""Confidence intervals: of a proportion, of an AUROC, of a mean over seeds, of a mean over items.
+
+None of them leaves the range of what it is about, and none claims certainty from values that are all equal.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +24,33 @@ class Interval:
         low: Lower end.
         high: Upper end.
         level: Nominal coverage, in (0, 1).
-        kind: How it was made, as printed beside it: ``"wilson"``, ``"delong"``, ``"wilson of disjoint
-            pairs"``, ``"t"``, ``"bootstrap percentile"``.
+        kind: How it was made, as printed beside it: ``"wilson"``, ``"delong, logit scale"``, ``"wilson of disjoint
+            pairs"``, ``"t"``, ``"bootstrap percentile"``, ``"jackknife over 20 groups"``; with ``", cut to [0, 1]"``
+            where an end was cut to the range of the number.
     """
 
     low: float
     high: float
     level: float
     kind: str
+
+
+def carried_decimals(value: float, interval: Interval) -> int:
+    """How many decimals a number carries: its last digit is of the order of its standard error.
+
+    One digit of the standard error is kept, and two where it begins with 1 or 2, as physicists round (Particle Data
+    Group): 4.613 with an error of .93 is 4.6, 9.708 with .047 is 9.71, and 263.1 with 5.4 is 263.
+
+    Args:
+        value: The number.
+        interval: Its interval, of which half of the longer side is taken as the standard error.
+    """
+    error = max(interval.high - value, value - interval.low) / 2
+    if not 0 < error < math.inf:
+        return 0
+    place = math.floor(math.log10(error))
+    two_digits = round(error / 10.0**place, 9) < 3
+    return max(0, two_digits - place)
 
 
 def wilson(successes: int, n: int, level: float = 0.95) -> Interval:
@@ -51,12 +73,16 @@ def wilson(successes: int, n: int, level: float = 0.95) -> Interval:
 
 
 def delong(in_scores: npt.ArrayLike, out_scores: npt.ArrayLike, level: float = 0.95) -> Interval:
-    """Interval of the AUROC over items: normal, with the variance of DeLong et al. (1988), cut to [0, 1].
+    """Interval of the AUROC over items, within (0, 1): normal on the scale of the logit, with the variance of DeLong et
+    al. (1988) carried over by the delta method (Pepe 2003, section 5.2.4).
+
+    On the scale of the area itself the interval leaves [0, 1], and cut to it covers too seldom: 83 % instead of 95 %
+    for two sets of 40 items and an area of .99 (94 % on the logit scale), 81 % for 397 items and .9995 (91 %).
 
     Where that variance is 0 (the sets are perfectly separated, or all scores are equal) it says nothing of
     the uncertainty, and a width of 0 would claim too much. Then the interval is Wilson's for min(m, n)
     trials: so many disjoint, hence independent, pairs of one in- and one out-item give the AUROC as a
-        proportion.
+    proportion.
 
     Args:
         in_scores: Scores of in-distribution items, shape (m,), m >= 2, higher = in-distribution.
@@ -76,39 +102,73 @@ def delong(in_scores: npt.ArrayLike, out_scores: npt.ArrayLike, level: float = 0
     if standard_error < 1e-12:
         low, high = _wilson(area, min(above.size, below.size), level)
         return Interval(low, high, level, "wilson of disjoint pairs")
-    return Interval(max(area - z * standard_error, 0.0), min(area + z * standard_error, 1.0), level, "delong")
+    centre, half = math.log(area / (1 - area)), z * standard_error / (area * (1 - area))
+    return Interval(_logistic(centre - half), _logistic(centre + half), level, "delong, logit scale")
 
 
-def student_t(values: npt.ArrayLike, level: float = 0.95) -> Interval:
-    """Interval of the mean of independent normal values, such as one result a seed: mean ± t_{k-1} s /
-    sqrt(k).
+def student_t(
+    values: npt.ArrayLike, level: float = 0.95, *, within: tuple[float, float] = (-math.inf, math.inf)
+) -> Interval | None:
+    """Interval of the mean of independent normal values, such as one result a seed: mean ± t_{k-1} s / sqrt(k), cut to
+    the range of the values.
+
+    The true mean lies in the range, so a cut loses no coverage. Values that are all equal show no spread: there is no
+    interval then, because a width of 0 would claim certainty from, say, two seeds that agree by chance.
 
     Args:
         values: One value a seed, shape (k,), k >= 2, finite.
         level: Nominal coverage, in (0, 1).
+        within: Range of the values, such as (0, 1) for an accuracy.
+
+    Returns:
+        The interval, or None if the values are equal to rounding.
 
     Raises:
         ValueError: If there are fewer than 2 values, one is not finite, or level lies outside (0, 1).
     """
     _require_level(level)
     array = _finite("values", values)
+    if _all_equal(array):
+        return None
     half = float(stdtrit(array.size - 1, (1 + level) / 2)) * float(array.std(ddof=1)) / math.sqrt(array.size)
     mean = float(array.mean())
-    return Interval(mean - half, mean + half, level, "t")
+    # A spread below what a square or a sum can resolve is none.
+    return symmetric(mean, half, level, "t", within) if mean - half < mean + half else None
 
 
-def bootstrap_mean(values: npt.ArrayLike, seed: int, level: float = 0.95, resamples: int = 2000) -> Interval:
+def symmetric(
+    value: float, half: float, level: float, kind: str, within: tuple[float, float] = (-math.inf, math.inf)
+) -> Interval:
+    """``value ± half``, cut to a range; the kind says where it was cut.
+
+    Args:
+        value: The estimate.
+        half: Half of the width, >= 0.
+        level: Nominal coverage, in (0, 1).
+        kind: How ``half`` was made.
+        within: Range of the number. The interval always holds the estimate, even one outside the range.
+    """
+    low, high = max(value - half, min(within[0], value)), min(value + half, max(within[1], value))
+    cut = f", cut to {_range(within)}" if (low, high) != (value - half, value + half) else ""
+    return Interval(low, high, level, kind + cut)
+
+
+def bootstrap_mean(values: npt.ArrayLike, seed: int, level: float = 0.95, resamples: int = 2000) -> Interval | None:
     """Percentile bootstrap interval of the mean of per-item values, such as NLL (Efron and Tibshirani 1993,
     chapter 13).
 
     For means only. Statistics whose bias grows under resampling (ECE, Fréchet distance) need other intervals:
-    theirs can miss even the estimate itself.
+    theirs can miss even the estimate itself. A resampled mean lies between the least and the largest value, so the
+    interval stays in any range that the values have.
 
     Args:
         values: One value an item, shape (n,), n >= 2, finite.
         seed: Seed of the resampling; the result is a function of the arguments alone.
         level: Nominal coverage, in (0, 1).
         resamples: Number of resamples, at least 100.
+
+    Returns:
+        The interval, or None if the values are equal to rounding: they show no spread.
 
     Raises:
         ValueError: If there are fewer than 2 values, one is not finite, level lies outside (0, 1), or
@@ -118,6 +178,8 @@ def bootstrap_mean(values: npt.ArrayLike, seed: int, level: float = 0.95, resamp
     if resamples < 100:
         raise ValueError(f"resamples must be at least 100, got {resamples}")
     array = _finite("values", values)
+    if _all_equal(array):
+        return None
     generator = np.random.default_rng(seed)
     # One resample at a time: n may be 50,000, and an (n, resamples) index would not fit.
     means = [array[generator.integers(array.size, size=array.size)].mean() for _ in range(resamples)]
@@ -133,6 +195,19 @@ def _wilson(proportion: float, n: int, level: float) -> tuple[float, float]:
     low = 0.0 if proportion == 0 else max(centre - half, 0.0)
     high = 1.0 if proportion == 1 else min(centre + half, 1.0)
     return low, high
+
+
+def _logistic(x: float) -> float:
+    return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
+
+
+def _all_equal(array: FloatArray) -> bool:
+    return bool(np.ptp(array) <= 1e-12 * np.abs(array).max())
+
+
+def _range(within: tuple[float, float]) -> str:
+    least, most = within
+    return f"{'(' if math.isinf(least) else '['}{least:g}, {most:g}{')' if math.isinf(most) else ']'}"
 
 
 def _require_level(level: float) -> None:

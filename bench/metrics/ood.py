@@ -50,6 +50,32 @@ def auroc(in_scores: npt.ArrayLike, out_scores: npt.ArrayLike) -> float:
     return float(_twice_count_below(inside, outside).sum() / (2 * inside.size * outside.size))
 
 
+def missing_as_wrong(in_scores: npt.ArrayLike, out_scores: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
+    """The ranks of all scores, where an item without a score (NaN) is ranked wrongly against every item of the other
+    set: below all if it is in-distribution, above all if it is not.
+
+    So a model gains nothing by giving no score, and every function of this module can be applied to the ranks.
+
+    Args:
+        in_scores: Scores of in-distribution items, shape (m,); NaN for none.
+        out_scores: Scores of out-of-distribution items, shape (n,); NaN for none.
+
+    Returns:
+        Finite ranks of both, shapes (m,) and (n,); equal scores have equal ranks.
+
+    Raises:
+        ValueError: If a set is empty or not one-dimensional.
+    """
+    inside, outside = np.asarray(in_scores, dtype=np.float64), np.asarray(out_scores, dtype=np.float64)
+    present = [~np.isnan(inside), ~np.isnan(outside)]
+    vector("in_scores", np.where(present[0], inside, 0.0))
+    vector("out_scores", np.where(present[1], outside, 0.0))
+    ordered = np.unique(np.concatenate([inside[present[0]], outside[present[1]]]))
+    ranks_in = np.where(present[0], np.searchsorted(ordered, inside), -1)
+    ranks_out = np.where(present[1], np.searchsorted(ordered, outside), ordered.size)
+    return ranks_in.astype(np.float64), ranks_out.astype(np.float64)
+
+
 def average_precision(in_scores: npt.ArrayLike, out_scores: npt.ArrayLike, *, positive: Positive) -> float:
     """Average precision, the step-wise area under the precision-recall curve (AUPR-in or AUPR-out), in (0,
     1].

@@ -75,4 +75,7 @@ def gradient_outputs(model: Classifier, images: torch.Tensor) -> Arrays:
 
 
 def _numpy(tensor: torch.Tensor) -> NDArray[Any]:
+    """In float32 at least: NumPy has no bfloat16, and half precision is no precision to compute metrics in."""
+    if tensor.dtype in (torch.bfloat16, torch.float16):
+        tensor = tensor.float()
     return np.asarray(tensor.detach().cpu().numpy())

@@ -62,6 +62,7 @@ def _cell(cell: Cell) -> dict[str, Any]:
         "column": cell.column,
         "value": cell.value,
         "n": cell.n,
+        "n_common": cell.n_common,
         "seeds": list(cell.seeds),
         "sd": cell.sd,
         "interval": asdict(cell.interval) if cell.interval else None,

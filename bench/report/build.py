@@ -9,8 +9,9 @@ from pathlib import Path
 from bench.execute.states import job_states
 from bench.jobs import Plan
 from bench.report.cells import Results
+from bench.report.claims import control_notes, item_notes, seed_note
 from bench.report.common import Across, across_rows
-from bench.report.compare import ALPHA, TESTS, indistinguishable_from_best
+from bench.report.compare import ALPHA, TESTS, common_items, indistinguishable_from_best
 from bench.report.curves import chart_of
 from bench.report.deviations import deviations
 from bench.report.literature import load_literature
@@ -62,19 +63,19 @@ def _table(table: ResolvedTable, suite: Suite, results: Results, literature: Seq
     cells = [[_cell(model, column, across, results) for column in table.columns] for model in models]
     untested: list[str] = []
     for index, column in enumerate(table.columns):
-        bold = _bold(table, index, models, cells, across, results)
+        bold, n_common = _bold(table, index, models, cells, across, results)
         if bold is None and column.column.direction is not None:
             untested.append(column.id)
         for row, model in enumerate(models):
-            if bold and model.name in bold:
-                cells[row][index] = replace(cells[row][index], best=True)
+            cell = replace(cells[row][index], n_common=n_common if cells[row][index].value is not None else None)
+            cells[row][index] = replace(cell, best=bold is not None and model.name in bold)
     rows = [
         TableRow(model.label, model.family.name, "measured", tuple(row))
         for model, row in zip(models, cells, strict=True)
     ]
     for name in table.literature:
         rows += _quoted(name, table, suite, literature)
-    notes = _notes(table, suite, cells, across, untested)
+    notes = _notes(table, suite, cells, across, untested, models, results)
     title = _title(table, suite, models)
     chart = chart_of(title, table.columns, models, cells, results)
     return Table(table.id, title, columns, tuple(rows), tuple(notes), chart)
@@ -92,12 +93,12 @@ def _bold(
     cells: list[list[Cell]],
     across: Mapping[str, Across],
     results: Results,
-) -> set[str] | None:
-    """Names of the rows to print in bold, or None if the column has no test."""
+) -> tuple[set[str] | None, int | None]:
+    """Names of the rows to print in bold, or None if the column has no test; and how many items the rows share."""
     column = table.columns[index]
     test = column.column.test
     if test is None or column.column.direction is None:
-        return None
+        return None, None
     items = {}
     for model, row in zip(models, cells, strict=True):
         # A masked number does not measure robustness: it cannot be the best of those that do.
@@ -105,13 +106,16 @@ def _bold(
             continue
         found = across[column.id].items.get(model.name) if column.id in across else results.items(model, column)
         if found is None:
-            return None
+            return None, None
         items[model.name] = found
     if len(items) < 2:
-        return None
-    return indistinguishable_from_best(
-        items, test=test, higher_is_better=column.column.direction == "up", seed=column.evaluation.config.seed
-    )
+        return None, None
+    items = common_items(items)
+    n_common = len(next(iter(items.values()))[0])
+    if not n_common:
+        return None, 0
+    higher, seed = column.column.direction == "up", column.evaluation.config.seed
+    return indistinguishable_from_best(items, test=test, higher_is_better=higher, seed=seed), n_common
 
 
 def _title(table: ResolvedTable, suite: Suite, models: list[ResolvedModel]) -> str:
@@ -148,22 +152,24 @@ def _notes(
     cells: list[list[Cell]],
     across: Mapping[str, Across],
     untested: list[str],
+    models: Sequence[ResolvedModel],
+    results: Results,
 ) -> list[str]:
     """What has to be said under a table: its own note, what it cannot show, what is missing and why."""
     notes = [table.note] if table.note else []
     filled = [cell for row in cells for cell in row if cell.status == "ok"]
-    counts = sorted({len(cell.seeds) for cell in filled})
-    if counts == [1]:
-        notes.append("One run each: intervals are over test items; differences between runs are not covered.")
-    elif counts:
-        seeds = sorted({seed for cell in filled for seed in cell.seeds})
-        notes.append(f"Mean over seeds {', '.join(map(str, seeds))}, 95% t intervals over seeds.")
+    of_seeds = seed_note(filled)
+    notes += [of_seeds] if of_seeds else []
+    notes += item_notes(table.columns, cells)
+    notes += control_notes(table.columns, models, results)
     notes += [column.note for column in across.values() if column.note]
     best = {cell.column for row in cells for cell in row if cell.best}
     made = dict.fromkeys(c.column.test for c in table.columns if c.id in best and c.column.test)
     if made:
         tests = "; ".join(TESTS[test] for test in made)
-        notes.append(f"Bold: best measured value and those not told from it ({tests}; Holm, alpha {ALPHA:g}).")
+        notes.append(
+            f"Bold: best measured value and those not told from it ({tests}; Holm over all pairs, alpha {ALPHA:g})."
+        )
     if untested and any(column.column.test for column in table.columns):
         notes.append(f"Not tested, nothing bold: {', '.join(untested)}.")
     elif untested:

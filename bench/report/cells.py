@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from bench.attacks.diagnostics import WORDS
 from bench.errors import DamagedFileError
 from bench.execute.states import Status
 from bench.jobs import Job, Plan
-from bench.metrics.intervals import Interval, student_t
+from bench.metrics.intervals import Interval, carried_decimals, student_t
 from bench.report.model import Cell, CellStatus
 from bench.store import Store
 from bench.suite.schema import ResolvedColumn, ResolvedModel
@@ -228,17 +228,17 @@ def empty(column: ResolvedColumn, status: CellStatus, reason: str) -> Cell:
 def aggregate(
     column: ResolvedColumn, found: Sequence[tuple[Job, Mapping[str, Any]]], missing: Sequence[Missing]
 ) -> Cell:
-    """The cell of the numbers of at least one seed."""
+    """The cell of the numbers of at least one seed.
+
+    Its interval stays in the range of the column. Over several seeds it is none where all are equal.
+    """
     values = [float(number["value"]) for _, number in found]
     numbers = [number for _, number in found]
     if len(values) > 1:
-        interval: Interval | None = student_t(values)
+        interval = student_t(values, within=column.column.bounds)
     else:
         stored = numbers[0]["interval"]
         interval = Interval(**stored) if stored else None
-    reason = None
-    if missing:
-        reason = f"{len(missing)} of {len(missing) + len(found)} seeds without a number: {missing[0][2]}"
     verdicts = [number["verdict"] for number in numbers if number["verdict"]]
     flags = {name: str(text) for number in numbers for name, text in number["flags"].items()}
     return Cell(
@@ -247,12 +247,38 @@ def aggregate(
         n=min(int(number["n"]) for number in numbers),
         seeds=tuple(job.seed for job, _ in found),
         interval=interval,
+        decimals=_decimals(float(np.mean(values)), interval, column.column.unit),
         sd=float(np.std(values, ddof=1)) if len(values) > 1 else None,
         status="ok",
-        reason=reason,
+        reason="; ".join(_remarks(found, missing, equal=len(values) > 1 and interval is None)) or None,
         # Over several seeds the worst verdict speaks.
         verdict=min(verdicts, key=WORDS.index) if verdicts else None,
         flags=flags,
         not_measured=tuple(dict.fromkeys(name for number in numbers for name in number["not_measured"])),
         records=tuple(job.key for job, _ in found),
     )
+
+
+def _decimals(value: float, interval: Interval | None, unit: str) -> int | None:
+    return carried_decimals(value, interval) if interval is not None and unit == "1" else None
+
+
+def _remarks(
+    found: Sequence[tuple[Job, Mapping[str, Any]]], missing: Sequence[Missing], *, equal: bool
+) -> Iterator[str]:
+    """What has to be said of a cell that has a number."""
+    if missing:
+        yield f"{len(missing)} of {len(missing) + len(found)} seeds without a number: {missing[0][2]}"
+    if equal:
+        yield f"{len(found)} seeds with equal results: no spread, so no interval"
+    counts = sorted({int(number["n"]) for _, number in found})
+    if len(counts) > 1:
+        yield f"n = {counts[0]:,} to {counts[-1]:,} over the seeds"
+    notes: dict[str, list[int]] = {}
+    for job, number in found:
+        # Records of versions before the field have none.
+        if number.get("note"):
+            notes.setdefault(str(number["note"]), []).append(job.seed)
+    for note, seeds in notes.items():
+        alone = len(seeds) == len(found)
+        yield note if alone else f"{note} (seed {', '.join(map(str, seeds))})"

@@ -101,8 +101,9 @@ def _at(values: Values, ids: NDArray[np.int64]) -> NDArray[np.float64]:
 
 def _number(values: NDArray[np.float64], stored: Values, column: ResolvedColumn) -> dict[str, Any]:
     seed = column.evaluation.config.seed
-    interval = asdict(bootstrap_mean(values, seed)) if len(values) > 1 else None
-    return {**stored.number, "value": float(values.mean()), "n": len(values), "interval": interval}
+    interval = bootstrap_mean(values, seed) if len(values) > 1 else None
+    shown = asdict(interval) if interval is not None else None
+    return {**stored.number, "value": float(values.mean()), "n": len(values), "interval": shown}
 
 
 def _without(labels: Mapping[str, str], seeds: Mapping[int, tuple[set[str], int]]) -> str:

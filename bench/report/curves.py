@@ -141,8 +141,10 @@ def _steps(model: ResolvedModel, column: ResolvedColumn, results: Results) -> li
 def _share(items: Sequence[NDArray[np.bool_]]) -> tuple[float, float, float]:
     """Share of true items with its interval: over items for one seed, over seeds for several, as in cells."""
     shares = [float(flags.mean()) for flags in items]
-    interval = wilson(int(items[0].sum()), len(items[0])) if len(items) == 1 else student_t(shares)
-    return float(np.mean(shares)), max(interval.low, 0.0), min(interval.high, 1.0)
+    mean = float(np.mean(shares))
+    one = len(items) == 1
+    interval = wilson(int(items[0].sum()), len(items[0])) if one else student_t(shares, within=(0.0, 1.0))
+    return (mean, interval.low, interval.high) if interval is not None else (mean, mean, mean)
 
 
 def _caption(panels: Sequence[Panel], counts: Sequence[set[int]], several: bool) -> str:

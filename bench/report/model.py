@@ -21,9 +21,12 @@ class Cell:
     Attributes:
         column: Id of its column.
         value: Mean over seeds; fractions in [0, 1]. None unless ``status`` is ``"ok"``.
-        n: Items of each seed that the number was measured on.
+        n: Items of each seed that the number was measured on; the fewest, where seeds differ.
+        n_common: Items that all rows of the column with a number share, on which a paired test compares them; None
+            where nothing is compared.
         seeds: Training seeds that contributed.
         interval: Over items for one seed, over seeds for several.
+        decimals: Decimals that a number of unit ``"1"`` carries, by its interval; None: as the unit has it.
         sd: Standard deviation over seeds (n - 1), for two and more.
         status: Whether there is a number, and if not what kept it.
         reason: Why there is none, or what is special about it.
@@ -37,6 +40,8 @@ class Cell:
     column: str
     value: float | None = None
     n: int | None = None
+    n_common: int | None = None
+    decimals: int | None = None
     seeds: tuple[int, ...] = ()
     interval: Interval | None = None
     sd: float | None = None

@@ -10,7 +10,7 @@ ARROWS = {"up": "↑", "down": "↓", None: ""}
 _MARKS = {"masked": "†", "inconclusive": "‡"}
 
 
-def value_text(value: float, unit: str, n: int | None = None) -> str:
+def value_text(value: float, unit: str, n: int | None = None, decimals: int | None = None) -> str:
     """A number without its interval: fractions in percent, AUROC as .953, the rest to three or four digits.
 
     Args:
@@ -18,6 +18,7 @@ def value_text(value: float, unit: str, n: int | None = None) -> str:
         unit: Of its column.
         n: Items that it was measured on: of fewer than a thousand a second decimal of a percentage says nothing.
             None (quoted numbers): as many decimals as the source gave, at most two.
+        decimals: That a number of unit ``"1"`` carries; None: three digits.
     """
     if unit == "fraction":
         short = n is not None and n < 1000
@@ -27,11 +28,13 @@ def value_text(value: float, unit: str, n: int | None = None) -> str:
         return f"{value:.3f}".removeprefix("0")
     if unit == "l2":
         return f"{value:.3f}"
-    return _plain(value)
+    return _plain(value, decimals)
 
 
-def _plain(value: float) -> str:
-    """Three digits, or all of the integer part; never an exponent for large numbers."""
+def _plain(value: float, decimals: int | None = None) -> str:
+    """So many decimals, else three digits or all of the integer part; never an exponent for large numbers."""
+    if decimals is not None:
+        return f"{value:,.{decimals}f}"
     return f"{value:.3g}" if abs(value) < 999.5 else f"{value:,.0f}"
 
 
@@ -43,7 +46,7 @@ def interval_text(cell: Cell, unit: str) -> str:
     scale = 100 if unit == "fraction" else 1
     ends = []
     for end in (cell.interval.low, cell.interval.high):
-        text = f"{scale * end:.{digits}f}" if digits is not None else _plain(end)
+        text = f"{scale * end:.{digits}f}" if digits is not None else _plain(end, cell.decimals)
         ends.append(text.removeprefix("0") if unit == "auroc" else text)
     return f"[{ends[0]}, {ends[1]}]"
 
@@ -52,7 +55,7 @@ def cell_text(cell: Cell, unit: str) -> str:
     """What stands in a cell, without bold: the number with its verdict's mark, or why there is none."""
     if cell.value is None:
         return {"n/a": "n/a", "failed": "failed", "diverged": "diverged", "pending": "…"}.get(cell.status, "")
-    return value_text(cell.value, unit, cell.n) + _MARKS.get(cell.verdict or "", "")
+    return value_text(cell.value, unit, cell.n, cell.decimals) + _MARKS.get(cell.verdict or "", "")
 
 
 def header(column: TableColumn) -> str:

@@ -44,7 +44,8 @@ def evaluate(given: Callable[..., Any], test: dict[str, Any], validation: dict[s
 def test_by_hand(given: Callable[..., Any], keeps_its_word: Callable[..., None]) -> None:
     """Four bins; confidences .9, .9 (one right), .6 (wrong) and .5, which lies in (.25, .5] with the class 0."""
     log_probs, labels = binary([0.9, 0.9, 0.4, 0.5]), [0, 1, 0, 0]
-    outcome = evaluate(given, arrays(log_probs, labels), arrays(log_probs, labels), bins=4)
+    validation = arrays(np.tile([2.0, 0.0], (4, 1)), [0, 0, 0, 1])
+    outcome = evaluate(given, arrays(log_probs, labels), validation, bins=4)
     keeps_its_word(Calibration(), CalibrationConfig(bins=4), outcome, lacking=OTHERS["softmax"])
     found = values(outcome)
     # Bins: (.75, 1]: 2 items, confidence .9, accuracy .5; (.5, .75]: 1, .6, 0; (.25, .5]: 1, .5, 1.
@@ -89,12 +90,110 @@ def test_every_readout_has_its_own_numbers_and_the_first_is_the_default(
     assert set(outcome.details["reliability"]) == {"default", "fitted", "code", "paper", "linear"}
 
 
-def test_a_temperature_at_the_bound_says_so(given: Callable[..., Any]) -> None:
-    right = arrays(np.tile([5.0, 0.0], (4, 1)), [0, 0, 0, 0])
-    numbers = evaluate(given, right, right).numbers
-    assert [number.flags for number in numbers if number.metric == "temperature"] == [
-        {"T": "at the bound of the search"}
-    ]
+@pytest.mark.parametrize(
+    ("labels", "reason"),
+    [
+        ([0, 0, 0, 0], "no interior minimum: 4 of 4 validation items right"),
+        ([1, 1, 1, 0], "no interior minimum: 1 of 4 validation items right, logits no better than a constant"),
+    ],
+)
+def test_without_an_interior_minimum_no_number_at_a_fitted_temperature_exists(
+    given: Callable[..., Any], keeps_its_word: Callable[..., None], labels: list[int], reason: str
+) -> None:
+    """All validation items right: T runs to 0, and an NLL of thousands was printed for one wrong test item."""
+    test = arrays(np.tile([5.0, 0.0], (4, 1)), [0, 0, 0, 1])
+    outcome = evaluate(given, test, arrays(np.tile([5.0, 0.0], (4, 1)), labels))
+    keeps_its_word(Calibration(), CalibrationConfig(), outcome, lacking=OTHERS["softmax"])
+    fitted = [n for n in outcome.numbers if n.argument == "fitted" or n.metric == "temperature"]
+    assert len(fitted) == 4
+    assert {(n.value, n.reason) for n in fitted} == {(None, reason)}
+    assert values(outcome)["ece", ""] == pytest.approx(1 / (1 + math.exp(-5)) - 0.75)
+    assert "fitted" not in outcome.details["reliability"]
+
+
+BAD_ROWS = ([math.nan, math.nan], [math.nan, 0.0], [math.inf, 0.0], [0.0, -math.inf])
+
+
+@pytest.mark.parametrize("bad", BAD_ROWS)
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_items_without_finite_logits_count_as_certain_of_a_wrong_class(
+    given: Callable[..., Any], keeps_its_word: Callable[..., None], bad: list[float]
+) -> None:
+    """Of four items one has no finite logits; the others have the confidence .9 and are right, right and wrong."""
+    logits, labels = np.concatenate([binary([0.9] * 3), [bad]]), [0, 0, 1, 0]
+    validation = arrays(np.tile([2.0, 0.0], (4, 1)), [0, 0, 0, 1])
+    outcome = evaluate(given, arrays(logits, labels), validation)
+    keeps_its_word(Calibration(), CalibrationConfig(), outcome, lacking=OTHERS["softmax"])
+    found = values(outcome)
+    for argument in ("", "native"):
+        assert found["ece", argument] == pytest.approx(0.75 * (0.9 - 2 / 3) + 0.25)
+        assert found["brier", argument] == pytest.approx((2 * 0.02 + 2 * 0.81 + 2) / 4)
+    numbers = {(n.metric, n.argument): n for n in outcome.numbers}
+    assert numbers["nll", ""].reason == "infinite: 1 of 4 test items have no finite probabilities"
+    assert numbers["nll", "fitted"].value is None
+    note = "1 of 4 test items have no finite probabilities and count as wrong with certainty"
+    assert {n.note for n in outcome.numbers if n.metric in ("ece", "brier")} == {note}
+    assert {n.not_finite for n in outcome.numbers if n.metric != "temperature"} == {1}
+    assert {n.n for n in outcome.numbers} == {4}
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_no_model_gains_by_outputs_that_are_not_finite(given: Callable[..., Any]) -> None:
+    """Underconfident predictions, all right: with NaN in place of some, ECE, Brier score and accuracy get worse."""
+    validation = arrays(np.tile([2.0, 0.0], (4, 1)), [0, 0, 0, 1])
+    worse: list[tuple[float, float]] = []
+    for count in range(4):
+        logits = binary([0.96] * 100)
+        logits[:count] = math.nan
+        found = values(evaluate(given, arrays(logits, [0] * 100), validation))
+        worse.append((float(found["ece", ""] or 0), float(found["brier", ""] or 0)))
+    assert worse == sorted(worse)
+    assert len(set(worse)) == 4
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_a_model_without_any_finite_output_has_no_number_but_a_reason(
+    given: Callable[..., Any], keeps_its_word: Callable[..., None]
+) -> None:
+    nowhere = arrays(np.full((4, 2), math.nan), [0, 0, 0, 1])
+    outcome = evaluate(given, nowhere, nowhere)
+    keeps_its_word(Calibration(), CalibrationConfig(), outcome, lacking=OTHERS["softmax"])
+    assert {n.value for n in outcome.numbers} == {None}
+    assert {n.reason for n in outcome.numbers} == {
+        "4 of 4 test items have no finite probabilities",
+        "4 of 4 validation items have no finite logits",
+    }
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_a_read_out_without_finite_values_costs_only_itself(
+    given: Callable[..., Any], keeps_its_word: Callable[..., None]
+) -> None:
+    """GMMC whose gamma^2 was never estimated: the paper's read-out is NaN, the others are not."""
+    readouts = {"code": binary([0.9] * 4), "paper": np.full((4, 2), math.nan), "linear": binary([0.6] * 4)}
+    test = arrays(np.tile([5.0, 0.0], (4, 1)), [0, 0, 0, 1], **readouts)
+    outcome = evaluate(given, test, arrays(np.tile([2.0, 0.0], (4, 1)), [0, 0, 0, 1]))
+    keeps_its_word(Calibration(), CalibrationConfig(), outcome, lacking=OTHERS["gmmc"])
+    assert {n.argument for n in outcome.numbers if n.value is None} == {"paper"}
+    assert {n.reason for n in outcome.numbers if n.value is None} == {"4 of 4 test items have no finite probabilities"}
+
+
+def test_validation_items_without_finite_logits_take_no_part_in_the_fit(given: Callable[..., Any]) -> None:
+    clean = np.tile([2.0, 0.0], (8, 1))
+    validation = arrays(np.concatenate([clean, [[math.nan, 0.0]]]), [*[0, 0, 0, 1] * 2, 1])
+    outcome = evaluate(given, arrays(clean, [0] * 8), validation)
+    (temperature,) = [number for number in outcome.numbers if number.metric == "temperature"]
+    assert temperature.value == pytest.approx(2 / math.log(3))
+    assert (temperature.n, temperature.not_finite) == (8, 1)
+    assert temperature.note == "1 of 9 validation items have no finite logits and take no part in the fit of T"
+
+
+def test_an_impossible_label_makes_the_nll_infinite_and_says_so(given: Callable[..., Any]) -> None:
+    log_probs = np.array([[0.0, -math.inf], [math.log(0.5)] * 2])
+    test = arrays(np.array([[5.0, 0.0]] * 2), [1, 0], native=log_probs)
+    found = {(n.metric, n.argument): n for n in evaluate(given, test, test).numbers}
+    assert found["nll", ""].reason == "infinite: 1 of 2 test items have probability 0 of their class"
+    assert found["brier", ""].value == pytest.approx((2 + 0.5) / 2)
 
 
 @pytest.mark.parametrize("bins", [10, 15])

@@ -173,10 +173,16 @@ def sorted_samples(per_class: int) -> Samples:
     return Samples(images, labels, torch.ones_like(labels))
 
 
-def training_images(n: int) -> Splits:
-    pixels = np.random.default_rng(1).random((n, *SHAPE), dtype=np.float32)
-    split = Split(pixels, np.zeros(n, dtype=np.int64), np.arange(n, dtype=np.int64))
-    return Splits(split, split.take(np.arange(1)), split.take(np.arange(1)))
+def images_of(n: int, seed: int = 1) -> Split:
+    """Real images of ten classes, which the first pixel tells."""
+    pixels = np.random.default_rng(seed).random((n, *SHAPE), dtype=np.float32)
+    labels = np.arange(n, dtype=np.int64) % 10
+    pixels[:, 0, 0, 0] = labels / 10
+    return Split(pixels, labels, np.arange(n, dtype=np.int64))
+
+
+def splits_of(train: int, test: int) -> Splits:
+    return Splits(images_of(train), images_of(10), images_of(test, seed=2))
 
 
 def test_a_sorted_buffer_scores_as_the_classes_that_it_has(
@@ -185,34 +191,50 @@ def test_a_sorted_buffer_scores_as_the_classes_that_it_has(
     """Ten splits of a buffer sorted by class would hold one class each: a score near 1 instead of near 10."""
     config = FIDConfig()
     model = Keeper(sorted_samples(100))
-    outcome = FID().evaluate(config, given(model=model, splits=training_images(50), weights_root=network))
+    outcome = FID().evaluate(config, given(model=model, splits=splits_of(50, 1000), weights_root=network))
     keeps_its_word(FID(), config, outcome)
-    values = {number.metric: number.value for number in outcome.numbers}
-    assert values["is"] is not None
-    assert values["is"] > 8
+    values = {(number.metric, number.argument): number.value for number in outcome.numbers}
+    assert values["is", ""] is not None
+    assert values["is", ""] > 8
+    # Real images have the same classes; uniform noise has all of them too, but for the rounding of the extremes.
+    assert values["is", "real"] == pytest.approx(values["is", ""], rel=0.02)
+    assert {number.n for number in outcome.numbers} == {1000}
+    assert all(number.interval is not None for number in outcome.numbers)
 
 
 def test_the_distance_is_to_all_training_images(given: Callable[..., Any], network: Path) -> None:
-    stored, splits = sorted_samples(20), training_images(50)
+    stored, splits = sorted_samples(20), splits_of(50, 200)
     outcome = FID().evaluate(FIDConfig(splits=2), given(model=Keeper(stored), splits=splits, weights_root=network))
-    a, b = stored.images.flatten(1).double().numpy(), splits.train.images.reshape(50, 3).astype(np.float64)
-    ca, cb = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
-    root = np.sqrt(np.maximum(np.linalg.eigvals(ca @ cb).real, 0)).sum()
-    expected = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(ca) + np.trace(cb) - 2 * root
-    (fid,) = [number for number in outcome.numbers if number.metric == "fid"]
-    assert fid.value == pytest.approx(expected, rel=1e-6)
-    assert fid.n == 200
+
+    def frechet(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+        ca, cb = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+        root = np.sqrt(np.maximum(np.linalg.eigvals(ca @ cb).real, 0)).sum()
+        return float(((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(ca) + np.trace(cb) - 2 * root)
+
+    train = splits.train.images.reshape(50, 3).astype(np.float64)
+    values = {(number.metric, number.argument): number for number in outcome.numbers}
+    made = frechet(stored.images.flatten(1).double().numpy(), train)
+    assert values["fid", ""].value == pytest.approx(made, rel=1e-6)
+    real = frechet(splits.test.images.reshape(200, 3).astype(np.float64), train)
+    assert values["fid", "real"].value == pytest.approx(real, rel=1e-6)
+    noise = np.random.default_rng(0).random((200, 3), dtype=np.float32).astype(np.float64)
+    assert values["fid", "noise"].value == pytest.approx(frechet(noise, train), rel=1e-6)
+    assert values["fid", ""].n == 200
     assert outcome.details["n_reference"] == 50
     assert outcome.details["inception_sha256"] == "digest of the network"
 
 
 def test_definitions_come_from_the_parameters() -> None:
-    fid, score = FID().columns(FIDConfig(items=77, splits=3, source="fresh", steps=9))
-    assert "n <= 77" in fid.definition
+    columns = {(c.metric, c.argument): c for c in FID().columns(FIDConfig(items=77, splits=3, source="fresh", steps=9))}
+    fid, score = columns["fid", ""], columns["is", ""]
+    assert "at most 77 images" in fid.definition
     assert "fresh chains, 9 steps" in fid.definition
     assert "ref=train" in fid.definition
     assert "3 splits" in score.definition
     assert fid.primary
+    assert set(columns) == {(metric, argument) for metric in ("fid", "is") for argument in ("", "real", "noise")}
+    assert all("held-out test images" in columns[metric, "real"].definition for metric in ("fid", "is"))
+    assert (fid.controls, columns["is", "real"].controls) == (("real", "noise"), ())
 
 
 def test_it_needs_a_generative_family() -> None:

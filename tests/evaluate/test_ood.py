@@ -27,9 +27,10 @@ def test_by_hand_with_a_tie(given: Callable[..., Any], keeps_its_word: Callable[
     assert number.n == 5
     assert number.interval is not None
     # DeLong: placements (1, .75, .5) and (1, .5); variances 1/16 over 3 and 1/8 over 2.
-    half = 1.959964 * np.sqrt(1 / 48 + 1 / 16)
-    assert number.interval.low == pytest.approx(0.75 - half, abs=1e-6)
-    assert number.interval.high == 1.0
+    # On the logit scale the standard error is divided by .75 * .25, and the odds of .75 are 3.
+    factor = np.exp(1.959964 * np.sqrt(1 / 48 + 1 / 16) / (0.75 * 0.25))
+    assert number.interval.low == pytest.approx(3 / factor / (1 + 3 / factor), abs=1e-6)
+    assert number.interval.high == pytest.approx(3 * factor / (1 + 3 * factor), abs=1e-6)
 
 
 def test_each_score_reads_its_own_output(given: Callable[..., Any], keeps_its_word: Callable[..., None]) -> None:
@@ -93,3 +94,62 @@ def test_profiles_know_where_data_sets_are_named() -> None:
     assert OOD.dataset_fields == ("sets",)
     with pytest.raises(ValidationError, match="sets"):
         OODConfig(sets=())
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_an_item_without_a_score_is_ranked_wrongly_against_all_others(
+    given: Callable[..., Any], keeps_its_word: Callable[..., None], bad: float
+) -> None:
+    """Three test items far above two others make 1; without a score of one on each side two of six pairs remain."""
+    config = OODConfig(sets=("svhn",))
+    logits = {"test": [[9.0, 0]] * 2 + [[bad, 0]], "svhn": [[1.0, 0], [bad, bad]]}
+    outputs = {
+        "test/forward": forward([9, 8, bad], logits["test"]),
+        "ood:svhn/forward": forward([1, bad], logits["svhn"]),
+        "test/gradient": {"gradient_norm": np.array([0.1, 0.1, bad])},
+        "ood:svhn/gradient": {"gradient_norm": np.array([3.0, bad])},
+    }
+    outcome = OOD().evaluate(config, given(outputs))
+    keeps_its_word(OOD(), config, outcome)
+    assert len(outcome.numbers) == 3
+    for number in outcome.numbers:
+        assert number.value == pytest.approx(2 / 6)
+        assert (number.n, number.not_finite) == (5, 2)
+        assert number.note == (
+            "1 of 3 test items have no finite score and 1 of 2 svhn items have no finite score, "
+            "and count as ranked wrongly"
+        )
+
+
+def test_logits_that_are_not_finite_give_no_density_either(given: Callable[..., Any]) -> None:
+    """A logit of +inf makes log p(x) = +inf, which would rank the item as the most in-distribution of all."""
+    config = OODConfig(sets=("svhn",), scores=("log-density", "max-probability"))
+    outputs = {
+        "test/forward": forward([np.inf, 5], [[np.inf, 0], [5.0, 0]]),
+        "ood:svhn/forward": forward([-np.inf, 1], [[-np.inf, -np.inf], [1.0, 0]]),
+    }
+    outcome = OOD().evaluate(config, given(outputs))
+    assert [number.value for number in outcome.numbers] == [0.25, 0.25]
+    assert [number.not_finite for number in outcome.numbers] == [2, 2]
+
+
+def test_a_density_of_zero_is_the_lowest_score(given: Callable[..., Any]) -> None:
+    config = OODConfig(sets=("svhn",), scores=("log-density",))
+    outputs = {"test/forward": forward([3, 2]), "ood:svhn/forward": forward([-np.inf, -np.inf])}
+    (number,) = OOD().evaluate(config, given(outputs)).numbers
+    assert (number.value, number.not_finite, number.note) == (1.0, 0, None)
+
+
+@pytest.mark.parametrize("which", ["test", "svhn"])
+def test_a_set_without_any_score_gives_a_reason(
+    given: Callable[..., Any], keeps_its_word: Callable[..., None], which: str
+) -> None:
+    config = OODConfig(sets=("svhn",), scores=("log-density", "max-probability"))
+    some, none = forward([1, 2, 3]), forward([np.nan] * 4, [[np.nan, 0.0]] * 4)
+    outputs = {"test/forward": none, "ood:svhn/forward": some}
+    if which == "svhn":
+        outputs = {"test/forward": some, "ood:svhn/forward": none}
+    outcome = OOD().evaluate(config, given(outputs))
+    keeps_its_word(OOD(), config, outcome)
+    assert {n.value for n in outcome.numbers} == {None}
+    assert {n.reason for n in outcome.numbers} == {f"4 of 4 {which} items have no finite score"}

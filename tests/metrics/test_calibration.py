@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import log_softmax, softmax
 
@@ -216,6 +216,7 @@ def test_temperature_recovers_the_one_that_made_the_labels(true_temperature):
     assert not fit.at_bound
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10_000), st.floats(0.01, 100))
 def test_temperature_properties(seed, scale):
     generator = np.random.default_rng(seed)
@@ -243,6 +244,7 @@ def test_temperature_of_separable_data_stops_at_the_cold_end(scale):
     assert fit.value == TEMPERATURE_RANGE[0]
     assert fit.at_bound
     assert fit.nll_after < 1e-3 * fit.nll_before
+    assert fit.no_minimum == "no interior minimum: 50 of 50 validation items right"
 
 
 def test_temperature_of_logits_worse_than_chance_stops_at_the_hot_end():
@@ -251,11 +253,13 @@ def test_temperature_of_logits_worse_than_chance_stops_at_the_hot_end():
     assert fit.value == TEMPERATURE_RANGE[1]
     assert fit.at_bound
     assert fit.nll_after == pytest.approx(math.log(2), abs=1e-3)
+    assert fit.no_minimum == ("no interior minimum: 3 of 10 validation items right, logits no better than a constant")
 
 
-def test_temperature_of_constant_logits_is_one():
+def test_constant_logits_fit_every_temperature_so_none_is_the_fitted_one():
     fit = fit_temperature(np.full((4, 3), 7.0), [0, 1, 2, 0])
-    assert (fit.value, fit.at_bound) == (1.0, False)
+    assert (fit.value, fit.at_bound) == (1.0, True)
+    assert fit.no_minimum == "no interior minimum: 2 of 4 validation items right, logits are constant"
     assert fit.nll_after == fit.nll_before == pytest.approx(math.log(3))
 
 
@@ -276,6 +280,31 @@ def test_temperature_agrees_with_scikit_learn():
     logits = model.decision_function(inputs[100:])
     fit = fit_temperature(logits, labels[100:])
     np.testing.assert_allclose(softmax(logits / fit.value, axis=1), reference.predict_proba(inputs[100:]), atol=2e-5)
+
+
+@settings(deadline=None)  # the first fit imports the root finder
+@given(st.integers(0, 10_000), st.integers(2, 5), st.floats(0.05, 20))
+def test_a_temperature_is_fitted_exactly_where_the_likelihood_has_an_interior_minimum(seed, classes, scale):
+    """The NLL is convex in 1/T: it has a minimum inside if it falls at 1/T = 0 and some item is wrong for good."""
+    generator = np.random.default_rng(seed)
+    logits = scale * generator.normal(size=(12, classes))
+    labels = np.where(generator.random(12) < generator.random(), logits.argmax(1), generator.integers(classes, size=12))
+    fit = fit_temperature(logits, labels)
+    own = logits[np.arange(12), labels]
+    falls = (logits.mean(axis=1) - own).mean() < 0
+    wrong = (logits.argmax(axis=1) != labels).any()
+    assert (fit.no_minimum is None) == (falls and wrong)
+    assert fit.right == (logits.argmax(axis=1) == labels).sum()
+
+
+def test_a_minimum_beyond_the_range_is_no_fitted_temperature():
+    """These logits have their minimum at T = 0.066; a thousandth of them at 0.000066."""
+    logits = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1e-6]])
+    assert not fit_temperature(logits, [0, 0, 0]).at_bound
+    logits = logits / 1000
+    fit = fit_temperature(logits, [0, 0, 0])
+    assert fit.at_bound
+    assert fit.no_minimum == "no minimum at T > 0.0001: 2 of 3 validation items right"
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.metrics.ood import auroc, average_precision, fpr_at_tpr, placement_values
+from bench.metrics.ood import auroc, average_precision, fpr_at_tpr, missing_as_wrong, placement_values
 
 # Few distinct values, so that ties are common; infinities are scores too.
 tied = st.lists(st.sampled_from([-np.inf, -2.0, -1.0, 0.0, 0.5, 3.0, np.inf]), min_size=1, max_size=50)
@@ -191,3 +191,21 @@ def test_bad_options_are_refused():
         fpr_at_tpr([1.0], [0.0], positive="ood")
     with pytest.raises(ValueError, match="positive must be"):
         average_precision([1.0], [0.0], positive="id")
+
+
+@given(st.integers(0, 10_000))
+def test_missing_scores_lose_every_pair(seed):
+    generator = np.random.default_rng(seed)
+    inside, outside = generator.integers(0, 6, 9).astype(float), generator.integers(0, 6, 7).astype(float)
+    inside[generator.random(9) < 0.3], outside[generator.random(7) < 0.3] = np.nan, np.nan
+    outside[0], inside[0] = -np.inf, np.inf
+    ranks_in, ranks_out = missing_as_wrong(inside, outside)
+    pairs = (inside[:, None] > outside) + 0.5 * (inside[:, None] == outside)  # a comparison with NaN is false
+    assert auroc(ranks_in, ranks_out) == pytest.approx(pairs.mean())
+
+
+def test_without_missing_scores_ranks_change_nothing():
+    inside, outside = [3.0, 2.0, np.inf], [2.0, -np.inf]
+    assert auroc(*missing_as_wrong(inside, outside)) == auroc(inside, outside)
+    with pytest.raises(ValueError, match="out_scores needs at least 1"):
+        missing_as_wrong([1.0], [])

@@ -138,3 +138,32 @@ def test_outputs_of_the_gpu_are_those_of_the_cpu(output: Any) -> None:
     on_gpu = predict(output, model.to("cuda"), items, silent)
     for name, values in on_cpu.items():
         np.testing.assert_allclose(on_gpu[name], values, rtol=1e-4, atol=1e-4)
+
+
+class Narrow(Linear):
+    """Gives its logits in a narrow type."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.dtype = dtype
+
+    def classify(self, features: Tensor) -> Tensor:
+        return super().classify(features).to(self.dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_narrow_types_are_stored_as_float32(dtype: torch.dtype) -> None:
+    arrays = predict("forward", Narrow(dtype), split(5), silent)
+    assert arrays["logits"].dtype == arrays["log_density"].dtype == np.float32
+    np.testing.assert_allclose(arrays["logits"], Narrow(dtype).by_hand(split(5).images), rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_outputs_that_are_not_finite_are_stored_as_they_are(bad: float) -> None:
+    """What they mean is decided where numbers are made of them."""
+    model = Linear()
+    with torch.no_grad():
+        model.bias[0] = bad
+    arrays = predict("forward", model, split(5), silent)
+    assert (~np.isfinite(arrays["logits"])).sum() == 5
+    assert arrays["logits"].shape == (5, K)

@@ -70,10 +70,43 @@ def test_several_seeds_have_mean_sd_and_a_t_interval(plan: Plan, results: Result
     assert (found.seeds, found.reason, len(found.records)) == ((1, 2, 3), None, 3)
 
 
-def test_the_smallest_n_is_claimed(plan: Plan, results: Results) -> None:
+def test_the_smallest_n_is_claimed_and_the_others_are_told(plan: Plan, results: Results) -> None:
     measure(plan, results, {1: 0.5}, n=100)
-    measure(plan, results, {2: 0.5}, n=64)
-    assert cell(plan, results).n == 64
+    measure(plan, results, {2: 0.6}, n=64)
+    found = cell(plan, results)
+    assert found.n == 64
+    assert "n = 64 to 100 over the seeds" in str(found.reason)
+
+
+@pytest.mark.parametrize("values", [{1: 0.99, 2: 0.965}, {1: 1.0, 2: 0.95, 3: 0.99}, {1: 0.01, 2: 0.0, 3: 0.02}])
+def test_intervals_over_seeds_stay_in_the_range_of_the_column(
+    plan: Plan, results: Results, values: dict[int, float]
+) -> None:
+    """An accuracy of 97.8 % had an interval that ends at 113 %."""
+    measure(plan, results, values)
+    found = cell(plan, results)
+    assert found.interval is not None
+    assert 0 <= found.interval.low < found.interval.high <= 1
+    assert found.interval.kind == "t, cut to [0, 1]"
+
+
+def test_equal_seeds_have_no_interval_but_a_reason(plan: Plan, results: Results) -> None:
+    measure(plan, results, {1: 0.97, 2: 0.97, 3: 0.97})
+    found = cell(plan, results)
+    assert (found.value, found.interval, found.sd) == (pytest.approx(0.97), None, pytest.approx(0))
+    assert found.reason == "3 seeds with equal results: no spread, so no interval"
+
+
+def test_notes_of_the_numbers_are_told_with_their_seeds(plan: Plan, results: Results) -> None:
+    measure(plan, results, {1: 0.8, 2: 0.9, 3: 0.7})
+    for seed, note in ((1, "3 of 100 test items have no finite logits and count as wrong"), (3, "another")):
+        record = results.store.folder(job(plan, seed).key).record()
+        assert record is not None
+        record["numbers"][0]["note"] = note
+        results.store.folder(job(plan, seed).key).finish(record)
+    assert cell(plan, results).reason == (
+        "3 of 100 test items have no finite logits and count as wrong (seed 1); another (seed 3)"
+    )
 
 
 @pytest.mark.parametrize("state", ["failed", "running", "diverged", "stale"])

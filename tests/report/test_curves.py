@@ -180,7 +180,8 @@ def test_seeds_are_averaged_with_t_intervals(case: Case) -> None:
     assert at(steps.lines[0], 0.6) == (2 / 4 + 1 / 4) / 2
     low, high = steps.lines[0].low, steps.lines[0].high
     assert all(0 <= a <= y <= b <= 1 for a, y, b in zip(low, steps.lines[0].y, high, strict=True))
-    interval = student_t([0.5, 0.6])
+    interval = student_t([0.5, 0.6], within=(0.0, 1.0))
+    assert interval is not None
     assert points.lines[0].y[1] == pytest.approx(0.55)
     assert (points.lines[0].low[1], points.lines[0].high[1]) == pytest.approx((interval.low, interval.high))
     chart = case.chart()

@@ -1,0 +1,54 @@
+"""Predicted classes of items whose outputs may not be finite: such an item has no prediction, so it is wrong."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+NO_CLASS = -1
+"""What stands for the prediction of an item that has none; no label equals it."""
+
+
+def finite_items(outputs: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+    """Whether all outputs of each item are finite.
+
+    Args:
+        outputs: One value an item, shape (n,), or one row an item, shape (n, ...).
+
+    Returns:
+        Shape (n,).
+    """
+    array = np.asarray(outputs, dtype=np.float64)
+    return np.asarray(np.isfinite(array).all(axis=tuple(range(1, array.ndim))), dtype=np.bool_)
+
+
+def predicted_classes(logits: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    """The class of the largest logit, the first of equals, or ``NO_CLASS`` where a logit is NaN or infinite.
+
+    An argmax alone would put a row of NaN into class 0.
+
+    Args:
+        logits: Shape (n, K), K >= 1; log-probabilities that are all finite serve as well.
+
+    Returns:
+        Shape (n,), in -1 … K-1.
+
+    Raises:
+        ValueError: If the shape is not (n, K) with K >= 1.
+    """
+    array = np.asarray(logits, dtype=np.float64)
+    if array.ndim != 2 or array.shape[1] == 0:
+        raise ValueError(f"logits must have shape (n, K) with K >= 1, got {array.shape}")
+    finite = finite_items(array)
+    return np.where(finite, np.where(finite[:, None], array, 0.0).argmax(axis=1), NO_CLASS).astype(np.int64)
+
+
+def absence(count: int, n: int, what: str) -> str:
+    """How many items have no finite output, in the words of a note: ``"3 of 397 test items have no finite logits"``.
+
+    Args:
+        count: Items without.
+        n: All items.
+        what: Of what there is none, such as ``"test items have no finite logits"``.
+    """
+    return f"{count:,} of {n:,} {what}"

@@ -1,0 +1,104 @@
+"""What the numbers of a table can claim: notes on seeds, on numbers of items, and on the controls of a scale."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from bench.metrics.paired import smallest_sign_flip_p
+from bench.report.cells import Results
+from bench.report.model import Cell
+from bench.report.text import cell_text, interval_text
+from bench.suite.schema import ResolvedColumn, ResolvedModel
+
+__all__ = ["control_notes", "item_notes", "seed_note"]
+
+ENOUGH_SEEDS = 6
+"""From so many seeds on, a test over seeds can reach p < .05."""
+
+
+def seed_note(cells: Iterable[Cell]) -> str | None:
+    """Over what intervals are, and what the number of seeds cannot show; None without any number."""
+    filled = [cell for cell in cells if cell.value is not None]
+    counts = sorted({len(cell.seeds) for cell in filled})
+    if not counts:
+        return None
+    if counts == [1]:
+        return "One run each: intervals are over test items; differences between runs are not covered."
+    seeds = sorted({seed for cell in filled for seed in cell.seeds})
+    parts = [
+        f"Mean over seeds {', '.join(map(str, seeds))}, 95% t intervals over seeds, cut to the range of the number."
+    ]
+    fewest = min(count for count in counts if count > 1)
+    if fewest == 2:
+        parts.append("An interval over two seeds has one degree of freedom: two runs do not show how runs vary.")
+    if fewest < ENOUGH_SEEDS:
+        smallest = smallest_sign_flip_p(fewest)
+        parts.append(f"No paired test over {fewest} seeds can tell models apart at 5% (smallest p = {smallest:.3g}).")
+    if counts[0] == 1:
+        parts.append("Cells of one seed have intervals over test items.")
+    return " ".join(parts)
+
+
+def item_notes(columns: Sequence[ResolvedColumn], cells: Sequence[Sequence[Cell]]) -> list[str]:
+    """Where numbers of one column, or of columns that stand beside each other, are over different items.
+
+    Args:
+        columns: Of the table.
+        cells: By row and column.
+    """
+    notes, unlike = [], []
+    alike: dict[int, list[ResolvedColumn]] = {}
+    for index, column in enumerate(columns):
+        filled = [row[index] for row in cells if row[index].value is not None and row[index].n is not None]
+        counts = sorted({int(cell.n or 0) for cell in filled})
+        if len(counts) == 1:
+            alike.setdefault(counts[0], []).append(column)
+        elif counts:
+            shared = {cell.n_common for cell in filled if cell.n_common is not None}
+            tested = f", bold compares the {shared.pop():,} that all share" if len(shared) == 1 else ""
+            unlike.append(f"{column.id} (n = {counts[0]:,} to {counts[-1]:,}{tested})")
+    if unlike:
+        notes.append(f"Rows are over different items in {'; '.join(unlike)}.")
+    # Shares of one list of test items, of which some evaluations take the first so many.
+    shares = {n: [c for c in group if c.column.unit == "fraction"] for n, group in alike.items()}
+    shares = {n: group for n, group in shares.items() if group}
+    if len(shares) > 1:
+        each = "; ".join(
+            f"n = {n:,}: {', '.join(column.id for column in group)}"
+            for n, group in sorted(shares.items(), reverse=True)
+        )
+        notes.append(f"Columns of different n are over different items and do not compare along a row: {each}.")
+    return notes
+
+
+def control_notes(columns: Sequence[ResolvedColumn], models: Sequence[ResolvedModel], results: Results) -> list[str]:
+    """What the controls of a column are, such as the score of real images, unless they have columns of their own.
+
+    Args:
+        columns: Of the table.
+        models: Its measured rows.
+        results: What the store holds.
+    """
+    present = {(c.evaluation.id, c.column.metric, c.column.argument) for c in columns}
+    notes = []
+    for column in columns:
+        texts = []
+        for control in column.evaluation.evaluation.columns(column.evaluation.config):
+            if control.metric != column.column.metric or control.argument not in column.column.controls:
+                continue
+            if (column.evaluation.id, control.metric, control.argument) in present:
+                continue
+            own = replace(column, column=control)
+            cells = {model.label: results.cell(model, own) for model in models}
+            found: dict[str, list[str]] = {}
+            for label, cell in cells.items():
+                if cell.value is not None:
+                    shown = f"{cell_text(cell, control.unit)} {interval_text(cell, control.unit)}".strip()
+                    found.setdefault(shown, []).append(label)
+            if found:
+                rows = [text if len(found) == 1 else f"{text} ({', '.join(who)})" for text, who in found.items()]
+                texts.append(f"{control.label} {'; '.join(rows)}")
+        if texts:
+            notes.append(f"For scale: {', '.join(texts)}.")
+    return notes

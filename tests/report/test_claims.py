@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from bench.metrics.intervals import Interval
+from bench.report.build import build_report
+from bench.report.claims import seed_note
+from bench.report.markdown import render_table
+from bench.report.model import Cell, Table
+
+if TYPE_CHECKING:
+    from tests.conftest import Project, Results
+
+SUITE = """\
+[suite]
+name = "s"
+[data]
+dataset = "digits"
+[[model]]
+family = "softmax"
+backbone = "wrn-10-1"
+[[model]]
+family = "jem"
+backbone = "wrn-10-1"
+[[model]]
+family = "gmmc-gen"
+backbone = "wrn-10-1"
+[[evaluation]]
+kind = "accuracy"
+[[evaluation]]
+kind = "pgd"
+eps = ["8/255"]
+[[evaluation]]
+kind = "generation"
+[[table]]
+id = "main"
+columns = ["accuracy", "pgd@8/255", "generation.fcd", "generation.cs"]
+[[table]]
+id = "controls"
+columns = ["generation.cs", "generation.cs@real"]
+"""
+
+
+class Case:
+    def __init__(self, project: Project, results: Results) -> None:
+        self.project, self.results, self.plan = project, results, project.plan(SUITE)
+
+    def measure(self, model: str, what: str, metric: str, right: Any, ids: Any = None) -> None:
+        job = self.plan.named(f"{model}/digits/seed1/{what}")
+        assert job is not None
+        flags = np.asarray(right, dtype=bool)
+        arrays = {metric: flags, **({} if ids is None else {"ids": np.asarray(ids)})}
+        self.results.measure(self.plan, job, {metric: flags.mean()}, n=len(flags), correct=arrays)
+
+    def generation(self, model: str, values: Mapping[tuple[str, str], tuple[float, float]]) -> None:
+        """Values and halves of their intervals by metric and argument."""
+        job = self.plan.named(f"{model}/digits/seed1/generation")
+        assert job is not None
+        self.results.measure(self.plan, job, {"fcd": 1.0, "cs": 1.0, "agreement": 0.9}, n=259)
+        record = self.results.store.folder(job.key).record()
+        assert record is not None
+        for number in record["numbers"]:
+            value, half = values.get((number["metric"], number["argument"]), (1.0, 0.1))
+            number["value"] = value
+            number["interval"] = asdict(Interval(value - half, value + half, 0.95, "jackknife over 20 groups"))
+        self.results.store.folder(job.key).finish(record)
+
+    def tables(self) -> tuple[Table, ...]:
+        return build_report(self.plan, self.results.store, self.project.bench.settings.literature).tables
+
+
+@pytest.fixture
+def case(project: Project, results: Results) -> Case:
+    return Case(project, results)
+
+
+def cells(*seeds: int, value: float | None = 0.5) -> list[Cell]:
+    return [Cell(column="x", value=value, n=10, seeds=tuple(range(1, count + 1)), status="ok") for count in seeds]
+
+
+def test_no_number_claims_nothing() -> None:
+    assert seed_note([]) is None
+    assert seed_note(cells(3, value=None)) is None
+
+
+def test_two_seeds_say_what_they_cannot_show() -> None:
+    note = str(seed_note(cells(2, 2)))
+    assert note.startswith("Mean over seeds 1, 2, 95% t intervals over seeds, cut to the range of the number.")
+    assert "one degree of freedom" in note
+    assert "smallest p = 0.5" in note
+
+
+@pytest.mark.parametrize(("seeds", "smallest"), [(3, "0.25"), (5, "0.0625"), (6, None)])
+def test_few_seeds_cannot_tell_models_apart(seeds: int, smallest: str | None) -> None:
+    note = str(seed_note(cells(seeds)))
+    assert "one degree" not in note
+    assert (f"smallest p = {smallest}" in note) == (smallest is not None)
+
+
+def test_cells_of_one_and_of_several_seeds_are_told_apart() -> None:
+    assert str(seed_note(cells(1, 3))).endswith("Cells of one seed have intervals over test items.")
+    assert str(seed_note(cells(1, 1))).startswith("One run each")
+
+
+def test_rows_over_different_items_are_compared_on_the_common_ones_and_say_so(case: Case) -> None:
+    """The second row has the first sixty items of the first: on these it is as good, though its share is smaller."""
+    case.measure("softmax", "accuracy", "accuracy", np.arange(100) >= 30)
+    case.measure("jem", "accuracy", "accuracy", np.arange(60) >= 30)
+    table = case.tables()[0]
+    shown = {row.label: row.cells[0] for row in table.rows}
+    assert {label: (cell.n, cell.n_common, cell.best) for label, cell in shown.items()} == {
+        "softmax": (100, 60, True),
+        "JEM": (60, 60, True),
+        "GMMC (Gen)": (None, None, False),
+    }
+    expected = "Rows are over different items in accuracy (n = 60 to 100, bold compares the 60 that all share)."
+    assert expected in table.notes
+
+
+def test_rows_without_a_common_item_are_not_compared(case: Case) -> None:
+    case.measure("softmax", "accuracy", "accuracy", np.ones(50), ids=np.arange(50))
+    case.measure("jem", "accuracy", "accuracy", np.zeros(50), ids=np.arange(50, 100))
+    table = case.tables()[0]
+    assert not any(row.cells[0].best for row in table.rows)
+    assert [row.cells[0].n_common for row in table.rows] == [0, 0, None]
+
+
+def test_columns_over_different_items_say_so(case: Case) -> None:
+    """A worst case of 5.0 over 100 items stood above a PGD accuracy of 4.5 over 200."""
+    for model in ("softmax", "jem"):
+        case.measure(model, "accuracy", "accuracy", np.ones(200))
+        case.measure(model, "pgd@8/255", "ce", np.arange(100) < 5)
+    (note,) = [note for note in case.tables()[0].notes if note.startswith("Columns of different n")]
+    assert note.endswith("n = 200: accuracy; n = 100: pgd@8/255.")
+    case.measure("softmax", "pgd@8/255", "ce", np.arange(200) < 5)
+    case.measure("jem", "pgd@8/255", "ce", np.arange(200) < 5)
+    assert not any("different" in note for note in case.tables()[0].notes)
+
+
+def test_controls_stand_below_tables_that_have_no_column_for_them(case: Case) -> None:
+    """A classifier score of 9.71 means nothing without that of real images, which may be as large."""
+    measured = {("cs", ""): (9.708, 0.094), ("cs", "real"): (9.611, 0.146), ("fcd", "real"): (3.036, 2.782)}
+    case.generation("jem", {**measured, ("fcd", "noise"): (263.142, 10.8), ("cs", "noise"): (2.266, 0.16)})
+    main, controls = case.tables()
+    assert "For scale: FCD of test images 3.0 [0.3, 5.8], FCD of noise 263 [252, 274]." in main.notes
+    assert "For scale: CS of test images 9.61 [9.46, 9.76], CS of noise 2.27 [2.11, 2.43]." in main.notes
+    assert "For scale: CS of noise 2.27 [2.11, 2.43]." in controls.notes
+    # A row with other controls, say of fewer images, is told apart.
+    case.generation("gmmc-gen", {**measured, ("fcd", "noise"): (300.0, 12.0), ("cs", "noise"): (2.266, 0.16)})
+    assert any(
+        "FCD of noise 263 [252, 274] (JEM); 300 [288, 312] (GMMC (Gen))." in note for note in case.tables()[0].notes
+    )
+
+
+def test_no_more_digits_are_printed_than_a_number_carries(case: Case) -> None:
+    case.generation("jem", {("fcd", ""): (4.613, 1.87), ("cs", ""): (9.7083, 0.0944)})
+    text = render_table(case.tables()[0])
+    assert "4.6 [2.7, 6.5]" in text
+    assert "9.71 [9.61, 9.80]" in text
