@@ -96,9 +96,10 @@ def adopt(
         digest = file_digest(path)
         if digest != spec["weights_digest"]:
             raise BenchError(f"{path} has changed since the suite was read; start again with the new content")
-        start_from(model, path)
+        start_from(model, path, sha256=digest)
         if spec.get("state"):
-            save_tensors(folder.file(STATE), load_tensors(Path(spec["state"]))[0])
+            state, _ = load_tensors(Path(spec["state"]), sha256=spec.get("state_digest"))
+            save_tensors(folder.file(STATE), state)
     model.eval()
     images, labels = splits.train.unit_images(), splits.train.labels
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
@@ -112,13 +113,19 @@ def adopt(
     return {"weights": save_tensors(folder.file(WEIGHTS), model.state_dict()), "adopted": spec.get("weights", True)}
 
 
-def start_from(model: Classifier, path: Path) -> str:
+def start_from(model: Classifier, path: Path, *, sha256: str | None = None) -> str:
     """Load weights into a freshly built model and return their digest; every tensor must be there and fit.
 
+    Args:
+        model: Freshly built.
+        path: The file.
+        sha256: What the file must hash to, if that is known.
+
     Raises:
+        DamagedFileError: The file is missing or damaged, or has another digest.
         BenchError: With the names of all that are missing, unknown or of another shape.
     """
-    weights, _ = load_tensors(path)
+    weights, _ = load_tensors(path, sha256=sha256)
     own = model.state_dict()
     problems = [f"{name} is missing" for name in own if name not in weights]
     problems += [f"{name} is unknown" for name in weights if name not in own]

@@ -22,6 +22,7 @@ ARROWS: dict[str, set[str]] = {
     "keys": set(),
     "atomic": set(),
     "arrays": {"atomic", "errors"},
+    "checksums": {"errors"},
     "store": {"atomic"},
     "registry": {"errors"},
     "spec": {"registry", "external"},
@@ -35,7 +36,7 @@ ARROWS: dict[str, set[str]] = {
     "scores": set(),
     "attacks": {"arrays", "errors", "metrics"},
     # Work: {train, predict} -> data; evaluate -> {metrics, scores, attacks}.
-    "data": {"errors", "registry"},
+    "data": {"arrays", "checksums", "errors", "keys", "registry"},
     "trained": {"data", "errors", "family", "keys", "registry", "spec", "store", "tensors"},
     "train": {"data", "family", "keys", "spec", "store", "tensors"},
     "predict": {"data", "family"},
@@ -49,7 +50,7 @@ ARROWS: dict[str, set[str]] = {
     "planner": {"data", "evaluate", "imported", "jobs", "keys", "spec", "suite"},
     "execute": {
         *("train", "predict", "evaluate", "data", "trained"),
-        *("errors", "jobs", "keys", "store", "tensors"),
+        *("errors", "jobs", "keys", "spec", "store", "tensors"),
     },
     "report": {"attacks", "errors", "execute", "jobs", "metrics", "spec", "store", "suite"},
     # What people call.

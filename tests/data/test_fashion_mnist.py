@@ -93,7 +93,7 @@ def test_damage_is_named(tmp_path: Path) -> None:
     with pytest.raises(DamagedData, match=f"{name}.gz cannot be unpacked"):
         load(tmp_path)
     (folder / f"{name}.gz").write_bytes(gzip.compress(FILES[name][:-1] + b"\x07"))
-    with pytest.raises(DamagedData, match=f"{name}.gz: the unpacked content has sha256"):
+    with pytest.raises(DamagedData, match=f"{name}.gz has unpacked SHA-256"):
         load(tmp_path)
 
 
