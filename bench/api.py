@@ -15,8 +15,9 @@ from bench.execute.provenance import command
 from bench.execute.scheduler import Display, Summary, run_plan
 from bench.execute.states import Status, job_states
 from bench.execute.worker import Site
-from bench.jobs import Plan
+from bench.jobs import Job, Plan
 from bench.planner import make_plan
+from bench.prerequisites import FILE, Verified, needed, require
 from bench.report.literature import literature_names
 from bench.store import Store, write_json
 from bench.suite.read import load_suite
@@ -85,6 +86,11 @@ class Bench:
         """Below the results folder."""
         return Store(self.settings.results / "store")
 
+    @property
+    def verified(self) -> Verified:
+        """What is known of files with published checksums."""
+        return Verified(self.settings.results / FILE)
+
     def suite(self, name: str | Path | None = None, profile: str | None = None) -> Suite:
         """A suite by path or bare name, default: the settings'; with a profile if one is named."""
         path = find_suite(str(name or self.settings.default_suite), self.settings)
@@ -129,7 +135,8 @@ class Bench:
             in_process: Run jobs one after the other in this process, to debug them.
 
         Raises:
-            bench.errors.BenchError: The request is wrong, or something it needs is missing.
+            bench.errors.BenchError: The request is wrong, or something it needs is missing or damaged; then nothing was
+                run.
         """
         from bench.execute.displays import SilentDisplay
 
@@ -156,7 +163,11 @@ class Bench:
             return InProcess(site) if in_process else Pool(site, devices)
 
         self._remember(chosen.suite)
-        summary = run_plan(chosen, self.store, executor, display or SilentDisplay())
+
+        def verify(todo: list[Job]) -> None:
+            require(needed(todo, site.data, site.weights), self.verified)
+
+        summary = run_plan(chosen, self.store, executor, display or SilentDisplay(), verify)
         return Run(chosen, summary)
 
     def report(self, plan: Plan) -> Report:

@@ -42,25 +42,26 @@ ARROWS: dict[str, set[str]] = {
     "predict": {"data", "family"},
     "evaluate": {
         *("metrics", "scores", "attacks"),
-        *("data", "errors", "family", "keys", "registry", "spec", "store", "trained"),
+        *("checksums", "data", "errors", "family", "registry", "spec", "store", "trained"),
     },
     # From a suite to jobs, from jobs to results, from results to tables.
     "suite": {"data", "errors", "evaluate", "registry", "spec"},
     "jobs": {"errors", "suite"},
     "planner": {"data", "evaluate", "imported", "jobs", "keys", "spec", "suite"},
+    "prerequisites": {"atomic", "checksums", "data", "errors", "evaluate", "jobs"},
     "execute": {
         *("train", "predict", "evaluate", "data", "trained"),
         *("errors", "jobs", "keys", "spec", "store", "tensors"),
     },
     "report": {"attacks", "errors", "execute", "jobs", "metrics", "spec", "store", "suite"},
     # What people call.
-    "api": {"data", "errors", "execute", "jobs", "planner", "report", "store", "suite", "trained"},
+    "api": {"data", "errors", "execute", "jobs", "planner", "prerequisites", "report", "store", "suite", "trained"},
     "inert": {"errors"},
     "importing": {"errors", "imported", "inert", "registry", "spec", "store", "tensors", "trained"},
     "sampling": {"errors", "evaluate", "family", "store"},
     "verifying": {"attacks", "data", "errors", "keys", "trained"},
     "catalogue": {"attacks", "data", "errors", "evaluate", "registry", "spec", "suite"},
-    "housekeeping": {"data", "errors", "evaluate", "execute", "store", "suite", "train"},
+    "housekeeping": {"checksums", "data", "errors", "evaluate", "execute", "prerequisites", "store", "suite", "train"},
     "cli": {
         *("api", "catalogue", "housekeeping", "importing", "sampling", "verifying"),
         *("errors", "execute", "report", "store"),
