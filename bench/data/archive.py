@@ -13,7 +13,7 @@ from bench.arrays import load_arrays
 from bench.data.content import check_parts, images, labels
 from bench.data.measure import memory_limit, shown
 from bench.data.spec import Split
-from bench.errors import DamagedFileError, did_you_mean
+from bench.errors import DamagedFileError, nearest
 from bench.keys import file_digest
 
 __all__ = ["archive_digest", "read_archive"]
@@ -76,6 +76,10 @@ def _parts(arrays: dict[str, npt.NDArray[Any]], where: str) -> dict[str, str]:
         if set(arrays) == {f"{letter}{suffix}" for suffix in suffixes.values() for letter in "xy"}:
             return suffixes
     absent = [name for name in _KNOWN if name not in arrays]
-    hints = [f"for {shown(name)!r} {did_you_mean(name, absent)}" for name in sorted(arrays) if name not in _KNOWN]
+    close = {name: nearest(name, absent) for name in sorted(arrays) if name not in _KNOWN}
+    hints = [f"for {shown(name)!r} did you mean {meant!r}?" for name, meant in close.items() if meant]
+    if set(_KNOWN[2:]) < set(arrays) or set(arrays) > set(_KNOWN[:2]):
+        wanted = _KNOWN[2:] if set(_KNOWN[2:]) < set(arrays) else _KNOWN[:2]
+        hints = [f"take out {', '.join(shown(name) for name in sorted(arrays) if name not in wanted)}"]
     held = ", ".join(shown(name) for name in sorted(arrays)) or "none"
     raise ValueError(f"{where}: has the arrays {held}; expected {_ARRAYS}{'; ' if hints else ''}{'; '.join(hints[:6])}")
