@@ -156,6 +156,7 @@ def load_svhn(root: Path, *, like: Split | None, image_shape: ImageShape | None,
     for part in _parts(like):
         name = f"{part}_32x32.mat"
         with _parsing(root / name):
+            # Nothing but the published bytes: over some damaged files SciPy's reader ends the whole process.
             found = scipy.io.loadmat(io.BytesIO(_verified(root, SVHN, name)))
             labels = found["y"].astype(np.int64).reshape(-1)
             splits[part] = _split(np.ascontiguousarray(found["X"].transpose(3, 2, 0, 1)), labels % 10)
