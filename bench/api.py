@@ -18,6 +18,7 @@ from bench.execute.states import Status, job_states
 from bench.execute.worker import Site
 from bench.jobs import Job, Plan
 from bench.planner import make_plan
+from bench.prerequisites import FILE, Verified, needed, require
 from bench.report.literature import literature_names
 from bench.store import Store, write_json
 from bench.suite.read import load_suite
@@ -94,6 +95,11 @@ class Bench:
             raise PrerequisiteError(f"{above} is a file; results go into the folder {self.settings.results}")
         return Store(root)
 
+    @property
+    def verified(self) -> Verified:
+        """What is known of files with published checksums."""
+        return Verified(self.settings.results / FILE)
+
     def suite(self, name: str | Path | None = None, profile: str | None = None) -> Suite:
         """A suite by path or bare name, default: the settings'; with a profile if one is named."""
         path = find_suite(str(name or self.settings.default_suite), self.settings)
@@ -138,7 +144,8 @@ class Bench:
             in_process: Run jobs one after the other in this process, to debug them.
 
         Raises:
-            bench.errors.BenchError: The request is wrong, or something it needs is missing.
+            bench.errors.BenchError: The request is wrong, or something it needs is missing or damaged; then nothing was
+                run.
         """
         from bench.execute.displays import SilentDisplay
 
@@ -159,11 +166,15 @@ class Bench:
         def executor() -> Executor:
             return InProcess(site) if in_process else Pool(site, devices)
 
+        def verify(todo: list[Job]) -> None:
+            require(needed(todo, site.data, site.weights), self.verified)
+
         with announced(self.settings.results, [job.key for job in chosen.jobs]):
+            verify(dropped)  # what cannot be made again is not dropped
             for job in dropped:
                 self._drop(job)
             self._remember(chosen.suite)
-            summary = run_plan(chosen, self.store, executor, display or SilentDisplay())
+            summary = run_plan(chosen, self.store, executor, display or SilentDisplay(), verify)
         return Run(chosen, summary)
 
     def _drop(self, job: Job) -> None:

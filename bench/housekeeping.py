@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.checksums import Checksum
 from bench.data.registry import DATASETS
 from bench.errors import BenchError, SuiteError
-from bench.evaluate.inception import FILE, weights_path
+from bench.evaluate.inception import FID, FILE, weights_path
 from bench.execute.devices import cpu_cores, gpu_count
 from bench.execute.running import running_commands
+from bench.prerequisites import Needed, Progress, Verified, of_dataset
 from bench.store import JobFolder
 from bench.suite.document import read
 from bench.suite.settings import find_profile, suite_folders
@@ -23,7 +25,10 @@ from bench.train.files import files_of, remove_orphans
 if TYPE_CHECKING:
     from bench.api import Bench
 
-__all__ = ["Leftover", "examine", "orphaned", "remove", "remove_orphaned", "unreferenced"]
+__all__ = ["DAMAGED", "Leftover", "damaged", "examine", "orphaned", "remove", "remove_orphaned", "unreferenced"]
+
+DAMAGED = ", but damaged: "
+"""How `examine` says that a file is there and not what it should be."""
 
 _PACKAGES = (
     "torch",
@@ -147,9 +152,20 @@ def remove_orphaned(leftovers: Sequence[Leftover]) -> list[Leftover]:
     return gone
 
 
-def examine(bench: Bench) -> dict[str, dict[str, str]]:
-    """Facts about this machine by section, each a mapping from name to text."""
+def examine(bench: Bench, *, verify: bool = False, progress: Progress | None = None) -> dict[str, dict[str, str]]:
+    """Facts about this machine by section, each a mapping from name to text.
+
+    Args:
+        bench: Settings and store.
+        verify: Read every file with a published checksum, whatever is known of it.
+        progress: Told of each such file before it is read.
+    """
     settings = bench.settings
+    files = {spec.name: of_dataset(spec, settings.data) for spec in DATASETS.values()}
+    inception = [Needed(file, "FID") for file in FID().checksums(settings.weights)]
+    verdicts = _verdicts(
+        [*(one for own in files.values() for one in own), *inception], bench.verified, verify, progress
+    )
     return {
         "versions": {name: _version(name) for name in ("gmmc-bench", *_PACKAGES)},
         "devices": {"CPU cores": str(cpu_cores()), "CUDA GPUs": str(gpu_count())},
@@ -161,11 +177,48 @@ def examine(bench: Bench) -> dict[str, dict[str, str]]:
             "weights": f"{settings.weights} ({settings.sources['weights']})",
         },
         "data sets": {
-            spec.name: "found" if (problem := spec.find(settings.data)) is None else f"missing: {problem}"
+            spec.name: f"found{_verdict(files[spec.name], verdicts)}"
+            if (problem := spec.find(settings.data)) is None
+            else f"missing: {problem}"
             for spec in DATASETS.values()
         },
-        "weights": {"Inception (FID, IS)": _inception(bench)},
+        "weights": {"Inception (FID, IS)": _inception(bench) + _verdict(inception, verdicts)},
     }
+
+
+def damaged(facts: Mapping[str, Mapping[str, str]]) -> bool:
+    """Whether `examine` has found a file that is not what it should be."""
+    return any(DAMAGED in text for section in facts.values() for text in section.values())
+
+
+def _verdicts(
+    files: Sequence[Needed], verified: Verified, verify: bool, progress: Progress | None
+) -> dict[Checksum, str | None]:
+    """What is known of each file: None that it is right, an empty text that it was not looked at, or the problem."""
+    found: dict[Checksum, str | None] = {}
+    for place, one in enumerate(files):
+        if verify:
+            if progress is not None:
+                progress(one.file, place, len(files))
+            problem = verified.verify(one.file)
+            found[one.file] = None if problem is None else f"{one.file.path} {problem}"
+        else:
+            found[one.file] = None if verified.holds(one.file) else ""
+    if verify:
+        verified.keep()
+    return found
+
+
+def _verdict(files: Sequence[Needed], verdicts: Mapping[Checksum, str | None]) -> str:
+    """What follows "found": nothing for what has no files with published checksums."""
+    if not files:
+        return ""
+    problems = [problem for one in files if (problem := verdicts[one.file])]
+    if problems:
+        return f"{DAMAGED}{'; '.join(problems)}"
+    if all(verdicts[one.file] is None for one in files):
+        return ", verified"
+    return ", not verified: bench doctor --verify reads it"
 
 
 def _version(name: str) -> str:

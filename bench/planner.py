@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from bench.data.spec import identity
 from bench.evaluate.base import Need
 from bench.imported import find_weights
 from bench.jobs import Job, Plan
-from bench.keys import component, digest
+from bench.keys import component, digest, file_digest
 from bench.spec import BACKBONES, FAMILIES, TrainingConfig
 from bench.suite.schema import ResolvedEvaluation, ResolvedModel, Suite
 
@@ -57,6 +58,8 @@ class _Planner:
             "dataset": _dataset_reference(suite.data.dataset, suite),
             "test_cap": self._cap("test"),
         }
+        # Described once: all jobs of a plan speak of one content, and own data are read once.
+        self.datasets = {self.data["dataset"]: suite.dataset}
         self.base = suite.dataset.name
         self.missing = suite.dataset.find(data_root)
 
@@ -116,11 +119,17 @@ class _Planner:
             "config": settings,
             "data": self.data,
             "seed": seed,
+            # What a worker reads is held against it; of the key's own parts, so not in the key once more.
+            "fingerprints": {
+                "data": {self.data["dataset"]: self.suite.dataset.fingerprint},
+                "code": {"family": payload["family"], "backbone": payload["backbone"]},
+            },
         }
         blocked = self.missing
         passes = family.passes(config) * config.epochs * self._size("train")
         if family.identity is not None:
             payload["identity"] = dict(family.identity(config))
+            spec["fingerprints"]["identity"] = payload["identity"]
         if start is not None:
             payload["inputs"] = [start.key]
             spec["init_from"] = start.key
@@ -144,6 +153,9 @@ class _Planner:
                 payload["weights"] = found.digest
                 spec["weights"], spec["state"] = str(found.weights), str(found.state) if found.state else None
                 spec["weights_digest"] = found.digest
+                if found.state is not None:
+                    # Another buffer beside equal weights is another model to whoever measures its samples.
+                    payload["state"] = spec["state_digest"] = file_digest(found.state)
         inputs = (start.key,) if start is not None else ()
         job = Job(name, "train", digest(payload), inputs, spec, model, seed, passes=passes, blocked=blocked)
         return self._add(job)
@@ -152,10 +164,13 @@ class _Planner:
         role, _, ood = need.split.partition(":")
         data: dict[str, Any] = {"split": role}
         blocked, cap, reference = train.blocked, None, ""
+        read: dict[str, str] = {}
         size = self._size("validation" if role == "validation" else "test")
         if role == "ood":
             reference = _dataset_reference(ood, self.suite)
-            dataset = find_dataset(reference, self.suite.path.parent)
+            dataset = self.datasets.get(reference) or find_dataset(reference, self.suite.path.parent)
+            self.datasets[reference] = dataset
+            read[reference] = dataset.fingerprint
             ood = dataset.name
             data["ood"] = identity(dataset, self.suite.image_shape, self.suite.data.seed)
             blocked = blocked or dataset.find(self.data_root)
@@ -176,6 +191,7 @@ class _Planner:
         suffix = "" if need.output == "forward" else f".{need.output}"
         spec = {
             **train.spec,
+            "fingerprints": _with(train.spec["fingerprints"], "data", read),
             "train": train.key,
             "output": need.output,
             "split": role,
@@ -215,15 +231,17 @@ class _Planner:
             blocked = absent or next((job.blocked for job in named if job.blocked), None)
             module = type(evaluation).__module__
             settings = part.config.model_dump(mode="json")
+            code = component(evaluation.name, evaluation.version, f"{module}:_")
             payload = {
                 "kind": "evaluate",
-                "evaluation": component(evaluation.name, evaluation.version, f"{module}:_"),
+                "evaluation": code,
                 "config": settings,
                 "inputs": [job.key for job in named],
                 "test_cap": self._cap("test") if evaluation.reads_model else None,
             }
             spec = {
                 **train.spec,
+                "fingerprints": _with(train.spec["fingerprints"], "code", {"evaluation": code}),
                 "evaluation": resolved.kind,
                 "evaluation_config": settings,
                 "needs": {
@@ -270,6 +288,11 @@ class _Planner:
     def _size(self, part: str) -> int:
         """Items of a part of the in-distribution data."""
         return self._cap(part) or self.sizes[part]
+
+
+def _with(fingerprints: Mapping[str, Any], kind: str, more: Mapping[str, Any]) -> dict[str, Any]:
+    """The fingerprints of a job, and some that it reads beyond those of its train job."""
+    return {**fingerprints, kind: {**fingerprints[kind], **more}}
 
 
 def _dataset_reference(name: str, suite: Suite) -> str:

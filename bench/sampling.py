@@ -11,7 +11,14 @@ if TYPE_CHECKING:
     from bench.api import Bench
     from bench.family import Samples
 
-__all__ = ["draw"]
+__all__ = ["MOST", "MOST_STEPS", "PIXELS", "draw"]
+
+MOST = 10_000
+"""Images of one picture, at most."""
+MOST_STEPS = 100_000
+"""Steps of one chain, at most: five thousand times those of the papers."""
+PIXELS = 2**26
+"""Pixels of one picture, at most."""
 
 
 def draw(
@@ -35,25 +42,28 @@ def draw(
         name: The model, as for ``Bench.load_model``.
         suite: Where the model is defined; default: the suite last run.
         profile: Of the suite.
-        count: Images in all: classes have equally many, or the first ones of them one more. From the buffer a class
-            that holds fewer leaves its places to the others.
+        count: Images in all, at most `MOST`: classes have equally many, or the first ones of them one more. From the
+            buffer a class that holds fewer leaves its places to the others.
         classes: Classes to draw; all for none.
-        steps: Sampler steps of fresh chains; None for those of training.
+        steps: Sampler steps of fresh chains, at most `MOST_STEPS`; None for those of training.
         source: ``"fresh"`` or ``"buffer"``.
         seed: Image i of a class depends on (seed, class, i) alone.
         device: Torch device.
         out: The PNG.
 
     Raises:
-        RequestError: No such model, class or device, too few images in the buffer, or the model cannot generate.
+        RequestError: No such model, class or device, too few images in the buffer, the model cannot generate, or a
+            limit is exceeded.
     """
     # Whatever can be told at once is, before a network is built.
     if out.suffix.lower() != ".png":
         raise RequestError(f"{out}: the picture is a PNG; give a name that ends in .png")
     if count < 1:
         raise RequestError(f"{count} images: expected at least 1")
-    if steps is not None and steps < 0:
-        raise RequestError(f"{steps} steps: expected 0 or more")
+    if count > MOST:
+        raise RequestError(f"{count:,} images: the limit is {MOST:,}; this draws a picture to look at")
+    if steps is not None and not 0 <= steps <= MOST_STEPS:
+        raise RequestError(f"{steps:,} steps: expected 0 to {MOST_STEPS:,}")
     if steps is not None and source == "buffer":
         raise RequestError("the buffer holds images as training left them: steps are for fresh chains")
     import torch
@@ -69,6 +79,7 @@ def draw(
     for label in wanted:
         if label not in known:
             raise RequestError(f"class {label}: expected 0 to {model.num_classes - 1}")
+    _check_picture(min(len(wanted), count), -(-count // len(wanted)), model.image_shape)
     if source == "buffer":
         samples = _from_buffer(model, wanted, count)
     else:
@@ -104,10 +115,26 @@ def draw(
         )
     order = {row["class"]: place for place, row in enumerate(rows)}
     columns = max(int((samples.labels == label).sum()) for label in order)
+    _check_picture(len(rows), columns, model.image_shape)  # a buffer may hold much more of one class than of others
     placed = torch.tensor([order[int(label)] for label in samples.labels.cpu()], device=samples.labels.device)
     grid = class_grid(Samples(samples.images, placed, samples.age), len(rows), columns)
     write_atomically(out, picture(grid))
     return {"model": name, "source": source, "n": len(samples.images), "out": str(out), "classes": rows}
+
+
+def _check_picture(rows: int, columns: int, image_shape: tuple[int, int, int]) -> None:
+    """Refuse a picture that is larger than anybody can look at, before anything is drawn.
+
+    Raises:
+        RequestError: It would have more than `PIXELS` pixels.
+    """
+    _, height, width = image_shape
+    pixels = rows * (height + 1) * columns * (width + 1)
+    if pixels > PIXELS:
+        raise RequestError(
+            f"{rows} x {columns} images of {height}x{width} pixels: a picture of {pixels:,} pixels; the limit is "
+            f"{PIXELS:,}"
+        )
 
 
 def _check_device(device: str) -> None:

@@ -101,9 +101,10 @@ def adopt(
         digest = file_digest(path)
         if digest != spec["weights_digest"]:
             raise BenchError(f"{path} has changed since the suite was read; start again with the new content")
-        start_from(model, path)
+        start_from(model, path, sha256=digest)
         if spec.get("state"):
-            save_tensors(folder.file(STATE), load_tensors(Path(spec["state"]))[0])
+            state, _ = load_tensors(Path(spec["state"]), sha256=spec.get("state_digest"))
+            save_tensors(folder.file(STATE), state)
     model.eval()
     images, labels = splits.train.unit_images(), splits.train.labels
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))

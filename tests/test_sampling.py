@@ -11,13 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from bench_models.gmmc import GMMCClassifier
 from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 from PIL import Image
 
+from bench import sampling
 from bench.api import Bench
 from bench.cli.main import cli
 from bench.errors import RequestError
+from bench.evaluate import samples
 from bench.sampling import draw
 
 SUITE = """\
@@ -238,7 +241,7 @@ class TestMistakes:
             ({"classes": (10,)}, "class 10: expected 0 to 9"),
             ({"classes": (-1,)}, "class -1: expected 0 to 9"),
             ({"count": 0}, "0 images: expected at least 1"),
-            ({"steps": -1}, "-1 steps: expected 0 or more"),
+            ({"steps": -1}, "-1 steps: expected 0 to 100,000"),
             ({"model": "gmmc"}, "no model 'gmmc' in suite generative; did you mean"),
             ({"model": "softmax"}, "softmax: LinearClassifier cannot generate images"),
             ({"model": "gmmc-dis"}, r"gmmc-dis: GMMC \(Dis\) was not trained to generate"),
@@ -303,3 +306,41 @@ class TestCommand:
         assert result.exit_code == 2
         assert result.stderr.startswith("bench: softmax: ")
         assert not (tmp_path / "a.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"count": 10_001}, "10,001 images: the limit is 10,000"),
+        ({"count": 10**30}, "the limit is 10,000"),
+        ({"steps": 10**30}, "expected 0 to 100,000"),
+        ({"steps": -1}, "expected 0 to 100,000"),
+    ],
+)
+def test_a_number_without_measure_is_refused_before_anything_is_built(
+    tmp_path: Path, options: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Bench, "load_model", lambda *_, **__: pytest.fail("a model was built"))
+    with pytest.raises(RequestError, match=message):
+        sample(tmp_path, tmp_path / "a.png", **options)
+
+
+def test_a_picture_is_measured_before_anything_is_drawn(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sampling, "PIXELS", 10 * 2 * 81)
+    assert sample(here, tmp_path / "a.png")["n"] == 20
+    monkeypatch.setattr(GMMCClassifier, "sample", lambda *_, **__: pytest.fail("drawn"))
+    with pytest.raises(RequestError, match=r"10 x 3 images of 8x8 pixels: .* 2,430 pixels; the limit is 1,620"):
+        sample(here, tmp_path / "a.png", count=21)
+
+
+def test_a_long_row_is_not_enlarged_beyond_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One class of 10,000 small images used to ask for a picture of 2.6 thousand million pixels."""
+    row = np.zeros((8, 800, 1), np.uint8)
+    monkeypatch.setattr(samples, "PIXELS", 9 * 8 * 800)
+    with Image.open(io.BytesIO(samples.picture(row))) as picture:
+        assert picture.size == (3 * 800, 3 * 8)
+    monkeypatch.setattr(samples, "PIXELS", 1)
+    with Image.open(io.BytesIO(samples.picture(row))) as picture:
+        assert picture.size == (800, 8)

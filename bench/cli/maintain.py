@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Mapping
+from typing import Any
 
 import click
 
@@ -69,13 +72,29 @@ def clean(yes: bool, keep: tuple[str, ...], as_json: bool) -> None:
 
 
 @click.command()
+@click.option("--verify", is_flag=True, help="Read every file with a published checksum, and say which are damaged.")
 @options.as_json
-def doctor(as_json: bool) -> None:
-    """Show versions, devices, folders, and which data sets and weights are found and where each may be put."""
-    from bench.api import Bench
-    from bench.housekeeping import examine
+@click.pass_context
+def doctor(ctx: click.Context, verify: bool, as_json: bool) -> None:
+    """Show versions, devices, folders, and which data sets and weights are found and where each may be put.
 
-    sections = examine(Bench.here())
+    With --verify the exit code is 5 if a file is damaged.
+    """
+    from bench.api import Bench
+    from bench.errors import PrerequisiteError
+    from bench.housekeeping import damaged, examine
+
+    def progress(file: Any, place: int, count: int) -> None:
+        if sys.stderr.isatty():
+            click.echo(f"verifying {place + 1} of {count}: {file.path}", err=True)
+
+    sections = examine(Bench.here(), verify=verify, progress=progress)
+    _show(sections, as_json)
+    if verify and damaged(sections):
+        ctx.exit(PrerequisiteError.exit_code)
+
+
+def _show(sections: Mapping[str, Mapping[str, str]], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"schema": 1, **sections}, indent=1))
         return

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import gzip
-import hashlib
+import math
 import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from bench.checksums import Checksum
 from bench.data.spec import DamagedData, ImageShape, Split
+from bench.data.verified import exists, read_verified
 
-__all__ = ["SHA256", "find", "load"]
+__all__ = ["LIMIT", "SHA256", "checksums", "find", "load"]
+
+LIMIT = 2**26
+"""Bytes of one file, packed or not; the largest holds 47 million."""
 
 SHA256 = {
     "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
@@ -51,7 +54,7 @@ def load(root: Path, *, like: Split | None, image_shape: ImageShape | None, seed
 
     Raises:
         FileNotFoundError: `find` would say what is missing.
-        DamagedData: A file cannot be unpacked or its content has another sha256.
+        DamagedData: A file cannot be read or unpacked, its content has another sha256, or it is larger than `LIMIT`.
     """
     del like, image_shape, seed
     folder = _folder(root)
@@ -69,9 +72,20 @@ def _folder(root: Path) -> Path | None:
 
 def _file(folder: Path, name: str) -> Path | None:
     for path in (folder / f"{name}.gz", folder / name):
-        if path.is_file():
+        if exists(path):
             return path
     return None
+
+
+def checksums(root: Path) -> tuple[Checksum, ...]:
+    """The four files where `find` finds them; none if it does not."""
+    folder = _folder(root)
+    return () if folder is None else tuple(_checksum(folder, name) for name in SHA256)
+
+
+def _checksum(folder: Path, name: str) -> Checksum:
+    path = _file(folder, name) or folder / name
+    return Checksum(path, SHA256[name], packed=path.suffix == ".gz", limit=LIMIT)
 
 
 def _read_part(folder: Path, prefix: str) -> Split:
@@ -82,22 +96,16 @@ def _read_part(folder: Path, prefix: str) -> Split:
 
 def _read(folder: Path, name: str, *, dimensions: int) -> npt.NDArray[np.uint8]:
     """One idx file of unsigned bytes: magic 0, 0, 8, number of dimensions; big-endian sizes; the values."""
-    path = _file(folder, name)
-    if path is None:
-        raise FileNotFoundError(folder / name)
-    content = path.read_bytes()
-    if path.suffix == ".gz":
-        try:
-            content = gzip.decompress(content)
-        except (OSError, EOFError, zlib.error) as error:
-            raise DamagedData(f"{path} cannot be unpacked ({error}); get the file again") from error
-    digest = hashlib.sha256(content).hexdigest()
-    if digest != SHA256[name]:
-        raise DamagedData(
-            f"{path}: the unpacked content has sha256 {digest}, expected {SHA256[name]}; get the file again"
-        )
+    file = _checksum(folder, name)
+    content = read_verified(file)
+    start = 4 + 4 * dimensions
+    if len(content) < start:
+        raise DamagedData(f"{file.path} has {len(content)} bytes, less than the header of an idx file")
     header = struct.unpack_from(f">4B{dimensions}I", content)
     if header[:4] != (0, 0, 8, dimensions):
-        raise DamagedData(f"{path} is no idx file of bytes with {dimensions} dimensions")
-    values = np.frombuffer(content, dtype=np.uint8, offset=4 + 4 * dimensions)
-    return values.reshape(header[4:])
+        raise DamagedData(f"{file.path} is no idx file of bytes with {dimensions} dimensions")
+    shape = header[4:]
+    # In whole numbers of Python: four large sizes overflow those of NumPy.
+    if math.prod(shape) != len(content) - start:
+        raise DamagedData(f"{file.path} says that it holds {shape} values; {len(content) - start:,} follow")
+    return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import pickle
+import struct
+import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from pathlib import Path
 from typing import cast
 
@@ -13,6 +17,7 @@ from bench.data import user
 from bench.data.resize import conform
 from bench.data.spec import UNLABELLED, DamagedData, DatasetSpec, ImageShape, MissingData, Split
 from bench.data.splits import Caps, Splits, make_splits, make_test
+from bench.errors import BenchError
 from bench.registry import import_object
 
 __all__ = ["clear_cache", "load_ood", "load_splits"]
@@ -49,7 +54,7 @@ def load_splits(
 
     Raises:
         MissingData: The files are not there.
-        DamagedData: They are there but are not what the spec says.
+        DamagedData: They are there but are not what the spec says: what is parsed is what was hashed.
         ValueError: The set has no classes or no training part, a bound exceeds it, or its loader broke the
             contract.
     """
@@ -128,16 +133,47 @@ def _load(spec: DatasetSpec, root: Path, *, like: Split | None, image_shape: Ima
     problem = spec.find(root)
     if problem is not None:
         raise MissingData(spec.name, problem)
-    if spec.location is not None and user.fingerprint(spec.location) != spec.fingerprint:
-        raise DamagedData(f"{spec.location} has changed since the suite was read; start again with the new content")
-    load = cast(Callable[..., dict[str, Split]], import_object(spec.implementation))
-    raw = load(where, like=like, image_shape=image_shape, seed=seed)
+    if user.is_own(spec):
+        raw = user.load(spec)
+    else:
+        load = cast(Callable[..., dict[str, Split]], import_object(spec.implementation))
+        _check_location(spec)
+        with _reading(spec):
+            raw = load(where, like=like, image_shape=image_shape, seed=seed)
+        _check_location(spec)  # again: what was loaded lies between two equal states
     _check(spec, raw, image_shape)
     if not made:
         _CACHE[key] = raw
         while len(_CACHE) > _CACHE_SIZE:
             _CACHE.popitem(last=False)
     return raw
+
+
+def _check_location(spec: DatasetSpec) -> None:
+    """Hold data at a place of their own, read by somebody else's loader, to their fingerprint.
+
+    Raises:
+        DamagedData: They have changed.
+    """
+    if spec.location is not None and user.fingerprint(spec.location) != spec.fingerprint:
+        raise DamagedData(f"{spec.location} has changed since the suite was read; start again with the new content")
+
+
+@contextlib.contextmanager
+def _reading(spec: DatasetSpec) -> Iterator[None]:
+    """What a loader of files raises over them comes out as one error that names the data set.
+
+    Errors that are meant for people pass, and ValueError, which the contract gives to requests that a set cannot meet.
+
+    Raises:
+        DamagedData: The files vanished or cannot be read, or a reader gave up on them.
+    """
+    try:
+        yield
+    except (BenchError, ValueError, NotImplementedError, ImportError):
+        raise
+    except (OSError, EOFError, struct.error, zlib.error, pickle.UnpicklingError, MemoryError) as error:
+        raise DamagedData(f"data set {spec.name!r} cannot be read: {type(error).__name__}: {error}") from error
 
 
 def _check(spec: DatasetSpec, raw: dict[str, Split], image_shape: ImageShape) -> None:

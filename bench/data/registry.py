@@ -34,6 +34,9 @@ def find_dataset(name: str, relative_to: Path) -> DatasetSpec:
     if "/" in name or name.endswith(".npz"):
         from bench.data.user import spec_for_path
 
-        path = Path(name).expanduser()
+        try:
+            path = Path(name).expanduser()
+        except RuntimeError:
+            raise ValueError(f"{name}: there is no such user as {name.partition('/')[0]}") from None
         return spec_for_path(path if path.is_absolute() else relative_to / path)
     return DATASETS.get(name)

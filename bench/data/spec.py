@@ -11,7 +11,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from bench.errors import BenchError, PrerequisiteError
+from bench.checksums import Checksum
+from bench.errors import PrerequisiteError
 
 __all__ = [
     "RESAMPLING",
@@ -53,8 +54,14 @@ class MissingData(PrerequisiteError):  # noqa: N818 - named for what it reports,
         return f"data set {self.what!r} is missing: {self.where}"
 
 
-class DamagedData(BenchError):  # noqa: N818 - as MissingData
+class DamagedData(PrerequisiteError):  # noqa: N818 - as MissingData
     """Files are there but their content is not what the data set's identity says."""
+
+
+def _no_checksums(root: Path) -> tuple[Checksum, ...]:
+    """Of sets without files of their own, or whose files are known by their content."""
+    del root
+    return ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +92,9 @@ class DatasetSpec:
         sizes: Number of items, where known before loading: ``train`` (validation items among them) and
             ``test``; without an official test set ``test`` is what is held out and ``train`` the rest.
         location: Where a user's own data lies; None for sets below the data root.
+        checksums: From the data root to the files with published checksums, for those who verify them before
+            anything runs; the loader verifies them again, in the bytes that it parses.
+        warnings: What a person should know of the content before they train on it, one sentence each.
     """
 
     name: str
@@ -102,6 +112,8 @@ class DatasetSpec:
     test: int | None = None
     sizes: Mapping[str, int] = field(default_factory=dict)
     location: Path | None = None
+    checksums: Callable[[Path], tuple[Checksum, ...]] = _no_checksums
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):

@@ -1,26 +1,36 @@
-"""CIFAR10, CIFAR100, SVHN and CelebA, read by torchvision from its own layout below the data root.
+"""CIFAR10, CIFAR100, SVHN and CelebA, in the layout of torchvision below the data root.
 
-Nothing is downloaded. Every file with a published checksum is verified before anything parses it: CIFAR's
-files are pickles, which may run code.
+Nothing is downloaded. Every file with a published checksum is read once, verified, and parsed from the very bytes that
+were verified: CIFAR's files are pickles, which may run code. What is loaded is what torchvision loads, to the bit.
 """
 
 from __future__ import annotations
 
-import hashlib
+import io
+import pickle
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bench.checksums import Checksum, read_measured
+from bench.data.measure import FILE_BYTES
 from bench.data.spec import UNLABELLED, DamagedData, ImageShape, Split
+from bench.data.verified import absent, read_verified
+from bench.errors import DamagedFileError
 
 __all__ = [
     "CELEBA",
     "CIFAR10",
     "CIFAR100",
     "SVHN",
+    "checksums_celeba",
+    "checksums_cifar10",
+    "checksums_cifar100",
+    "checksums_svhn",
     "find_celeba",
     "find_cifar10",
     "find_cifar100",
@@ -68,26 +78,46 @@ _CELEBA_SIDE = 32
 
 def find_cifar10(root: Path) -> str | None:
     """None if the unpacked files are there, else what to put where."""
-    return _missing(root, CIFAR10, f"unpack cifar-10-python.tar.gz (the Python version) into {root}")
+    return absent(root, CIFAR10, f"unpack cifar-10-python.tar.gz (the Python version) into {root}")
 
 
 def find_cifar100(root: Path) -> str | None:
     """None if the unpacked files are there, else what to put where."""
-    return _missing(root, CIFAR100, f"unpack cifar-100-python.tar.gz (the Python version) into {root}")
+    return absent(root, CIFAR100, f"unpack cifar-100-python.tar.gz (the Python version) into {root}")
 
 
 def find_svhn(root: Path) -> str | None:
     """None if both files are there, else what to put where."""
-    return _missing(root, SVHN, f"put train_32x32.mat and test_32x32.mat (cropped digits) into {root}")
+    return absent(root, SVHN, f"put train_32x32.mat and test_32x32.mat (cropped digits) into {root}")
 
 
 def find_celeba(root: Path) -> str | None:
     """None if the lists and the folder of images are there, else what to put where."""
     advice = f"unpack img_align_celeba.zip into {root / 'celeba'} and put the five lists of CelebA beside it"
-    problem = _missing(root, CELEBA, advice)
+    problem = absent(root, CELEBA, advice)
     if problem is None and not (root / _CELEBA_IMAGES).is_dir():
         return f"{root / _CELEBA_IMAGES} is not there; {advice}"
     return problem
+
+
+def checksums_cifar10(root: Path) -> tuple[Checksum, ...]:
+    """The published digests, by file below the data root; so are the next three."""
+    return _checksums(root, CIFAR10)
+
+
+def checksums_cifar100(root: Path) -> tuple[Checksum, ...]:
+    """As `checksums_cifar10`."""
+    return _checksums(root, CIFAR100)
+
+
+def checksums_svhn(root: Path) -> tuple[Checksum, ...]:
+    """As `checksums_cifar10`."""
+    return _checksums(root, SVHN)
+
+
+def checksums_celeba(root: Path) -> tuple[Checksum, ...]:
+    """As `checksums_cifar10`; of the lists: no digests of the images are published."""
+    return _checksums(root, CELEBA)
 
 
 def load_cifar10(root: Path, *, like: Split | None, image_shape: ImageShape | None, seed: int) -> dict[str, Split]:
@@ -97,10 +127,7 @@ def load_cifar10(root: Path, *, like: Split | None, image_shape: ImageShape | No
         DamagedData: A file has another MD5 than published.
     """
     del image_shape, seed
-    from torchvision import datasets
-
-    _verify(root, CIFAR10)
-    return {part: _read_cifar(datasets.CIFAR10, root, part) for part in _parts(like)}
+    return _cifar(root, CIFAR10, "labels", like)
 
 
 def load_cifar100(root: Path, *, like: Split | None, image_shape: ImageShape | None, seed: int) -> dict[str, Split]:
@@ -110,10 +137,7 @@ def load_cifar100(root: Path, *, like: Split | None, image_shape: ImageShape | N
         DamagedData: A file has another MD5 than published.
     """
     del image_shape, seed
-    from torchvision import datasets
-
-    _verify(root, CIFAR100)
-    return {part: _read_cifar(datasets.CIFAR100, root, part) for part in _parts(like)}
+    return _cifar(root, CIFAR100, "fine_labels", like)
 
 
 def load_svhn(root: Path, *, like: Split | None, image_shape: ImageShape | None, seed: int) -> dict[str, Split]:
@@ -126,13 +150,16 @@ def load_svhn(root: Path, *, like: Split | None, image_shape: ImageShape | None,
         DamagedData: A file has another MD5 than published.
     """
     del image_shape, seed
-    from torchvision import datasets
+    import scipy.io
 
-    _verify(root, SVHN)
     splits = {}
     for part in _parts(like):
-        data = datasets.SVHN(str(root), split=part, download=False)
-        splits[part] = _split(np.ascontiguousarray(data.data), data.labels)
+        name = f"{part}_32x32.mat"
+        with _parsing(root / name):
+            # Nothing but the published bytes: over some damaged files SciPy's reader ends the whole process.
+            found = scipy.io.loadmat(io.BytesIO(_verified(root, SVHN, name)))
+            labels = found["y"].astype(np.int64).reshape(-1)
+            splits[part] = _split(np.ascontiguousarray(found["X"].transpose(3, 2, 0, 1)), labels % 10)
     return splits
 
 
@@ -147,57 +174,106 @@ def load_celeba(root: Path, *, like: Split | None, image_shape: ImageShape | Non
             178x218 pixels. The pixels cannot be verified: no checksums of single images are published.
     """
     del like, image_shape, seed
-    from PIL import Image
-    from torchvision import datasets
+    lists = {name: _verified(root, CELEBA, name) for name in CELEBA}
+    partition = "celeba/list_eval_partition.txt"
+    with _parsing(root / partition):
+        rows = [line.split() for line in lists[partition].decode("ascii").splitlines()]
+        names = [name for name, part in rows if int(part) == 2]
+    images = np.empty((len(names), 3, _CELEBA_SIDE, _CELEBA_SIDE), dtype=np.uint8)
+    for index, name in enumerate(names):
+        images[index] = _face(root / _CELEBA_IMAGES / name)
+    return {"test": _split(images, np.full(len(images), UNLABELLED))}
 
-    _verify(root, CELEBA)
-    faces = datasets.CelebA(str(root), split="test", target_type=[], download=False)
-    images = np.empty((len(faces), 3, _CELEBA_SIDE, _CELEBA_SIDE), dtype=np.uint8)
+
+def _face(path: Path) -> Any:
+    """One face as uint8 of shape (3, 32, 32); its size is looked at before it is decoded."""
+    from PIL import Image
+
     top = (_CELEBA_SIZE[1] - _CELEBA_SIZE[0]) // 2
     box = (0, top, _CELEBA_SIZE[0], top + _CELEBA_SIZE[0])
-    for index, name in enumerate(faces.filename):
-        path = root / _CELEBA_IMAGES / name
-        try:
-            with Image.open(path) as face:
+    again = "unpack img_align_celeba.zip again"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Pillow, over sizes that are refused here and harmless damage
+            with Image.open(io.BytesIO(read_measured(path, FILE_BYTES)), formats=("JPEG", "PNG")) as face:
                 size = face.size
-                small = face.convert("RGB").crop(box).resize((_CELEBA_SIDE,) * 2, Image.Resampling.BILINEAR)
-        except OSError as error:
-            raise DamagedData(f"{path} cannot be read ({error}); unpack img_align_celeba.zip again") from error
-        if size != _CELEBA_SIZE:
-            raise DamagedData(
-                f"{path} has {size[0]}x{size[1]} pixels, expected 178x218: the aligned and cropped images are needed"
-            )
-        images[index] = np.asarray(small).transpose(2, 0, 1)
-    return {"test": _split(images, np.full(len(images), UNLABELLED))}
+                if size == _CELEBA_SIZE:
+                    small = face.convert("RGB").crop(box).resize((_CELEBA_SIDE,) * 2, Image.Resampling.BILINEAR)
+                    return np.asarray(small).transpose(2, 0, 1)
+    except DamagedFileError as error:
+        raise DamagedData(f"{path} cannot be read ({error.problem}); {again}") from error
+    # As in `bench.data.pictures`: a damaged picture makes Pillow raise what it likes.
+    except Exception as error:
+        raise DamagedData(f"{path} cannot be read ({type(error).__name__}: {error}); {again}") from error
+    raise DamagedData(
+        f"{path} has {size[0]}x{size[1]} pixels, expected 178x218: the aligned and cropped images are needed"
+    )
 
 
 def _parts(like: Split | None) -> tuple[str, ...]:
     return ("train", "test") if like is None else ("test",)
 
 
-def _read_cifar(reader: Any, root: Path, part: str) -> Split:
+def _checksums(root: Path, files: Mapping[str, str]) -> tuple[Checksum, ...]:
+    return tuple(Checksum(root / name, digest, "md5") for name, digest in files.items())
+
+
+def _verified(root: Path, files: Mapping[str, str], name: str) -> bytes:
+    return read_verified(Checksum(root / name, files[name], "md5"))
+
+
+def _cifar(root: Path, files: Mapping[str, str], key: str, like: Split | None) -> dict[str, Split]:
+    """Both parts of CIFAR10 or CIFAR100; batches in the order of their names are those of the official split."""
+    batches = {"train": [name for name in files if "test" not in name and "meta" not in name]}
+    batches["test"] = [name for name in files if name.rpartition("/")[2].startswith("test")]
+    splits = {}
+    for part in _parts(like):
+        rows, labels = [], []
+        for name in batches[part]:
+            content = _verified(root, files, name)
+            with _parsing(root / name):
+                entry = _unpickled(content)
+                rows.append(np.asarray(entry["data"], dtype=np.uint8).reshape(-1, 3, 32, 32))
+                labels.extend(entry[key])
+        splits[part] = _split(np.concatenate(rows), labels)
+    return splits
+
+
+class _Arrays(pickle.Unpickler):
+    """Unpickles arrays of numbers and nothing else."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        known = {"_reconstruct", "ndarray", "dtype", "scalar"}
+        if module.partition(".")[0] == "numpy" and name in known:
+            return super().find_class(module, name)
+        if (module, name) in (("_codecs", "encode"), ("__builtin__", "bytes"), ("builtins", "bytes")):
+            return super().find_class(module, name)  # how other versions of Python write bytes
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+
+
+def _unpickled(content: bytes) -> Any:
     with warnings.catch_warnings():
         # The files were pickled by NumPy 1, whose dtypes NumPy 2.4 and later read with a complaint.
         warnings.filterwarnings("ignore", message=r"dtype\(\): align should be passed")
-        data = reader(str(root), train=part == "train", download=False)
-    return _split(np.ascontiguousarray(data.data.transpose(0, 3, 1, 2)), data.targets)
+        return _Arrays(io.BytesIO(content), encoding="latin1").load()
+
+
+@contextmanager
+def _parsing(path: Path) -> Iterator[None]:
+    """What a parser raises over a file comes out as one error with its name.
+
+    Raises:
+        DamagedData: The parser raised anything.
+    """
+    try:
+        yield
+    except DamagedData:
+        raise
+    # pickle and scipy.io raise what they like over a damaged file: any of it says that it is damaged.
+    except Exception as error:
+        reason = (str(error).splitlines() or [""])[0][:200] or type(error).__name__
+        raise DamagedData(f"{path} cannot be parsed ({reason}); get the file again") from error
 
 
 def _split(images: Any, labels: Any) -> Split:
     return Split(images, np.asarray(labels, dtype=np.int64), np.arange(len(images), dtype=np.int64))
-
-
-def _missing(root: Path, files: Mapping[str, str], advice: str) -> str | None:
-    absent = [name for name in files if not (root / name).is_file()]
-    if not absent:
-        return None
-    more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
-    return f"{absent[0]}{more} not found below {root}; {advice}"
-
-
-def _verify(root: Path, files: Mapping[str, str]) -> None:
-    for name, expected in files.items():
-        with (root / name).open("rb") as file:
-            digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-        if digest != expected:
-            raise DamagedData(f"{root / name} has MD5 {digest}, expected {expected}; get the file again")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from bench.checksums import Checksum
     from bench.evaluate.inputs import Inputs
     from bench.metrics.intervals import Interval
 
@@ -249,6 +250,10 @@ class Evaluation(ABC):
     def missing(self, weights_root: Path) -> str | None:  # noqa: ARG002 - for subclasses
         """What the evaluation lacks on this machine (foreign weights) and where to put it, or None."""
         return None
+
+    def checksums(self, weights_root: Path) -> tuple[Checksum, ...]:  # noqa: ARG002 - for subclasses
+        """The foreign files that it reads, with their published checksums, as far as they are there."""
+        return ()
 
     def others(self, config: Any) -> tuple[str, ...]:
         """Names of the other models of the suite that the evaluation reads: those in ``model_fields``."""

@@ -9,15 +9,17 @@ from typing import Literal
 
 from pydantic import Field, PositiveInt
 
+from bench.checksums import Checksum
 from bench.evaluate.base import Column, Evaluation, EvaluationConfig, Number, Outcome
 from bench.evaluate.generation import CONTROLS, DRAWN
 from bench.evaluate.inputs import Inputs
 from bench.spec import FamilySpec
 
-__all__ = ["FILE", "FID", "FIDConfig", "weights_path"]
+__all__ = ["FILE", "FID", "SHA256_PREFIX", "FIDConfig", "weights_path"]
 
 FILE = "pt_inception-2015-12-05-6726825d.pth"
 """The TF-ported FID Inception; the name ends in the first digits of its SHA-256."""
+SHA256_PREFIX = "6726825d"
 
 
 class FIDConfig(EvaluationConfig):
@@ -54,6 +56,11 @@ class FID(Evaluation):
     def missing(self, weights_root: Path) -> str | None:
         """The weights file."""
         return None if weights_path(weights_root) is not None else "no Inception weights (see bench doctor)"
+
+    def checksums(self, weights_root: Path) -> tuple[Checksum, ...]:
+        """The weights file, by the digits of its SHA-256 that are published in its name."""
+        path = weights_path(weights_root)
+        return () if path is None else (Checksum(path, SHA256_PREFIX),)
 
     def columns(self, config: FIDConfig) -> tuple[Column, ...]:
         """FID and IS with their controls."""

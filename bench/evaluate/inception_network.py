@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bench.checksums import LIMIT, read_measured
 from bench.errors import BenchError
-from bench.keys import file_digest
+from bench.evaluate.inception import SHA256_PREFIX
 
 __all__ = ["SHA256_PREFIX", "Inception"]
 
-SHA256_PREFIX = "6726825d"
 BATCH = 50
 
 
@@ -30,19 +32,22 @@ class Inception:
         verify: Check that the file is the published one.
 
     Raises:
+        DamagedFileError: The file is missing or cannot be read.
         BenchError: The file's SHA-256 does not begin as the published file's does.
     """
 
     def __init__(self, path: Path, device: str, *, verify: bool = True) -> None:
         from pytorch_fid import inception
 
-        self.digest = file_digest(path)
+        # Read once: what is loaded is what was hashed.
+        content = read_measured(path, LIMIT)
+        self.digest = hashlib.sha256(content).hexdigest()
         if verify and not self.digest.startswith(SHA256_PREFIX):
             raise BenchError(
                 f"{path} is not the published Inception: its SHA-256 begins {self.digest[:8]}, expected {SHA256_PREFIX}"
             )
         # The package fetches its weights at construction; give it ours instead. The file is a plain state dict.
-        weights: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+        weights: dict[str, Tensor] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         with mock.patch.object(inception, "load_state_dict_from_url", return_value=weights):
             self._network = inception.InceptionV3([3], resize_input=True, normalize_input=True)
         self._network.to(device).eval()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,6 +20,8 @@ __all__ = ["Generated", "class_grid", "generated", "picture"]
 
 Source = Literal["buffer", "fresh"]
 BATCH = 250
+PIXELS = 2**26
+"""Pixels of an enlarged picture, at most."""
 
 
 @dataclass(frozen=True)
@@ -97,10 +100,17 @@ def class_grid(samples: Samples, num_classes: int, columns: int) -> NDArray[np.u
 
 
 def picture(pixels: NDArray[np.uint8], least_side: int = 480) -> bytes:
-    """PNG, enlarged by a whole factor so that small images can be seen; no smoothing."""
+    """PNG, enlarged by a whole factor so that small images can be seen; no smoothing.
+
+    Args:
+        pixels: uint8 of shape (H, W, 1) or (H, W, 3).
+        least_side: Pixels of the shorter side, at least, unless the picture would have more than `PIXELS` then: a
+            single row of many images is enlarged in both directions.
+    """
     from PIL import Image
 
-    factor = max(1, least_side // min(pixels.shape[:2]))
+    height, width = pixels.shape[:2]
+    factor = max(1, min(least_side // min(height, width), math.isqrt(PIXELS // (height * width))))
     large = pixels.repeat(factor, axis=0).repeat(factor, axis=1)
     image = Image.fromarray(large[:, :, 0] if large.shape[2] == 1 else large)
     content = io.BytesIO()

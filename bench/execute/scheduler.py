@@ -84,6 +84,7 @@ def run_plan(
     store: Store,
     executor: Callable[[], Executor],
     display: Display,
+    before: Callable[[list[Job]], None] = lambda _: None,
 ) -> Summary:
     """Run what is not settled yet.
 
@@ -92,11 +93,15 @@ def run_plan(
         store: Where results are and go.
         executor: Makes the executor; called only if there is something to run.
         display: Told of everything.
+        before: Called with the jobs that have to run, if there are any, before one of them does; what it raises ends
+            the run.
     """
     began = time.monotonic()
     states = job_states(plan, store)
     todo = _todo(plan, states)
     summary = Summary(states)
+    if todo:
+        before(todo)
     display.begin(plan, states, todo)
     if todo:
         _run(plan, store, executor(), display, summary, todo)

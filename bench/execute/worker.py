@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import DamagedFileError, RequestError
+from bench.execute.fingerprints import hold_code
 from bench.execute.provenance import provenance
 from bench.execute.states import own_status
 from bench.jobs import Job
@@ -128,7 +129,9 @@ def _run(job: Job, site: Site, store: Store, folder: JobFolder) -> None:
     began = time.time()
     progress = _Progress(folder)
     run = {"train": _train, "predict": _predict, "evaluate": _evaluate}[job.kind]
+    hold_code(job.spec)
     result, artefacts = run(job, site, store, folder, progress)
+    hold_code(job.spec)  # again: what ran was imported between two equal states
     device = result.pop("device", site.device)
     folder.finish(
         {

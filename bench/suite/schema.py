@@ -228,7 +228,7 @@ class Suite:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a person should know before they run it."""
-        return tuple(text for model in self.models for text in model.warnings)
+        return (*self.dataset.warnings, *(text for model in self.models for text in model.warnings))
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -93,7 +93,7 @@ def test_damage_is_named(tmp_path: Path) -> None:
     with pytest.raises(DamagedData, match=f"{name}.gz cannot be unpacked"):
         load(tmp_path)
     (folder / f"{name}.gz").write_bytes(gzip.compress(FILES[name][:-1] + b"\x07"))
-    with pytest.raises(DamagedData, match=f"{name}.gz: the unpacked content has sha256"):
+    with pytest.raises(DamagedData, match=f"{name}.gz has unpacked SHA-256"):
         load(tmp_path)
 
 
@@ -102,3 +102,58 @@ def test_the_committed_digests_are_checked_by_default(tmp_path: Path, monkeypatc
     monkeypatch.undo()
     with pytest.raises(DamagedData, match="expected c59f468a"):
         load(tmp_path)
+
+
+def with_sums(monkeypatch: pytest.MonkeyPatch, name: str, content: bytes) -> None:
+    monkeypatch.setitem(fashion_mnist.SHA256, name, hashlib.sha256(content).hexdigest())
+
+
+@pytest.mark.parametrize("shape", [(2**31, 28, 28), (2**32 - 1,) * 3, (2, 28, 28), (4, 28, 28), (0, 28, 28)])
+def test_a_header_that_lies_allocates_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...]
+) -> None:
+    folder, name = tmp_path / "fashion-mnist", "t10k-images-idx3-ubyte"
+    write(folder, packed=False)
+    content = struct.pack(">4B3I", 0, 0, 8, 3, *shape) + FILES[name][16:]
+    (folder / name).write_bytes(content)
+    with_sums(monkeypatch, name, content)
+    with pytest.raises(DamagedData, match=rf"{name} says that it holds .*; 2,352 follow"):
+        load(tmp_path)
+
+
+def test_a_file_that_unpacks_to_gigabytes_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, name = tmp_path / "fashion-mnist", "t10k-images-idx3-ubyte"
+    write(folder, packed=True)
+    monkeypatch.setattr(fashion_mnist, "LIMIT", 2**16)
+    (folder / f"{name}.gz").write_bytes(gzip.compress(bytes(2**24)))
+    with pytest.raises(DamagedData, match=rf"{name}\.gz holds more than 65,536 bytes when unpacked, the limit"):
+        load(tmp_path)
+
+
+def test_every_damaged_byte_is_one_error_or_arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With checksums that fit the damage: what guards the parser may fail, the parser may not."""
+    folder, name = tmp_path / "fashion-mnist", "t10k-labels-idx1-ubyte"
+    write(folder, packed=False)
+    whole, told = FILES[name], 0
+    for place in range(len(whole)):
+        for damaged in (whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :], whole[:place]):
+            (folder / name).write_bytes(damaged)
+            with_sums(monkeypatch, name, damaged)
+            try:
+                found = load(tmp_path)["test"].labels
+            except DamagedData as error:
+                told += 1
+                found = LABELS[6:] if str(error).startswith(f"{folder / name} ") else np.zeros(0)
+            assert len(found) == 3
+    assert told == len(whole) + 8  # every length, and every byte of the header
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_checksums_are_those_of_the_files_that_are_there(tmp_path: Path, packed: bool) -> None:
+    assert fashion_mnist.checksums(tmp_path) == ()
+    write(tmp_path / "fashion-mnist", packed=packed)
+    files = fashion_mnist.checksums(tmp_path)
+    assert [file.digest for file in files] == list(fashion_mnist.SHA256.values())
+    assert {file.packed for file in files} == {packed}
+    for file, content in zip(files, FILES.values(), strict=True):
+        assert file.read() == content

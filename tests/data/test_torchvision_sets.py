@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import scipy.io
 from PIL import Image
 from torchvision import datasets
 
+from bench.checksums import Checksum
 from bench.data import torchvision_sets as sets
 from bench.data.spec import DamagedData, Split
 
@@ -128,6 +130,103 @@ def test_a_changed_pickle_is_refused_before_it_is_opened(
     monkeypatch.setattr(pickle, "load", never)
     with pytest.raises(DamagedData, match=f"{test} has MD5"):
         call(getattr(sets, f"load_{name}"), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_cifar_is_what_torchvision_reads(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare_cifar(name, tmp_path, monkeypatch)
+    reader = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
+    raw = call(getattr(sets, f"load_{name}"), tmp_path)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"dtype\(\): align should be passed")
+        theirs = {part: reader(str(tmp_path), train=part == "train", download=False) for part in ("train", "test")}
+    for part, data in theirs.items():
+        np.testing.assert_array_equal(raw[part].images, data.data.transpose(0, 3, 1, 2))
+        assert raw[part].labels.tolist() == data.targets
+
+
+def test_a_pickle_may_hold_arrays_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the checksum says: nothing of a file is executed."""
+    prepare_cifar("cifar10", tmp_path, monkeypatch)
+    name = "cifar-10-batches-py/data_batch_3"
+    for hostile in (b"cos\nsystem\n(S'touch executed'\ntR.", b"cnumpy\nload\n(S'x'\ntR.", pickle.dumps(Path("x"))):
+        sums = {**sets.CIFAR10, **write(tmp_path, {name: hostile})}
+        monkeypatch.setattr(sets, "CIFAR10", sums)
+        with pytest.raises(DamagedData, match=r"data_batch_3 cannot be parsed \(it asks for"):
+            call(sets.load_cifar10, tmp_path)
+
+
+def changed_after(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every file is overwritten as soon as it was verified."""
+    read = Checksum.read
+
+    def slow(file: Checksum) -> bytes:
+        content = read(file)
+        file.path.write_bytes(b"changed")
+        return content
+
+    monkeypatch.setattr(Checksum, "read", slow)
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100", "svhn", "celeba"])
+def test_what_is_parsed_is_what_was_verified(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that changes after its digest was taken used to be parsed as it had become."""
+    if name == "svhn":
+        prepare_svhn(tmp_path, monkeypatch)
+    elif name == "celeba":
+        prepare_celeba(tmp_path, monkeypatch, [0, 2, 2])
+    else:
+        prepare_cifar(name, tmp_path, monkeypatch)
+    load = getattr(sets, f"load_{name}")
+    expected = call(load, tmp_path)
+    changed_after(monkeypatch)
+    found = call(load, tmp_path)
+    for part, split in expected.items():
+        np.testing.assert_array_equal(found[part].images, split.images)
+        np.testing.assert_array_equal(found[part].labels, split.labels)
+    with pytest.raises(DamagedData, match="has MD5"):
+        call(load, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100", "svhn", "celeba"])
+def test_checksums_are_those_of_the_files(name: str, tmp_path: Path) -> None:
+    files = getattr(sets, f"checksums_{name}")(tmp_path)
+    assert {str(file.path.relative_to(tmp_path)): file.digest for file in files} == getattr(sets, name.upper())
+    assert {file.algorithm for file in files} == {"md5"}
+
+
+@pytest.mark.parametrize("step", [61, pytest.param(1, marks=pytest.mark.slow)])
+def test_every_damaged_byte_of_a_pickle_is_one_error_or_arrays(
+    step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With checksums that fit the damage: what guards the parser may fail, the parser may not."""
+    prepare_cifar("cifar10", tmp_path, monkeypatch)
+    file = "cifar-10-batches-py/test_batch"
+    whole, told = (tmp_path / file).read_bytes(), 0
+    # The first bytes are headers; the pixels that follow are alike.
+    places = [*range(0, min(400, len(whole)), max(1, step // 20)), *range(400, len(whole), step)]
+    for place in places:
+        for damaged in (whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :], whole[:place]):
+            monkeypatch.setattr(sets, "CIFAR10", {**sets.CIFAR10, **write(tmp_path, {file: damaged})})
+            try:
+                call(sets.load_cifar10, tmp_path, LIKE)
+            except DamagedData as error:
+                told += 1
+                assert str(error).startswith(f"{tmp_path / file} cannot be parsed")  # noqa: PT017 - none is right, too
+    assert told > len(places) / 2
+
+
+def test_no_damaged_byte_of_a_mat_file_reaches_its_parser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SciPy's reader ends the whole process over some damaged files, so it must never see one."""
+    prepare_svhn(tmp_path, monkeypatch)
+    monkeypatch.setattr(scipy.io, "loadmat", lambda *_: pytest.fail("a file was parsed before it was verified"))
+    path = tmp_path / "test_32x32.mat"
+    whole = path.read_bytes()
+    for place in [*range(300), *range(300, len(whole), 97)]:
+        for damaged in (whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :], whole[:place]):
+            path.write_bytes(damaged)
+            with pytest.raises(DamagedData, match=r"test_32x32\.mat has MD5"):
+                call(sets.load_svhn, tmp_path, LIKE)
 
 
 def prepare_svhn(root: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
@@ -244,6 +343,19 @@ def test_damaged_celeba_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     flip_last_byte(tmp_path / "celeba" / "list_eval_partition.txt")
     with pytest.raises(DamagedData, match=r"list_eval_partition\.txt has MD5"):
         call(sets.load_celeba, tmp_path)
+
+
+def test_a_large_face_is_told_from_its_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare_celeba(tmp_path, monkeypatch, [2, 2])
+    monkeypatch.setattr(Image.Image, "convert", lambda *_: pytest.fail("decoded"))
+    path = tmp_path / "celeba" / "img_align_celeba" / "000001.jpg"
+    Image.new("L", (2000, 2000)).save(path, "PNG")
+    with pytest.raises(DamagedData, match=r"000001\.jpg has 2000x2000 pixels, expected 178x218"):
+        call(sets.load_celeba, tmp_path)
+    for content in (b"", b"text", path.read_bytes()[:20]):
+        path.write_bytes(content)
+        with pytest.raises(DamagedData, match=r"000001\.jpg cannot be read"):
+            call(sets.load_celeba, tmp_path)
 
 
 def test_celeba_without_images_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

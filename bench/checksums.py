@@ -1,0 +1,91 @@
+"""Files with a published checksum: read once, hashed, and handed on as the very bytes that were hashed. Light."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from bench.errors import DamagedFileError
+
+__all__ = ["LIMIT", "Checksum", "read_measured"]
+
+LIMIT = 2**30
+"""Bytes of one file, packed or not; the largest with a published checksum, SVHN's training part, has 182 million."""
+
+
+@dataclass(frozen=True)
+class Checksum:
+    """What is known of a file before it is read.
+
+    Attributes:
+        path: The file.
+        digest: Lower-case hexadecimal digits that its digest begins with: all of them, or those that are published.
+        algorithm: Which digest.
+        packed: Whether the file is packed by gzip and the digest that of the content.
+        limit: Bytes that the file, and its content, may have.
+    """
+
+    path: Path
+    digest: str
+    algorithm: Literal["md5", "sha256"] = "sha256"
+    packed: bool = False
+    limit: int = LIMIT
+
+    def read(self) -> bytes:
+        """The content, verified: whoever parses these bytes parses what was hashed, whatever happens to the file.
+
+        Raises:
+            DamagedFileError: The file is missing, unreadable, no regular file, larger than the limit, cannot be
+                unpacked, or has another digest; the message names the expected and the found one.
+        """
+        content = read_measured(self.path, self.limit)
+        if self.packed:
+            content = self._unpacked(content)
+        found = hashlib.new(self.algorithm, content, usedforsecurity=False).hexdigest()
+        if not found.startswith(self.digest):
+            name = {"md5": "MD5", "sha256": "SHA-256"}[self.algorithm]
+            what = f"{'unpacked ' if self.packed else ''}{name}"
+            start = "" if len(self.digest) == len(found) else "to begin with "
+            raise DamagedFileError(self.path, f"has {what} {found}, expected {start}{self.digest}")
+        return content
+
+    def _unpacked(self, content: bytes) -> bytes:
+        """Never more than one byte above the limit is unpacked: a file of kilobytes can hold gigabytes."""
+        try:
+            with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
+                unpacked = file.read(self.limit + 1)
+        # gzip, zlib and struct raise what they like over a damaged file; any of it says that it is damaged.
+        except Exception as error:
+            raise DamagedFileError(self.path, f"cannot be unpacked ({error})") from error
+        if len(unpacked) > self.limit:
+            raise DamagedFileError(self.path, f"holds more than {self.limit:,} bytes when unpacked, the limit")
+        return unpacked
+
+
+def read_measured(path: Path, limit: int) -> bytes:
+    """The bytes of a regular file, whose size is looked at before anything is read.
+
+    Raises:
+        DamagedFileError: The file is missing, unreadable, no regular file (a pipe would wait for ever, a device would
+            never end), or larger than the limit.
+    """
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise DamagedFileError(path, "is not a regular file")
+        if found.st_size > limit:
+            raise DamagedFileError(path, f"has {found.st_size:,} bytes; the limit is {limit:,}")
+        with path.open("rb") as file:
+            content = file.read(limit + 1)
+    except FileNotFoundError:
+        raise DamagedFileError(path, "is missing") from None
+    except OSError as error:
+        raise DamagedFileError(path, f"cannot be read: {error.strerror or error}") from error
+    if len(content) > limit:
+        raise DamagedFileError(path, f"grew beyond {limit:,} bytes, the limit, while it was read")
+    return content

@@ -1,0 +1,149 @@
+"""A user's folder of images: walked, read, hashed and checked in one pass."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.checksums import read_measured
+from bench.data.content import check_parts
+from bench.data.measure import FILE_BYTES, check_memory, shown
+from bench.data.pictures import decode
+from bench.data.spec import Split
+from bench.errors import DamagedFileError
+
+__all__ = ["folder_digest", "read_folder"]
+
+_SUFFIXES = (".png", ".jpg", ".jpeg")
+_LAYOUT = "expected train/CLASS/IMAGE and test/CLASS/IMAGE, or test alone"
+
+
+def folder_digest(root: Path) -> str:
+    """SHA-256 over the relative names and the bytes of the images, in sorted order.
+
+    Raises:
+        ValueError: The folder is laid out otherwise, or an image cannot be read.
+    """
+    digest = hashlib.sha256()
+    for _ in _contents(root, _image_files(root), digest):
+        pass
+    return digest.hexdigest()
+
+
+def read_folder(root: Path) -> tuple[dict[str, Split], str]:
+    """The parts of a folder by the rules of `bench.data.user.spec_for_path`, and the `folder_digest` of those bytes.
+
+    Returns:
+        uint8 images by part, and 64 hexadecimal digits.
+
+    Raises:
+        ValueError: The folder breaks a rule; the message names the file.
+    """
+    where = shown(root)
+    files = _image_files(root)
+    classes = _classes(root, files)
+    digest = hashlib.sha256()
+    pixels: list[npt.NDArray[np.uint8]] = []
+    size: tuple[int, int] | None = None
+    for file, content in _contents(root, files, digest):
+        try:
+            image = decode(content, shown(file), size)
+        except ValueError as error:
+            first = "" if size is None or "expected" not in str(error) else f" as {shown(files[0])} has"
+            raise ValueError(f"{error}{first}") from error
+        if size is None:
+            size = (image.shape[1], image.shape[2])
+            check_memory(2 * len(files) * image.size, f"{where}: {len(files):,} images of {size[0]}x{size[1]} pixels")
+        pixels.append(image)
+    channels = max(len(image) for image in pixels)
+    parts = [file.relative_to(root).parts[0] for file in files]
+    number = {name: index for index, name in enumerate(classes)}
+    raw = {}
+    for part in dict.fromkeys(parts):
+        places = [place for place, own in enumerate(parts) if own == part]
+        images = np.stack([np.repeat(pixels[i], channels // len(pixels[i]), axis=0) for i in places])
+        labels = np.array([number[files[i].parent.name] for i in places], dtype=np.int64)
+        raw[part] = Split(images, labels, np.arange(len(labels), dtype=np.int64))
+    check_parts(raw, where, {index: shown(name) for index, name in enumerate(classes)})
+    return raw, digest.hexdigest()
+
+
+def _contents(root: Path, files: list[Path], digest: Any) -> Iterator[tuple[Path, bytes]]:
+    """Each file with its bytes, read once; ``digest`` takes in the name and the bytes."""
+    for file in files:
+        try:
+            content = read_measured(file, FILE_BYTES)
+        except DamagedFileError as error:
+            raise ValueError(f"{shown(file)}: {error.problem}") from error
+        # As bytes of the file system: a name need not be UTF-8.
+        digest.update(os.fsencode(file.relative_to(root).as_posix()) + b"\0")
+        digest.update(hashlib.sha256(content).digest())
+        yield file, content
+
+
+def _classes(root: Path, files: list[Path]) -> list[str]:
+    """Sorted names of the classes below train, or below test where it is alone."""
+    by_part: dict[str, set[str]] = {}
+    for file in files:
+        by_part.setdefault(file.relative_to(root).parts[0], set()).add(file.parent.name)
+    classes = by_part.get("train", by_part["test"])
+    strange = sorted(by_part["test"] - classes)
+    if strange:
+        raise ValueError(
+            f"{shown(root / 'test')}: class {shown(strange[0])!r} has no folder below {shown(root / 'train')}"
+        )
+    return sorted(classes)
+
+
+def _image_files(root: Path) -> list[Path]:
+    """Every image below root/train/CLASS and root/test/CLASS, in sorted order."""
+    parts = _entries(root)
+    if {entry.name for entry in parts} not in ({"train", "test"}, {"test"}):
+        raise ValueError(f"{shown(root)}: holds {_named(parts)}; {_LAYOUT}")
+    files: list[Path] = []
+    for part in parts:
+        before = len(files)
+        for folder in _visible(part, "folder"):
+            inside = _visible(folder, "file")
+            if not inside:
+                raise ValueError(f"{shown(folder)}: holds no image; {_LAYOUT}")
+            files.extend(inside)
+        if len(files) == before:
+            raise ValueError(f"{shown(part)}: holds no class; {_LAYOUT}")
+    return files
+
+
+def _named(entries: list[Path]) -> str:
+    names = [shown(entry.name) for entry in entries[:8]]
+    more = f" and {len(entries) - 8} more" if len(entries) > 8 else ""
+    return (", ".join(names) or "nothing") + more
+
+
+def _visible(folder: Path, kind: str) -> list[Path]:
+    if not folder.is_dir():
+        raise ValueError(f"{shown(folder)}: is {'no folder' if folder.is_symlink() else 'a file'}; {_LAYOUT}")
+    entries = _entries(folder)
+    for entry in entries:
+        if kind == "folder" and not entry.is_dir():
+            raise ValueError(f"{shown(entry)}: is not the folder of a class; {_LAYOUT}")
+        if kind == "file" and not (entry.is_file() and entry.suffix.lower() in _SUFFIXES):
+            raise ValueError(f"{shown(entry)}: is not an image ({', '.join(_SUFFIXES)}); {_LAYOUT}")
+    return entries
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What a folder holds, sorted; names that begin with a dot are left out.
+
+    Raises:
+        ValueError: It cannot be read.
+    """
+    try:
+        return [entry for entry in sorted(folder.iterdir()) if not entry.name.startswith(".")]
+    except OSError as error:
+        raise ValueError(f"{shown(folder)}: cannot be read: {error.strerror or error}") from error

@@ -1,0 +1,46 @@
+"""Limits on what foreign data may ask for, looked at before anything is expanded."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from bench.arrays import LIMIT
+
+__all__ = ["CLASSES", "FILE_BYTES", "PIXELS", "check_memory", "memory_limit", "shown"]
+
+PIXELS = 2**24
+"""Pixels of one picture, 4,096 x 4,096: beyond anything that a classifier of this harness reads."""
+FILE_BYTES = 2**27
+"""Bytes of the file of one picture: 16 million pixels of 8 bytes each, uncompressed."""
+CLASSES = 2**15
+"""Classes of one data set; the largest public sets have 22 thousand."""
+
+
+def memory_limit() -> int:
+    """Bytes that one data set may take: half of this machine's memory, and never more than `bench.arrays.LIMIT`."""
+    try:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError):
+        return LIMIT
+    return min(LIMIT, memory // 2) if memory > 0 else LIMIT
+
+
+def check_memory(size: int, what: str) -> None:
+    """Refuse what would take more memory than `memory_limit`.
+
+    Args:
+        size: Bytes asked for.
+        what: Beginning of the message: what asks.
+
+    Raises:
+        ValueError: With both numbers.
+    """
+    limit = memory_limit()
+    if size > limit:
+        raise ValueError(f"{what} asks for {size / 2**30:,.1f} GiB of memory; the limit is {limit / 2**30:,.1f} GiB")
+
+
+def shown(path: Path | str) -> str:
+    """A path or name as text that any terminal and file takes: bytes that are not UTF-8 become escapes."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

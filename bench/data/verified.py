@@ -1,0 +1,47 @@
+"""Files of named data sets: looked for without surprises, and read as bytes that were verified."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from bench.checksums import Checksum
+from bench.data.spec import DamagedData
+from bench.errors import DamagedFileError
+
+__all__ = ["absent", "exists", "read_verified"]
+
+
+def exists(path: Path) -> bool:
+    """Whether there is a file, or something that a reader will call by its name; False if nobody may look."""
+    try:
+        return path.exists() and not path.is_dir()
+    except OSError:
+        return False
+
+
+def absent(root: Path, files: Mapping[str, str], advice: str) -> str | None:
+    """One sentence that says which files are not there, or None.
+
+    Args:
+        root: The data root.
+        files: Names below it, with their digests.
+        advice: What to do about it.
+    """
+    names = [name for name in files if not exists(root / name)]
+    if not names:
+        return None
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return f"{names[0]}{more} not found below {root}; {advice}"
+
+
+def read_verified(file: Checksum) -> bytes:
+    """The bytes of a file, whose digest is the published one: what is parsed is what was verified.
+
+    Raises:
+        DamagedData: It is missing, unreadable, too large, or has another digest.
+    """
+    try:
+        return file.read()
+    except DamagedFileError as error:
+        raise DamagedData(f"{error}; get the file again") from error

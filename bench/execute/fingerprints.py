@@ -1,0 +1,52 @@
+"""What a job finds is held against what its key speaks of: the code of its family, backbone and evaluation.
+
+Data are held to their fingerprints where they are parsed (`bench.data.job`), weights where they are loaded
+(`bench.trained.adopt`). Components with a declared version have nothing to compare: the version speaks for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bench.errors import BenchError
+from bench.evaluate.base import EVALUATIONS
+from bench.keys import canonical, component
+from bench.spec import BACKBONES, FAMILIES
+
+__all__ = ["hold_code"]
+
+
+def hold_code(spec: Mapping[str, Any]) -> None:
+    """Compare the code, and the files that a family says it is made of, with those that the job was planned with.
+
+    Args:
+        spec: ``Job.spec``; without ``fingerprints`` nothing is compared.
+
+    Raises:
+        BenchError: Something has changed since the suite was read; the message says what.
+    """
+    planned = spec.get("fingerprints", {})
+    code = planned.get("code", {})
+    family, backbone = FAMILIES.get(spec["family"]), BACKBONES.get(spec["backbone"])
+    found: dict[str, Mapping[str, Any]] = {
+        "family": component(family.name, family.version, family.implementation),
+        "backbone": component(backbone.name, backbone.version, backbone.implementation),
+    }
+    if "evaluation" in code:
+        evaluation = EVALUATIONS.get(spec["evaluation"])
+        found["evaluation"] = component(evaluation.name, evaluation.version, f"{type(evaluation).__module__}:_")
+    for kind, expected in code.items():
+        if dict(found[kind]) != dict(expected):
+            name = found[kind]["name"]
+            raise BenchError(f"the code of {kind} {name!r} has changed since the suite was read; run again")
+    if family.identity is None or "identity" not in planned:
+        return
+    config = family.config.model_validate_json(canonical(spec["config"]))
+    facts = dict(family.identity(config))
+    for name in sorted(facts.keys() | planned["identity"].keys()):
+        if facts.get(name) != planned["identity"].get(name):
+            given = spec["config"].get(name, spec["config"].get("callable", ""))
+            raise BenchError(
+                f"{name} of family {family.name!r} ({given}) has changed since the suite was read; run again"
+            )
