@@ -20,6 +20,8 @@ TRAIN_VERSION = 1
 """Raise when a change of the training loop changes a number."""
 PREDICT_VERSION = 1
 """Raise when a change of the prediction pass changes a number."""
+SEEDING_VERSION = 1
+"""Raise when a change of how global generators are seeded changes a number of a backbone that draws from them."""
 
 
 def make_plan(suite: Suite, data_root: Path, weights_root: Path) -> Plan:
@@ -117,6 +119,8 @@ class _Planner:
             "data": self.data,
             "seed": seed,
         }
+        if backbone.draws(backbone.name):
+            payload["seeding"] = SEEDING_VERSION
         blocked = self.missing
         passes = family.passes(config) * config.epochs * self._size("train")
         if family.identity is not None:

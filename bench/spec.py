@@ -200,6 +200,8 @@ class BackboneSpec:
         describe: (name, image_shape) -> facts such as parameters, feature dimension and multiply-adds.
         examples: Some names, for suggestions.
         version: As for families.
+        draws: Whether the network of a name draws from the process's generators in training, as dropout does; then
+            the version of how the harness seeds them is in its keys.
     """
 
     name: str
@@ -211,6 +213,7 @@ class BackboneSpec:
     describe: Callable[[str, tuple[int, int, int]], Mapping[str, float]]
     examples: tuple[str, ...] = ()
     version: int | None = None
+    draws: Callable[[str], bool] = field(default=lambda _: False)
 
 
 def _match_backbone(spec: BackboneSpec, name: str) -> BackboneSpec | None:

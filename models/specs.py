@@ -179,4 +179,5 @@ WIDE_RESNET = BackboneSpec(
     describe=_facts,
     examples=("wrn-28-10", "wrn-16-4", "wrn-10-1"),
     version=1,
+    draws=lambda name: parse_variant(name).dropout > 0,
 )

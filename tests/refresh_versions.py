@@ -57,9 +57,9 @@ def components() -> dict[str, dict[str, Any]]:
         "training loop",
         planner.TRAIN_VERSION,
         ["bench.train.loop", "bench.trained", "bench.data.job"],
-        ("bench.train", "bench.trained", "bench.data", "bench.family", "bench.keys", "bench.tensors"),
+        ("bench.train", "bench.trained", "bench.data", "bench.family", "bench.keys", "bench.seeding", "bench.tensors"),
     )
-    add("prediction pass", planner.PREDICT_VERSION, ["bench.predict.outputs"], ("bench.predict",))
+    add("prediction pass", planner.PREDICT_VERSION, ["bench.predict.outputs"], ("bench.predict", "bench.seeding"))
     for family in [*_ours(FAMILIES), judge.FAMILY]:
         module = family.implementation.partition(":")[0]
         add(f"family {family.name}", family.version, [module], (module, "bench_models", "bench.family"))

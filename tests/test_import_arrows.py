@@ -20,6 +20,7 @@ ARROWS: dict[str, set[str]] = {
     # Foundations: names, keys, files.
     "errors": set(),
     "keys": set(),
+    "seeding": {"keys"},
     "atomic": set(),
     "arrays": {"atomic", "errors"},
     "store": {"atomic"},
@@ -33,11 +34,11 @@ ARROWS: dict[str, set[str]] = {
     # Pure functions.
     "metrics": set(),
     "scores": set(),
-    "attacks": {"arrays", "errors", "metrics"},
+    "attacks": {"arrays", "errors", "metrics", "seeding"},
     # Work: {train, predict} -> data; evaluate -> {metrics, scores, attacks}.
-    "data": {"errors", "registry"},
-    "trained": {"data", "errors", "family", "keys", "registry", "spec", "store", "tensors"},
-    "train": {"data", "family", "keys", "spec", "store", "tensors"},
+    "data": {"errors", "keys", "registry", "seeding"},
+    "trained": {"data", "errors", "family", "keys", "registry", "seeding", "spec", "store", "tensors"},
+    "train": {"data", "family", "keys", "seeding", "spec", "store", "tensors"},
     "predict": {"data", "family"},
     "evaluate": {
         *("metrics", "scores", "attacks"),
@@ -49,15 +50,15 @@ ARROWS: dict[str, set[str]] = {
     "planner": {"data", "evaluate", "imported", "jobs", "keys", "spec", "suite"},
     "execute": {
         *("train", "predict", "evaluate", "data", "trained"),
-        *("errors", "jobs", "keys", "store", "tensors"),
+        *("errors", "jobs", "keys", "seeding", "store", "tensors"),
     },
     "report": {"attacks", "errors", "execute", "jobs", "metrics", "spec", "store", "suite"},
     # What people call.
     "api": {"data", "errors", "execute", "jobs", "planner", "report", "store", "suite", "trained"},
     "inert": {"errors"},
     "importing": {"errors", "imported", "inert", "registry", "spec", "store", "tensors", "trained"},
-    "sampling": {"errors", "evaluate", "family", "store"},
-    "verifying": {"attacks", "data", "errors", "keys", "trained"},
+    "sampling": {"errors", "evaluate", "family", "keys", "seeding", "store"},
+    "verifying": {"attacks", "data", "errors", "keys", "seeding", "trained"},
     "catalogue": {"attacks", "data", "errors", "evaluate", "registry", "spec", "suite"},
     "housekeeping": {"data", "errors", "evaluate", "execute", "store", "suite", "train"},
     "cli": {

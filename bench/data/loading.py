@@ -13,7 +13,9 @@ from bench.data import user
 from bench.data.resize import conform
 from bench.data.spec import UNLABELLED, DamagedData, DatasetSpec, ImageShape, MissingData, Split
 from bench.data.splits import Caps, Splits, make_splits, make_test
+from bench.keys import derive_seed
 from bench.registry import import_object
+from bench.seeding import seeded
 
 __all__ = ["clear_cache", "load_ood", "load_splits"]
 
@@ -131,7 +133,9 @@ def _load(spec: DatasetSpec, root: Path, *, like: Split | None, image_shape: Ima
     if spec.location is not None and user.fingerprint(spec.location) != spec.fingerprint:
         raise DamagedData(f"{spec.location} has changed since the suite was read; start again with the new content")
     load = cast(Callable[..., dict[str, Split]], import_object(spec.implementation))
-    raw = load(where, like=like, image_shape=image_shape, seed=seed)
+    # Seeded here and not by the job, which may find the set loaded already.
+    with seeded(derive_seed(seed, "load", spec.name)):
+        raw = load(where, like=like, image_shape=image_shape, seed=seed)
     _check(spec, raw, image_shape)
     if not made:
         _CACHE[key] = raw

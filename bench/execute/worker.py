@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from bench.errors import RequestError
 from bench.execute.provenance import provenance
 from bench.jobs import Job
+from bench.seeding import job_seed, seeded
 from bench.store import JOB, LOG, PROGRESS, JobFolder, Store, write_atomically, write_json
 
 if TYPE_CHECKING:
@@ -102,7 +103,8 @@ def _run(job: Job, site: Site, store: Store, folder: JobFolder) -> None:
     began = time.time()
     progress = _Progress(folder)
     run = {"train": _train, "predict": _predict, "evaluate": _evaluate}[job.kind]
-    result = run(job, site, store, folder, progress)
+    with seeded(job_seed(job.kind, job.spec)):
+        result = run(job, site, store, folder, progress)
     device = result.pop("device", site.device)
     folder.finish(
         {
