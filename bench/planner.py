@@ -10,7 +10,8 @@ from bench.data.spec import identity
 from bench.evaluate.base import Need
 from bench.imported import find_weights
 from bench.jobs import Job, Plan
-from bench.keys import component, digest
+from bench.keys import digest
+from bench.sources import SEEDING_VERSION, component
 from bench.spec import BACKBONES, FAMILIES, TrainingConfig
 from bench.suite.schema import ResolvedEvaluation, ResolvedModel, Suite
 
@@ -20,8 +21,6 @@ TRAIN_VERSION = 1
 """Raise when a change of the training loop changes a number."""
 PREDICT_VERSION = 1
 """Raise when a change of the prediction pass changes a number."""
-SEEDING_VERSION = 1
-"""Raise when a change of how global generators are seeded changes a number of a backbone that draws from them."""
 
 
 def make_plan(suite: Suite, data_root: Path, weights_root: Path) -> Plan:

@@ -21,6 +21,8 @@ ARROWS: dict[str, set[str]] = {
     "errors": set(),
     "keys": set(),
     "seeding": {"keys"},
+    "source_scan": {"keys"},
+    "sources": {"source_scan"},
     "atomic": set(),
     "arrays": {"atomic", "errors"},
     "store": {"atomic"},
@@ -29,7 +31,7 @@ ARROWS: dict[str, set[str]] = {
     "family": {"spec"},
     "tensors": {"atomic", "errors", "keys"},
     "imported": {"errors", "keys"},
-    "external": {"keys", "spec"},
+    "external": {"keys", "sources", "spec"},
     "external_module": {"errors", "external", "family", "registry", "tensors"},
     # Pure functions.
     "metrics": set(),
@@ -45,9 +47,9 @@ ARROWS: dict[str, set[str]] = {
         *("data", "errors", "family", "keys", "registry", "spec", "store", "trained"),
     },
     # From a suite to jobs, from jobs to results, from results to tables.
-    "suite": {"data", "errors", "evaluate", "registry", "spec"},
+    "suite": {"data", "errors", "evaluate", "external", "registry", "sources", "spec"},
     "jobs": {"errors", "suite"},
-    "planner": {"data", "evaluate", "imported", "jobs", "keys", "spec", "suite"},
+    "planner": {"data", "evaluate", "imported", "jobs", "keys", "sources", "spec", "suite"},
     "execute": {
         *("train", "predict", "evaluate", "data", "trained"),
         *("errors", "jobs", "keys", "seeding", "store", "tensors"),

@@ -185,7 +185,7 @@ def restless(digits: Splits) -> Callable[..., Trainer]:
             **config,
         }
         disturb()
-        family = RestlessFamily(SoftmaxConfig(**values, **config))
+        family = RestlessFamily(SoftmaxConfig(**(values | config)))
         with preserved():
             torch.manual_seed(1)
             random.seed(1)
