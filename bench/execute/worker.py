@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import RequestError
+from bench.execute.devices import check_cuda
 from bench.execute.provenance import provenance
 from bench.jobs import Job
 from bench.seeding import job_seed, seeded
@@ -101,6 +102,8 @@ def run_job(job: Job, site: Site) -> None:
 
 def _run(job: Job, site: Site, store: Store, folder: JobFolder) -> None:
     began = time.time()
+    if job.kind != "evaluate" or _needs_torch(job):
+        check_cuda(site.device)
     progress = _Progress(folder)
     run = {"train": _train, "predict": _predict, "evaluate": _evaluate}[job.kind]
     with seeded(job_seed(job.kind, job.spec)):
