@@ -6,14 +6,14 @@ The harness knows no model family by name. This one is not a family but a door: 
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, PositiveInt
 
-from bench.keys import file_digest, source_digest
+from bench.keys import file_digest
+from bench.sources import source_facts
 from bench.spec import BackboneSpec, FamilySpec, TrainingConfig
 
 __all__ = ["MODULE", "NO_BACKBONE", "ModuleConfig"]
@@ -33,14 +33,8 @@ class ModuleConfig(TrainingConfig):
 
 
 def _identity(config: Any) -> Mapping[str, Any]:
-    """The source of the callable's module and the content of the weights: an edit of either is another model."""
-    module = str(config.callable).partition(":")[0]
-    try:
-        found = importlib.util.find_spec(module)
-    except (ImportError, ValueError):
-        found = None
-    source = source_digest(Path(found.origin)) if found and found.origin and found.origin.endswith(".py") else "unknown"
-    facts = {"source": source}
+    """The source of the callable and of what it imports, and the content of the weights: an edit is another model."""
+    facts = dict(source_facts(config.callable))
     if config.state_dict is not None:
         path = Path(config.state_dict).expanduser()
         facts["state_dict"] = file_digest(path) if path.is_file() else "missing"

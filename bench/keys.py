@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import importlib.util
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["canonical", "component", "derive_seed", "digest", "file_digest", "source_digest"]
+__all__ = ["canonical", "derive_seed", "digest", "file_digest", "source_digest", "tree_digest"]
 
 
 def canonical(value: Any) -> str:
@@ -29,23 +27,6 @@ def derive_seed(seed: int, *names: str | int) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
-def component(name: str, version: int | None, implementation: str) -> Mapping[str, Any]:
-    """What identifies code in a key: the declared version, or the digest of the source where none is declared.
-
-    Args:
-        name: Registered name.
-        version: Integer raised by hand when a number changes, or None.
-        implementation: ``"module:object"``.
-    """
-    if version is not None:
-        return {"name": name, "version": version}
-    module = implementation.partition(":")[0]
-    found = importlib.util.find_spec(module)
-    if found is None or found.origin is None:
-        return {"name": name, "source": "unknown"}
-    return {"name": name, "source": source_digest(Path(found.origin))}
-
-
 def file_digest(path: Path) -> str:
     """SHA-256 of a file's content."""
     with path.open("rb") as file:
@@ -54,7 +35,11 @@ def file_digest(path: Path) -> str:
 
 def source_digest(path: Path) -> str:
     """Digest of what a Python file does: comments, docstrings and layout do not count."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return tree_digest(ast.parse(path.read_bytes()))
+
+
+def tree_digest(tree: ast.Module) -> str:
+    """The same of a parsed file, 16 hexadecimal digits; its docstrings are taken out on the way."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             body = node.body

@@ -11,7 +11,8 @@ from bench.data.spec import identity
 from bench.evaluate.base import Need
 from bench.imported import find_weights
 from bench.jobs import Job, Plan
-from bench.keys import component, digest, file_digest
+from bench.keys import digest, file_digest
+from bench.sources import SEEDING_VERSION, component
 from bench.spec import BACKBONES, FAMILIES, TrainingConfig
 from bench.suite.schema import ResolvedEvaluation, ResolvedModel, Suite
 
@@ -125,6 +126,8 @@ class _Planner:
                 "code": {"family": payload["family"], "backbone": payload["backbone"]},
             },
         }
+        if backbone.draws(backbone.name):
+            payload["seeding"] = SEEDING_VERSION
         blocked = self.missing
         passes = family.passes(config) * config.epochs * self._size("train")
         if family.identity is not None:

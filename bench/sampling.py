@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import RequestError
+from bench.keys import derive_seed
+from bench.seeding import seeded
 
 if TYPE_CHECKING:
     from bench.api import Bench
@@ -89,14 +91,15 @@ def draw(
         position = torch.tensor([i for n in shares for i in range(n)], device=device)
         index = labels * 1_000_003 + position
         try:
-            pieces = [
-                model.sample(labels[i : i + BATCH], seed=seed, index=index[i : i + BATCH], steps=steps)
-                for i in range(0, len(labels), BATCH)
-            ]
+            with seeded(derive_seed(seed, "sample")):
+                pieces = [
+                    model.sample(labels[i : i + BATCH], seed=seed, index=index[i : i + BATCH], steps=steps)
+                    for i in range(0, len(labels), BATCH)
+                ]
         except NotImplementedError as error:
             raise RequestError(f"{name}: {error}") from error
         samples = Samples(torch.cat(pieces), labels, torch.ones_like(labels))
-    with torch.no_grad():
+    with torch.no_grad(), seeded(derive_seed(seed, "logits")):
         logits = torch.cat([model.logits(samples.images[i : i + BATCH]) for i in range(0, len(samples.images), BATCH)])
         probabilities = torch.softmax(logits.double(), dim=1)
     rows = []

@@ -154,7 +154,12 @@ class FamilySpec:
         capabilities: Any of ``"density"`` (log_density means something) and ``"samples"`` (can generate).
         readouts: Names of the ways to turn features into class probabilities; the first is the default.
         presets: Named bundles of hyper-parameters.
-        paper: The paper's values of hyper-parameters (dotted keys), to print what a run deviates in.
+        paper: The values of hyper-parameters (dotted keys) with which a paper trained the family, to print what a run
+            deviates in.
+        paper_on: By data set on which the paper trained the family, what of ``paper`` differs there.
+        paper_family: The family that was trained so, where ``paper`` was taken over from the spec of another one: then
+            nothing is compared. None: this one.
+        released: Values of the authors' code for what their paper does not state.
         passes: Forward passes (a backward counts as one towards inputs, two towards weights) that one training
             item costs in one epoch, given the resolved configuration.
         identity: Further facts that identify a configuration, such as the content of files that it names; they
@@ -178,6 +183,9 @@ class FamilySpec:
     readouts: tuple[str, ...] = ("native",)
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     paper: Mapping[str, Any] = field(default_factory=dict)
+    paper_on: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    paper_family: str | None = None
+    released: Mapping[str, Any] = field(default_factory=dict)
     passes: Callable[[Any], float] = field(default=lambda _: 3.0)
     identity: Callable[[Any], Mapping[str, Any]] | None = None
     training_only: frozenset[str] = frozenset()
@@ -200,6 +208,8 @@ class BackboneSpec:
         describe: (name, image_shape) -> facts such as parameters, feature dimension and multiply-adds.
         examples: Some names, for suggestions.
         version: As for families.
+        draws: Whether the network of a name draws from the process's generators in training, as dropout does; then
+            the version of how the harness seeds them is in its keys.
     """
 
     name: str
@@ -211,6 +221,7 @@ class BackboneSpec:
     describe: Callable[[str, tuple[int, int, int]], Mapping[str, float]]
     examples: tuple[str, ...] = ()
     version: int | None = None
+    draws: Callable[[str], bool] = field(default=lambda _: False)
 
 
 def _match_backbone(spec: BackboneSpec, name: str) -> BackboneSpec | None:

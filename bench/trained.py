@@ -14,6 +14,7 @@ from bench.errors import BenchError, DamagedFileError
 from bench.family import Batch, Classifier, Family
 from bench.keys import canonical, derive_seed, file_digest
 from bench.registry import import_object
+from bench.seeding import seeded
 from bench.spec import BACKBONES, FAMILIES
 from bench.store import JobFolder
 from bench.tensors import load_tensors, save_tensors
@@ -43,8 +44,7 @@ def build(
     family: Family[Any] = implementation(config)
     backbone_spec = BACKBONES.get(spec["backbone"])
     make_backbone: Any = import_object(backbone_spec.implementation)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(spec["seed"], "initial weights"))
+    with seeded(derive_seed(spec["seed"], "initial weights")):
         backbone: nn.Module = make_backbone(backbone_spec.name, image_shape[0])
         model = family.build(backbone, num_classes, image_shape)
     # Convolutions are faster this way: most of our gain over the original code (benchmarks/README.md).
@@ -114,7 +114,8 @@ def adopt(
             batch = torch.from_numpy(images[i : i + BATCH]).to(device)
             yield Batch(batch, torch.from_numpy(labels[i : i + BATCH]).to(device))
 
-    family.after_training(model, clean)
+    with seeded(derive_seed(spec["seed"], "after training")):
+        family.after_training(model, clean)
     return {"weights": save_tensors(folder.file(WEIGHTS), model.state_dict()), "adopted": spec.get("weights", True)}
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import NothingSelectedError, RequestError
+from bench.seeding import job_seed, seeded
 
 if TYPE_CHECKING:
     import numpy as np
@@ -162,7 +163,8 @@ def _checked(
     elif models.digest(job) != record["weights"]:
         problem = "it was measured on weights that the store no longer holds"
     else:
-        return [_entry(job, record, entry, items, kept, models) for entry in facts["entries"]]
+        with seeded(job_seed(job.kind, job.spec)):
+            return [_entry(job, record, entry, items, kept, models) for entry in facts["entries"]]
     return [_refused(job, entry, problem) for entry in facts["entries"]]
 
 

@@ -33,9 +33,37 @@ Every setting with its default, what the GMMC paper states, what released code d
 - **Softmax baseline**: JEM's script with the p(x) term off, on JEM's schedule, not its `clf_only` switch, which trains
   the head alone.
 - **Evaluation noise** is 0 for all (JEM's evaluation adds 0.03).
-- **PGD** in [0, 1], uniform start, step eps/30, one restart, final iterate, cross-entropy on raw logits: JEM's library
-  defaults, because the paper states only "40 steps"; the margin loss stands beside it.
+- **Class centers**: ours are Algorithm 2 in closed form. The authors run its recursion in float32, where the last
+  diagonal entry, the root of a radicand that is zero but for rounding, comes out as 0.006 for 10 classes and 0.010 for
+  100 (S = 10, d = 640); here it is exactly 0. Every other entry agrees to 1e-5. It is the only difference beyond
+  rounding that a comparison of their training with ours has found.
+- **Dis**: the authors' current script is another training than the paper's: SGD with Nesterov momentum 0.9 at a rate of
+  0.03, decays by 0.2 at 50, 80, 100, 120, weight decay 4e-4, batch normalisation, no input noise; it calls a file that
+  was deleted in January 2022. Here it is Adam at 1e-4 without normalisation, as in the paper and in the first release.
+- **PGD** in [0, 1], uniform start, step eps/30, one restart, final iterate, cross-entropy on raw logits: defaults of
+  the library that JEM used, because the paper states only "40 steps"; the margin loss stands beside it. JEM's own
+  attack did more: it took the mean logits of 5 copies of the image with noise of 0.03, made 20 tries, of which the last
+  one counted and not the best, and searched for the smallest eps of each image, on 300 images of which those classified
+  correctly were attacked. It ends in curves over distances and in no accuracy at a fixed eps.
 - **C&W** is untargeted, L2 over pixels in [0, 1]; constants are not stated in the paper.
+
+## What the preset `paper` cannot take literally
+
+- **Step and gamma of the sampler.** The paper steps by alpha = 1 along the gradient of ||phi(x) - z||^2 / (2 gamma^2)
+  and estimates gamma^2 after training, when the sampler no longer needs it. With the 0.001 of the code, 1 / gamma^2
+  would make that step a million times as long. The preset steps by 1 on 0.5 ||phi(x) - z||^2 of each image, with gamma
+  = 0.001 in the target alone; `gamma_source = "running"` estimates it during training. The code's step is 1 on the mean
+  of a batch of 64, that is 1/64 on each image: the default.
+- **The schedule of CIFAR100.** A preset does not know the data: set `decay_epochs = [120, 140]` there. Tables hold each
+  model against the schedule of its data set.
+- **What is not stated**: warm-up, batch size, input noise, augmentation, the validation split, and which epoch counts.
+  They are those of the code. Clamping is not mentioned: the preset leaves it off, the code clamps after every step.
+- **Joint training** scales beta up from 0; the shape is not stated. It is a hard switch, as in the code, or a ramp
+  (`ramp_epochs`). There is no preset for it: epochs and switch of Fig. 6 are the defaults.
+- **Probabilities** by Eq. 11 with the estimated gamma^2 are the read-out `paper`. Accuracy, attacks, log p(x) and OOD
+  scores use gamma^2 = 1, as the code does everywhere. Another gamma^2 changes no decision, but log p(x), confidences
+  and the gradients of cross-entropy.
+- **IS and FID**: the paper names neither the number of images nor how they were chosen.
 """
 
 

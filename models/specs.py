@@ -41,10 +41,27 @@ _PAPER_TRAINING = {
     "decay_rate": 0.3,
     "backbone": "wrn-28-10",
 }
+_ALL_THREE: Mapping[str, Mapping[str, Any]] = {"cifar10": {}, "cifar100": {"decay_epochs": (120, 140)}, "svhn": {}}
+"""Data sets of Tables 1 and 2, with what Appendix A says of each."""
+_RELEASED = {"warmup": 1000, "batch_size": 64, "sigma": 0.03}
+_RELEASED_SAMPLER = {
+    "sampler.step_size": 1 / 64,
+    "sampler.gamma": 0.001,
+    "sampler.labels": "batch",
+    "sampler.clamp": True,
+}
 _BUFFER = frozenset({"sampler.buffer", "sampler.reinit"})
 """What of a sampler only training reads; steps, step size and noise serve every picture drawn later."""
 _GENERATIVE = _BUFFER | {"beta", "sampler.labels"}
-_PAPER_SAMPLER = {"sampler.steps": 20, "sampler.buffer": 100_000, "sampler.reinit": 0.025, "beta": 0.5}
+_PAPER_SAMPLER = {
+    "sampler.steps": 20,
+    "sampler.step_size": 1.0,
+    "sampler.mode": "staged",
+    "sampler.labels": "buffer",
+    "sampler.buffer": 100_000,
+    "sampler.reinit": 0.025,
+    "beta": 0.5,
+}
 
 SOFTMAX = FamilySpec(
     name="softmax",
@@ -56,6 +73,9 @@ SOFTMAX = FamilySpec(
     importers={"jem": "bench_models.importers:jem"},
     version=1,
     paper=_PAPER_TRAINING,
+    paper_on=_ALL_THREE,
+    paper_family="softmax",
+    released=_RELEASED,
     passes=lambda config: _UPDATE,  # noqa: ARG005 - the signature of the contract
 )
 
@@ -81,6 +101,14 @@ JEM = FamilySpec(
         "sampler.steps": 20,
         "sampler.buffer": 10_000,
         "sampler.reinit": 0.05,
+    },
+    paper_on=_ALL_THREE,
+    paper_family="jem",
+    released={
+        **_RELEASED,
+        "augment_density": True,
+        "sampler.step_size": 1.0,
+        "sampler.noise": 0.01,
         "sampler.clamp": False,
     },
     passes=lambda config: 3 * _UPDATE + _SAMPLER_STEP * config.sampler.steps,
@@ -101,6 +129,9 @@ GMMC_DIS = FamilySpec(
     readouts=("code", "paper", "linear"),
     presets={"paper": {"epochs": 150}},
     paper={**_PAPER_TRAINING, "scale": 10.0},
+    paper_on=_ALL_THREE,
+    paper_family="gmmc-dis",
+    released=_RELEASED,
     passes=lambda config: _UPDATE,  # noqa: ARG005 - the signature of the contract
 )
 
@@ -121,6 +152,9 @@ GMMC_GEN = FamilySpec(
         "gmmc-first-release": {"epochs": 150, "decay_epochs": (40, 80, 120), "decay_rate": 0.1},
     },
     paper={**_PAPER_TRAINING, "scale": 10.0, **_PAPER_SAMPLER},
+    paper_on=_ALL_THREE,
+    paper_family="gmmc-gen",
+    released={**_RELEASED, **_RELEASED_SAMPLER},
     passes=lambda config: 2 * _UPDATE + _SAMPLER_STEP * config.sampler.steps,
     training_only=_GENERATIVE,
     warn=_warn_of_batch_norm,
@@ -145,6 +179,9 @@ GMMC_JOINT = FamilySpec(
         }
     },
     paper={**_PAPER_TRAINING, "epochs": 100, "start_generative": 50, "scale": 10.0, **_PAPER_SAMPLER},
+    paper_on={"cifar10": {}},
+    paper_family="gmmc-joint",
+    released={**_RELEASED, **_RELEASED_SAMPLER},
     passes=lambda config: (
         (
             _UPDATE * config.start_generative
@@ -179,4 +216,5 @@ WIDE_RESNET = BackboneSpec(
     describe=_facts,
     examples=("wrn-28-10", "wrn-16-4", "wrn-10-1"),
     version=1,
+    draws=lambda name: parse_variant(name).dropout > 0,
 )

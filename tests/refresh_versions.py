@@ -25,6 +25,8 @@ from bench.evaluate import judge
 from bench.evaluate.base import EVALUATIONS
 from bench.keys import digest, source_digest
 from bench.registry import Registry
+from bench.source_scan import imports_of
+from bench.sources import SEEDING_VERSION
 from bench.spec import BACKBONES, FAMILIES
 
 __all__ = ["COMMITTED", "components", "differences", "python"]
@@ -57,9 +59,10 @@ def components() -> dict[str, dict[str, Any]]:
         "training loop",
         planner.TRAIN_VERSION,
         ["bench.train.loop", "bench.trained", "bench.data.job"],
-        ("bench.train", "bench.trained", "bench.data", "bench.family", "bench.keys", "bench.tensors"),
+        ("bench.train", "bench.trained", "bench.data", "bench.family", "bench.keys", "bench.seeding", "bench.tensors"),
     )
-    add("prediction pass", planner.PREDICT_VERSION, ["bench.predict.outputs"], ("bench.predict",))
+    add("prediction pass", planner.PREDICT_VERSION, ["bench.predict.outputs"], ("bench.predict", "bench.seeding"))
+    add("global generators", SEEDING_VERSION, ["bench.seeding"], ("bench.seeding", "bench.keys"))
     for family in [*_ours(FAMILIES), judge.FAMILY]:
         module = family.implementation.partition(":")[0]
         add(f"family {family.name}", family.version, [module], (module, "bench_models", "bench.family"))
@@ -116,7 +119,8 @@ def _closure(roots: Iterable[str], within: tuple[str, ...]) -> list[Path]:
             continue
         files[module] = Path(spec.origin).resolve()
         tree = ast.parse(files[module].read_text(encoding="utf-8"))
-        todo += _imports(tree, spec.name if spec.submodule_search_locations else spec.parent or "")
+        imported = imports_of(tree, module, package=spec.submodule_search_locations is not None)
+        todo += [found.name for found in imported if _is_module(found.name)]
         todo += _attacks(tree) if module != "bench.attacks.catalogue" else []
     return sorted(set(files.values()))
 
@@ -125,18 +129,6 @@ def _attacks(tree: ast.Module) -> list[str]:
     """The modules of the attacks that a file names: they are imported by name, where they run."""
     texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
     return [entry.implementation.partition(":")[0] for name, entry in sorted(ENTRIES.items()) if name in texts]
-
-
-def _imports(tree: ast.Module, package: str) -> list[str]:
-    """Names that may be modules, of everything that a file imports."""
-    names = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            base = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
-            names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
-    return [name for name in names if _is_module(name)]
 
 
 def _is_module(name: str) -> bool:

@@ -5,16 +5,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.keys import canonical, component, derive_seed, digest, source_digest
-
-if TYPE_CHECKING:
-    from tests.conftest import Site
+from bench.keys import canonical, derive_seed, digest, source_digest
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
@@ -154,13 +151,3 @@ def test_a_body_of_nothing_but_a_docstring(source: Path) -> None:
     documented = source_digest(source)
     source.write_text("def f():\n    pass\n", encoding="utf-8")
     assert source_digest(source) == documented
-
-
-def test_a_declared_version_stands_for_the_source(site: Site) -> None:
-    path = site.module("versioned", "def build(): return 1\n")
-    assert component("x", 3, "versioned:build") == {"name": "x", "version": 3}
-    undeclared = component("x", None, "versioned:build")
-    assert undeclared == {"name": "x", "source": source_digest(path)}
-    path.write_text("def build(): return 2\n", encoding="utf-8")
-    assert component("x", 3, "versioned:build") == {"name": "x", "version": 3}
-    assert component("x", None, "versioned:build") != undeclared

@@ -43,6 +43,8 @@ def test_every_component_is_among_them(current: dict[str, dict[str, Any]]) -> No
         ("training loop", "bench/data/splits.py"),
         ("training loop", "bench/data/augment.py"),
         ("training loop", "bench/keys.py"),
+        ("training loop", "bench/seeding.py"),
+        ("global generators", "bench/seeding.py"),
         ("prediction pass", "bench/predict/outputs.py"),
         ("family gmmc-gen", "models/langevin.py"),
         ("family gmmc-gen", "models/centers.py"),

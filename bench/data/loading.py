@@ -18,7 +18,9 @@ from bench.data.resize import conform
 from bench.data.spec import UNLABELLED, DamagedData, DatasetSpec, ImageShape, MissingData, Split
 from bench.data.splits import Caps, Splits, make_splits, make_test
 from bench.errors import BenchError
+from bench.keys import derive_seed
 from bench.registry import import_object
+from bench.seeding import seeded
 
 __all__ = ["clear_cache", "load_ood", "load_splits"]
 
@@ -138,7 +140,8 @@ def _load(spec: DatasetSpec, root: Path, *, like: Split | None, image_shape: Ima
     else:
         load = cast(Callable[..., dict[str, Split]], import_object(spec.implementation))
         _check_location(spec)
-        with _reading(spec):
+        # Seeded here and not by the job, which may find the set loaded already.
+        with _reading(spec), seeded(derive_seed(seed, "load", spec.name)):
             raw = load(where, like=like, image_shape=image_shape, seed=seed)
         _check_location(spec)  # again: what was loaded lies between two equal states
     _check(spec, raw, image_shape)

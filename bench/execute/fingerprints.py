@@ -11,7 +11,8 @@ from typing import Any
 
 from bench.errors import BenchError
 from bench.evaluate.base import EVALUATIONS
-from bench.keys import canonical, component
+from bench.keys import canonical
+from bench.sources import component
 from bench.spec import BACKBONES, FAMILIES
 
 __all__ = ["hold_code"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import shlex
@@ -73,6 +74,8 @@ def provenance(device: str, ran: str) -> dict[str, Any]:
         facts["threads"] = torch.get_num_threads()
         facts["cpu_capability"] = torch.backends.cpu.get_cpu_capability()
         if device.startswith("cuda"):
-            facts["device_name"] = torch.cuda.get_device_name(device)
+            # Where CUDA does not start, that is the error to be told, and not one in telling it.
+            with contextlib.suppress(RuntimeError, AssertionError):
+                facts["device_name"] = torch.cuda.get_device_name(device)
             facts["tf32"] = bool(torch.backends.cuda.matmul.allow_tf32)
     return facts

@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import DamagedFileError, RequestError
+from bench.execute.devices import check_cuda
 from bench.execute.fingerprints import hold_code
 from bench.execute.provenance import provenance
 from bench.execute.states import own_status
 from bench.jobs import Job
+from bench.seeding import job_seed, seeded
 from bench.store import JOB, LOG, PROGRESS, JobFolder, Store, write_atomically, write_json
 
 if TYPE_CHECKING:
@@ -127,10 +129,13 @@ def _distrust(path: Path, store: Store) -> None:
 
 def _run(job: Job, site: Site, store: Store, folder: JobFolder) -> None:
     began = time.time()
+    if job.kind != "evaluate" or _needs_torch(job):
+        check_cuda(site.device)
     progress = _Progress(folder)
     run = {"train": _train, "predict": _predict, "evaluate": _evaluate}[job.kind]
     hold_code(job.spec)
-    result, artefacts = run(job, site, store, folder, progress)
+    with seeded(job_seed(job.kind, job.spec)):
+        result, artefacts = run(job, site, store, folder, progress)
     hold_code(job.spec)  # again: what ran was imported between two equal states
     device = result.pop("device", site.device)
     folder.finish(

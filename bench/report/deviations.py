@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from bench.report.paper_protocol import attack_lines, augmentation, data_line, data_of_the_paper, shown
 from bench.spec import TrainingConfig
 from bench.suite.schema import ResolvedModel, Suite
 
@@ -11,7 +13,15 @@ __all__ = ["deviations"]
 
 _NAMES = {
     "backbone": "network",
+    "warmup": "iterations of warm-up",
+    "sigma": "noise on training images",
+    "augment_density": "images of the p(x) stream augmented",
     "sampler.steps": "sampler steps (tau)",
+    "sampler.step_size": "sampler step size",
+    "sampler.noise": "sampler noise",
+    "sampler.mode": "sampling",
+    "sampler.gamma": "gamma of the sampler's target",
+    "sampler.labels": "labels of samples",
     "sampler.buffer": "replay buffer",
     "sampler.reinit": "re-initialisation",
     "sampler.clamp": "samples clamped to [-1, 1]",
@@ -32,34 +42,80 @@ _ARITHMETIC = {
 def deviations(suite: Suite) -> tuple[str, ...]:
     """One line for each setting in which some model differs from the paper's value, or from float32 and eager steps.
 
+    Only families that the paper trained are held against it, each on the schedule that it had on the suite's data set.
+    Where the paper is silent, the value of the released code counts. Data and attacks are compared where there is such
+    a family.
+
     Models that agree on a value are listed together, so that a reader sees at a glance what was done:
-    ``lr: 0.002 (softmax, GMMC (Dis)), 0.003 (JEM); paper 0.0001``.
+    ``lr: 0.002 (softmax, GMMC (Dis)); 0.003 (JEM) [paper: 0.0001]``.
     """
     lines = [
         f"{model.label}: imported weights {model.weights!r}; how they were trained is not known here"
         for model in suite.models
         if model.weights is not None
     ]
-    keys = dict.fromkeys(key for model in suite.models for key in model.family.paper)
-    for key in keys:
-        by_value: dict[str, list[str]] = {}
-        stated: dict[str, None] = {}
-        differs = False
-        for model in suite.models:
-            if key not in model.family.paper or (model.weights is not None and key not in _OF_THE_MODEL):
-                continue
-            value, paper = _value(model, key), model.family.paper[key]
-            differs |= value != paper
-            by_value.setdefault(_text(value), []).append(model.label)
-            stated[_text(paper)] = None
-        if not differs:
-            continue
-        if len(by_value) == 1:
-            shown = next(iter(by_value))
-        else:
-            shown = "; ".join(f"{value} ({', '.join(labels)})" for value, labels in by_value.items())
-        lines.append(f"{_NAMES.get(key, key.replace('_', ' '))}: {shown} [paper: {' or '.join(stated)}]")
+    papers = {model.name: values for model in suite.models if (values := _paper(suite, model))}
+    on_data = any(model.family.paper_on for model in suite.models if model.name in papers)
+    lines += [
+        *(data_line(suite) if on_data else ()),
+        *_settings(suite, papers),
+        *(attack_lines(suite) if on_data else ()),
+    ]
     return (*lines, *_arithmetic(suite))
+
+
+def _paper(suite: Suite, model: ResolvedModel) -> Mapping[str, Any]:
+    """The values with which the paper trained the family of a model, on the suite's data set if it has that one."""
+    family = model.family
+    if family.paper_family not in (None, family.name):
+        return {}
+    return {**family.paper, **family.paper_on.get(data_of_the_paper(suite), {})}
+
+
+def _settings(suite: Suite, papers: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """What the paper states, then what only its code has, each once."""
+    held = [model for model in suite.models if model.name in papers]
+    released = {model.name: model.family.released for model in held}
+    for key in dict.fromkeys(key for model in held for key in papers[model.name]):
+        yield from _compared(key, [m for m in held if key in papers[m.name]], _value, papers, released, "paper")
+    for key in dict.fromkeys(key for model in held for key in released[model.name]):
+        silent = [model for model in held if key in released[model.name] and key not in papers[model.name]]
+        yield from _compared(key, silent, _value, released, {}, "paper: not stated; its code")
+
+    def augmented(model: ResolvedModel, _key: str) -> Any:
+        return suite.dataset.augmentation if model.config.augment else "none"
+
+    on_data = [model for model in held if model.family.paper_on]
+    expected = {model.name: {"augmentation": augmentation(suite)} for model in on_data}
+    yield from _compared("augmentation", on_data, augmented, expected, {}, "paper: not stated; its code")
+
+
+def _compared(
+    key: str,
+    models: Iterable[ResolvedModel],
+    value: Callable[[ResolvedModel, str], Any],
+    stated: Mapping[str, Mapping[str, Any]],
+    also: Mapping[str, Mapping[str, Any]],
+    who: str,
+) -> Iterator[str]:
+    """One line if a model has another value than is stated for it, and than its code has where that is another one."""
+    by_value: dict[str, list[str]] = {}
+    told: dict[str, None] = {}
+    differs = False
+    for model in models:
+        if model.weights is not None and key not in _OF_THE_MODEL:
+            continue
+        own, expected = value(model, key), stated[model.name][key]
+        differs |= own != expected and own != also.get(model.name, {}).get(key, expected)
+        by_value.setdefault(shown(own), []).append(model.label)
+        told[shown(expected)] = None
+    if not differs:
+        return
+    if len(by_value) == 1:
+        text = next(iter(by_value))
+    else:
+        text = "; ".join(f"{value} ({', '.join(labels)})" for value, labels in by_value.items())
+    yield f"{_NAMES.get(key, key.replace('_', ' '))}: {text} [{who}: {' or '.join(told)}]"
 
 
 def _arithmetic(suite: Suite) -> list[str]:
@@ -71,8 +127,8 @@ def _arithmetic(suite: Suite) -> list[str]:
         for model in suite.models:
             value = getattr(model.config, key)
             if value != default and model.weights is None:
-                labels.setdefault(_text(value), []).append(model.label)
-        told = f"[default: {_text(default)}]"
+                labels.setdefault(shown(value), []).append(model.label)
+        told = f"[default: {shown(default)}]"
         lines += [f"{text}: {value} ({', '.join(names)}) {told}" for value, names in labels.items()]
     return lines
 
@@ -84,15 +140,3 @@ def _value(model: ResolvedModel, key: str) -> Any:
     for part in key.split("."):
         value = getattr(value, part, None)
     return value
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, tuple):
-        return ", ".join(_text(item) for item in value) or "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:g}"
-    if isinstance(value, int):
-        return f"{value:,}"
-    return str(value)

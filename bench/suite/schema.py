@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
 
 from bench.data.spec import DatasetSpec
 from bench.evaluate.base import Column, Evaluation, EvaluationConfig
+from bench.external import ModuleConfig
+from bench.sources import uncovered
 from bench.spec import BackboneSpec, Config, FamilySpec, TrainingConfig
 
 __all__ = [
@@ -228,7 +230,21 @@ class Suite:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a person should know before they run it."""
-        return (*self.dataset.warnings, *(text for model in self.models for text in model.warnings))
+        found = [*self.dataset.warnings, *(text for model in self.models for text in model.warnings)]
+        return tuple(dict.fromkeys([*found, *self._uncovered()]))
+
+    def _uncovered(self) -> Iterator[str]:
+        """Code of others that declares no version and depends on what its key does not cover."""
+        for model in self.models:
+            family, backbone = model.family, model.backbone
+            yield from uncovered(f"family {family.name!r}", family.version, family.implementation)
+            yield from uncovered(f"backbone {backbone.name!r}", backbone.version, backbone.implementation)
+            if isinstance(model.config, ModuleConfig):
+                yield from uncovered(f"model {model.label!r}", None, model.config.callable)
+        for resolved in self.evaluations:
+            evaluation = resolved.evaluation
+            module = f"{type(evaluation).__module__}:_"
+            yield from uncovered(f"evaluation {evaluation.name!r}", evaluation.version, module)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

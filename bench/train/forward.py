@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.family import Classifier
+from bench.seeding import preserved
 
 __all__ = ["Forward", "tf32"]
 
@@ -137,10 +138,9 @@ class Forward:
         )
         if kind in self._tried:
             return
-        devices = [images.device] if images.device.type == "cuda" else []
         buffers = [(buffer, buffer.clone()) for buffer in backbone.buffers()]
         try:
-            with warnings.catch_warnings(), torch.random.fork_rng(devices=devices):
+            with warnings.catch_warnings(), preserved():
                 warnings.simplefilter("ignore")  # advice of compilers, such as to allow TF32
                 features = self._compiled(images)
                 inputs = [*([images] if images.requires_grad else []), *trained]

@@ -13,6 +13,7 @@ from torch import Tensor
 from bench.data.splits import Splits
 from bench.family import Batch, Classifier, Family, Iteration, State
 from bench.keys import derive_seed
+from bench.seeding import Generators, seeded
 from bench.train.forward import Forward, tf32
 from bench.train.guard import Guard, adjusted
 from bench.train.schedule import learning_rate
@@ -92,7 +93,9 @@ class Trainer:
         self.per_epoch = next(iter(self.streams.values())).per_epoch
         self.generator = torch.Generator(self.device).manual_seed(derive_seed(seed, "step"))
         self.state_generator = torch.Generator(self.device).manual_seed(derive_seed(seed, "state"))
-        self.state: State | None = family.start(model, self.state_generator)
+        with seeded(derive_seed(seed, "state", "global")):
+            self.state: State | None = family.start(model, self.state_generator)
+        self.globals = Generators(derive_seed(seed, "global"), self.device)
         self.optimizer = torch.optim.Adam(model.parameters(), lr=self.asked.lr, betas=(0.9, 0.999))
         self.guard = Guard(self.asked.guard)
         self.read_every = 1 if self.device.type == "cpu" else READ_EVERY_ON_GPU
@@ -132,7 +135,7 @@ class Trainer:
         Raises:
             TrainingInterrupted: ``should_stop`` said so; the state may be saved, and ``run`` called again.
         """
-        with tf32(False):
+        with tf32(False), self.globals.at_work():
             return self._run(progress, after_epoch, should_stop)
 
     def _run(
@@ -162,7 +165,8 @@ class Trainer:
         assert self.selected is not None
         self.model.load_state_dict(self.selected.weights)
         self.model.eval()
-        self.family.after_training(self.model, self.clean_batches)
+        with seeded(derive_seed(self.seed, "after training")):
+            self.family.after_training(self.model, self.clean_batches)
         self.selected.weights = copied(self.model.state_dict())
         return self._result()
 
@@ -257,6 +261,7 @@ class Trainer:
             stream.reseed(derive_seed(self.seed, "stream", name, "restart", restart))
         self.generator.manual_seed(derive_seed(self.seed, "step", "restart", restart))
         self.state_generator.manual_seed(derive_seed(self.seed, "state", "restart", restart))
+        self.globals.seed(derive_seed(self.seed, "global", "restart", restart))
 
     def _end_epoch(self) -> None:
         accuracy = self._validate()
@@ -283,9 +288,11 @@ class Trainer:
         self.model.eval()
         images, labels = self.validation
         right = torch.zeros((), dtype=torch.int64, device=self.device)
-        for start in range(0, len(images), EVAL_BATCH):
-            predicted = self.model.logits(images[start : start + EVAL_BATCH]).argmax(dim=1)
-            right += (predicted == labels[start : start + EVAL_BATCH]).sum()
+        # A model that draws here, too, draws the same after every epoch, and training draws what it would have.
+        with seeded(derive_seed(self.seed, "validation")):
+            for start in range(0, len(images), EVAL_BATCH):
+                predicted = self.model.logits(images[start : start + EVAL_BATCH]).argmax(dim=1)
+                right += (predicted == labels[start : start + EVAL_BATCH]).sum()
         return int(right) / len(images)
 
 

@@ -57,6 +57,8 @@ def capture(trainer: Trainer, *, selected: bool = False, copy: bool = True) -> C
     for name, stream in trainer.streams.items():
         tensors |= nested(f"stream/{name}", stream.state_dict())
     tensors["generator"] = trainer.generator.get_state()
+    tensors["state_generator"] = trainer.state_generator.get_state()
+    tensors |= nested("globals", trainer.globals.state_dict())
     tensors |= nested("sums", trainer.sums)
     if trainer.state is not None:
         tensors |= nested("state", trainer.state.state_dict())
@@ -90,6 +92,12 @@ def put_back(trainer: Trainer, captured: Captured) -> None:
     for name, stream in trainer.streams.items():
         stream.load_state_dict(unnested(f"stream/{name}", tensors))
     trainer.generator.set_state(tensors["generator"].cpu())
+    # Checkpoints of before these were kept have neither; then they stand at their seeds, as at the beginning.
+    if "state_generator" in tensors:
+        trainer.state_generator.set_state(tensors["state_generator"].cpu())
+    own = unnested("globals", tensors)
+    if own:
+        trainer.globals.load_state_dict(own)
     trainer.sums = {name: tensor.clone() for name, tensor in _on(trainer.device, unnested("sums", tensors)).items()}
     if trainer.state is not None:
         trainer.state.load_state_dict(unnested("state", tensors))

@@ -424,3 +424,17 @@ def test_an_evaluation_that_is_gone_since_the_plan_was_made_fails_with_the_reaso
     error = folder(where, gone).error()
     assert error is not None
     assert "evaluation 'left:GONE' cannot be imported: No module named 'left'" in error["message"]
+
+
+def test_cuda_that_does_not_start_is_the_error_of_the_job(plan: Callable[..., Plan], where: Site) -> None:
+    """And not the end of the worker: what it records of the device is lost with CUDA, too."""
+    if torch.cuda.is_available():
+        pytest.skip("CUDA starts here")
+    job = named(plan(), "/train")
+    run_job(job, replace(where, device="cuda:0"))
+    error = folder(where, job).error()
+    assert error is not None
+    assert error["type"] == "PrerequisiteError"
+    assert error["message"].startswith("cuda:0 cannot be used: ")
+    assert "run with --device cpu" in error["message"]
+    assert error["provenance"]["device"] == "cuda:0"

@@ -287,7 +287,7 @@ def test_a_checkpoint_is_plain_tensors_and_json(trainer: Callable[..., Trainer],
     groups = {
         group: {name.split("/")[1] for name in tensors if name.startswith(f"{group}/")} for group in ("now", "good")
     }
-    common = {"model", "optimizer", "stream", "generator", "state"}
+    common = {"model", "optimizer", "stream", "generator", "state_generator", "globals", "state"}
     assert groups["now"] == {*common, "sums", "selected", "selected_state"}
     assert groups["good"] == common
     assert list(metadata) == ["facts"]

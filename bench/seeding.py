@@ -1,0 +1,155 @@
+"""Who owns the global random generators of Python, NumPy and torch, and what they are seeded with.
+
+Layers such as dropout, and much of other people's code, draw from generators that belong to the process. Around such
+code the harness puts generators of a declared seed in their place, and gives the caller's back afterwards. So a number
+depends on its key alone, in whatever process and after whatever it is computed.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bench.keys import derive_seed
+
+if TYPE_CHECKING:
+    from torch import Tensor, device
+
+__all__ = ["Generators", "job_seed", "preserved", "seeded"]
+
+
+@contextmanager
+def preserved() -> Iterator[None]:
+    """Restore all global generators on the way out, also after an exception."""
+    import torch
+
+    python_state = random.getstate()
+    numpy_state = np.random.get_state(legacy=False)  # noqa: NPY002 - libraries draw from the legacy global generator
+    torch_state = torch.get_rng_state()
+    # get_rng_state_all would start CUDA in a process that has not touched it.
+    cuda_states = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)  # noqa: NPY002
+        torch.set_rng_state(torch_state)
+        if cuda_states is not None:
+            torch.cuda.set_rng_state_all(cuda_states)
+        else:
+            # CUDA may have started meanwhile, or may start later: with the seed that the caller gave.
+            torch.cuda.manual_seed_all(torch.initial_seed())
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Global generators of a seed inside, those of the caller afterwards.
+
+    Args:
+        seed: 0 to 2^63 - 1, as ``bench.keys.derive_seed`` gives.
+    """
+    with preserved():
+        _seed(seed)
+        yield
+
+
+class Generators:
+    """The global generators of one training run: its own while it is at work, with a state that can be saved.
+
+    Args:
+        seed: 0 to 2^63 - 1.
+        device: Where the model is; the generator of a CUDA device belongs to the state, those of others do not.
+    """
+
+    def __init__(self, seed: int, device: device) -> None:
+        self._device = device
+        self._at_work = False
+        with seeded(seed):
+            self._state = self._read()
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Put these generators in the place of the process's own, and take their state out again at the end."""
+        with preserved():
+            self._write(self._state)
+            self._at_work = True
+            try:
+                yield
+            finally:
+                self._state = self._read()
+                self._at_work = False
+
+    def seed(self, seed: int) -> None:
+        """Begin anew from another seed."""
+        if self._at_work:
+            _seed(seed)
+        else:
+            with seeded(seed):
+                self._state = self._read()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The states as they are now, as tensors on the CPU."""
+        return self._read() if self._at_work else dict(self._state)
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on where ``state_dict`` was taken."""
+        if self._at_work:
+            self._write(state)
+        else:
+            self._state = {name: tensor.cpu().clone() for name, tensor in state.items()}
+
+    def _read(self) -> dict[str, Tensor]:
+        import torch
+
+        _, words, gauss = random.getstate()
+        legacy: Any = np.random.get_state(legacy=True)  # noqa: NPY002
+        _, key, position, has_gauss, cached = legacy
+        state = {
+            "torch": torch.get_rng_state(),
+            "python": torch.tensor(words, dtype=torch.int64),
+            # NaN: no second value of a pair waits.
+            "python_gauss": torch.tensor(math.nan if gauss is None else gauss, dtype=torch.float64),
+            "numpy": torch.from_numpy(key.astype(np.int64)),
+            "numpy_rest": torch.tensor([position, has_gauss, cached], dtype=torch.float64),
+        }
+        if self._device.type == "cuda":
+            state["cuda"] = torch.cuda.get_rng_state(self._device)
+        return state
+
+    def _write(self, state: Mapping[str, Tensor]) -> None:
+        import torch
+
+        torch.set_rng_state(state["torch"].cpu())
+        gauss = float(state["python_gauss"])
+        random.setstate((3, tuple(state["python"].tolist()), None if math.isnan(gauss) else gauss))
+        position, has_gauss, cached = state["numpy_rest"].tolist()
+        key = state["numpy"].cpu().numpy().astype(np.uint32)
+        np.random.set_state(("MT19937", key, int(position), int(has_gauss), cached))  # noqa: NPY002
+        if self._device.type == "cuda" and "cuda" in state:
+            torch.cuda.set_rng_state(state["cuda"].cpu(), self._device)
+
+
+def job_seed(kind: str, spec: Mapping[str, Any]) -> int:
+    """What the global generators are seeded with when a job begins.
+
+    Args:
+        kind: Of the job: the seed of training goes with training and predictions; an evaluation has its own, which all
+            models share, so that comparisons are paired.
+        spec: ``Job.spec``.
+    """
+    if kind == "evaluate":
+        return derive_seed(spec["evaluation_config"].get("seed", 0), "evaluate", spec["evaluation"])
+    return derive_seed(spec["seed"], kind, spec.get("split", ""), spec.get("output", ""))
+
+
+def _seed(seed: int) -> None:
+    import torch
+
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+    torch.manual_seed(seed)
