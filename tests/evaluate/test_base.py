@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -78,3 +79,30 @@ def test_what_the_planner_relies_on(name: str) -> None:
     assert all(info.description for info in evaluation.Config.model_fields.values())
     with pytest.raises(ValidationError, match="nonsense"):
         evaluation.Config.model_validate({**values, "nonsense": 1})
+
+
+@pytest.mark.parametrize(
+    ("unit", "within", "bounds"),
+    [
+        ("fraction", None, (0.0, 1.0)),
+        ("auroc", None, (0.0, 1.0)),
+        ("l2", None, (0.0, math.inf)),
+        ("1", None, (-math.inf, math.inf)),
+        ("1", (1.0, math.inf), (1.0, math.inf)),
+    ],
+)
+def test_the_range_of_a_column_is_its_own_or_that_of_its_unit(
+    unit: str, within: tuple[float, float] | None, bounds: tuple[float, float]
+) -> None:
+    column = Column(metric="m", label="m", unit=unit, direction=None, definition="d", within=within)
+    assert column.bounds == bounds
+
+
+def test_every_number_of_ours_that_has_a_range_says_so() -> None:
+    """Energies alone may be anything."""
+    free = set()
+    for name in ("accuracy", "calibration", "ood", "generation", "fid", "energies"):
+        evaluation = EVALUATIONS.get(name)
+        config = evaluation.Config(**({"sets": ("patches",)} if name == "ood" else {}))
+        free |= {(name, c.metric) for c in evaluation.columns(config) if c.bounds == (-math.inf, math.inf)}
+    assert free == {("energies", "real"), ("energies", "sampled")}
