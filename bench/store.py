@@ -86,11 +86,11 @@ def _problem_of(record: Mapping[str, Any] | None, key: str) -> str | None:
 
 
 @lru_cache(maxsize=20_000)
-def _parsed(path: Path, _mark: tuple[int, ...]) -> tuple[dict[str, Any] | None, str | None]:
-    """A record and what is wrong with it, read once for each state of its file."""
+def _checked(path: Path, _mark: tuple[int, ...]) -> tuple[str, str | None]:
+    """The text of a record and what is wrong with it, looked at once for each state of its file."""
     record = _read_json(path)
     problem = _problem_of(record, path.parent.name)
-    return (record if problem is None else None), problem
+    return (canonical(record) if problem is None else ""), problem
 
 
 def _is_finite(value: Any) -> bool:
@@ -125,9 +125,10 @@ class JobFolder:
     def record(self) -> dict[str, Any] | None:
         """The record that the job left, or None if there is none that can be believed (see ``damage``)."""
         try:
-            return _parsed(self.path / RECORD, _mark(self.path / RECORD))[0]
+            text, problem = _checked(self.path / RECORD, _mark(self.path / RECORD))
         except OSError:
             return None
+        return json.loads(text) if problem is None else None
 
     def artefacts(self) -> dict[str, str]:
         """SHA-256 by name of the files that belong to the result."""
@@ -149,7 +150,7 @@ class JobFolder:
         """
         path = self.path / RECORD
         try:
-            problem = _parsed(path, _mark(path))[1]
+            problem = _checked(path, _mark(path))[1]
         except (FileNotFoundError, NotADirectoryError):
             return None
         except PermissionError:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import NothingSelectedError, RequestError
+from bench.errors import DamagedFileError, NothingSelectedError, RequestError
 from bench.seeding import job_seed, seeded
 
 if TYPE_CHECKING:
@@ -85,6 +85,8 @@ def verify(bench: Bench, plan: Plan, device: str) -> list[Verified]:
     for job in plan.jobs:
         folder = bench.store.folder(job.key)
         record = folder.record()
+        if record is None and job.spec.get("evaluation_config", {}).get("adversarials") and folder.damage():
+            found.append(_unreadable(job, str(folder.damage())))
         facts = (record or {}).get("details", {}).get("adversarials")
         if record is not None and facts is not None:
             found += _checked(job, folder, record, facts, models)
@@ -155,7 +157,7 @@ def _checked(
 
     path = folder.file(facts["file"])
     kept = arrays_in(path) if path.is_file() and file_digest(path) == facts["sha256"] else None
-    items = arrays_in(folder.file("items.npz"))
+    items = _items(folder)
     if kept is None:
         problem = f"{facts['file']} is {'damaged' if path.is_file() else 'missing'}"
     elif items is None:
@@ -166,6 +168,16 @@ def _checked(
         with seeded(job_seed(job.kind, job.spec)):
             return [_entry(job, record, entry, items, kept, models) for entry in facts["entries"]]
     return [_refused(job, entry, problem) for entry in facts["entries"]]
+
+
+def _items(folder: JobFolder) -> dict[str, NDArray[Any]] | None:
+    """What the record counts, item by item, or None if it is not what was recorded."""
+    from bench.arrays import load_arrays
+
+    try:
+        return load_arrays(folder.file("items.npz"), sha256=folder.artefacts().get("items.npz"))
+    except DamagedFileError:
+        return None
 
 
 def _entry(
@@ -244,6 +256,11 @@ def _equal(one: float | None, other: float | None) -> bool:
 
 def _shown(value: float | None) -> str:
     return "nothing" if value is None else f"{value:.4g}"
+
+
+def _unreadable(job: Job, problem: str) -> Verified:
+    """Of a record that cannot be believed: which numbers it claims is not known."""
+    return Verified(job.id, job.evaluation, job.argument, 0, 0, 0, None, None, None, None, problem)
 
 
 def _refused(job: Job, entry: Mapping[str, Any], problem: str) -> Verified:

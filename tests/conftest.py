@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -169,8 +169,8 @@ class Results:
     def __init__(self, store: Store) -> None:
         self.store = store
 
-    def finish(self, job: Job, **fields: Any) -> None:
-        """A record of ``job``; ``fields`` are added to what every record holds."""
+    def finish(self, job: Job, artefacts: Sequence[str] = (), **fields: Any) -> None:
+        """A record of ``job`` and of files in its folder; ``fields`` are added to what every record holds."""
         record = {
             "schema": 1,
             "job": job.id,
@@ -190,7 +190,7 @@ class Results:
             "finished": "2024-01-01T00:00:00Z",
             "provenance": {"device": "cpu", "versions": {}, "command": "bench run"},
         }
-        self.store.folder(job.key).finish({**record, **fields})
+        self.store.folder(job.key).finish({**record, **fields}, artefacts)
 
     def measure(
         self,

@@ -62,7 +62,7 @@ ARROWS: dict[str, set[str]] = {
     "inert": {"errors"},
     "importing": {"errors", "imported", "inert", "registry", "spec", "store", "tensors", "trained"},
     "sampling": {"errors", "evaluate", "family", "keys", "seeding", "store"},
-    "verifying": {"attacks", "data", "errors", "keys", "seeding", "trained"},
+    "verifying": {"arrays", "attacks", "data", "errors", "keys", "seeding", "trained"},
     "catalogue": {"attacks", "data", "errors", "evaluate", "registry", "spec", "suite"},
     "housekeeping": {"checksums", "data", "errors", "evaluate", "execute", "prerequisites", "store", "suite", "train"},
     "cli": {

@@ -22,11 +22,11 @@ from bench.metrics.intervals import Interval
 
 __all__ = ["BrokenContractError", "check_outcome", "is_plain_name"]
 
-_BOUNDS: Mapping[str, tuple[float, float]] = {"fraction": (0.0, 1.0), "auroc": (0.0, 1.0), "l2": (0.0, math.inf)}
-"""By unit, the range of its values; of other units any finite number."""
 _SLACK = 1e-9
 """What rounding may add at the ends of a range."""
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_ARRAY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@/+-]{0,99}")
+"""Names of arrays may be those of columns, such as ``robust@0.5``: they are never names of files of their own."""
 _OWN = frozenset(
     {
         *("record.json", "error.json", "lock", "log.txt", "job.json", "progress.json", "checked.json", "history.json"),
@@ -122,11 +122,15 @@ def _number(number: Any, column: Column, items: object) -> Iterator[str]:
     elif not math.isfinite(value):
         yield f"value is {value}: a number that is not finite needs a reason in its place"
     else:
-        low, high = _BOUNDS.get(column.unit, (-math.inf, math.inf))
+        low, high = column.bounds
         if not low - _SLACK <= value <= high + _SLACK:
-            yield f"value is {value:g}, outside of [{low:g}, {high:g}], the range of unit {column.unit!r}"
+            yield f"value is {value:g}, outside of [{low:g}, {high:g}], the range of its column"
     if isinstance(number.n, bool) or not isinstance(number.n, int | np.integer) or number.n < 0:
         yield f"n is {_shown(number.n)}, expected a count of items"
+    if number.note is not None and not isinstance(number.note, str):
+        yield f"note is {_shown(number.note)}, expected a text"
+    if not isinstance(number.not_finite, int | np.integer) or number.not_finite < 0:
+        yield f"not_finite is {_shown(number.not_finite)}, expected a count of items"
     if number.definition != column.definition:
         yield f"definition {_shown(number.definition)} is not that of its column, {_shown(column.definition)}"
     if number.interval is not None:
@@ -160,7 +164,7 @@ def _items(items: Any) -> Iterator[str]:
     if items and "ids" not in items:
         yield "items has no array 'ids', which says what the items are"
     for name, array in items.items():
-        if not _PLAIN.fullmatch(str(name)):
+        if not _ARRAY.fullmatch(str(name)) or ".." in str(name):
             yield f"items: {_shown(name)} is no plain name"
         elif not isinstance(array, np.ndarray) or array.dtype.hasobject:
             yield f"items: {name} is not an array of plain values"

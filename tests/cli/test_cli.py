@@ -332,9 +332,10 @@ class TestShow:
 
     def test_the_history_and_the_log(self, project: Project, tiny: str, results: Results) -> None:
         plan = project.plan(tiny)
-        results.finish(plan.jobs[0], history="history.json")
         folder = results.store.folder(plan.jobs[0].key)
+        folder.path.mkdir(parents=True)
         folder.file("history.json").write_text('[{"epoch": 0, "loss": 1.5}]', encoding="utf-8")
+        results.finish(plan.jobs[0], artefacts=["history.json"], history="history.json")
         folder.file("log.txt").write_text("said something\n", encoding="utf-8")
         text = ok("show", plan.jobs[0].id, "--suite", "tiny")
         assert "  epoch 0, loss 1.5" in text
@@ -385,7 +386,7 @@ class TestClean:
     def test_it_shows_first(self, project: Project, stale: Plan) -> None:
         before = self.keys(project)
         text = ok("clean")
-        assert "softmax/digits/seed1/pgd-2@8/255" not in text  # no job file: the record alone does not name it
+        assert "softmax/digits/seed1/pgd-2@8/255" in text
         assert text.splitlines()[-1].startswith("4 results, ")
         assert text.splitlines()[-1].endswith("delete them with: bench clean --yes")
         assert self.keys(project) == before

@@ -88,7 +88,7 @@ def test_a_number_for_every_column_that_the_family_can_have() -> None:
     [
         ("value", "0.5", "value is '0.5', expected a number"),
         ("value", True, "value is True, expected a number"),
-        ("value", 37.0, "value is 37, outside of [0, 1], the range of unit 'fraction'"),
+        ("value", 37.0, "value is 37, outside of [0, 1], the range of its column"),
         ("value", -0.1, "outside of [0, 1]"),
         ("value", math.nan, "value is nan: a number that is not finite needs a reason in its place"),
         ("value", math.inf, "value is inf"),
