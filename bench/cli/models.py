@@ -56,7 +56,7 @@ def _training(glob: str) -> str:
 @click.argument("model")
 @click.option("--suite", metavar="SUITE", help="Default: the suite last run.")
 @options.profile
-@click.option("--n", "count", type=int, default=100, show_default=True, help="Images, in all.")
+@click.option("--n", "count", type=int, default=100, show_default=True, help="Images, in all; at most 10,000.")
 @click.option(
     "--class", "classes", type=int, multiple=True, help="Only this class; may be repeated. Default: all in turn."
 )

@@ -196,6 +196,7 @@ def test_checksums_are_those_of_the_files(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("step", [61, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of NumPy, over dtypes that it frees
 def test_every_damaged_byte_of_a_pickle_is_one_error_or_arrays(
     step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
