@@ -72,15 +72,14 @@ def _attacks() -> list[Listed]:
 
 
 def _files(pattern: str, section: str, key: str) -> list[Listed]:
-    import tomllib
-
     rows = []
     for folder in suite_folders(load_settings()):
         for path in sorted(folder.glob(pattern)):
             try:
-                facts = tomllib.loads(path.read_text(encoding="utf-8")).get(section, {})
-                rows.append(Listed(path.stem, str(facts.get(key, "")), "bench"))
-            except (OSError, tomllib.TOMLDecodeError) as error:
+                facts = read(path).data.get(section)
+                summary = facts.get(key, "") if isinstance(facts, dict) else ""
+                rows.append(Listed(path.stem, str(summary), "bench"))
+            except BenchError as error:
                 rows.append(Listed(path.stem, "", str(path), str(error)))
     return rows
 
