@@ -8,10 +8,10 @@ from typing import Any
 
 from bench.data.spec import DatasetSpec
 from bench.errors import did_you_mean
-from bench.evaluate.base import EVALUATIONS, Evaluation, EvaluationConfig
+from bench.evaluate.base import EVALUATIONS, Evaluation
 from bench.suite.locate import Path
 from bench.suite.names import Doubtful, evaluation_id, unclear_evaluations
-from bench.suite.schema import Caps, EvaluationEntry, ResolvedEvaluation
+from bench.suite.schema import EvaluationEntry, ResolvedEvaluation
 from bench.suite.section import SectionReader, rest, texts
 
 __all__ = ["EvaluationReader"]
@@ -23,14 +23,12 @@ class EvaluationReader(SectionReader):
 
     Attributes:
         inside: The in-distribution data set, if it is known.
-        caps: The bounds of the profile.
         models: Names of the models without mistakes.
         unclear_models: What models with mistakes may be called.
         unclear: After ``evaluations``: what the entries with mistakes may be called.
     """
 
     inside: DatasetSpec | None
-    caps: Caps
     models: Collection[str]
     unclear_models: Doubtful
     unclear: Doubtful = field(default_factory=Doubtful)
@@ -59,7 +57,7 @@ class EvaluationReader(SectionReader):
         self._models(evaluation, raw, at)
         if entry is None or config is None or len(self.problems) > before:
             return None
-        return ResolvedEvaluation(evaluation_id(raw) or evaluation.name, evaluation, self._capped(config), entry.kind)
+        return ResolvedEvaluation(evaluation_id(raw) or evaluation.name, evaluation, config, entry.kind)
 
     def _datasets(self, evaluation: Evaluation, raw: Mapping[str, Any], at: Path) -> None:
         for key in evaluation.dataset_fields:
@@ -83,12 +81,6 @@ class EvaluationReader(SectionReader):
                 if name not in self.models and name not in self.unclear_models:
                     hint = did_you_mean(name, {*self.models, *self.unclear_models.names})
                     self.complain(path, f"no model of the suite is called {name!r}", hint)
-
-    def _capped(self, config: EvaluationConfig) -> EvaluationConfig:
-        items = getattr(config, "items", None)
-        if self.caps.items is None or items is None:
-            return config
-        return config.model_copy(update={"items": min(items, self.caps.items)})
 
 
 def _same(one: DatasetSpec, other: DatasetSpec) -> bool:

@@ -11,7 +11,7 @@ from bench.spec import BACKBONES, FAMILIES, BackboneSpec, FamilySpec, TrainingCo
 from bench.suite.locate import Path
 from bench.suite.names import Doubtful, model_label, model_name, unclear_models
 from bench.suite.schema import Caps, ModelEntry, ResolvedModel
-from bench.suite.section import SectionReader, rest
+from bench.suite.section import SectionReader, merged, rest
 
 __all__ = ["ModelReader"]
 
@@ -96,11 +96,8 @@ class ModelReader(SectionReader):
                 hint = did_you_mean(preset, family.presets) or "it has none"
                 self.complain((*at, "preset"), f"{family.name} has no preset {preset!r}", hint)
             else:
-                values = _merged({}, family.presets[preset])
-        values = _merged(values, rest(ModelEntry, raw))
-        epochs, most = values.get("epochs", family.config.model_fields["epochs"].get_default()), self.caps.epochs
-        if most is not None and isinstance(epochs, int) and epochs > most:
-            values["epochs"] = most
+                values = merged({}, family.presets[preset])
+        values = merged(values, rest(ModelEntry, raw))
         return self.check(family.config, values, at, ModelEntry.model_fields)
 
     def _backbone(self, raw: Mapping[str, Any], family: FamilySpec | None, at: Path) -> BackboneSpec | None:
@@ -150,10 +147,3 @@ def _training(values: Mapping[str, Any], training: set[str], above: tuple[str, .
         elif isinstance(value, Mapping):
             yield from _training(value, training, path)
 
-
-def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in over.items():
-        old = merged.get(key)
-        merged[key] = _merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
-    return merged

@@ -115,7 +115,14 @@ class ProfileHeader(Config):
 class Substitutes(Config):
     """``[substitute]`` of a profile."""
 
-    data: Mapping[str, str] = Field(default_factory=dict, description="Data sets to put in place of others")
+    data: Mapping[str, str] = Field(
+        default_factory=dict, description="What takes the place of a suite's own data set, by the latter's name"
+    )
+    ood: Mapping[str, str | tuple[str, ...]] | None = Field(
+        None,
+        description="What takes the place of an out-of-distribution set: one name, or alternatives of which no two sets "
+        "take the same; default: as data",
+    )
 
 
 class ProfileFile(Config):

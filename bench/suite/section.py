@@ -15,7 +15,7 @@ from bench.registry import Registry, UnknownNameError
 from bench.suite.document import Document, validate
 from bench.suite.locate import Path
 
-__all__ = ["SECTIONS", "Absent", "SectionReader", "rest", "texts"]
+__all__ = ["SECTIONS", "Absent", "SectionReader", "merged", "rest", "texts"]
 
 SECTIONS = ("suite", "data", "model", "evaluation", "table")
 
@@ -103,3 +103,12 @@ def texts(value: Any) -> list[tuple[int, str]]:
     """The texts in a list, with their places; of what is no list none."""
     items = value if isinstance(value, list) else []
     return [(place, item) for place, item in enumerate(items) if isinstance(item, str)]
+
+
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested tables, those of ``over`` in place of those of ``base``."""
+    found = dict(base)
+    for key, value in over.items():
+        old = found.get(key)
+        found[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return found
