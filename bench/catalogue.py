@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from bench.data.declared import absence
 from bench.data.registry import DATASETS
 from bench.data.spec import DatasetSpec
 from bench.errors import BenchError, RequestError, SuiteError, did_you_mean, nearest
@@ -230,7 +231,7 @@ def _metric(evaluation: Evaluation, metric: str) -> str:
 def _dataset(spec: DatasetSpec) -> str:
     shape = "that of the in-distribution set" if spec.image_shape is None else "x".join(map(str, spec.image_shape))
     classes = "none: out-of-distribution only" if spec.num_classes is None else str(spec.num_classes)
-    found = spec.find(load_settings().data)
+    found = absence(spec, load_settings().data)
     return "\n".join(
         [
             f"{spec.name}: a data set",

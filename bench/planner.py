@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from bench.data.declared import absence
 from bench.data.registry import find_dataset
 from bench.data.spec import identity
 from bench.evaluate.base import Need
@@ -58,7 +59,7 @@ class _Planner:
             "test_cap": self._cap("test"),
         }
         self.base = suite.dataset.name
-        self.missing = suite.dataset.find(data_root)
+        self.missing = absence(suite.dataset, data_root)
 
     def plan(self) -> Plan:
         for model in self.suite.models:
@@ -158,7 +159,7 @@ class _Planner:
             dataset = find_dataset(reference, self.suite.path.parent)
             ood = dataset.name
             data["ood"] = identity(dataset, self.suite.image_shape, self.suite.data.seed)
-            blocked = blocked or dataset.find(self.data_root)
+            blocked = blocked or absence(dataset, self.data_root)
             # Sets that are made have as many items as the whole test set.
             size = dataset.sizes.get("test", self.sizes["test"])
             bound = self.suite.caps.items

@@ -20,7 +20,7 @@ from pydantic import (
     PositiveInt,
 )
 
-from bench.registry import Registry
+from bench.registry import Registry, UnknownNameError
 
 __all__ = [
     "BACKBONES",
@@ -250,6 +250,11 @@ def _match_backbone(spec: BackboneSpec, name: str) -> BackboneSpec | None:
         spec.parse(name)
     except ValueError:
         return None
+    except Exception as error:  # a stranger's code may raise anything
+        reason = (
+            f"backbone {spec.name!r}: parse({name!r}) raises {type(error).__name__}: {error}, expected a ValueError"
+        )
+        raise UnknownNameError("backbone", name, reason, "") from error
     return replace(spec, name=name)
 
 
@@ -265,9 +270,29 @@ def _own_backbones() -> tuple[BackboneSpec, ...]:
     return (external.NO_BACKBONE,)
 
 
-FAMILIES: Registry[FamilySpec] = Registry("family", "families", FamilySpec, "bench.families", builtin=_own_families)
+def _family_problems(spec: FamilySpec) -> list[str]:
+    from bench.spec_contract import family_problems
+
+    return family_problems(spec)
+
+
+def _backbone_problems(spec: BackboneSpec) -> list[str]:
+    from bench.spec_contract import backbone_problems
+
+    return backbone_problems(spec)
+
+
+FAMILIES: Registry[FamilySpec] = Registry(
+    "family", "families", FamilySpec, "bench.families", builtin=_own_families, problems=_family_problems
+)
 BACKBONES: Registry[BackboneSpec] = Registry(
-    "backbone", "backbones", BackboneSpec, "bench.backbones", builtin=_own_backbones, match=_match_backbone
+    "backbone",
+    "backbones",
+    BackboneSpec,
+    "bench.backbones",
+    builtin=_own_backbones,
+    match=_match_backbone,
+    problems=_backbone_problems,
 )
 
 

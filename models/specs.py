@@ -46,6 +46,7 @@ _BUFFER = frozenset({"sampler.buffer", "sampler.reinit"})
 _GENERATIVE = _BUFFER | {"beta", "sampler.labels"}
 _PAPER_SAMPLER = {"sampler.steps": 20, "sampler.buffer": 100_000, "sampler.reinit": 0.025, "beta": 0.5}
 
+
 def _head(_config: Any) -> str:
     return "a backbone with a linear head"
 

@@ -45,6 +45,7 @@ class Generation(Evaluation):
     Config = GenerationConfig
     requires = frozenset({"samples"})
     reads_model = True
+    least_items = 2  # a covariance
 
     def columns(self, config: GenerationConfig) -> tuple[Column, ...]:
         """Distance with its two controls, score, and agreement of the judge with the intended class."""

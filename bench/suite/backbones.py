@@ -55,6 +55,7 @@ class Backbones:
             return
         known = [_backbone(name) is not None for name in alternatives]
         swapped: dict[str, tuple[Any, Path]] = {}
+        sizes: dict[float, Path] = {}
         for name in sorted(names, key=self._cost):
             at: Path = ("model", "backbone")
             if not all(known):
@@ -66,7 +67,11 @@ class Backbones:
             made = [(_like(one, name), (*at, number)) for number, one in enumerate(alternatives)]
             possible = [one for one in made if self._fits(one[0], [e for e in users.values() if e["backbone"] == name])]
             if possible:
-                best = next((one for one in possible if one[0] not in taken), possible[-1])
+                free = [one for one in possible if one[0] not in taken] or possible[-1:]
+                # Networks of one size that differ in their options stay of one size.
+                size = self._cost(name)
+                best = next((one for one in free if one[1] == sizes.get(size)), free[0])
+                sizes.setdefault(size, best[1])
                 swapped[name] = best if isinstance(value, tuple) else (best[0], at)
         for index, entry in users.items():
             if entry["backbone"] in swapped:

@@ -24,9 +24,9 @@ def differ(values: Sequence[Any]) -> bool:
 def shrunk(own: Sequence[Any], value: Any, anchor: Anchor = "middle") -> list[Any]:
     """What becomes of the suite's values ``own`` under the profile's ``value``, in the same order.
 
-    Equal values are replaced. Numbers, lists of numbers and step sizes (``"eps/10"``, ``"2/255"``) that differ keep their
-    order and, up to rounding, their ratios; whole numbers stay different and never grow. Anything else that differs (a
-    choice, a list of losses) stays as the suite has it.
+    Equal values are replaced. Numbers, lists of numbers and step sizes (``"eps/10"``, ``"2/255"``) that differ keep
+    their order and, up to rounding, their ratios; whole numbers stay different and never grow. Anything else that
+    differs (a choice, a list of losses) stays as the suite has it.
 
     Args:
         own: At least one value.
@@ -42,8 +42,11 @@ def shrunk(own: Sequence[Any], value: Any, anchor: Anchor = "middle") -> list[An
         return _lists(own, value)
     steps = [_step(item) for item in [*own, value]]
     if all(step is not None and step[0] == (steps[0] or ("",))[0] for step in steps):
-        sizes = _ordered([step[1] for step in steps[:-1] if step], steps[-1][1] if steps[-1] else 0.0, anchor)
-        return [f"eps/{1 / size:.4g}" if steps[0] and steps[0][0] == "eps" else f"{size:.4g}" for size in sizes]
+        # Relative sizes by their divisors, which is how they are written.
+        relative = steps[0] is not None and steps[0][0] == "eps"
+        sizes = [step[1] for step in steps if step is not None]
+        factor = sizes[-1] / _anchored(sizes[:-1], anchor)
+        return [f"eps/{1 / (size * factor):.4g}" if relative else f"{size * factor:.4g}" for size in sizes[:-1]]
     return list(own)
 
 
@@ -54,13 +57,15 @@ def bounded(own: Sequence[int], most: int) -> list[int]:
     largest = max(own)
     if largest <= most:
         return list(own)
+    distinct = sorted(set(own))
+    if len(distinct) > most:
+        return [min(value, most) for value in own]
     found: dict[int, int] = {}
     above = most + 1
-    for value in sorted(set(own), reverse=True):
-        above = min(max(1, round(value * most / largest)), above - 1)
+    for rank, value in reversed(list(enumerate(distinct, start=1))):
+        # Room for those below it.
+        above = min(max(rank, round(value * most / largest)), above - 1)
         found[value] = above
-    if above < 1:
-        return [min(value, most) for value in own]
     return [found[value] for value in own]
 
 
@@ -70,10 +75,9 @@ def _numbers(values: Sequence[Any]) -> bool:
 
 def _ordered(own: Sequence[Any], value: Any, anchor: Anchor) -> list[Any]:
     distinct = sorted(set(own))
-    positive = [item for item in distinct if item > 0]
     if distinct[0] < 0 or (isinstance(value, float) and value <= 0):
         return list(own)
-    factor = value / (positive[0] if anchor == "smallest" else distinct[len(distinct) // 2])
+    factor = value / _anchored(own, anchor)
     if not all(isinstance(item, int) for item in [*own, value]):
         return [float(f"{item * factor:.4g}") for item in own]
     if factor >= 1:
@@ -84,6 +88,12 @@ def _ordered(own: Sequence[Any], value: Any, anchor: Anchor) -> list[Any]:
         below = max(round(item * factor), below + 1, 1 if item else 0)
         found[item] = below
     return [found[item] for item in own]
+
+
+def _anchored(own: Sequence[Any], anchor: Anchor) -> Any:
+    """The value that the profile's takes the place of, positive."""
+    distinct = sorted(set(own))
+    return next(item for item in distinct if item > 0) if anchor == "smallest" else distinct[len(distinct) // 2]
 
 
 def _lists(own: Sequence[Any], value: Any) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -112,6 +113,9 @@ def validate(
             path = at + tuple(part for part in item["loc"] if not _is_type_tag(part))
             problems.append(_problem(schema, item, document, path, len(at), also_valid))
         return None, problems
+    except Exception as error:  # a validator of a plug-in may raise anything
+        message = f"{schema.__name__} cannot check this: {type(error).__name__}: {error}"
+        return None, [document.problem(at, message)]
 
 
 _MOST = 50
@@ -203,7 +207,7 @@ def _mended(kind: str, given: Any) -> str:
 
 
 def _quoted(value: Any) -> str:
-    return f'"{value}"' if isinstance(value, str) else _as_toml(value)
+    return json.dumps(value, ensure_ascii=not value.isprintable()) if isinstance(value, str) else _as_toml(value)
 
 
 def _schema_at(schema: type[BaseModel], path: locate.Path) -> type[BaseModel] | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bench.data.spec import DatasetSpec, ImageShape
+from bench.declared import finite
 from bench.spec import BackboneSpec, FamilySpec, Task
 
 __all__ = ["features", "task", "unfit"]
@@ -26,8 +27,9 @@ def features(backbone: BackboneSpec, image_shape: ImageShape) -> tuple[int | Non
         return None, str(error)
     except Exception as error:  # a stranger's code
         return None, f"its spec cannot describe it: {type(error).__name__}: {error}"
-    dimension = facts.get("features") if isinstance(facts, Mapping) else None
-    return (int(dimension) if isinstance(dimension, int | float) else None), ""
+    given: object = facts
+    dimension = given.get("features") if isinstance(given, Mapping) else None
+    return (int(dimension) if isinstance(dimension, int | float) and finite(dimension) else None), ""
 
 
 def unfit(family: FamilySpec, backbone: BackboneSpec, config: Any, given: Task) -> Mapping[str, str]:

@@ -6,8 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from bench.data.spec import DatasetSpec
 from bench.errors import did_you_mean
 from bench.spec import BACKBONES, FAMILIES, BackboneSpec, FamilySpec, TrainingConfig
+from bench.spec_contract import configured_problems, untrained
 from bench.suite.locate import Path
 from bench.suite.names import Doubtful, model_label, model_name, unclear_models
 from bench.suite.schema import Caps, ModelEntry, ResolvedModel
@@ -22,11 +24,15 @@ class ModelReader(SectionReader):
 
     Attributes:
         caps: The bounds of the profile.
+        inside: The in-distribution data set, if it is known.
         unclear: After ``models``: what the entries with mistakes may be called.
+        placed: After ``models``: those without mistakes, by their place in the file.
     """
 
     caps: Caps = field(default_factory=Caps)
+    inside: DatasetSpec | None = None
     unclear: Doubtful = field(default_factory=Doubtful)
+    placed: dict[int, ResolvedModel] = field(default_factory=dict)
 
     def models(self) -> list[ResolvedModel]:
         """Those without mistakes."""
@@ -37,8 +43,19 @@ class ModelReader(SectionReader):
             self.unclear = Doubtful(any=True)
         self.unique([(("model", i, "name"), model_name(raw)) for i, raw in enumerate(entries)], "model name")
         self.unique([(("model", i, "label"), model_label(raw)) for i, raw in enumerate(entries)], "model label")
+        self._ambiguous(entries)
         self._chains(entries)
-        return [model for model in found if model is not None]
+        self.placed = {index: model for index, model in enumerate(found) if model is not None}
+        return list(self.placed.values())
+
+    def _ambiguous(self, entries: list[dict[str, Any]]) -> None:
+        """A table names its rows by name or label: one that is both, of two models, names neither."""
+        names, labels = [model_name(raw) for raw in entries], [model_label(raw) for raw in entries]
+        for index, label in enumerate(labels):
+            # What is used twice is reported as that.
+            if label is not None and label != names[index] and label in names and labels.count(label) == 1:
+                reason = f"the label {label!r} is the name of another model"
+                self.complain(("model", index, "label"), reason, "give it another")
 
     def _chains(self, entries: list[dict[str, Any]]) -> None:
         """``init_from`` names another model of the suite, and no chain of them comes back to its start."""
@@ -73,6 +90,10 @@ class ModelReader(SectionReader):
         config = self._config(raw, family, at)
         if config is not None:
             self._without_effect(raw, family, config, at)
+        if config is not None and backbone is not None:
+            shape = self.inside.image_shape if self.inside is not None else None
+            for problem in configured_problems(family, backbone, config, shape):
+                self.complain((*at, "backbone" if problem.startswith("backbone") else "family"), problem)
         if entry is None or config is None or backbone is None or len(self.problems) > before:
             return None
         return ResolvedModel(
@@ -128,7 +149,7 @@ class ModelReader(SectionReader):
         """Settings of training beside weights that are not trained here: whoever wrote them expects an effect."""
         if raw.get("weights") is not None:
             reason = "has no effect beside weights: they are not trained here"
-        elif family.passes(config) == 0:
+        elif untrained(family, config):
             reason = f"has no effect: a {family.name} is not trained here"
         else:
             return
@@ -146,4 +167,3 @@ def _training(values: Mapping[str, Any], training: set[str], above: tuple[str, .
             yield path
         elif isinstance(value, Mapping):
             yield from _training(value, training, path)
-

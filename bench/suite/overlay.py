@@ -1,4 +1,4 @@
-"""Values of a profile put into the entries of a suite that belong together: models of a family, evaluations of a kind."""
+"""Values of a profile put into entries of a suite that belong together: models of a family, evaluations of a kind."""
 
 from __future__ import annotations
 
@@ -99,6 +99,7 @@ class Group:
         self, given: Sequence[Leaf], caps: Sequence[tuple[str, int | None, Path]], own: Mapping[Path, BaseModel | None]
     ) -> dict[Path, Values]:
         """The first way in which every member is valid; where there is none, without what is at odds with the suite."""
+        trial: dict[Path, Values] = {}
         ways: tuple[Anchor | None, ...] = ("middle", "smallest", None)
         for anchor in ways:
             trial = {at: dict[Keys, tuple[Any, Path]]() for at in self.members}
@@ -205,4 +206,3 @@ def _set(entry: dict[str, Any], path: Keys, value: Any) -> None:
             below = entry[part] = {}
         entry = below
     entry[path[-1]] = copy.deepcopy(value)
-

@@ -12,7 +12,7 @@ from bench.data.spec import DatasetSpec
 from bench.errors import BenchError, Problem, did_you_mean
 from bench.evaluate.base import EVALUATIONS
 from bench.registry import UnknownNameError
-from bench.spec import FAMILIES, settings
+from bench.spec import FAMILIES, FamilySpec, TrainingConfig, settings
 from bench.suite.backbones import Backbones
 from bench.suite.document import Document, validate
 from bench.suite.locate import Path
@@ -48,11 +48,12 @@ class Applied:
 def apply(document: Document, profile: Document) -> Applied:
     """Put a profile over a suite.
 
-    ``[model]`` values go to every model whose family has such a setting, ``[model.<family>]`` to those of one family and
-    win over the former; ``[evaluation.<kind>]`` to evaluations of a kind; ``[data]`` to the data section; ``[caps]``
-    bound. Where models of a family, or evaluations of a kind, differ in a value it is scaled (``bench.suite.contrast``).
-    A value that is right by itself but at odds with what the suite says beside it (a ``start_generative`` beyond the
-    suite's few ``epochs``, a buffer smaller than the number of classes) stays the suite's.
+    ``[model]`` values go to every model whose family has such a setting, ``[model.<family>]`` to those of one family
+    and win over the former; ``[evaluation.<kind>]`` to evaluations of a kind; ``[data]`` to the data section;
+    ``[caps]`` bound. Where models of a family, or evaluations of a kind, differ in a value it is scaled
+    (``bench.suite.contrast``). A value that is right by itself but at odds with what the suite says beside it (a
+    ``start_generative`` beyond the suite's few ``epochs``, a buffer smaller than the number of classes) stays the
+    suite's.
     """
     parsed, problems = validate(ProfileFile, profile.data, profile, ())
     if parsed is None:
@@ -73,7 +74,9 @@ def apply(document: Document, profile: Document) -> Applied:
 
 def _data_section(result: Document, parsed: ProfileFile, profile: Document, dataset: DatasetSpec | None) -> None:
     data = result.data.get("data")
-    for key, value in parsed.data.items() if isinstance(data, dict) else ():
+    if not isinstance(data, dict):
+        return
+    for key, value in parsed.data.items():
         items = dataset.sizes.get("train") if dataset is not None else None
         if key == "validation" and isinstance(value, int) and items is not None and value >= items > 0:
             continue  # a profile for all suites does not know how many items this one has
@@ -87,35 +90,44 @@ def _models(
     entries = dict(enumerate(_tables(result.data.get("model"))))
     backbones = Backbones(result, profile, dataset)
     backbones.apply(entries, parsed.model.get("backbone"))
-    caps = [("epochs", parsed.caps.epochs, ("caps", "epochs"))]
+    caps: list[tuple[str, int | None, Path]] = [("epochs", parsed.caps.epochs, ("caps", "epochs"))]
     if train is not None:
         section = "caps" if parsed.caps.train is not None else "substitute"
         caps.append(("batch_size", train, (section,)))
-    for family in dict.fromkeys(entry.get("family") for entry in entries.values()):
-        members = {("model", index): entry for index, entry in entries.items() if entry.get("family") == family}
-        spec = FAMILIES.get(family) if isinstance(family, str) and _is_family(family) else None
+    # What is no text is no name of a family: reported where the model is read.
+    for family in dict.fromkeys(str(entry.get("family")) for entry in entries.values()):
+        members: dict[Path, dict[str, Any]] = {("model", i): e for i, e in entries.items() if e.get("family") == family}
+        spec = FAMILIES.get(family) if _is_family(family) else None
         group = Group(
-            result, profile, members, ModelEntry, spec.config if spec is not None else None,
-            fits=lambda entry, config, spec=spec: spec is None or not backbones.unfit(spec, entry, config, train),
+            result,
+            profile,
+            members,
+            ModelEntry,
+            spec.config if spec is not None else None,
+            fits=_fits(backbones, spec, train),
             presets=spec.presets if spec is not None else {},
-        )  # fmt: skip
-        group.overlay(_model_leaves(parsed, str(family)), caps)
+        )
+        group.overlay(_model_leaves(parsed, family), caps)
         backbones.rename(members)
+
+
+def _fits(
+    backbones: Backbones, spec: FamilySpec | None, train: int | None
+) -> Callable[[dict[str, Any], TrainingConfig], bool]:
+    return lambda entry, config: spec is None or not backbones.unfit(spec, entry, config, train)
 
 
 def _evaluations(result: Document, parsed: ProfileFile, profile: Document) -> None:
     entries = list(enumerate(_tables(result.data.get("evaluation"))))
-    for kind in dict.fromkeys(entry.get("kind") for _, entry in entries):
-        if not isinstance(kind, str):
-            continue
+    for kind in dict.fromkeys(str(entry.get("kind")) for _, entry in entries):
         members: dict[Path, dict[str, Any]] = {("evaluation", i): e for i, e in entries if e.get("kind") == kind}
         try:
             schema = EVALUATIONS.get(kind).Config
         except UnknownNameError:  # reported where the suite names it
             continue
         found = leaves(parsed.evaluation.get(kind, {}), ("evaluation", kind))
-        caps = [("items", parsed.caps.items, ("caps", "items"))] if "items" in schema.model_fields else []
-        Group(result, profile, members, EvaluationEntry, schema).overlay(found, caps)
+        most = parsed.caps.items if "items" in schema.model_fields else None
+        Group(result, profile, members, EvaluationEntry, schema).overlay(found, [("items", most, ("caps", "items"))])
 
 
 def _model_leaves(parsed: ProfileFile, family: str) -> list[Leaf]:
@@ -165,7 +177,9 @@ def _unknown_models(parsed: ProfileFile, document: Document, profile: Document) 
 
 def _siblings(path: tuple[str, ...], families: set[str]) -> set[str]:
     """Settings of any family beside the one that ``path`` would be."""
-    known = {setting.key for family in families if _is_family(family) for setting in settings(FAMILIES.get(family).config)}
+    known = {
+        setting.key for family in families if _is_family(family) for setting in settings(FAMILIES.get(family).config)
+    }
     above = "".join(f"{part}." for part in path[:-1])
     names = {key.removeprefix(above).partition(".")[0] for key in known if key.startswith(above)}
     return names | set(_ENTRY_KEYS) if len(path) == 1 else names

@@ -15,6 +15,7 @@ from bench.errors import PrerequisiteError, SuiteError, did_you_mean
 from bench.suite import profile as profiles
 from bench.suite.document import read
 from bench.suite.evaluations import EvaluationReader
+from bench.suite.feasible import Feasibility
 from bench.suite.models import ModelReader
 from bench.suite.schema import Caps, DataSection, Suite, SuiteHeader
 from bench.suite.section import SECTIONS, Absent, SectionReader
@@ -60,13 +61,14 @@ class _Reader(SectionReader):
         header = self._section(SuiteHeader, "suite")
         data = self._section(DataSection, "data")
         dataset = self._dataset(self.document.data.get("data"))
-        models = ModelReader(self.document, self.problems, caps)
+        models = ModelReader(self.document, self.problems, caps, dataset)
         read_models = models.models()
         evaluations = EvaluationReader(
             document=self.document,
             problems=self.problems,
             inside=dataset,
             models=[model.name for model in read_models],
+            families=[model.family for model in read_models],
             unclear_models=models.unclear,
         )
         read_evaluations = evaluations.evaluations()
@@ -80,6 +82,17 @@ class _Reader(SectionReader):
             literature=literature,
             outside=applied.outside,
         ).tables()
+        if dataset is not None and data is not None:
+            Feasibility(
+                document=self.document,
+                problems=self.problems,
+                inside=dataset,
+                data=data,
+                caps=caps,
+                models=models.placed,
+                evaluations=evaluations.placed,
+                outside=evaluations.outside,
+            ).look()
         if header is None or data is None or dataset is None or self.problems:
             return None
         # The profile's key is the name that the suite itself gives.

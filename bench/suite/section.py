@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path as FilePath
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
@@ -74,15 +76,29 @@ class SectionReader:
     def dataset(self, name: str, path: Path) -> DatasetSpec | None:
         """The data set that the document names, or None with the mistake reported."""
         try:
+            if "/" in name or name.endswith(".npz"):
+                self._regular(name)
             return find_dataset(name, self.document.path.parent)
         except UnknownNameError as error:
             self.complain(path, error.reason, error.hint)
+        except OSError as error:
+            self.complain(path, f"{name}: cannot be read: {error.strerror or error}")
         except ValueError as error:
             self.complain(path, str(error))
         except PrerequisiteError as error:
             problem = self.document.problem(path, str(error))
             self.problems.append(Absent(**{one.name: getattr(problem, one.name) for one in fields(problem)}))
         return None
+
+    def _regular(self, name: str) -> None:
+        """Raises ValueError where a path leads to a device or a pipe: reading it may never end."""
+        path = self.document.path.parent / FilePath(name).expanduser()
+        try:
+            mode = path.stat().st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            return  # said where it is looked for
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise ValueError(f"{name}: expected an .npz archive or a folder of images")
 
     def unique(self, named: Iterable[tuple[Path, str | None]], what: str) -> None:
         """Report names that are given twice; None is a name that nobody knows."""

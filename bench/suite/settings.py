@@ -17,6 +17,7 @@ from pydantic import Field
 from bench.errors import Problem, RequestError, SuiteError, did_you_mean, shortened
 from bench.spec import Config
 from bench.suite.document import read, validate
+from bench.suite.schema import FileName
 
 __all__ = ["Settings", "find_profile", "find_suite", "load_settings", "suite_folders"]
 
@@ -24,13 +25,13 @@ FILE, LOCAL = "bench.toml", "bench.local.toml"
 
 
 class _Paths(Config):
-    data: str | None = Field(None, description="Data root: one folder per data set")
-    results: str | None = Field(None, description="Everything measured is written below it")
-    weights: str | None = Field(None, description="Foreign weights, such as Inception's")
+    data: FileName | None = Field(None, description="Data root: one folder per data set")
+    results: FileName | None = Field(None, description="Everything measured is written below it")
+    weights: FileName | None = Field(None, description="Foreign weights, such as Inception's")
 
 
 class _Run(Config):
-    default_suite: str | None = Field(None, description="What `bench run` without a suite runs")
+    default_suite: FileName | None = Field(None, description="What `bench run` without a suite runs")
 
 
 class _File(Config):

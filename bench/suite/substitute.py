@@ -22,9 +22,10 @@ Names = dict[str, tuple[tuple[str, Path], ...]]
 class Substitution:
     """What becomes of each data set of a suite under a profile.
 
-    ``[substitute.data]`` is about the suite's own data set, ``[substitute.ood]`` about out-of-distribution sets; without
-    the latter the former holds for both. An out-of-distribution set takes the first of its alternatives that is not the
-    suite's own set and that no other set of the suite takes, so that as many sets are compared as the suite has.
+    ``[substitute.data]`` is about the suite's own data set, ``[substitute.ood]`` about out-of-distribution sets;
+    without the latter the former holds for both. An out-of-distribution set takes the first of its alternatives that is
+    not the suite's own set and that no other set of the suite takes, so that as many sets are compared as the suite
+    has.
 
     Attributes:
         inside: Substitute and its place in the profile, of the suite's own set; None if it stays.
@@ -44,9 +45,10 @@ class Substitution:
             given = parsed.substitute.ood.items()
             others = self._known("ood", {k: (v,) if isinstance(v, str) else v for k, v in given})
         section = document.data.get("data")
-        name = section.get("dataset") if isinstance(section, dict) else None
+        given_name = section.get("dataset") if isinstance(section, dict) else None
+        name = given_name if isinstance(given_name, str) else None
         self.inside: tuple[str, Path] | None = None
-        if isinstance(name, str) and own.get(name):
+        if name is not None and own.get(name):
             self.inside = own[name][0]
         self.outside = self._assigned(others, self.inside[0] if self.inside else name)
 
@@ -75,13 +77,14 @@ class Substitution:
     def _renamed(self, result: Document, given: list[Any], at: Path) -> list[Any]:
         """The list with its names swapped. Where two sets share a substitute, it stands once."""
         names: list[Any] = []
+        substitutes = {name for name, _ in self.outside.values()}
         for place, name in enumerate(given):
             swapped, origin = name, (result, (*at, place))
             if isinstance(name, str) and name in self.outside:
                 swapped, source = self.outside[name]
                 origin = (self.profile, source)
-                if swapped in names:
-                    continue
+            if swapped in names and swapped in substitutes and given.count(name) == 1:
+                continue
             if (len(names), swapped) != (place, name):
                 result.overlays[*at, len(names)] = origin
             names.append(swapped)
@@ -106,7 +109,7 @@ class Substitution:
             found[original] = tuple(places)
         return found
 
-    def _assigned(self, others: Names, inside: Any) -> dict[str, tuple[str, Path]]:
+    def _assigned(self, others: Names, inside: str | None) -> dict[str, tuple[str, Path]]:
         names = list(dict.fromkeys(dataset_names(self.document)))
         taken = {name for name in names if not others.get(name)} | {inside}
         assigned = {}
@@ -115,7 +118,7 @@ class Substitution:
             if not alternatives:
                 continue
             apart = [one for one in alternatives if one[0] != inside]
-            # More sets than alternatives share one; that a set must not be the suite's own is reported where it is read.
+            # More sets than alternatives share one. That none may be the suite's own is reported where it is read.
             chosen = next((one for one in apart if one[0] not in taken), (apart or list(alternatives))[0])
             taken.add(chosen[0])
             assigned[name] = chosen

@@ -74,7 +74,7 @@ class TableReader(SectionReader):
             if column is None:
                 if not self._unclear(name):
                     self.complain((*at, "columns", place), f"unknown column {name!r}", did_you_mean(name, self._known))
-            elif meant == name or all(column.column is not other.column for other in columns):
+            elif column.column.argument not in self.outside.values() or column not in columns:
                 # Two sets of a suite may share a substitute: their number then stands once.
                 columns.append(column)
         return columns
