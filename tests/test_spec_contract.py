@@ -37,8 +37,9 @@ def fails(*arguments):
 
 FAMILY = replace(FAMILIES.get("softmax"), config=Config, paper={}, training_only=frozenset())
 BACKBONE = BackboneSpec(
-    name="net", pattern="net-<n>", summary="A network.", source="a paper", implementation="bench.external_module:no_backbone",
-    parse=lambda name: name.index("net"), describe=lambda name, shape: {"features": 64}, version=1,
+    name="net", pattern="net-<n>", summary="A network.", source="a paper", version=1,
+    implementation="bench.external_module:no_backbone",
+    parse=lambda name: name.index("net"), describe=lambda name, shape: {"features": 64},
 )
 DATASET = DATASETS.get("digits")
 CHANGED = replace(%s, %s)

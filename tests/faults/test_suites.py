@@ -133,12 +133,12 @@ def changed_structure(rng: random.Random, data: dict[str, Any]) -> None:
 
 
 def changed_bytes(rng: random.Random, content: bytes) -> bytes:
-    found = bytearray(content)
+    found = bytearray(content or b"#")
     for _ in range(rng.choice((1, 1, 2, 8))):
-        at = rng.randrange(len(found))
+        at = rng.randrange(max(1, len(found)))
         way = rng.randrange(4)
         if way == 0:
-            found[at] = rng.randrange(256)
+            found[at : at + 1] = bytes([rng.randrange(256)])
         elif way == 1:
             del found[at : at + rng.choice((1, 1, 20))]
         elif way == 2:

@@ -122,7 +122,10 @@ CASES: dict[str, tuple[dict[str, str], int, str, str]] = {
         "'generation' needs at least 2 items, there are 1",
     ),
     "a judge without a batch": (
-        {"dataset": "few.npz", "family": "jem", "model": "batch_size = 8", "evaluation": '[[evaluation]]\nkind = "generation"'},
+        {
+            "dataset": "few.npz", "family": "jem", "model": "batch_size = 8",
+            "evaluation": '[[evaluation]]\nkind = "generation"',
+        },
         13, "evaluation[1].kind", "a batch of 64 items (of the judge's training) is larger than the training set of 54",
     ),
     "a name of a file that is too long": (

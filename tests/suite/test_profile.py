@@ -227,7 +227,8 @@ def test_the_rows_of_table_10_stay_three(project: Project) -> None:
 @pytest.mark.parametrize("label", ["JEM with 20 steps and lr 20", "JEM, long"])
 def test_a_label_that_does_not_say_the_value_gets_it_added(project: Project, label: str) -> None:
     jem = '[[model]]\nfamily = "jem"\nbackbone = "wrn-28-10"\n'
-    rows = f'{jem}label = "{label}"\n[model.sampler]\nsteps = 20\n{jem}name = "b"\nlabel = "b"\n[model.sampler]\nsteps = 40\n'
+    rows = f'{jem}label = "{label}"\n[model.sampler]\nsteps = 20\n'
+    rows += f'{jem}name = "b"\nlabel = "b"\n[model.sampler]\nsteps = 40\n'
     text = SUITE.replace("[[evaluation]]", f"{rows}[[evaluation]]", 1) + f'models = ["{label}", "b"]\n'
     suite = load(project, PROFILE, text)
     assert [model.label for model in suite.models if model.family_name == "jem"] == [
