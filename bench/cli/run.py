@@ -222,8 +222,8 @@ def plan(suite: str | None, profile: str | None, only: tuple[str, ...], as_json:
 def check(suite: str, profile: str | None) -> None:
     """Read a suite and report every mistake in it with file, line, key and the nearest valid name.
 
-    What a run could not do is a mistake, too: too few items for a batch, weights that do not fit. What a plug-in declares
-    is held against its contract.
+    What a run could not do is a mistake, too: too few items for a batch, weights that do not fit. What a plug-in
+    declares is held against its contract.
     """
     from bench.api import Bench
     from bench.report.literature import load_literature

@@ -103,10 +103,11 @@ class EvaluationReader(SectionReader):
             named: list[tuple[Path, str]] = [((*at, key, place), name) for place, name in texts(given)]
             if isinstance(given, str):
                 named = [((*at, key), given)]
-            names = [name for _, name in named]
-            for number, (path, name) in enumerate(named):
-                if name in names[:number]:
+            seen: set[str] = set()
+            for path, name in named:
+                if name in seen:
                     self.complain(path, f"{name!r} is listed twice")
+                seen.add(name)
                 if name not in self.models and name not in self.unclear_models:
                     hint = did_you_mean(name, {*self.models, *self.unclear_models.names})
                     self.complain(path, f"no model of the suite is called {name!r}", hint)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from bench.data.spec import DatasetSpec
 from bench.registry import UnknownNameError
@@ -53,6 +54,10 @@ class Feasibility(SectionReader):
             self._model(("model", index), model, given)
         for index, evaluation in self.evaluations.items():
             self._evaluation(("evaluation", index), evaluation, train)
+
+    @cached_property
+    def _named(self) -> dict[str, ResolvedModel]:
+        return {model.name: model for model in self.models.values()}
 
     def _splits(self) -> int | None:
         """The number of training items, or None where it is not known or nothing can be trained."""
@@ -115,7 +120,7 @@ class Feasibility(SectionReader):
 
     def _start(self, at: Path, model: ResolvedModel) -> None:
         """A model takes over all parameters of the one that it starts from."""
-        source = next((one for one in self.models.values() if one.name == model.init_from), None)
+        source = self._named.get(model.init_from or "")
         if source is None:
             return  # reported, or with mistakes of its own
         where = (*at, "init_from")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,9 @@ from bench.suite.schema import Caps, ModelEntry, ResolvedModel
 from bench.suite.section import SectionReader, merged, rest
 
 __all__ = ["ModelReader"]
+
+_LONGEST_CHAIN = 100
+"""Models that start from each other, at most."""
 
 
 @dataclass
@@ -51,9 +55,10 @@ class ModelReader(SectionReader):
     def _ambiguous(self, entries: list[dict[str, Any]]) -> None:
         """A table names its rows by name or label: one that is both, of two models, names neither."""
         names, labels = [model_name(raw) for raw in entries], [model_label(raw) for raw in entries]
+        uses, taken = Counter(labels), set(names)
         for index, label in enumerate(labels):
             # What is used twice is reported as that.
-            if label is not None and label != names[index] and label in names and labels.count(label) == 1:
+            if label is not None and label != names[index] and label in taken and uses[label] == 1:
                 reason = f"the label {label!r} is the name of another model"
                 self.complain(("model", index, "label"), reason, "give it another")
 
@@ -70,13 +75,15 @@ class ModelReader(SectionReader):
                     hint = did_you_mean(start, sources)
                     self.complain(at, f"no model of the suite is called {start!r}", hint)
                 continue
-            seen: list[str] = []
+            seen: dict[str, None] = {}
             name = own
-            while name is not None and name not in seen:
-                seen.append(name)
+            while name is not None and name not in seen and len(seen) <= _LONGEST_CHAIN:
+                seen[name] = None
                 name = sources.get(name)
             if name is not None and name == own:
                 self.complain(at, f"models start from each other: {' from '.join([*seen, name])}")
+            elif len(seen) > _LONGEST_CHAIN:
+                self.complain(at, f"more than {_LONGEST_CHAIN} models start from each other in a row")
 
     def _model(self, raw: dict[str, Any], at: Path) -> ResolvedModel | None:
         """A model; every key is looked at, whatever is wrong with the others."""
@@ -137,7 +144,7 @@ class ModelReader(SectionReader):
     def _start(self, raw: Mapping[str, Any], at: Path) -> None:
         seeds = raw.get("seeds")
         if isinstance(seeds, list):
-            if any(seed in seeds[:place] for place, seed in enumerate(seeds)):
+            if len(set(map(repr, seeds))) < len(seeds):
                 self.complain((*at, "seeds"), "a seed is listed twice")
             if len(seeds) > 1 and raw.get("weights") is not None and (*at, "seeds") not in self.document.overlays:
                 hint = "leave the key out"

@@ -16,6 +16,9 @@ from bench.suite.section import SectionReader, texts
 
 __all__ = ["TableReader"]
 
+_MOST = 50
+"""Unknown columns of one table that are listed."""
+
 
 @dataclass(kw_only=True)
 class TableReader(SectionReader):
@@ -68,11 +71,14 @@ class TableReader(SectionReader):
 
     def _columns(self, names: Sequence[tuple[int, str]], at: Path) -> list[ResolvedColumn]:
         columns: list[ResolvedColumn] = []
+        unknown = 0
         for place, name in names:
             meant = substituted(name, self.evaluations, self.outside)
             column = self._known.get(meant)
             if column is None:
-                if not self._unclear(name):
+                unknown += not self._unclear(name)
+                # Looking for the nearest name takes time for each.
+                if not self._unclear(name) and unknown <= _MOST:
                     self.complain((*at, "columns", place), f"unknown column {name!r}", did_you_mean(name, self._known))
             elif column.column.argument not in self.outside.values() or column not in columns:
                 # Two sets of a suite may share a substitute: their number then stands once.

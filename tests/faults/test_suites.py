@@ -6,6 +6,7 @@ function of its number, so that a failure can be repeated.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import random
@@ -155,10 +156,8 @@ def mutated(rng: random.Random, text: str) -> bytes:
     data = tomllib.loads(text)
     changes: list[Callable[[random.Random, dict[str, Any]], None]] = [changed_value, changed_key, changed_structure]
     for _ in range(rng.choice((1, 1, 2, 3))):
-        try:
+        with contextlib.suppress(IndexError):  # nothing of the kind is left
             rng.choice(changes)(rng, data)
-        except IndexError:  # nothing of the kind is left
-            pass
     content = document(data).encode("utf-8", "surrogatepass") if rng.random() < 0.85 else text.encode()
     return changed_bytes(rng, content) if rng.random() < 0.25 else content
 
@@ -180,16 +179,16 @@ def tried(project: Project, number: int) -> str:
     try:
         # What `bench check` calls; the command adds the printing.
         Bench.here(project.root).plan("mutated", profile=overlay)
-    except BenchError as error:
-        assert error.exit_code in (2, 5), f"case {number}"
-        text = str(error)
-        assert text, f"case {number}"
-        for line in text.splitlines():
-            assert not re.search(r"[\x00-\x08\x0e-\x1f]", line), f"case {number}: {line!r}"
-        return text
-    except Exception as error:
-        raise AssertionError(f"case {number} ends in {type(error).__name__}: {error}") from error
-    return ""
+    except BenchError as found:
+        error: BenchError = found
+    except Exception as found:
+        raise AssertionError(f"case {number} ends in {type(found).__name__}: {found}") from found
+    else:
+        return ""
+    assert error.exit_code in (2, 5), f"case {number}"
+    assert str(error), f"case {number}"
+    assert not re.search(r"[\x00-\x08\x0e-\x1f]", str(error)), f"case {number}: {str(error)!r}"
+    return str(error)
 
 
 def refused(project: Project, numbers: range) -> int:

@@ -86,20 +86,20 @@ CASES: dict[str, tuple[dict[str, str], int, str, str]] = {
     ),
     "init_from of another family": (
         {"model": model("gmmc-dis", 'init_from = "softmax"')}, 12, "model[1].init_from",
-        "'softmax' is a backbone with a linear head, this model a backbone with centers of norm 10: its weights do not fit",
+        "'softmax' is a backbone with a linear head, this model a backbone with centers of norm 10: its weights",
     ),
     "init_from of another network": (
         {"model": model("jem", 'init_from = "softmax"', "wrn-10-2")}, 12, "model[1].init_from",
         "'softmax' has the backbone 'wrn-10-1', this model 'wrn-10-2': its weights do not fit",
     ),
     "init_from with other centers": (
-        {"family": "gmmc-dis", "model": model("gmmc-gen", 'scale = 3.0\ninit_from = "gmmc-dis"')}, 13, "model[1].init_from",
-        "'gmmc-dis' is a backbone with centers of norm 10, this model a backbone with centers of norm 3: its weights do "
-        "not fit",
+        {"family": "gmmc-dis", "model": model("gmmc-gen", 'scale = 3.0\ninit_from = "gmmc-dis"')},
+        13, "model[1].init_from",
+        "'gmmc-dis' is a backbone with centers of norm 10, this model a backbone with centers of norm 3: its weights",
     ),
     "an OOD set twice": (
-        {"evaluation": '[[evaluation]]\nkind = "ood"\nsets = ["patches", "uniform", "patches"]'}, 14, "evaluation[1].sets[2]",
-        "'patches' is listed twice",
+        {"evaluation": '[[evaluation]]\nkind = "ood"\nsets = ["patches", "uniform", "patches"]'},
+        14, "evaluation[1].sets[2]", "'patches' is listed twice",
     ),
     "a model twice": (
         {"evaluation": '[[evaluation]]\nkind = "adaptive"\neps = ["8/255"]\ntransfer = ["softmax", "softmax"]'},
@@ -208,3 +208,20 @@ def test_what_a_family_says_is_what_its_implementation_does(project: Project) ->
         assert ("sampler.buffer" in said) == raises(made)
     assert features(BACKBONES.get("wrn-10-1"), (1, 4, 4)) == (64, "")
     assert features(BACKBONES.get("wrn-10-1"), (1, 3, 4))[1]
+
+
+def test_chains_of_models_end(project: Project) -> None:
+    """A planner that follows a chain of hundreds would run out of stack."""
+    names = ["softmax", *(f"m{number}" for number in range(150))]
+    models = "".join(
+        f'[[model]]\nfamily = "softmax"\nname = "{own}"\nlabel = "{own}"\nbackbone = "wrn-10-1"\ninit_from = "{start}"\n'
+        for start, own in zip(names, names[1:], strict=False)
+    )
+    with pytest.raises(SuiteError) as error:
+        project.plan(text(model=models))
+    first = error.value.problems[0]
+    assert (first.key, first.message) == (
+        "model[100].init_from",
+        "more than 100 models start from each other in a row",
+    )
+    assert len(error.value.problems) == 51
