@@ -99,7 +99,7 @@ def test_what_columns_are_to_each_other() -> None:
         ("columns = lambda self, config: None", "columns(config) is None, expected a tuple of Column"),
         ("columns = lambda self, config: ('mean',)", "columns(config) is ('mean',), expected a tuple of Column"),
         (
-            "columns = lambda self, config: [Column(metric='m', label='m', unit='1', direction='lower', definition='d')]",
+            "columns = lambda self, config: [Column(metric='m', label='', unit='1', direction='lower', definition='')]",
             "column 'm': direction is 'lower', expected 'up' or 'down' or None",
         ),
         ("columns = lambda self, config: Mine.columns(self, config) * 2", "column 'mean' is there twice"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -214,8 +215,7 @@ def test_chains_of_models_end(project: Project) -> None:
     """A planner that follows a chain of hundreds would run out of stack."""
     names = ["softmax", *(f"m{number}" for number in range(150))]
     models = "".join(
-        f'[[model]]\nfamily = "softmax"\nname = "{own}"\nlabel = "{own}"\nbackbone = "wrn-10-1"\ninit_from = "{start}"\n'
-        for start, own in zip(names, names[1:], strict=False)
+        model("softmax", f'name = "{own}"\nlabel = "{own}"\ninit_from = "{start}"\n') for start, own in pairwise(names)
     )
     with pytest.raises(SuiteError) as error:
         project.plan(text(model=models))
