@@ -92,7 +92,8 @@ def _models(
     backbones.apply(entries, parsed.model.get("backbone"))
     caps: list[tuple[str, int | None, Path]] = [("epochs", parsed.caps.epochs, ("caps", "epochs"))]
     if train is not None:
-        section = "caps" if parsed.caps.train is not None else "substitute"
+        overlaid = ("data", "dataset") in result.overlays
+        section = "caps" if parsed.caps.train is not None else "substitute" if overlaid else "data"
         caps.append(("batch_size", train, (section,)))
     # What is no text is no name of a family: reported where the model is read.
     for family in dict.fromkeys(str(entry.get("family")) for entry in entries.values()):
@@ -206,7 +207,8 @@ def _dataset(result: Document) -> DatasetSpec | None:
 
 def _training_items(result: Document, parsed: ProfileFile, dataset: DatasetSpec | None) -> int | None:
     """How many items are left to train on, where the profile decides it."""
-    if dataset is None or (parsed.caps.train is None and ("data", "dataset") not in result.overlays):
+    changed = any(("data", key) in result.overlays for key in ("dataset", "validation"))
+    if dataset is None or (parsed.caps.train is None and not changed):
         return None
     held_out = result.data["data"].get("validation", dataset.validation)
     items = dataset.sizes.get("train")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pytest
@@ -345,12 +345,22 @@ class Suites:
         ("eps-sweep", {"steps": (50, 90), "items": (30, 60), "restarts": (1, 2)}, "@8/255"),
         ("cw", {"steps": (50, 100, 1000), "c": (0.5, 1.0)}, ""),
         ("cw-l2", {"steps": (100, 1000), "rounds": (5, 9), "targets": ("none", "next-random")}, ".median"),
+        ("transfer", {"steps": (60, 100), "step": ("eps/10", "eps/5"), "loss": ("ce", "margin")}, "@8/255"),
+        ("attack", {"items": (100, 1_000), "targets": ("none",)}, "@8/255"),
+        ("fid", {"splits": (5, 10), "source": ("buffer", "fresh")}, ""),
         ("generation", {"items": (1_000, 5_000)}, ""),
         ("energies", {"iterations": ([0, 1], [0, 1, 5])}, ".real@0"),
     )
 
+    NEEDED: ClassVar[dict[str, str]] = {
+        **dict.fromkeys(("pgd", "adaptive", "eps-sweep"), 'eps = ["4/255", "8/255"]'),
+        "transfer": 'source = "m0"\neps = ["8/255"]',
+        "attack": 'attack = "torchattacks.APGD"\neps = ["8/255"]',
+    }
+
     def __init__(self, draw: Callable[[st.SearchStrategy[Any]], Any]) -> None:
         self.draw = draw
+        self.own = ""
 
     def pick(self, options: Sequence[Any]) -> Any:
         return self.draw(st.sampled_from(list(options)))
@@ -368,7 +378,7 @@ class Suites:
             return text + 'callable = "bench.external_module:no_backbone"\n'
         text += f"backbone = {json.dumps(self.pick(self.BACKBONES))}\n"
         epochs = self.pick((2, 10, 60, 150))
-        text += f"epochs = {epochs}\n" + self.line("batch_size", (32, 64, 128, 2_048))
+        text += f"epochs = {epochs}\n" + self.line("batch_size", (32, 64, 1_000 if self.own == "digits" else 2_048))
         text += self.line("lr", (1e-4, 1e-3)) + self.line("warmup", (0, 1_000)) + self.line("seeds", ([1, 2, 3], [4]))
         text += self.line("decay_epochs", ([], [30, 50], [1, 2, 3]))
         text += f"start_generative = {epochs // 2}\n" if family == "gmmc-joint" else ""
@@ -380,11 +390,11 @@ class Suites:
     def evaluation(self, index: int) -> tuple[str, str]:
         kind, options, column = self.pick(self.EVALUATIONS)
         text = f'[[evaluation]]\nkind = "{kind}"\nid = "e{index}"\n'
-        text += 'eps = ["4/255", "8/255"]\n' if kind in ("pgd", "adaptive", "eps-sweep") else ""
+        text += "" if kind not in self.NEEDED else f"{self.NEEDED[kind]}\n"
         return text + "".join(self.line(key, values) for key, values in options.items()), f"e{index}{column}"
 
     def suite(self) -> str:
-        own = self.pick(("cifar10", "cifar100", "svhn", "fashion-mnist", "digits"))
+        own = self.own = self.pick(("cifar10", "cifar100", "svhn", "fashion-mnist", "digits"))
         sets = self.draw(st.lists(st.sampled_from(self.OUTSIDE), min_size=1, max_size=5, unique=True))
         sets = [name for name in sets if name != own] or ["interpolations"]
         evaluations = [self.evaluation(index) for index in range(self.draw(st.integers(1, 4)))]
@@ -413,3 +423,9 @@ def test_every_shipped_profile_shrinks_any_suite(project: Project, data: st.Data
         sets = [one.config.model_dump()["sets"] for one in shrunk.evaluations if one.evaluation.name == "ood"]
         assert all(len(set(names)) == len(names) and "digits" not in names for names in sets)
         assert project.bench.plan(path, profile=profile).jobs
+
+
+def test_a_batch_that_the_profiles_validation_items_make_too_large(project: Project) -> None:
+    text = '[suite]\nname = "s"\n[data]\ndataset = "digits"\nvalidation = 100\n[[model]]\nfamily = "softmax"\n'
+    text += 'backbone = "wrn-10-1"\nbatch_size = 1_300\n[[evaluation]]\nkind = "accuracy"\n'
+    assert project.bench.suite(str(project.suite(text)), "quick").models[0].config.batch_size == 1_200
