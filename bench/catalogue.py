@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from bench.data.declared import absence
 from bench.data.registry import DATASETS
 from bench.data.spec import DatasetSpec
 from bench.errors import BenchError, RequestError, SuiteError, did_you_mean, nearest
@@ -72,15 +73,14 @@ def _attacks() -> list[Listed]:
 
 
 def _files(pattern: str, section: str, key: str) -> list[Listed]:
-    import tomllib
-
     rows = []
     for folder in suite_folders(load_settings()):
         for path in sorted(folder.glob(pattern)):
             try:
-                facts = tomllib.loads(path.read_text(encoding="utf-8")).get(section, {})
-                rows.append(Listed(path.stem, str(facts.get(key, "")), "bench"))
-            except (OSError, tomllib.TOMLDecodeError) as error:
+                facts = read(path).data.get(section)
+                summary = facts.get(key, "") if isinstance(facts, dict) else ""
+                rows.append(Listed(path.stem, str(summary), "bench"))
+            except BenchError as error:
                 rows.append(Listed(path.stem, "", str(path), str(error)))
     return rows
 
@@ -231,7 +231,7 @@ def _metric(evaluation: Evaluation, metric: str) -> str:
 def _dataset(spec: DatasetSpec) -> str:
     shape = "that of the in-distribution set" if spec.image_shape is None else "x".join(map(str, spec.image_shape))
     classes = "none: out-of-distribution only" if spec.num_classes is None else str(spec.num_classes)
-    found = spec.find(load_settings().data)
+    found = absence(spec, load_settings().data)
     return "\n".join(
         [
             f"{spec.name}: a data set",

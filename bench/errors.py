@@ -18,6 +18,7 @@ __all__ = [
     "SuiteError",
     "did_you_mean",
     "nearest",
+    "shortened",
 ]
 
 
@@ -120,3 +121,8 @@ def did_you_mean(name: str, valid: Iterable[str]) -> str:
         return ""
     shown = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
     return f"valid: {shown}"
+
+
+def shortened(text: str, most: int = 200) -> str:
+    """At most ``most`` characters of a text, its beginning and its end: names and values may have any length."""
+    return text if len(text) <= most else f"{text[: most - most // 4 - 3]} … {text[-(most // 4) :]}"

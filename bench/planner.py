@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bench.data.declared import absence
 from bench.data.registry import find_dataset
 from bench.data.spec import identity
 from bench.evaluate.base import Need
@@ -62,7 +63,7 @@ class _Planner:
         # Described once: all jobs of a plan speak of one content, and own data are read once.
         self.datasets = {self.data["dataset"]: suite.dataset}
         self.base = suite.dataset.name
-        self.missing = suite.dataset.find(data_root)
+        self.missing = absence(suite.dataset, data_root)
 
     def plan(self) -> Plan:
         for model in self.suite.models:
@@ -176,7 +177,7 @@ class _Planner:
             read[reference] = dataset.fingerprint
             ood = dataset.name
             data["ood"] = identity(dataset, self.suite.image_shape, self.suite.data.seed)
-            blocked = blocked or dataset.find(self.data_root)
+            blocked = blocked or absence(dataset, self.data_root)
             # Sets that are made have as many items as the whole test set.
             size = dataset.sizes.get("test", self.sizes["test"])
             bound = self.suite.caps.items

@@ -8,7 +8,7 @@ misspelt one, and shows a broken plug-in as broken instead of letting it break t
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Generic, Protocol, TypeVar, cast
@@ -77,6 +77,8 @@ class Registry(Generic[T]):
         builtin: What the harness brings itself; takes no entry point.
         match: For kinds whose names are patterns (``wrn-28-10``): turns (value, name) into the value for that
             name, or None if the pattern does not fit.
+        problems: What of a plug-in's description breaks the contract of its kind, each as a sentence that names the
+            field and what is allowed.
     """
 
     kind: str
@@ -85,6 +87,7 @@ class Registry(Generic[T]):
     group: str
     builtin: Callable[[], Iterable[T]] = tuple
     match: Callable[[T, str], T | None] | None = None
+    problems: Callable[[T], Sequence[str]] = field(default=lambda _: ())
     _entries: dict[str, Entry[T]] | None = field(default=None, repr=False)
 
     def entries(self) -> list[Entry[T]]:
@@ -139,7 +142,7 @@ class Registry(Generic[T]):
             absent = isinstance(error, ModuleNotFoundError) and error.name == package
             hint = "install its package, or put its folder on the path: PYTHONPATH=. bench …" if absent else ""
             raise UnknownNameError(self.kind, reference, reason, hint) from error
-        problem = self._type_problem(value)
+        problem = self._contract_problem(value)
         if problem:
             raise UnknownNameError(self.kind, reference, f"{self.kind} {reference!r} {problem}", "")
         return cast(T, value)
@@ -160,17 +163,21 @@ class Registry(Generic[T]):
             value = point.load()
         except (Exception, SystemExit) as error:  # a stranger's module may raise anything at import
             return Entry(point.name, origin, error=f"{type(error).__name__}: {error} ({point.value})")
-        problem = self._type_problem(value)
+        problem = self._contract_problem(value)
         if not problem and value.name != point.name and self.match is None:
             problem = f"calls itself {value.name!r} but is registered as {point.name!r}"
         if problem:
             return Entry(point.name, origin, error=f"{point.value} {problem}")
         return Entry(point.name, origin, value)
 
-    def _type_problem(self, value: object) -> str:
-        if isinstance(value, self.type):
-            return ""
-        return f"is a {type(value).__name__}, expected a {self.type.__name__}"
+    def _contract_problem(self, value: object) -> str:
+        if not isinstance(value, self.type):
+            return f"is a {type(value).__name__}, expected a {self.type.__name__}"
+        try:
+            found = self.problems(value)
+        except Exception as error:  # a stranger's object may do anything when looked at
+            return f"cannot be looked at: {type(error).__name__}: {error}"
+        return f"breaks its contract: {'; '.join(found)}" if found else ""
 
     @staticmethod
     def _add(entries: dict[str, Entry[T]], entry: Entry[T]) -> None:

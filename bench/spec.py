@@ -7,7 +7,7 @@ A spec names its implementation as ``"module:Class"``; only a worker imports tha
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import (
@@ -20,7 +20,7 @@ from pydantic import (
     PositiveInt,
 )
 
-from bench.registry import Registry
+from bench.registry import Registry, UnknownNameError
 
 __all__ = [
     "BACKBONES",
@@ -30,6 +30,7 @@ __all__ = [
     "FamilySpec",
     "GuardConfig",
     "Setting",
+    "Task",
     "TrainingConfig",
     "settings",
 ]
@@ -139,6 +140,27 @@ class TrainingConfig(Config):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Task:
+    """What a model is asked to learn, as far as it is known before anything is loaded.
+
+    Attributes:
+        num_classes: K.
+        image_shape: (C, H, W).
+        train: Training items, validation items not among them; None if not known.
+        features: Dimension d of the backbone's features; None if not known.
+    """
+
+    num_classes: int
+    image_shape: tuple[int, int, int]
+    train: int | None = None
+    features: int | None = None
+
+    def with_features(self, features: int | None) -> Task:
+        """The task with a network in which the features have a dimension."""
+        return replace(self, features=features)
+
+
+@dataclass(frozen=True, kw_only=True)
 class FamilySpec:
     """A way to build and train a classifier, described without importing torch.
 
@@ -167,6 +189,11 @@ class FamilySpec:
         training_only: Dotted keys of the family's own hyper-parameters that nothing reads once a model is trained, such
             as ``"sampler.buffer"``. Beside imported weights they are mistakes, as those of ``TrainingConfig`` are.
         warn: (configuration, backbone name) -> what a person should know before they run it.
+        unfit: (configuration, task) -> what keeps the family from running on it, by dotted key of the model, such as
+            ``{"sampler.buffer": "…"}``; ``backbone`` is a key like others. ``bench check`` reports it at that key, so
+            that nothing of it is left for a worker to find.
+        layout: configuration -> what a model's parameters are, in words: a model can start from another (``init_from``)
+            where backbones and layouts are equal. None: not known, and not checked.
         needs_backbone: Whether a suite has to name a backbone.
         importers: Formats of foreign checkpoints that ``bench import`` reads for the family, as
             ``"module:function"`` by name.
@@ -190,6 +217,8 @@ class FamilySpec:
     identity: Callable[[Any], Mapping[str, Any]] | None = None
     training_only: frozenset[str] = frozenset()
     warn: Callable[[Any, str], tuple[str, ...]] = field(default=lambda _config, _backbone: ())
+    unfit: Callable[[Any, Task], Mapping[str, str]] = field(default=lambda _config, _task: {})
+    layout: Callable[[Any], str] | None = None
     needs_backbone: bool = True
     importers: Mapping[str, str] = field(default_factory=dict)
 
@@ -210,6 +239,8 @@ class BackboneSpec:
         version: As for families.
         draws: Whether the network of a name draws from the process's generators in training, as dropout does; then
             the version of how the harness seeds them is in its keys.
+        like: (name, other name) -> the former with what the latter says beyond its size, such as ``wrn-10-1-batch`` for
+            ``wrn-10-1`` and ``wrn-28-10-batch``; profiles shrink networks with it. None: there is no such thing.
     """
 
     name: str
@@ -222,15 +253,19 @@ class BackboneSpec:
     examples: tuple[str, ...] = ()
     version: int | None = None
     draws: Callable[[str], bool] = field(default=lambda _: False)
+    like: Callable[[str, str], str] | None = None
 
 
 def _match_backbone(spec: BackboneSpec, name: str) -> BackboneSpec | None:
-    from dataclasses import replace
-
     try:
         spec.parse(name)
     except ValueError:
         return None
+    except Exception as error:  # a stranger's code may raise anything
+        reason = (
+            f"backbone {spec.name!r}: parse({name!r}) raises {type(error).__name__}: {error}, expected a ValueError"
+        )
+        raise UnknownNameError("backbone", name, reason, "") from error
     return replace(spec, name=name)
 
 
@@ -246,9 +281,29 @@ def _own_backbones() -> tuple[BackboneSpec, ...]:
     return (external.NO_BACKBONE,)
 
 
-FAMILIES: Registry[FamilySpec] = Registry("family", "families", FamilySpec, "bench.families", builtin=_own_families)
+def _family_problems(spec: FamilySpec) -> list[str]:
+    from bench.spec_contract import family_problems
+
+    return family_problems(spec)
+
+
+def _backbone_problems(spec: BackboneSpec) -> list[str]:
+    from bench.spec_contract import backbone_problems
+
+    return backbone_problems(spec)
+
+
+FAMILIES: Registry[FamilySpec] = Registry(
+    "family", "families", FamilySpec, "bench.families", builtin=_own_families, problems=_family_problems
+)
 BACKBONES: Registry[BackboneSpec] = Registry(
-    "backbone", "backbones", BackboneSpec, "bench.backbones", builtin=_own_backbones, match=_match_backbone
+    "backbone",
+    "backbones",
+    BackboneSpec,
+    "bench.backbones",
+    builtin=_own_backbones,
+    match=_match_backbone,
+    problems=_backbone_problems,
 )
 
 

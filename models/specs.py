@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bench.spec import BackboneSpec, FamilySpec
+from bench.spec import BackboneSpec, FamilySpec, Task
 
 from .configs import GMMCDisConfig, GMMCGenConfig, GMMCJointConfig, JEMConfig, SoftmaxConfig
 from .wide_resnet_shape import blocks_per_stage, macs, parse_variant, stage_channels
@@ -63,6 +63,39 @@ _PAPER_SAMPLER = {
     "beta": 0.5,
 }
 
+
+def _head(_config: Any) -> str:
+    return "a backbone with a linear head"
+
+
+def _centers(config: Any) -> str:
+    return f"a backbone with centers of norm {config.scale:g}"
+
+
+def _unfit_centers(_config: Any, task: Task) -> Mapping[str, str]:
+    """The K centers are a simplex (Algorithm 2): it has K - 1 dimensions."""
+    if task.features is None or task.num_classes <= task.features + 1:
+        return {}
+    return {
+        "backbone": f"centers of {task.num_classes} classes need at least {task.num_classes - 1} feature dimensions, "
+        f"this network has {task.features}: use a wider one"
+    }
+
+
+def _unfit_buffer(config: Any, task: Task) -> Mapping[str, str]:
+    """Every class has a slot."""
+    if config.sampler.buffer >= task.num_classes:
+        return {}
+    return {
+        "sampler.buffer": f"{config.sampler.buffer} images are too few: the buffer holds at least one for each of the "
+        f"{task.num_classes} classes"
+    }
+
+
+def _unfit_sampled_centers(config: Any, task: Task) -> Mapping[str, str]:
+    return {**_unfit_centers(config, task), **_unfit_buffer(config, task)}
+
+
 SOFTMAX = FamilySpec(
     name="softmax",
     label="softmax",
@@ -77,6 +110,7 @@ SOFTMAX = FamilySpec(
     paper_family="softmax",
     released=_RELEASED,
     passes=lambda config: _UPDATE,  # noqa: ARG005 - the signature of the contract
+    layout=_head,
 )
 
 JEM = FamilySpec(
@@ -114,6 +148,8 @@ JEM = FamilySpec(
     passes=lambda config: 3 * _UPDATE + _SAMPLER_STEP * config.sampler.steps,
     training_only=_BUFFER | {"augment_density", "px_weight", "pyx_weight"},
     warn=_warn_of_batch_norm,
+    unfit=_unfit_buffer,
+    layout=_head,
 )
 
 GMMC_DIS = FamilySpec(
@@ -133,6 +169,8 @@ GMMC_DIS = FamilySpec(
     paper_family="gmmc-dis",
     released=_RELEASED,
     passes=lambda config: _UPDATE,  # noqa: ARG005 - the signature of the contract
+    unfit=_unfit_centers,
+    layout=_centers,
 )
 
 GMMC_GEN = FamilySpec(
@@ -158,6 +196,8 @@ GMMC_GEN = FamilySpec(
     passes=lambda config: 2 * _UPDATE + _SAMPLER_STEP * config.sampler.steps,
     training_only=_GENERATIVE,
     warn=_warn_of_batch_norm,
+    unfit=_unfit_sampled_centers,
+    layout=_centers,
 )
 
 GMMC_JOINT = FamilySpec(
@@ -191,6 +231,8 @@ GMMC_JOINT = FamilySpec(
     ),
     training_only=_GENERATIVE | {"start_generative", "ramp_epochs"},
     warn=_warn_of_batch_norm,
+    unfit=_unfit_sampled_centers,
+    layout=_centers,
 )
 
 
@@ -206,6 +248,12 @@ def _facts(name: str, image_shape: tuple[int, int, int]) -> Mapping[str, float]:
     }
 
 
+def _like(name: str, other: str) -> str:
+    """``name`` with the normalisation and dropout of ``other``, where it has none of its own."""
+    size, own, options = "-".join(name.split("-")[:3]), name.split("-")[3:], other.split("-")[3:]
+    return name if own else "-".join([size, *options])
+
+
 WIDE_RESNET = BackboneSpec(
     name="wrn",
     pattern="wrn-<depth>-<width>[-batch|-layer][-drop<p>]",
@@ -217,4 +265,5 @@ WIDE_RESNET = BackboneSpec(
     examples=("wrn-28-10", "wrn-16-4", "wrn-10-1"),
     version=1,
     draws=lambda name: parse_variant(name).dropout > 0,
+    like=_like,
 )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 
 from bench.errors import SuiteError
+from bench.spec import FAMILIES
 from bench.tensors import load_tensors
 
 if TYPE_CHECKING:
@@ -157,7 +159,22 @@ def test_a_model_behind_a_cycle_is_not_blamed_and_ends(project: Project) -> None
     assert str(caught.value).count("models start from each other") == 2
 
 
-def test_a_source_of_another_shape_fails_by_name(project: Project, small: str) -> None:
+def test_a_source_of_another_shape_is_refused_before_anything_is_trained(project: Project, small: str) -> None:
+    text = suite(SOFTMAX, switched("gmmc-switched", "softmax", "gmmc-gen"), rows='["gmmc-switched"]')
+    with pytest.raises(SuiteError) as error:
+        project.bench.plan(project.suite(text), profile=small)
+    (problem,) = error.value.problems
+    assert problem.key == "model[1].init_from"
+    assert problem.message.endswith("its weights do not fit")
+
+
+def test_a_source_of_another_shape_fails_by_name(project: Project, small: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A family that does not say what its parameters are is found out by its worker."""
+    entries = {
+        entry.name: replace(entry, value=replace(entry.value, layout=None)) if entry.value else entry
+        for entry in FAMILIES.entries()
+    }
+    monkeypatch.setattr(FAMILIES, "_entries", entries)
     text = suite(SOFTMAX, switched("gmmc-switched", "softmax", "gmmc-gen"), rows='["gmmc-switched"]')
     outcome = project.bench.run(project.suite(text), profile=small, only=("*/train",), in_process=True, device="cpu")
     assert outcome.exit_code() == 1

@@ -290,11 +290,10 @@ def test_one_judge_serves_all(project: Project, tiny: str) -> None:
 
 
 def test_equal_work_under_two_names_has_one_key_and_both_names(project: Project, tiny: str) -> None:
-    """A profile can make two evaluations, or two models, equal: each row and column still finds its jobs."""
-    attack = '[[evaluation]]\nkind = "pgd"\nid = "pgd-9"\nsteps = 9\neps = ["8/255"]\nitems = 32\n\n'
-    twin = '[[model]]\nfamily = "softmax"\nname = "twin"\nlabel = "twin"\nbackbone = "wrn-10-1"\nlr = 0.5\n\n'
-    profile = '[profile]\nname = "small"\n[model]\nlr = 0.1\nepochs = 2\n[evaluation.pgd]\nsteps = 2\n'
-    plan = project.plan(replaced(tiny, "[[evaluation]]", f"{twin}{attack}[[evaluation]]"), profile)
+    """Two evaluations, or two models, may be equal: each row and column still finds its jobs."""
+    attack = '[[evaluation]]\nkind = "pgd"\nid = "pgd-9"\nsteps = 2\neps = ["8/255"]\nitems = 32\n\n'
+    twin = '[[model]]\nfamily = "softmax"\nname = "twin"\nlabel = "twin"\nbackbone = "wrn-10-1"\nepochs = 2\n\n'
+    plan = project.plan(replaced(tiny, "[[evaluation]]", f"{twin}{attack}[[evaluation]]"))
     twins = [plan.evaluations(model, "accuracy") for model in ("softmax", "twin")]
     assert [[job.model for job in jobs] for jobs in twins] == [["softmax"], ["twin"]]
     assert twins[0][0].key == twins[1][0].key

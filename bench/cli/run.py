@@ -222,11 +222,18 @@ def plan(suite: str | None, profile: str | None, only: tuple[str, ...], as_json:
 @options.suite_argument(required=True)
 @options.profile
 def check(suite: str, profile: str | None) -> None:
-    """Read a suite and report every mistake in it with file, line, key and the nearest valid name."""
+    """Read a suite and report every mistake in it with file, line, key and the nearest valid name.
+
+    What a run could not do is a mistake, too: too few items for a batch, weights that do not fit. What a plug-in
+    declares is held against its contract.
+    """
     from bench.api import Bench
+    from bench.report.literature import load_literature
 
     bench = Bench.here()
     chosen = bench.plan(suite, profile=profile)
+    for name in dict.fromkeys(name for table in chosen.suite.tables for name in table.literature):
+        load_literature(name, bench.settings.literature)
     missing = dict.fromkeys(job.blocked for job in chosen.jobs if job.blocked)
     click.echo(
         f"{chosen.suite.path}: ok, {len(chosen.suite.models)} models, {len(chosen.suite.evaluations)} evaluations, "

@@ -17,7 +17,15 @@ def _builtin() -> Iterable[DatasetSpec]:
     return catalogue.DATASETS
 
 
-DATASETS: Registry[DatasetSpec] = Registry("data set", "datasets", DatasetSpec, "bench.datasets", builtin=_builtin)
+def _problems(spec: DatasetSpec) -> list[str]:
+    from bench.data.declared import dataset_problems
+
+    return dataset_problems(spec)
+
+
+DATASETS: Registry[DatasetSpec] = Registry(
+    "data set", "datasets", DatasetSpec, "bench.datasets", builtin=_builtin, problems=_problems
+)
 
 
 def find_dataset(name: str, relative_to: Path) -> DatasetSpec:

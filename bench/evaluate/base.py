@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from pydantic import Field, NonNegativeInt
 
@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EVALUATIONS",
+    "TESTS",
+    "UNITS",
     "Column",
+    "Direction",
     "Evaluation",
     "EvaluationConfig",
     "Judge",
@@ -39,6 +42,12 @@ __all__ = [
 ]
 
 Direction = Literal["up", "down"]
+Test = Literal["mcnemar", "permutation"]
+
+UNITS = ("fraction", "auroc", "l2", "1")
+"""Units of columns: what renderers know how to write."""
+TESTS: tuple[str, ...] = get_args(Test)
+"""Paired tests of columns."""
 
 
 class EvaluationConfig(Config):
@@ -103,7 +112,7 @@ class Column:
     direction: Direction | None
     definition: str
     primary: bool = False
-    test: Literal["mcnemar", "permutation"] | None = None
+    test: Test | None = None
     readout: str | None = None
     across: str | None = None
     curve: str | None = None
@@ -206,6 +215,7 @@ class Evaluation(ABC):
         dataset_fields: Fields of the parameters that hold names of data sets (profiles substitute them).
         reads_model: Whether the job needs the model itself rather than its predictions.
         reads_diverged: Whether it has something to say of training that diverged, which leaves no weights.
+        least_items: Fewest items that its numbers are defined for.
     """
 
     name: ClassVar[str]
@@ -218,6 +228,7 @@ class Evaluation(ABC):
     model_fields: ClassVar[tuple[str, ...]] = ()
     reads_model: ClassVar[bool] = False
     reads_diverged: ClassVar[bool] = False
+    least_items: ClassVar[int] = 1
 
     def label(self, config: Any) -> str:  # noqa: ARG002 - for subclasses
         """Short name with resolved values, such as ``"PGD-40"``."""
@@ -290,10 +301,17 @@ def _builtin() -> tuple[Evaluation, ...]:
     return catalogue.EVALUATIONS
 
 
+def _problems(evaluation: Evaluation) -> list[str]:
+    from bench.evaluate.declared import evaluation_problems
+
+    return evaluation_problems(evaluation)
+
+
 EVALUATIONS: Registry[Evaluation] = Registry(
     "evaluation",
     "evaluations",
     Evaluation,  # type: ignore[type-abstract]
     "bench.evaluations",
     builtin=_builtin,
+    problems=_problems,
 )

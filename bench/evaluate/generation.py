@@ -57,6 +57,7 @@ class Generation(Evaluation):
     Config = GenerationConfig
     requires = frozenset({"samples"})
     reads_model = True
+    least_items = 2  # a covariance
 
     def columns(self, config: GenerationConfig) -> tuple[Column, ...]:
         """Distance and score with their controls, and agreement of the judge with the intended class."""

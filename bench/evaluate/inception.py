@@ -52,6 +52,7 @@ class FID(Evaluation):
     Config = FIDConfig
     requires = frozenset({"samples"})
     reads_model = True
+    least_items = 2  # a covariance
 
     def missing(self, weights_root: Path) -> str | None:
         """The weights file."""

@@ -2,26 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from bench.evaluate.base import Column
 from bench.suite.schema import ResolvedColumn, ResolvedEvaluation
 
-__all__ = ["column_names", "resolve_column"]
+__all__ = ["column_names", "named_columns", "resolve_column", "substituted"]
+
+
+def named_columns(evaluations: Sequence[ResolvedEvaluation]) -> dict[str, ResolvedColumn]:
+    """Every column under each of its names, long and short forms."""
+    found: dict[str, ResolvedColumn] = {}
+    for evaluation in evaluations:
+        for name, column in _named_columns(evaluation):
+            found.setdefault(name, ResolvedColumn(name, evaluation, column))
+    return found
 
 
 def column_names(evaluations: Sequence[ResolvedEvaluation]) -> list[str]:
     """Every valid name of a column, long and short forms."""
-    return [name for evaluation in evaluations for name, _ in _named_columns(evaluation)]
+    return list(named_columns(evaluations))
 
 
 def resolve_column(name: str, evaluations: Sequence[ResolvedEvaluation]) -> ResolvedColumn | None:
     """The column called ``name``, or None."""
-    for evaluation in evaluations:
-        for candidate, column in _named_columns(evaluation):
-            if candidate == name:
-                return ResolvedColumn(name, evaluation, column)
-    return None
+    return named_columns(evaluations).get(name)
+
+
+def substituted(name: str, evaluations: Sequence[ResolvedEvaluation], outside: Mapping[str, str]) -> str:
+    """A column's name under a profile: a person still writes the data sets that the suite names.
+
+    Args:
+        name: As in the suite.
+        evaluations: Of the suite.
+        outside: What takes the place of out-of-distribution sets, by name.
+    """
+    metric, separator, argument = name.partition("@")
+    owner = metric.partition(".")[0]
+    if any(one.id == owner and one.evaluation.dataset_fields for one in evaluations):
+        argument = outside.get(argument, argument)
+    return f"{metric}{separator}{argument}"
 
 
 def _named_columns(evaluation: ResolvedEvaluation) -> list[tuple[str, Column]]:

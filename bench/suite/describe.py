@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bench.evaluate.base import Column
-from bench.suite.columns import resolve_column
+from bench.suite.columns import resolve_column, substituted
 from bench.suite.document import Document
 from bench.suite.schema import ProfileFile, ResolvedColumn, ResolvedEvaluation, Suite
 
@@ -17,11 +17,8 @@ DIRECTIONS = {"up": "higher is better", "down": "lower is better", None: "no dir
 
 def find_columns(name: str, suite: Suite) -> list[ResolvedColumn]:
     """The column that a table of the suite would call so; or all of an evaluation, or of one of its metrics."""
-    # Under a profile a person still writes the names of the file.
-    metric, separator, argument = name.partition("@")
-    swapped = f"{metric}{separator}{dict(suite.substitutions).get(argument, argument)}"
-    found = resolve_column(swapped, suite.evaluations)
-    if found is not None and (separator or "." in name):
+    found = resolve_column(substituted(name, suite.evaluations, dict(suite.substitutions)), suite.evaluations)
+    if found is not None and ("@" in name or "." in name):
         return [found]
     return [
         ResolvedColumn(_long_name(evaluation, column), evaluation, column)

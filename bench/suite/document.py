@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from bench.errors import Problem, RequestError, SuiteError, did_you_mean
+from bench.errors import Problem, did_you_mean, shortened
 from bench.suite import locate
+from bench.suite.source import parsed, source_text
 
 __all__ = ["Document", "frozen", "read", "validate"]
 
@@ -45,12 +46,12 @@ class Document:
                 break
         position = locate.lookup(document.positions, place)
         return Problem(
-            message=message,
+            message=shortened(message, 400),
             key=dotted(place),
             file=document.path,
             line=position.line if position else None,
             column=position.column if position else None,
-            hint=hint,
+            hint=shortened(hint, 400),
         )
 
 
@@ -58,7 +59,11 @@ def dotted(path: locate.Path) -> str:
     """``("model", 1, "lr")`` as ``model[1].lr``."""
     text = ""
     for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+        if isinstance(part, int):
+            text += f"[{part}]"
+            continue
+        name = shortened(part if re.fullmatch(r"[\w-]+", part, re.ASCII) else repr(part), 100)
+        text += f".{name}" if text else name
     return text
 
 
@@ -69,32 +74,8 @@ def read(path: Path) -> Document:
         RequestError: The file cannot be read.
         SuiteError: It is not valid TOML.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise RequestError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise RequestError(f"{path}: cannot be read: {error}") from error
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise SuiteError([_syntax_problem(path, text, str(error))]) from None
-    return Document(path, data, locate.locate(text))
-
-
-def _syntax_problem(path: Path, text: str, message: str) -> Problem:
-    # tomllib gives the position only inside its message.
-    found = re.search(r"\(at (?:line (\d+), column (\d+)|end of document)\)", message)
-    line, column = text.count("\n") + 1, None
-    if found and found.group(1):
-        line, column = int(found.group(1)), int(found.group(2))
-    plain, hint = re.sub(r"\s*\(at .*\)$", "", message), ""
-    twice = re.fullmatch(r"Cannot declare \('(\w+)',\) twice", plain)
-    if twice:
-        plain, hint = f"[{twice.group(1)}] stands twice", f"each of several is written [[{twice.group(1)}]]"
-    elif plain == "Invalid value":
-        hint = "texts stand in quotes"
-    return Problem(f"not valid TOML: {plain}", file=path, line=line, column=column, hint=hint)
+    data, positions = parsed(path, source_text(path))
+    return Document(path, data, positions)
 
 
 def frozen(value: Any) -> Any:
@@ -121,14 +102,24 @@ def validate(
     try:
         return schema.model_validate(frozen(value)), []
     except ValidationError as error:
-        problems = []
+        problems: list[Problem] = []
         items = error.errors(include_url=False)
         for item in items:
+            if len(problems) == _MOST:
+                problems.append(document.problem(at, f"and {len(items) - _MOST} more mistakes in the same table"))
+                break
             if item["type"] == "too_short" and any(_below(item["loc"], other["loc"]) for other in items):
                 continue  # only because a wrong element was left out
             path = at + tuple(part for part in item["loc"] if not _is_type_tag(part))
             problems.append(_problem(schema, item, document, path, len(at), also_valid))
         return None, problems
+    except Exception as error:  # a validator of a plug-in may raise anything
+        message = f"{schema.__name__} cannot check this: {type(error).__name__}: {error}"
+        return None, [document.problem(at, message)]
+
+
+_MOST = 50
+"""Mistakes of one table that are listed: looking for the nearest valid name takes time for each."""
 
 
 def _below(outer: tuple[str | int, ...], inner: tuple[str | int, ...]) -> bool:
@@ -216,7 +207,7 @@ def _mended(kind: str, given: Any) -> str:
 
 
 def _quoted(value: Any) -> str:
-    return f'"{value}"' if isinstance(value, str) else _as_toml(value)
+    return json.dumps(value, ensure_ascii=not value.isprintable()) if isinstance(value, str) else _as_toml(value)
 
 
 def _schema_at(schema: type[BaseModel], path: locate.Path) -> type[BaseModel] | None:

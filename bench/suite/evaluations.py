@@ -8,10 +8,12 @@ from typing import Any
 
 from bench.data.spec import DatasetSpec
 from bench.errors import did_you_mean
-from bench.evaluate.base import EVALUATIONS, Evaluation, EvaluationConfig
+from bench.evaluate.base import EVALUATIONS, Evaluation
+from bench.evaluate.declared import planned_problems
+from bench.spec import FamilySpec
 from bench.suite.locate import Path
 from bench.suite.names import Doubtful, evaluation_id, unclear_evaluations
-from bench.suite.schema import Caps, EvaluationEntry, ResolvedEvaluation
+from bench.suite.schema import EvaluationEntry, ResolvedEvaluation
 from bench.suite.section import SectionReader, rest, texts
 
 __all__ = ["EvaluationReader"]
@@ -23,17 +25,21 @@ class EvaluationReader(SectionReader):
 
     Attributes:
         inside: The in-distribution data set, if it is known.
-        caps: The bounds of the profile.
         models: Names of the models without mistakes.
+        families: Theirs.
         unclear_models: What models with mistakes may be called.
         unclear: After ``evaluations``: what the entries with mistakes may be called.
+        placed: After ``evaluations``: those without mistakes, by their place in the file.
+        outside: After ``evaluations``: the data sets that they name, each with its place.
     """
 
     inside: DatasetSpec | None
-    caps: Caps
     models: Collection[str]
+    families: Collection[FamilySpec]
     unclear_models: Doubtful
     unclear: Doubtful = field(default_factory=Doubtful)
+    outside: list[tuple[Path, DatasetSpec]] = field(default_factory=list)
+    placed: dict[int, ResolvedEvaluation] = field(default_factory=dict)
 
     def evaluations(self) -> list[ResolvedEvaluation]:
         """Those without mistakes."""
@@ -44,7 +50,8 @@ class EvaluationReader(SectionReader):
             self.unclear = Doubtful(any=True)
         named = [(("evaluation", index, "id"), evaluation_id(raw)) for index, raw in enumerate(entries)]
         self.unique(named, "evaluation id")
-        return [evaluation for evaluation in found if evaluation is not None]
+        self.placed = {index: evaluation for index, evaluation in enumerate(found) if evaluation is not None}
+        return list(self.placed.values())
 
     def _evaluation(self, raw: dict[str, Any], at: Path) -> ResolvedEvaluation | None:
         """An evaluation; every key is looked at, whatever is wrong with the others."""
@@ -57,20 +64,37 @@ class EvaluationReader(SectionReader):
         config = self.check(evaluation.Config, rest(EvaluationEntry, raw), at, EvaluationEntry.model_fields)
         self._datasets(evaluation, raw, at)
         self._models(evaluation, raw, at)
+        if evaluation_id(raw) in _TAKEN:
+            reason = f"the id {evaluation_id(raw)!r} is that of another kind of job"
+            self.complain((*at, "id"), reason, "give it another")
+        if config is not None and len(self.problems) == before:
+            for problem in planned_problems(evaluation, config, self.families):
+                self.complain((*at, "kind"), f"evaluation {evaluation.name!r}: {problem}")
         if entry is None or config is None or len(self.problems) > before:
             return None
-        return ResolvedEvaluation(evaluation_id(raw) or evaluation.name, evaluation, self._capped(config), entry.kind)
+        return ResolvedEvaluation(evaluation_id(raw) or evaluation.name, evaluation, config, entry.kind)
 
     def _datasets(self, evaluation: Evaluation, raw: Mapping[str, Any], at: Path) -> None:
         for key in evaluation.dataset_fields:
             given = raw.get(key)
             if given is None:
                 default = evaluation.Config.model_fields[key].get_default(call_default_factory=True)
-                given = list(default) if isinstance(default, tuple) else []
-            for place, name in texts(given):
-                spec = self.dataset(name, (*at, key, place))
-                if spec is not None and self.inside is not None and _same(spec, self.inside):
-                    self.complain((*at, key, place), f"{spec.name!r} is the in-distribution data set")
+                given = list(default) if isinstance(default, tuple) else default
+            named: list[tuple[Path, str]] = [((*at, key, place), name) for place, name in texts(given)]
+            if isinstance(given, str):
+                named = [((*at, key), given)]
+            seen: set[str] = set()
+            for path, name in named:
+                if name in seen:
+                    self.complain(path, f"{name!r} is listed twice")
+                    continue
+                seen.add(name)
+                spec = self.dataset(name, path)
+                if spec is None:
+                    continue
+                if self.inside is not None and _same(spec, self.inside):
+                    self.complain(path, f"{spec.name!r} is the in-distribution data set")
+                self.outside.append((path, spec))
 
     def _models(self, evaluation: Evaluation, raw: Mapping[str, Any], at: Path) -> None:
         """Other models of the suite that the evaluation reads."""
@@ -79,16 +103,18 @@ class EvaluationReader(SectionReader):
             named: list[tuple[Path, str]] = [((*at, key, place), name) for place, name in texts(given)]
             if isinstance(given, str):
                 named = [((*at, key), given)]
+            seen: set[str] = set()
             for path, name in named:
+                if name in seen:
+                    self.complain(path, f"{name!r} is listed twice")
+                seen.add(name)
                 if name not in self.models and name not in self.unclear_models:
                     hint = did_you_mean(name, {*self.models, *self.unclear_models.names})
                     self.complain(path, f"no model of the suite is called {name!r}", hint)
 
-    def _capped(self, config: EvaluationConfig) -> EvaluationConfig:
-        items = getattr(config, "items", None)
-        if self.caps.items is None or items is None:
-            return config
-        return config.model_copy(update={"items": min(items, self.caps.items)})
+
+_TAKEN = ("train", "predict")
+"""Jobs of every model, which are named as evaluations are."""
 
 
 def _same(one: DatasetSpec, other: DatasetSpec) -> bool:

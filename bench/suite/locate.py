@@ -2,18 +2,24 @@
 
 ``tomllib`` gives values without positions. This scanner walks the same text and returns the line and column of
 every key, so that an error about a value can name the place to mend. It relies on ``tomllib`` having accepted the
-text: it finds positions, it does not validate.
+text: it finds positions, it does not validate. Its cost is linear in the length of the text.
 """
 
 from __future__ import annotations
 
+import re
+import tomllib
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["Path", "Position", "locate", "lookup"]
+__all__ = ["DEEPEST", "Path", "Position", "TooDeepError", "locate", "lookup"]
 
 Path = tuple[str | int, ...]
 """Keys and array indices from the root, such as ``("model", 1, "sampler", "steps")``."""
+
+DEEPEST = 32
+"""Levels of tables and lists, at most: no suite needs ten, and readers of values recurse."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +30,21 @@ class Position:
     column: int
 
 
+class TooDeepError(Exception):
+    """More than ``DEEPEST`` levels, at ``position``."""
+
+    def __init__(self, position: Position) -> None:
+        super().__init__(position)
+        self.position = position
+
+
 def locate(text: str) -> dict[Path, Position]:
-    """The position of every key, table and array element of a valid TOML document."""
+    """The position of every key, table and array element of a valid TOML document.
+
+    Raises:
+        TooDeepError: The document is nested more than ``DEEPEST`` levels. A text that ``tomllib`` gave up on for its
+            depth may be given, too: the levels that are too many come before the place where it did.
+    """
     scanner = _Scanner(text.replace("\r\n", "\n"))
     scanner.document()
     return scanner.found
@@ -39,7 +58,17 @@ def lookup(positions: Mapping[Path, Position], path: Path) -> Position | None:
     return None
 
 
-_BARE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
+_BARE = re.compile(r"[A-Za-z0-9_-]*")
+_SPACE = re.compile(r"[ \t]*")
+_BLANK = re.compile(r"(?:[ \t\n]|#[^\n]*)*")
+_SCALAR = re.compile(r"[^,\]}#\n]*")
+_STRINGS = {
+    # Up to two quotes before the closing three belong to the content.
+    '"""': re.compile(r'"""(?:[^"\\]|\\.|"{1,2}(?!"))*"{3,5}', re.DOTALL),
+    "'''": re.compile(r"'''(?:[^']|'{1,2}(?!'))*'{3,5}", re.DOTALL),
+    '"': re.compile(r'"(?:[^"\\]|\\.)*"'),
+    "'": re.compile(r"'[^']*'"),
+}
 
 
 class _Scanner:
@@ -49,11 +78,12 @@ class _Scanner:
         self.found: dict[Path, Position] = {}
         self.arrays: dict[Path, int] = {}
         self.implied: set[Path] = set()
+        self.line_ends = [match.start() for match in re.finditer("\n", text)]
 
     def document(self) -> None:
         base: Path = ()
         while True:
-            self._blank(newlines=True)
+            self._skip(_BLANK)
             if self.at >= len(self.text):
                 return
             if self.text.startswith("[[", self.at):
@@ -105,11 +135,12 @@ class _Scanner:
         for name in names:
             path = (*path, name)
             self.found.setdefault(path, position)
+        self._checked_depth(path, position)
         self.at += 1  # the equals sign
         self._value(path)
 
     def _value(self, path: Path) -> None:
-        self._blank(newlines=False)
+        self._skip(_SPACE)
         char = self.text[self.at]
         if char in "\"'":
             self._string()
@@ -118,28 +149,29 @@ class _Scanner:
         elif char == "{":
             self._inline_table(path)
         else:
-            while self.at < len(self.text) and self.text[self.at] not in ",]}#\n":
-                self.at += 1
+            self._skip(_SCALAR)
 
     def _array(self, path: Path) -> None:
         self.at += 1
         index = 0
         while True:
-            self._blank(newlines=True)
+            self._skip(_BLANK)
             if self.text[self.at] == "]":
                 self.at += 1
                 return
             if self.text[self.at] == ",":
                 self.at += 1
                 continue
-            self.found[(*path, index)] = self._position()
-            self._value((*path, index))
+            element, position = (*path, index), self._position()
+            self._checked_depth(element, position)
+            self.found[element] = position
+            self._value(element)
             index += 1
 
     def _inline_table(self, path: Path) -> None:
         self.at += 1
         while True:
-            self._blank(newlines=True)
+            self._skip(_BLANK)
             if self.text[self.at] == "}":
                 self.at += 1
                 return
@@ -151,53 +183,40 @@ class _Scanner:
     def _dotted(self) -> tuple[str, ...]:
         """A dotted key; stops at ``=`` or ``]``."""
         names: list[str] = []
+        start = self._position()
         while True:
-            self._blank(newlines=False)
+            if len(names) >= DEEPEST:
+                raise TooDeepError(start)
+            self._skip(_SPACE)
             if self.text[self.at] in "\"'":
-                names.append(self._string())
+                text = self._string()
+                # A key may hold escapes, which tomllib decodes; the text of a value is of no use here.
+                names.append(str(tomllib.loads(f"k = {text}")["k"]))
             else:
-                start = self.at
-                while self.at < len(self.text) and self.text[self.at] in _BARE:
-                    self.at += 1
-                names.append(self.text[start : self.at])
-            self._blank(newlines=False)
+                names.append(self._skip(_BARE))
+            self._skip(_SPACE)
             if self.at < len(self.text) and self.text[self.at] == ".":
                 self.at += 1
                 continue
             return tuple(names)
 
     def _string(self) -> str:
-        """Skip a string of any of the four kinds and return the text of a key (escapes decoded by tomllib)."""
-        import tomllib
+        """Skip a string of any of the four kinds and return it as it is written."""
+        three = self.text[self.at : self.at + 3]
+        return self._skip(_STRINGS[three if three in _STRINGS else three[0]])
 
-        start = self.at
-        quote = self.text[self.at]
-        if self.text.startswith(quote * 3, self.at):
-            self.at += 3
-            while not self.text.startswith(quote * 3, self.at):
-                self.at += 2 if quote == '"' and self.text[self.at] == "\\" else 1
-            self.at += 3
-            while self.at < len(self.text) and self.text[self.at] == quote:
-                self.at += 1  # up to two quotes may belong to the content
-        else:
-            self.at += 1
-            while self.text[self.at] != quote:
-                self.at += 2 if quote == '"' and self.text[self.at] == "\\" else 1
-            self.at += 1
-        value = tomllib.loads(f"k = {self.text[start : self.at]}")["k"]
-        return str(value)
+    def _skip(self, pattern: re.Pattern[str]) -> str:
+        """Go on behind what matches here, and return it."""
+        match = pattern.match(self.text, self.at)
+        assert match is not None  # tomllib accepted the text
+        self.at = match.end()
+        return match[0]
 
-    def _blank(self, *, newlines: bool) -> None:
-        while self.at < len(self.text):
-            char = self.text[self.at]
-            if char in " \t" or (newlines and char == "\n"):
-                self.at += 1
-            elif char == "#" and newlines:
-                end = self.text.find("\n", self.at)
-                self.at = len(self.text) if end < 0 else end
-            else:
-                return
+    def _checked_depth(self, path: Path, position: Position) -> None:
+        if len(path) > DEEPEST:
+            raise TooDeepError(position)
 
     def _position(self) -> Position:
-        line_start = self.text.rfind("\n", 0, self.at) + 1
-        return Position(self.text.count("\n", 0, self.at) + 1, self.at - line_start + 1)
+        line = bisect_left(self.line_ends, self.at)
+        start = self.line_ends[line - 1] + 1 if line else 0
+        return Position(line + 1, self.at - start + 1)

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from bench.data.spec import DatasetSpec
 from bench.errors import did_you_mean
 from bench.spec import BACKBONES, FAMILIES, BackboneSpec, FamilySpec, TrainingConfig
+from bench.spec_contract import configured_problems, untrained
 from bench.suite.locate import Path
 from bench.suite.names import Doubtful, model_label, model_name, unclear_models
 from bench.suite.schema import Caps, ModelEntry, ResolvedModel
-from bench.suite.section import SectionReader, rest
+from bench.suite.section import SectionReader, merged, rest
 
 __all__ = ["ModelReader"]
+
+_LONGEST_CHAIN = 100
+"""Models that start from each other, at most."""
 
 
 @dataclass
@@ -22,11 +28,15 @@ class ModelReader(SectionReader):
 
     Attributes:
         caps: The bounds of the profile.
+        inside: The in-distribution data set, if it is known.
         unclear: After ``models``: what the entries with mistakes may be called.
+        placed: After ``models``: those without mistakes, by their place in the file.
     """
 
     caps: Caps = field(default_factory=Caps)
+    inside: DatasetSpec | None = None
     unclear: Doubtful = field(default_factory=Doubtful)
+    placed: dict[int, ResolvedModel] = field(default_factory=dict)
 
     def models(self) -> list[ResolvedModel]:
         """Those without mistakes."""
@@ -37,8 +47,20 @@ class ModelReader(SectionReader):
             self.unclear = Doubtful(any=True)
         self.unique([(("model", i, "name"), model_name(raw)) for i, raw in enumerate(entries)], "model name")
         self.unique([(("model", i, "label"), model_label(raw)) for i, raw in enumerate(entries)], "model label")
+        self._ambiguous(entries)
         self._chains(entries)
-        return [model for model in found if model is not None]
+        self.placed = {index: model for index, model in enumerate(found) if model is not None}
+        return list(self.placed.values())
+
+    def _ambiguous(self, entries: list[dict[str, Any]]) -> None:
+        """A table names its rows by name or label: one that is both, of two models, names neither."""
+        names, labels = [model_name(raw) for raw in entries], [model_label(raw) for raw in entries]
+        uses, taken = Counter(labels), set(names)
+        for index, label in enumerate(labels):
+            # What is used twice is reported as that.
+            if label is not None and label != names[index] and label in taken and uses[label] == 1:
+                reason = f"the label {label!r} is the name of another model"
+                self.complain(("model", index, "label"), reason, "give it another")
 
     def _chains(self, entries: list[dict[str, Any]]) -> None:
         """``init_from`` names another model of the suite, and no chain of them comes back to its start."""
@@ -53,13 +75,15 @@ class ModelReader(SectionReader):
                     hint = did_you_mean(start, sources)
                     self.complain(at, f"no model of the suite is called {start!r}", hint)
                 continue
-            seen: list[str] = []
+            seen: dict[str, None] = {}
             name = own
-            while name is not None and name not in seen:
-                seen.append(name)
+            while name is not None and name not in seen and len(seen) <= _LONGEST_CHAIN:
+                seen[name] = None
                 name = sources.get(name)
             if name is not None and name == own:
                 self.complain(at, f"models start from each other: {' from '.join([*seen, name])}")
+            elif len(seen) > _LONGEST_CHAIN:
+                self.complain(at, f"more than {_LONGEST_CHAIN} models start from each other in a row")
 
     def _model(self, raw: dict[str, Any], at: Path) -> ResolvedModel | None:
         """A model; every key is looked at, whatever is wrong with the others."""
@@ -73,6 +97,10 @@ class ModelReader(SectionReader):
         config = self._config(raw, family, at)
         if config is not None:
             self._without_effect(raw, family, config, at)
+        if config is not None and backbone is not None:
+            shape = self.inside.image_shape if self.inside is not None else None
+            for problem in configured_problems(family, backbone, config, shape):
+                self.complain((*at, "backbone" if problem.startswith("backbone") else "family"), problem)
         if entry is None or config is None or backbone is None or len(self.problems) > before:
             return None
         return ResolvedModel(
@@ -96,11 +124,8 @@ class ModelReader(SectionReader):
                 hint = did_you_mean(preset, family.presets) or "it has none"
                 self.complain((*at, "preset"), f"{family.name} has no preset {preset!r}", hint)
             else:
-                values = _merged({}, family.presets[preset])
-        values = _merged(values, rest(ModelEntry, raw))
-        epochs, most = values.get("epochs", family.config.model_fields["epochs"].get_default()), self.caps.epochs
-        if most is not None and isinstance(epochs, int) and epochs > most:
-            values["epochs"] = most
+                values = merged({}, family.presets[preset])
+        values = merged(values, rest(ModelEntry, raw))
         return self.check(family.config, values, at, ModelEntry.model_fields)
 
     def _backbone(self, raw: Mapping[str, Any], family: FamilySpec | None, at: Path) -> BackboneSpec | None:
@@ -119,7 +144,7 @@ class ModelReader(SectionReader):
     def _start(self, raw: Mapping[str, Any], at: Path) -> None:
         seeds = raw.get("seeds")
         if isinstance(seeds, list):
-            if any(seed in seeds[:place] for place, seed in enumerate(seeds)):
+            if len(set(map(repr, seeds))) < len(seeds):
                 self.complain((*at, "seeds"), "a seed is listed twice")
             if len(seeds) > 1 and raw.get("weights") is not None and (*at, "seeds") not in self.document.overlays:
                 hint = "leave the key out"
@@ -131,7 +156,7 @@ class ModelReader(SectionReader):
         """Settings of training beside weights that are not trained here: whoever wrote them expects an effect."""
         if raw.get("weights") is not None:
             reason = "has no effect beside weights: they are not trained here"
-        elif family.passes(config) == 0:
+        elif untrained(family, config):
             reason = f"has no effect: a {family.name} is not trained here"
         else:
             return
@@ -149,11 +174,3 @@ def _training(values: Mapping[str, Any], training: set[str], above: tuple[str, .
             yield path
         elif isinstance(value, Mapping):
             yield from _training(value, training, path)
-
-
-def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in over.items():
-        old = merged.get(key)
-        merged[key] = _merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
-    return merged

@@ -2,75 +2,188 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from bench.data.registry import find_dataset
-from bench.errors import Problem, did_you_mean
+from bench.data.spec import DatasetSpec
+from bench.errors import BenchError, Problem, did_you_mean
 from bench.evaluate.base import EVALUATIONS
 from bench.registry import UnknownNameError
-from bench.spec import FAMILIES
+from bench.spec import FAMILIES, FamilySpec, TrainingConfig, settings
+from bench.suite.backbones import Backbones
 from bench.suite.document import Document, validate
 from bench.suite.locate import Path
-from bench.suite.schema import ProfileFile, Substitutes
+from bench.suite.overlay import Group, Leaf, leaves
+from bench.suite.schema import EvaluationEntry, ModelEntry, ProfileFile
+from bench.suite.substitute import Substitution
 
-__all__ = ["apply"]
+__all__ = ["Applied", "apply"]
+
+_ENTRY_KEYS = ("backbone", "preset", "seeds")
+"""What a profile may say of a model beside hyper-parameters of its family."""
 
 
-def apply(document: Document, profile: Document) -> tuple[Document, ProfileFile | None, list[Problem]]:
-    """The suite with the profile's values in place of its own, each remembering which file it came from.
+@dataclass(frozen=True)
+class Applied:
+    """A suite under a profile.
 
-    ``[model]`` values go to every model, ``[model.<family>]`` to those of one family and win over the former;
-    ``[evaluation.<kind>]`` to evaluations of a kind; ``[data]`` to the data section. ``[substitute.data]`` renames
-    data sets wherever the suite names them: always, not only when the original is absent.
+    Attributes:
+        document: The suite with the profile's values in place of its own, each remembering which file it came from.
+        profile: The profile; None if it is not one.
+        substitutions: Data sets put in place of others, as (original, substitute).
+        outside: Those among them that are out-of-distribution sets.
+        problems: What is wrong with the profile.
+    """
+
+    document: Document
+    profile: ProfileFile | None = None
+    substitutions: tuple[tuple[str, str], ...] = ()
+    outside: Mapping[str, str] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+
+def apply(document: Document, profile: Document) -> Applied:
+    """Put a profile over a suite.
+
+    ``[model]`` values go to every model whose family has such a setting, ``[model.<family>]`` to those of one family
+    and win over the former; ``[evaluation.<kind>]`` to evaluations of a kind; ``[data]`` to the data section;
+    ``[caps]`` bound. Where models of a family, or evaluations of a kind, differ in a value it is scaled
+    (``bench.suite.contrast``). A value that is right by itself but at odds with what the suite says beside it (a
+    ``start_generative`` beyond the suite's few ``epochs``, a buffer smaller than the number of classes) stays the
+    suite's.
     """
     parsed, problems = validate(ProfileFile, profile.data, profile, ())
     if parsed is None:
-        return document, None, problems
+        return Applied(document, problems=problems)
     problems += [*_unknown_models(parsed, document, profile), *_unknown_evaluations(parsed, document, profile)]
-    names: dict[str, str] = {}
-    for original, substitute in parsed.substitute.data.items():
-        try:
-            find_dataset(substitute, document.path.parent)
-        except (UnknownNameError, ValueError) as error:
-            reason, hint = (error.reason, error.hint) if isinstance(error, UnknownNameError) else (str(error), "")
-            problems.append(profile.problem(("substitute", "data", original), reason, hint))
-        else:
-            names[original] = substitute
-    # What cannot be put in place is reported once, here, and not again wherever the suite names it.
-    parsed = parsed.model_copy(update={"substitute": Substitutes(data=names)})
+    substitution = Substitution(document, parsed, profile)
+    problems += substitution.problems
     result = Document(document.path, copy.deepcopy(document.data), document.positions, dict(document.overlays))
+    substitution.apply(result)
+    dataset = _dataset(result)
+    _data_section(result, parsed, profile, dataset)
+    train = _training_items(result, parsed, dataset)
+    _models(result, parsed, profile, dataset, train)
+    _evaluations(result, parsed, profile)
+    outside = {original: name for original, (name, _) in substitution.outside.items()}
+    return Applied(result, parsed, substitution.pairs, outside, problems)
 
+
+def _data_section(result: Document, parsed: ProfileFile, profile: Document, dataset: DatasetSpec | None) -> None:
     data = result.data.get("data")
-    if isinstance(data, dict):
-        _overlay(result, data, ("data",), profile, ("data",), parsed.data)
-        if isinstance(data.get("dataset"), str) and data["dataset"] in names:
-            result.overlays["data", "dataset"] = (profile, ("substitute", "data", data["dataset"]))
-            data["dataset"] = names[data["dataset"]]
+    if not isinstance(data, dict):
+        return
+    for key, value in parsed.data.items():
+        items = dataset.sizes.get("train") if dataset is not None else None
+        if key == "validation" and isinstance(value, int) and items is not None and value >= items > 0:
+            continue  # a profile for all suites does not know how many items this one has
+        data[key] = value
+        result.overlays["data", key] = (profile, ("data", key))
 
-    for index, entry in enumerate(_tables(result.data.get("model"))):
-        for source, values in _model_overlays(parsed, entry):
-            _overlay(result, entry, ("model", index), profile, source, values)
-    for index, entry in enumerate(_tables(result.data.get("evaluation"))):
-        kind = entry.get("kind")
-        if isinstance(kind, str) and kind in parsed.evaluation:
-            _overlay(result, entry, ("evaluation", index), profile, ("evaluation", kind), parsed.evaluation[kind])
-        for field in _dataset_fields(kind):
-            _substitute(result, entry.get(field), ("evaluation", index, field), profile, names)
-    return result, parsed, problems
+
+def _models(
+    result: Document, parsed: ProfileFile, profile: Document, dataset: DatasetSpec | None, train: int | None
+) -> None:
+    entries = dict(enumerate(_tables(result.data.get("model"))))
+    backbones = Backbones(result, profile, dataset)
+    backbones.apply(entries, parsed.model.get("backbone"))
+    caps: list[tuple[str, int | None, Path]] = [("epochs", parsed.caps.epochs, ("caps", "epochs"))]
+    if train is not None:
+        overlaid = ("data", "dataset") in result.overlays
+        section = "caps" if parsed.caps.train is not None else "substitute" if overlaid else "data"
+        caps.append(("batch_size", train, (section,)))
+    # What is no text is no name of a family: reported where the model is read.
+    for family in dict.fromkeys(str(entry.get("family")) for entry in entries.values()):
+        members: dict[Path, dict[str, Any]] = {("model", i): e for i, e in entries.items() if e.get("family") == family}
+        spec = FAMILIES.get(family) if _is_family(family) else None
+        group = Group(
+            result,
+            profile,
+            members,
+            ModelEntry,
+            spec.config if spec is not None else None,
+            fits=_fits(backbones, spec, train),
+            presets=spec.presets if spec is not None else {},
+        )
+        group.overlay(_model_leaves(parsed, family), caps)
+        backbones.rename(members)
+
+
+def _fits(
+    backbones: Backbones, spec: FamilySpec | None, train: int | None
+) -> Callable[[dict[str, Any], TrainingConfig], bool]:
+    return lambda entry, config: spec is None or not backbones.unfit(spec, entry, config, train)
+
+
+def _evaluations(result: Document, parsed: ProfileFile, profile: Document) -> None:
+    entries = list(enumerate(_tables(result.data.get("evaluation"))))
+    for kind in dict.fromkeys(str(entry.get("kind")) for _, entry in entries):
+        members: dict[Path, dict[str, Any]] = {("evaluation", i): e for i, e in entries if e.get("kind") == kind}
+        try:
+            schema = EVALUATIONS.get(kind).Config
+        except UnknownNameError:  # reported where the suite names it
+            continue
+        found = leaves(parsed.evaluation.get(kind, {}), ("evaluation", kind))
+        most = parsed.caps.items if "items" in schema.model_fields else None
+        Group(result, profile, members, EvaluationEntry, schema).overlay(found, [("items", most, ("caps", "items"))])
+
+
+def _model_leaves(parsed: ProfileFile, family: str) -> list[Leaf]:
+    """What the profile says of the models of a family; what is said of the family itself comes last."""
+    known = {*FAMILIES.names(), family}
+    accepted = _accepted(family)
+    common = [
+        leaf
+        for name, value in parsed.model.items()
+        if not (isinstance(value, Mapping) and name in known) and name != "backbone"
+        for leaf in leaves({name: value}, ("model",))
+        if accepted(leaf.path)
+    ]
+    own = parsed.model.get(family)
+    return [*common, *(leaves(own, ("model", family)) if isinstance(own, Mapping) else [])]
+
+
+def _accepted(family: str) -> Callable[[tuple[str, ...]], bool]:
+    """Which keys a family understands: a sampler means nothing to a softmax classifier."""
+    if not _is_family(family):
+        return lambda path: path[0] in _ENTRY_KEYS
+    return lambda path: path[0] in _ENTRY_KEYS or _names_setting(family, path)
+
+
+def _names_setting(family: str, path: tuple[str, ...]) -> bool:
+    name = ".".join(path)
+    known = [setting.key for setting in settings(FAMILIES.get(family).config)]
+    # A table in place of a value, or the reverse, is a mistake that the schema explains.
+    return any(f"{key}.".startswith(f"{name}.") or f"{name}.".startswith(f"{key}.") for key in known)
 
 
 def _unknown_models(parsed: ProfileFile, document: Document, profile: Document) -> list[Problem]:
     """Keys of ``[model]`` that mean something to no family: nothing is dropped in silence."""
-    families = {*FAMILIES.names(), *(str(entry.get("family")) for entry in _tables(document.data.get("model")))}
-    known = families.union(*(_accepted(family) for family in families))
-    return [
-        profile.problem(("model", key), "unknown key", did_you_mean(key, known))
-        for key in parsed.model
-        if key not in known
-    ]
+    named = {str(entry.get("family")) for entry in _tables(document.data.get("model"))}
+    families = {*FAMILIES.names(), *named}
+    rules = [_accepted(family) for family in families]
+    problems = []
+    for name, value in parsed.model.items():
+        for leaf in leaves({name: value}, ("model",)) if name not in families or not isinstance(value, Mapping) else ():
+            if not any(rule(leaf.path) for rule in rules):
+                hint = did_you_mean(leaf.path[-1], _siblings(leaf.path, families))
+                depth = 1 if not any(rule(leaf.path[:1]) for rule in rules) else len(leaf.path)
+                hint = did_you_mean(name, {*families, *_siblings(leaf.path[:1], families)}) if depth == 1 else hint
+                problems.append(profile.problem(("model", *leaf.path[:depth]), "unknown key", hint))
+    return list(dict.fromkeys(problems))
+
+
+def _siblings(path: tuple[str, ...], families: set[str]) -> set[str]:
+    """Settings of any family beside the one that ``path`` would be."""
+    known = {
+        setting.key for family in families if _is_family(family) for setting in settings(FAMILIES.get(family).config)
+    }
+    above = "".join(f"{part}." for part in path[:-1])
+    names = {key.removeprefix(above).partition(".")[0] for key in known if key.startswith(above)}
+    return names | set(_ENTRY_KEYS) if len(path) == 1 else names
 
 
 def _unknown_evaluations(parsed: ProfileFile, document: Document, profile: Document) -> list[Problem]:
@@ -82,58 +195,36 @@ def _unknown_evaluations(parsed: ProfileFile, document: Document, profile: Docum
     ]
 
 
-def _dataset_fields(kind: Any) -> tuple[str, ...]:
-    with contextlib.suppress(UnknownNameError):  # reported where the suite names the evaluation
-        return EVALUATIONS.get(str(kind)).dataset_fields
-    return ()
+def _dataset(result: Document) -> DatasetSpec | None:
+    """The suite's own data set under the profile, if it can be found; why not is reported where it is read."""
+    section = result.data.get("data")
+    name = section.get("dataset") if isinstance(section, dict) else None
+    try:
+        return find_dataset(name, result.path.parent) if isinstance(name, str) else None
+    except (BenchError, ValueError, OSError):
+        return None
 
 
-def _substitute(result: Document, value: Any, at: Path, profile: Document, names: Mapping[str, str]) -> None:
-    """Rename the data sets of a list."""
-    for index, name in enumerate(value if isinstance(value, list) else ()):
-        if isinstance(name, str) and name in names:
-            value[index] = names[name]
-            result.overlays[*at, index] = (profile, ("substitute", "data", name))
+def _training_items(result: Document, parsed: ProfileFile, dataset: DatasetSpec | None) -> int | None:
+    """How many items are left to train on, where the profile decides it."""
+    changed = any(("data", key) in result.overlays for key in ("dataset", "validation"))
+    if dataset is None or (parsed.caps.train is None and not changed):
+        return None
+    held_out = result.data["data"].get("validation", dataset.validation)
+    items = dataset.sizes.get("train")
+    if items is None or not isinstance(held_out, int):
+        return parsed.caps.train
+    return max(1, min(items - held_out, parsed.caps.train or items))
+
+
+def _is_family(name: str) -> bool:
+    try:
+        FAMILIES.get(name)
+    except UnknownNameError:  # reported where the suite names it
+        return False
+    return True
 
 
 def _tables(value: Any) -> list[dict[str, Any]]:
-    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
-
-
-def _model_overlays(parsed: ProfileFile, entry: Mapping[str, Any]) -> list[tuple[Path, Mapping[str, Any]]]:
-    families = {name: values for name, values in parsed.model.items() if isinstance(values, Mapping)}
-    # A table below [model] is a family if one is called so, else a nested hyper-parameter such as sampler.
-    known = set(FAMILIES.names()) | {str(entry.get("family"))}
-    common = {name: value for name, value in parsed.model.items() if name not in families or name not in known}
-    accepted = _accepted(str(entry.get("family")))
-    overlays: list[tuple[Path, Mapping[str, Any]]] = [
-        (("model",), {name: value for name, value in common.items() if name in accepted})
-    ]
-    own = entry.get("family")
-    if isinstance(own, str) and own in families:
-        overlays.append((("model", own), families[own]))
-    return overlays
-
-
-def _accepted(family: str) -> set[str]:
-    """Keys of a common overlay that a family understands: a sampler means nothing to a softmax classifier."""
-    names = {"backbone", "preset", "seeds"}
-    with contextlib.suppress(UnknownNameError):  # reported where the suite names the family
-        names |= set(FAMILIES.get(family).config.model_fields)
-    return names
-
-
-def _overlay(
-    result: Document,
-    target: dict[str, Any],
-    at: Path,
-    profile: Document,
-    source: Path,
-    values: Mapping[str, Any],
-) -> None:
-    for key, value in values.items():
-        if isinstance(value, Mapping) and isinstance(target.get(key), dict):
-            _overlay(result, target[key], (*at, key), profile, (*source, key), value)
-        else:
-            target[key] = copy.deepcopy(dict(value)) if isinstance(value, Mapping) else value
-            result.overlays[*at, key] = (profile, (*source, key))
+    # Places count: an entry that is none keeps those behind it where they are.
+    return [entry if isinstance(entry, dict) else {} for entry in value] if isinstance(value, list) else []

@@ -15,8 +15,9 @@ from bench.errors import PrerequisiteError, SuiteError, did_you_mean
 from bench.suite import profile as profiles
 from bench.suite.document import read
 from bench.suite.evaluations import EvaluationReader
+from bench.suite.feasible import Feasibility
 from bench.suite.models import ModelReader
-from bench.suite.schema import Caps, DataSection, ProfileFile, Suite, SuiteHeader
+from bench.suite.schema import Caps, DataSection, Suite, SuiteHeader
 from bench.suite.section import SECTIONS, Absent, SectionReader
 from bench.suite.tables import TableReader
 
@@ -37,12 +38,9 @@ def load_suite(path: Path, profile: Path | None = None, *, literature: frozenset
         RequestError: A file cannot be read.
     """
     document = read(path)
-    parsed: ProfileFile | None = None
-    reader = _Reader(document)
-    if profile is not None:
-        reader.document, parsed, problems = profiles.apply(document, read(profile))
-        reader.problems += problems
-    suite = reader.suite(parsed, literature)
+    applied = profiles.Applied(document) if profile is None else profiles.apply(document, read(profile))
+    reader = _Reader(applied.document, list(applied.problems))
+    suite = reader.suite(applied, literature)
     if reader.problems and all(isinstance(problem, Absent) for problem in reader.problems):
         raise PrerequisiteError("\n".join(str(problem) for problem in reader.problems))
     if reader.problems or suite is None:
@@ -54,23 +52,23 @@ def load_suite(path: Path, profile: Path | None = None, *, literature: frozenset
 class _Reader(SectionReader):
     """Reads all sections."""
 
-    def suite(self, profile: ProfileFile | None, literature: frozenset[str]) -> Suite | None:
+    def suite(self, applied: profiles.Applied, literature: frozenset[str]) -> Suite | None:
         for key in self.document.data:
             if key not in SECTIONS:
                 self.complain((key,), "unknown section", did_you_mean(key, SECTIONS))
+        profile = applied.profile
         caps = profile.caps if profile else Caps()
-        substitutes = dict(profile.substitute.data) if profile else {}
         header = self._section(SuiteHeader, "suite")
         data = self._section(DataSection, "data")
         dataset = self._dataset(self.document.data.get("data"))
-        models = ModelReader(self.document, self.problems, caps)
+        models = ModelReader(self.document, self.problems, caps, dataset)
         read_models = models.models()
         evaluations = EvaluationReader(
             document=self.document,
             problems=self.problems,
             inside=dataset,
-            caps=caps,
             models=[model.name for model in read_models],
+            families=[model.family for model in read_models],
             unclear_models=models.unclear,
         )
         read_evaluations = evaluations.evaluations()
@@ -82,14 +80,24 @@ class _Reader(SectionReader):
             unclear_models=models.unclear,
             unclear_evaluations=evaluations.unclear,
             literature=literature,
-            swap=lambda name: substitutes.get(name, name),
+            outside=applied.outside,
         ).tables()
+        if dataset is not None and data is not None:
+            Feasibility(
+                document=self.document,
+                problems=self.problems,
+                inside=dataset,
+                data=data,
+                caps=caps,
+                models=models.placed,
+                evaluations=evaluations.placed,
+                outside=evaluations.outside,
+            ).look()
         if header is None or data is None or dataset is None or self.problems:
             return None
-        original = data.dataset
-        if ("data", "dataset") in self.document.overlays:
-            # The profile's key is the name that the suite itself gives.
-            original = str(self.document.overlays["data", "dataset"][1][-1])
+        # The profile's key is the name that the suite itself gives.
+        replaced = self.document.overlays.get(("data", "dataset"))
+        original = str(replaced[1][-1]) if replaced else data.dataset
         return Suite(
             name=header.name,
             title=header.title or header.name,
@@ -102,7 +110,7 @@ class _Reader(SectionReader):
             tables=tuple(tables),
             caps=caps,
             profile=profile.profile.name if profile else None,
-            substitutions=self._swapped(substitutes),
+            substitutions=applied.substitutions,
             original_dataset=original,
         )
 
@@ -123,8 +131,3 @@ class _Reader(SectionReader):
             self.complain(("data", "dataset"), f"{spec.name!r} has no labels: it can only be an OOD set")
             return None
         return spec
-
-    def _swapped(self, substitutes: dict[str, str]) -> tuple[tuple[str, str], ...]:
-        """The substitutions that took place, as (original, substitute)."""
-        origins = [origin for _, origin in self.document.overlays.values() if origin[:2] == ("substitute", "data")]
-        return tuple(dict.fromkeys((str(o[-1]), substitutes[str(o[-1])]) for o in origins))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
 
 from bench.data.spec import DatasetSpec
 from bench.evaluate.base import Column, Evaluation, EvaluationConfig
@@ -32,10 +33,26 @@ __all__ = [
 ]
 
 
+_NAME = r"^[a-z0-9][a-z0-9-]*$"
+LONGEST = 100
+"""Characters of a name, at most: names become parts of file names."""
+
+
+def _possible(name: str) -> str:
+    """Raises ValueError for what no file can be called."""
+    if len(os.fsencode(name)) > 4095 or any(len(os.fsencode(part)) > 255 for part in name.split("/")):
+        raise ValueError("no file can have a name of this length")
+    return name
+
+
+FileName = Annotated[str, AfterValidator(_possible)]
+"""A name, or a path, of something that may be a file."""
+
+
 class SuiteHeader(Config):
     """``[suite]``."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", description="Name in commands and file names")
+    name: str = Field(pattern=_NAME, max_length=LONGEST, description="Name in commands and file names")
     title: str = Field("", description="Title of the report")
     paper: str = Field("", description="The tables and figures of a paper that the suite reproduces")
 
@@ -43,7 +60,7 @@ class SuiteHeader(Config):
 class DataSection(Config):
     """``[data]``: the in-distribution data set and how it is split."""
 
-    dataset: str = Field(description="A registered data set, an .npz file or a folder of images")
+    dataset: FileName = Field(description="A registered data set, an .npz file or a folder of images")
     seed: NonNegativeInt = Field(0, description="Data seed: splits and subsets, shared by all models")
     validation: PositiveInt | None = Field(None, description="Validation items; default: the data set's")
 
@@ -63,16 +80,19 @@ class ModelEntry(_Open):
 
     family: str = Field(description="A registered family, or 'module:spec'")
     backbone: str = Field("none", description="A registered backbone, such as wrn-28-10")
-    label: str | None = Field(None, description="Name in tables; default: the family's")
+    label: str | None = Field(None, min_length=1, max_length=200, description="Name in tables; default: the family's")
     name: str | None = Field(
-        None, pattern=r"^[a-z0-9][a-z0-9.-]*$", description="Name in job ids; default: the family's"
+        None,
+        pattern=r"^[a-z0-9][a-z0-9.-]*$",
+        max_length=LONGEST,
+        description="Name in job ids; default: the family's",
     )
     seeds: tuple[NonNegativeInt, ...] = Field((1,), min_length=1, description="One training run per seed")
     preset: str | None = Field(None, description="A named bundle of hyper-parameters of the family")
     init_from: str | None = Field(
         None, description="Another model of the suite to start from; it is trained once and shared"
     )
-    weights: str | None = Field(
+    weights: FileName | None = Field(
         None, description="Weights to evaluate without training: a name given to `bench import`, or a .safetensors file"
     )
 
@@ -82,14 +102,14 @@ class EvaluationEntry(_Open):
 
     kind: str = Field(description="A registered evaluation")
     id: str | None = Field(
-        None, pattern=r"^[a-z0-9][a-z0-9-]*$", description="Name in columns and job ids; default: the kind"
+        None, pattern=_NAME, max_length=LONGEST, description="Name in columns and job ids; default: the kind"
     )
 
 
 class TableEntry(Config):
     """``[[table]]``."""
 
-    id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", description="Name in commands and file names")
+    id: str = Field(pattern=_NAME, max_length=LONGEST, description="Name in commands and file names")
     title: str = Field("", description="Caption")
     columns: tuple[str, ...] = Field(min_length=1, description="<evaluation id>[.<metric>][@<argument>]")
     models: tuple[str, ...] | None = Field(None, description="Rows, by name or label; default: all models")
@@ -110,14 +130,21 @@ class Caps(Config):
 class ProfileHeader(Config):
     """``[profile]``."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    name: str = Field(pattern=_NAME, max_length=LONGEST)
     summary: str = ""
 
 
 class Substitutes(Config):
     """``[substitute]`` of a profile."""
 
-    data: Mapping[str, str] = Field(default_factory=dict, description="Data sets to put in place of others")
+    data: Mapping[str, str] = Field(
+        default_factory=dict, description="What takes the place of a suite's own data set, by the latter's name"
+    )
+    ood: Mapping[str, str | tuple[str, ...]] | None = Field(
+        None,
+        description="What takes the place of an out-of-distribution set: one name, or alternatives of which no two "
+        "sets take the same; default: as data",
+    )
 
 
 class ProfileFile(Config):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path as FilePath
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
@@ -15,7 +17,7 @@ from bench.registry import Registry, UnknownNameError
 from bench.suite.document import Document, validate
 from bench.suite.locate import Path
 
-__all__ = ["SECTIONS", "Absent", "SectionReader", "rest", "texts"]
+__all__ = ["SECTIONS", "Absent", "SectionReader", "merged", "rest", "texts"]
 
 SECTIONS = ("suite", "data", "model", "evaluation", "table")
 
@@ -74,15 +76,29 @@ class SectionReader:
     def dataset(self, name: str, path: Path) -> DatasetSpec | None:
         """The data set that the document names, or None with the mistake reported."""
         try:
+            if "/" in name or name.endswith(".npz"):
+                self._regular(name)
             return find_dataset(name, self.document.path.parent)
         except UnknownNameError as error:
             self.complain(path, error.reason, error.hint)
+        except OSError as error:
+            self.complain(path, f"{name}: cannot be read: {error.strerror or error}")
         except ValueError as error:
             self.complain(path, str(error))
         except PrerequisiteError as error:
             problem = self.document.problem(path, str(error))
             self.problems.append(Absent(**{one.name: getattr(problem, one.name) for one in fields(problem)}))
         return None
+
+    def _regular(self, name: str) -> None:
+        """Raises ValueError where a path leads to a device or a pipe: reading it may never end."""
+        path = self.document.path.parent / FilePath(name).expanduser()
+        try:
+            mode = path.stat().st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            return  # said where it is looked for
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise ValueError(f"{name}: expected an .npz archive or a folder of images")
 
     def unique(self, named: Iterable[tuple[Path, str | None]], what: str) -> None:
         """Report names that are given twice; None is a name that nobody knows."""
@@ -103,3 +119,12 @@ def texts(value: Any) -> list[tuple[int, str]]:
     """The texts in a list, with their places; of what is no list none."""
     items = value if isinstance(value, list) else []
     return [(place, item) for place, item in enumerate(items) if isinstance(item, str)]
+
+
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested tables, those of ``over`` in place of those of ``base``."""
+    found = dict(base)
+    for key, value in over.items():
+        old = found.get(key)
+        found[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return found

@@ -14,9 +14,10 @@ from pathlib import Path
 
 from pydantic import Field
 
-from bench.errors import Problem, SuiteError
+from bench.errors import Problem, RequestError, SuiteError, did_you_mean, shortened
 from bench.spec import Config
 from bench.suite.document import read, validate
+from bench.suite.schema import FileName
 
 __all__ = ["Settings", "find_profile", "find_suite", "load_settings", "suite_folders"]
 
@@ -24,13 +25,13 @@ FILE, LOCAL = "bench.toml", "bench.local.toml"
 
 
 class _Paths(Config):
-    data: str | None = Field(None, description="Data root: one folder per data set")
-    results: str | None = Field(None, description="Everything measured is written below it")
-    weights: str | None = Field(None, description="Foreign weights, such as Inception's")
+    data: FileName | None = Field(None, description="Data root: one folder per data set")
+    results: FileName | None = Field(None, description="Everything measured is written below it")
+    weights: FileName | None = Field(None, description="Foreign weights, such as Inception's")
 
 
 class _Run(Config):
-    default_suite: str | None = Field(None, description="What `bench run` without a suite runs")
+    default_suite: FileName | None = Field(None, description="What `bench run` without a suite runs")
 
 
 class _File(Config):
@@ -75,12 +76,12 @@ def load_settings(start: Path | None = None, environ: Mapping[str, str] | None =
     """
     environ = os.environ if environ is None else environ
     start = (start or Path.cwd()).resolve()
-    home = next((folder for folder in (start, *start.parents) if (folder / FILE).is_file()), None)
+    home = next((folder for folder in (start, *start.parents) if (folder / FILE).exists()), None)
     values: dict[str, str] = {}
     sources: dict[str, str] = {}
     problems: list[Problem] = []
     for path in (home / FILE, home / LOCAL) if home else ():
-        if not path.is_file():
+        if not path.exists():
             continue
         document = read(path)
         parsed, found = validate(_File, document.data, document, ())
@@ -132,20 +133,35 @@ def find_profile(name: str, settings: Settings) -> Path:
 
 
 def _find(name: str, folders: list[Path], what: str) -> Path:
-    from bench.errors import RequestError, did_you_mean
-
     path = Path(name)
     if _is_path(name):
-        if path.is_file():
+        if _is_there(path):
             return path
         near = did_you_mean(path.stem, _stems(folders))
-        raise RequestError(f"{name}: no such file" + (f"; {near}" if near else ""))
+        raise RequestError(f"{shortened(name)}: no such file" + (f"; {near}" if near else ""))
     for folder in folders:
-        if (folder / f"{name}.toml").is_file():
+        if _is_there(folder / f"{name}.toml"):
             return folder / f"{name}.toml"
     here = Path(f"{name}.toml")
-    near = f"did you mean {str(here)!r}?" if here.is_file() else did_you_mean(name, _stems(folders))
-    raise RequestError(f"unknown {what} {name!r}; {near}")
+    near = f"did you mean {str(here)!r}?" if _is_there(here) else did_you_mean(name, _stems(folders))
+    raise RequestError(f"unknown {what} {shortened(name)!r}; {near}")
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is something of this name, also if it turns out not to be a file; whoever reads it says so.
+
+    Raises:
+        RequestError: Nothing can have this name, or nobody may look.
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise RequestError(f"{shortened(str(path))}: cannot be read: {error.strerror or error}") from None
+    except ValueError:
+        raise RequestError(f"{shortened(str(path))!r}: no file can have this name") from None
+    return True
 
 
 def _is_path(name: str) -> bool:

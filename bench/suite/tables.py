@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from bench.errors import did_you_mean
-from bench.suite.columns import column_names, resolve_column
+from bench.suite.columns import named_columns, substituted
 from bench.suite.locate import Path
 from bench.suite.names import Doubtful
 from bench.suite.schema import ResolvedColumn, ResolvedEvaluation, ResolvedModel, ResolvedTable, TableEntry
 from bench.suite.section import SectionReader, texts
 
 __all__ = ["TableReader"]
+
+_MOST = 50
+"""Unknown columns of one table that are listed."""
 
 
 @dataclass(kw_only=True)
@@ -26,7 +30,7 @@ class TableReader(SectionReader):
         unclear_models: What models with mistakes may be called: such names are not known to be wrong.
         unclear_evaluations: What evaluations with mistakes may be called, likewise.
         literature: Names that ``literature = [...]`` may use.
-        swap: What becomes of a data set's name under the profile.
+        outside: What takes the place of out-of-distribution sets under the profile, by name.
     """
 
     models: Sequence[ResolvedModel]
@@ -34,7 +38,7 @@ class TableReader(SectionReader):
     unclear_models: Doubtful
     unclear_evaluations: Doubtful
     literature: frozenset[str]
-    swap: Callable[[str], str]
+    outside: Mapping[str, str]
 
     def tables(self) -> list[ResolvedTable]:
         """Those without mistakes."""
@@ -66,16 +70,24 @@ class TableReader(SectionReader):
         )
 
     def _columns(self, names: Sequence[tuple[int, str]], at: Path) -> list[ResolvedColumn]:
-        columns = []
+        columns: list[ResolvedColumn] = []
+        unknown = 0
         for place, name in names:
-            metric, separator, argument = name.partition("@")
-            column = resolve_column(f"{metric}{separator}{self.swap(argument)}", self.evaluations)
-            if column is not None:
+            meant = substituted(name, self.evaluations, self.outside)
+            column = self._known.get(meant)
+            if column is None:
+                unknown += not self._unclear(name)
+                # Looking for the nearest name takes time for each.
+                if not self._unclear(name) and unknown <= _MOST:
+                    self.complain((*at, "columns", place), f"unknown column {name!r}", did_you_mean(name, self._known))
+            elif column.column.argument not in self.outside.values() or column not in columns:
+                # Two sets of a suite may share a substitute: their number then stands once.
                 columns.append(column)
-            elif not self._unclear(name):
-                hint = did_you_mean(name, column_names(self.evaluations))
-                self.complain((*at, "columns", place), f"unknown column {name!r}", hint)
         return columns
+
+    @cached_property
+    def _known(self) -> dict[str, ResolvedColumn]:
+        return named_columns(self.evaluations)
 
     def _unclear(self, column: str) -> bool:
         """Whether an unknown column may be one of an evaluation with mistakes."""

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from bench.suite.locate import DEEPEST, Position, TooDeepError, locate, lookup
 from bench.suite.locate import Path as KeyPath
-from bench.suite.locate import Position, locate, lookup
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = sorted([*ROOT.glob("suites/**/*.toml"), *ROOT.glob("results/literature/*.toml"), ROOT / "pyproject.toml"])
@@ -205,3 +205,24 @@ def test_lookup_of_an_absent_key_names_its_table() -> None:
     found = locate("[a]\n[a.b]\nx = 1\n")
     assert lookup(found, ("a", "b", "missing", 3)) == Position(2, 1)
     assert lookup(found, ("c",)) is None
+
+
+def test_many_keys_are_located() -> None:
+    """64,000 keys took 24 s when every position counted the lines before it."""
+    blocks = [f'[a{i}]\n"k {i}" = {i}\n  list = [{i},\n    "#"]\n' for i in range(16_000)]
+    found = locate("".join(blocks))
+    assert len(found) == 16_000 * 5
+    for i in (0, 1, 7_999, 15_999):
+        line = 4 * i + 1
+        assert found[(f"a{i}",)] == Position(line, 1)
+        assert found[f"a{i}", f"k {i}"] == Position(line + 1, 1)
+        assert found[f"a{i}", "list"] == Position(line + 2, 3)
+        assert found[f"a{i}", "list", 0] == Position(line + 2, 11)
+        assert found[f"a{i}", "list", 1] == Position(line + 3, 5)
+
+
+def test_the_deepest_document_is_located_and_a_deeper_one_refused() -> None:
+    assert len(locate("a = " + "[" * (DEEPEST - 1) + "1" + "]" * (DEEPEST - 1))) == DEEPEST
+    with pytest.raises(TooDeepError) as error:
+        locate("\n a = " + "[" * DEEPEST + "1" + "]" * DEEPEST)
+    assert error.value.position == Position(2, 6 + DEEPEST)

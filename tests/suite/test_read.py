@@ -204,6 +204,11 @@ def test_rows_are_unambiguous(project: Project) -> None:
     )
     found = messages(project, text)
     assert [(line, key) for line, key, _, _ in found] == [(11, "model[1].label")]
+    named = text.replace('label = "softmax"', 'label = "base"').replace(
+        'backbone = "wrn-10-1"', 'backbone = "wrn-10-1"\nname = "base"', 1
+    )
+    ((line, key, message, _),) = messages(project, named)
+    assert (line, key, message) == (12, "model[1].label", "the label 'base' is the name of another model")
 
 
 MESSY = """\

@@ -1,0 +1,144 @@
+"""The networks of a suite under a profile: small ones, as many different ones as the suite has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bench.data.spec import DatasetSpec
+from bench.registry import UnknownNameError
+from bench.spec import BACKBONES, FAMILIES, BackboneSpec, FamilySpec, Task
+from bench.suite.document import Document
+from bench.suite.fitting import features, task, unfit
+from bench.suite.labels import Change, relabel
+from bench.suite.locate import Path
+
+__all__ = ["Backbones"]
+
+
+class Backbones:
+    """Puts networks of a profile in place of those of a suite.
+
+    Args:
+        result: The suite's document.
+        profile: The profile's.
+        dataset: The suite's own data set under the profile; None if it is not known.
+    """
+
+    def __init__(self, result: Document, profile: Document, dataset: DatasetSpec | None) -> None:
+        self.result, self.profile = result, profile
+        self.dataset = dataset
+        self.before: dict[Path, str] = {}
+        self.contrast = False
+
+    def apply(self, entries: Mapping[int, dict[str, Any]], value: Any) -> None:
+        """Put them in place.
+
+        Equal networks stay equal and different ones different as long as the profile has alternatives; the smaller one
+        gets the earlier one. A network keeps what its name says beyond its size (normalisation, dropout).
+
+        Args:
+            entries: The models, by their place in the list.
+            value: ``backbone`` of the profile: a name, or alternatives.
+        """
+        users = {
+            index: entry
+            for index, entry in entries.items()
+            if isinstance(entry.get("backbone"), str) and _needs_backbone(entry.get("family"))
+        }
+        for index, entry in users.items():
+            self.before["model", index] = entry["backbone"]
+        names = list(dict.fromkeys(entry["backbone"] for entry in users.values()))
+        self.contrast = len(names) > 1
+        alternatives = list(value) if isinstance(value, tuple) else [value]
+        if value is None:
+            return
+        known = [_backbone(name) is not None for name in alternatives]
+        swapped: dict[str, tuple[Any, Path]] = {}
+        sizes: dict[float, Path] = {}
+        for name in sorted(names, key=self._cost):
+            at: Path = ("model", "backbone")
+            if not all(known):
+                # Reported where the network is looked up.
+                wrong = known.index(False)
+                swapped[name] = (alternatives[wrong], (*at, wrong) if isinstance(value, tuple) else at)
+                continue
+            taken = {one for one, _ in swapped.values()}
+            made = [(_like(one, name), (*at, number)) for number, one in enumerate(alternatives)]
+            possible = [one for one in made if self._fits(one[0], [e for e in users.values() if e["backbone"] == name])]
+            if possible:
+                free = [one for one in possible if one[0] not in taken] or possible[-1:]
+                # Networks of one size that differ in their options stay of one size.
+                size = self._cost(name)
+                best = next((one for one in free if one[1] == sizes.get(size)), free[0])
+                sizes.setdefault(size, best[1])
+                swapped[name] = best if isinstance(value, tuple) else (best[0], at)
+        for index, entry in users.items():
+            if entry["backbone"] in swapped:
+                entry["backbone"], place = swapped[entry["backbone"]]
+                self.result.overlays["model", index, "backbone"] = (self.profile, place)
+
+    def rename(self, members: Mapping[Path, dict[str, Any]]) -> None:
+        """Labels of the given models say which network they have, where the suite compares several."""
+        changes: dict[Path, list[Change]] = {at: [] for at in members}
+        for at, entry in members.items():
+            before = self.before.get(at)
+            if self.contrast and before is not None and entry.get("backbone") != before:
+                changes[at].append(Change("backbone", before, entry["backbone"]))
+        relabel(self.result, members, changes)
+
+    def unfit(self, spec: FamilySpec, entry: Mapping[str, Any], config: Any, train: int | None) -> Mapping[str, str]:
+        """What keeps a model from running on the suite's data, by key; empty if nothing is known to."""
+        backbone = _backbone(entry.get("backbone", "none"))
+        if self.dataset is None or backbone is None:
+            return {}
+        found: Task | None = task(self.dataset, train)
+        return unfit(spec, backbone, config, found) if found is not None else {}
+
+    def _fits(self, name: Any, users: list[dict[str, Any]]) -> bool:
+        backbone = _backbone(name)
+        found = task(self.dataset, None) if self.dataset is not None else None
+        if backbone is None or found is None:
+            return True
+        if features(backbone, found.image_shape)[1]:
+            return False
+        for entry in users:
+            spec = FAMILIES.get(entry["family"])
+            try:
+                config = spec.config()
+            except ValueError:  # a required setting
+                continue
+            if "backbone" in unfit(spec, backbone, config, found):
+                return False
+        return True
+
+    def _cost(self, name: str) -> float:
+        backbone = _backbone(name)
+        found = task(self.dataset, None) if self.dataset is not None else None
+        try:
+            facts = backbone.describe(name, found.image_shape if found else (3, 32, 32)) if backbone else {}
+            return float(facts.get("multiply-adds", 0.0))
+        except Exception:  # a stranger's; said where the model is read
+            return 0.0
+
+
+def _backbone(name: Any) -> BackboneSpec | None:
+    try:
+        return BACKBONES.get(name) if isinstance(name, str) else None
+    except UnknownNameError:
+        return None
+
+
+def _needs_backbone(family: Any) -> bool:
+    try:
+        return isinstance(family, str) and FAMILIES.get(family).needs_backbone
+    except UnknownNameError:
+        return True
+
+
+def _like(name: str, model: str) -> str:
+    """The network ``name`` with the options of ``model``, where they are of one kind."""
+    spec, other = _backbone(name), _backbone(model)
+    if spec is None or other is None or spec.implementation != other.implementation or spec.like is None:
+        return name
+    return spec.like(name, model)

@@ -1,0 +1,158 @@
+"""What is right in every part of a suite and cannot run as a whole: too few items, networks that do not fit.
+
+Everything here would be refused by a worker, after the work of others. It is told in ``check`` instead, at the key that
+can be mended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from bench.data.spec import DatasetSpec
+from bench.registry import UnknownNameError
+from bench.spec import FAMILIES, Task
+from bench.spec_contract import untrained
+from bench.suite.fitting import task, unfit
+from bench.suite.locate import Path
+from bench.suite.schema import Caps, DataSection, ResolvedEvaluation, ResolvedModel
+from bench.suite.section import SectionReader
+
+__all__ = ["Feasibility"]
+
+
+@dataclass(kw_only=True)
+class Feasibility(SectionReader):
+    """Looks at parts of a suite together.
+
+    Attributes:
+        inside: The in-distribution data set.
+        data: How it is split.
+        caps: The bounds of the profile.
+        models: Those without mistakes, by their place.
+        evaluations: Likewise.
+        outside: The other data sets, each with its place.
+    """
+
+    inside: DatasetSpec
+    data: DataSection
+    caps: Caps
+    models: Mapping[int, ResolvedModel]
+    evaluations: Mapping[int, ResolvedEvaluation]
+    outside: Sequence[tuple[Path, DatasetSpec]]
+
+    def look(self) -> None:
+        """Report what cannot run."""
+        train = self._splits()
+        for path, spec in self.outside:
+            self._outside(path, spec)
+        given = task(self.inside, train)
+        if given is None:
+            return
+        for index, model in self.models.items():
+            self._model(("model", index), model, given)
+        for index, evaluation in self.evaluations.items():
+            self._evaluation(("evaluation", index), evaluation, train)
+
+    @cached_property
+    def _named(self) -> dict[str, ResolvedModel]:
+        return {model.name: model for model in self.models.values()}
+
+    def _splits(self) -> int | None:
+        """The number of training items, or None where it is not known or nothing can be trained."""
+        name, sizes = self.inside.name, self.inside.sizes
+        at: Path = ("data", "dataset")
+        if self.inside.num_classes == 1:
+            self.complain(at, f"{name!r} has one class: a classifier needs two at least")
+        if not sizes:
+            return None
+        for part, what in (("train", "to train on"), ("test", "to test on")):
+            if not sizes.get(part):
+                self.complain(at, f"{name!r} has no items {what}: it can only be an OOD set")
+                return None
+        held_out = self.inside.validation if self.data.validation is None else self.data.validation
+        items = sizes["train"]
+        if held_out >= items:
+            self.complain(
+                ("data", "validation"),
+                f"{held_out} validation items leave nothing to train on: {name!r} has {items} training items",
+                f"at most {items - 1}",
+            )
+            return None
+        if held_out == 0 and self._needs_validation():
+            self.complain(
+                ("data", "validation"), f"{name!r} holds no items out for validation", "say how many: validation = …"
+            )
+        return min(items - held_out, self.caps.train or items)
+
+    def _needs_validation(self) -> bool:
+        trained = any(
+            model.weights is None and not untrained(model.family, model.config) for model in self.models.values()
+        )
+        return trained or any(
+            need.split == "validation"
+            for one in self.evaluations.values()
+            for part in one.evaluation.parts(one.config)
+            for need in one.evaluation.needs(part.config)
+        )
+
+    def _outside(self, path: Path, spec: DatasetSpec) -> None:
+        if spec.sizes and not spec.sizes.get("test"):
+            self.complain(path, f"{spec.name!r} has no test items")
+        own, other = self.inside.image_shape, spec.image_shape
+        if own is not None and other is not None and own[0] != other[0] and {own[0], other[0]} != {1, 3}:
+            reason = f"{spec.name!r} has images of {other[0]} channels and {self.inside.name!r} of {own[0]}"
+            self.complain(path, f"{reason}: only grey (1) and colour (3) become each other")
+
+    def _model(self, at: Path, model: ResolvedModel, given: Task) -> None:
+        for key, reason in unfit(model.family, model.backbone, model.config, given).items():
+            self.complain((*at, *key.split(".")), reason)
+        if model.init_from is not None:
+            self._start(at, model)
+        if model.weights is None and not untrained(model.family, model.config):
+            self._batch((*at, "batch_size"), model.config.batch_size, given.train)
+
+    def _batch(self, at: Path, size: int, train: int | None, whose: str = "") -> None:
+        if train is not None and size > train:
+            reason = f"a batch of {size} items{whose} is larger than the training set of {train}"
+            self.complain(at, reason, f"at most {train}" if not whose else "")
+
+    def _start(self, at: Path, model: ResolvedModel) -> None:
+        """A model takes over all parameters of the one that it starts from."""
+        source = self._named.get(model.init_from or "")
+        if source is None:
+            return  # reported, or with mistakes of its own
+        where = (*at, "init_from")
+        if untrained(model.family, model.config):
+            self.complain(where, f"has no effect: a {model.family.name} is not trained here", "leave the key out")
+        elif (source.backbone.name, source.backbone.implementation) != (
+            model.backbone.name,
+            model.backbone.implementation,
+        ):
+            reason = f"{source.name!r} has the backbone {source.backbone.name!r}, this model {model.backbone.name!r}"
+            self.complain(where, f"{reason}: its weights do not fit", "give both the same")
+        elif source.family.layout is not None and model.family.layout is not None:
+            theirs, own = source.family.layout(source.config), model.family.layout(model.config)
+            if theirs != own:
+                self.complain(where, f"{source.name!r} is {theirs}, this model {own}: its weights do not fit")
+
+    def _evaluation(self, at: Path, resolved: ResolvedEvaluation, train: int | None) -> None:
+        evaluation, config = resolved.evaluation, resolved.config
+        most = self.inside.sizes.get("test")
+        items = [n for n in (getattr(config, "items", None), self.caps.items, most) if isinstance(n, int)]
+        if items and min(items) < evaluation.least_items:
+            reason = f"{evaluation.name!r} needs at least {evaluation.least_items} items, there are {min(items)}"
+            self.complain((*at, "items"), reason)
+        for part in evaluation.parts(config):
+            for need in evaluation.needs(part.config):
+                role, _, name = need.split.partition(":")
+                if role == "ood" and not evaluation.dataset_fields:
+                    self.dataset(name, (*at, "kind"))
+            judge = evaluation.judge(part.config)
+            if judge is not None:
+                try:
+                    size = FAMILIES.get(judge.family).config().batch_size
+                except (UnknownNameError, ValueError):  # reported with what the evaluation declares
+                    continue
+                self._batch((*at, "kind"), size, train, " (of the judge's training)")

@@ -1,0 +1,208 @@
+"""Values of a profile put into entries of a suite that belong together: models of a family, evaluations of a kind."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from bench.suite.contrast import Anchor, bounded, differ, shrunk
+from bench.suite.document import Document, frozen
+from bench.suite.labels import Change, relabel
+from bench.suite.locate import Path
+from bench.suite.section import merged, rest
+
+__all__ = ["Group", "Leaf", "leaves"]
+
+Keys = tuple[str, ...]
+Values = dict[Keys, tuple[Any, Path]]
+"""By key of an entry: a value and its place in the profile."""
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One value of a profile.
+
+    Attributes:
+        path: The key in an entry, such as ``("sampler", "steps")``.
+        value: What it says.
+        source: Its place in the profile.
+    """
+
+    path: Keys
+    value: Any
+    source: Path
+
+
+def leaves(values: Mapping[str, Any], source: Path, above: Keys = ()) -> list[Leaf]:
+    """Every value in nested tables of a profile.
+
+    Args:
+        values: A table.
+        source: Its place in the profile.
+        above: The key in an entry that the table is for.
+    """
+    found = []
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            found += leaves(value, (*source, key), (*above, key))
+        else:
+            # A document holds lists, as tomllib gives them.
+            found.append(Leaf((*above, key), list(value) if isinstance(value, tuple) else value, (*source, key)))
+    return found
+
+
+@dataclass
+class Group:
+    """Entries of a suite under one schema, so that their values can be compared.
+
+    Attributes:
+        result: The document that takes the values.
+        profile: The one that gives them.
+        members: The entries, by their place.
+        entry: Schema of the keys that are not the plug-in's.
+        config: Schema of those that are; None if the plug-in is not known.
+        fits: Whether an entry can run with a configuration on the suite's data.
+        presets: Of the plug-in.
+    """
+
+    result: Document
+    profile: Document
+    members: Mapping[Path, dict[str, Any]]
+    entry: type[BaseModel]
+    config: type[BaseModel] | None
+    fits: Callable[[dict[str, Any], Any], bool] = field(default=lambda _entry, _config: True)
+    presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def overlay(self, given: Sequence[Leaf], caps: Sequence[tuple[str, int | None, Path]]) -> None:
+        """Put values into all members, scaled where they differ.
+
+        Args:
+            given: The values; of two for one key the later one counts.
+            caps: (key, largest value, its place in the profile).
+        """
+        own = {at: self._resolved(entry) for at, entry in self.members.items()}
+        plain = [leaf for leaf in given if self.config is None or leaf.path[0] in self.entry.model_fields]
+        for at, entry in self.members.items():
+            for leaf in plain:
+                self._put(at, entry, {leaf.path: (leaf.value, leaf.source)})
+        values = {leaf.path: leaf for leaf in given if leaf not in plain}
+        chosen = self._chosen(list(values.values()), caps, own)
+        for at, entry in self.members.items():
+            self._put(at, entry, chosen[at])
+        self._label(own, chosen)
+
+    def _chosen(
+        self, given: Sequence[Leaf], caps: Sequence[tuple[str, int | None, Path]], own: Mapping[Path, BaseModel | None]
+    ) -> dict[Path, Values]:
+        """The first way in which every member is valid; where there is none, without what is at odds with the suite."""
+        trial: dict[Path, Values] = {}
+        ways: tuple[Anchor | None, ...] = ("middle", "smallest", None)
+        for anchor in ways:
+            trial = {at: dict[Keys, tuple[Any, Path]]() for at in self.members}
+            for leaf in given:
+                self._spread(leaf, anchor, own, trial)
+            for key, most, source in caps:
+                if most is not None:
+                    self._bound(key, most, source, own, trial)
+            if all(self._errors(at, trial[at]) == [] for at in self.members):
+                return trial
+        return {at: self._compatible(at, trial[at]) for at in self.members}
+
+    def _spread(
+        self, leaf: Leaf, anchor: Anchor | None, own: Mapping[Path, BaseModel | None], trial: dict[Path, Values]
+    ) -> None:
+        values = [_value(config, leaf.path) for config in own.values()]
+        plain = anchor is None or _UNKNOWN in values or not differ(values)
+        new = [leaf.value] * len(values) if plain else shrunk(values, leaf.value, anchor or "middle")
+        for at, old, value in zip(own, values, new, strict=True):
+            if plain or value != old:
+                trial[at][leaf.path] = (copy.deepcopy(value), leaf.source)
+
+    def _bound(
+        self, key: str, most: int, source: Path, own: Mapping[Path, BaseModel | None], trial: dict[Path, Values]
+    ) -> None:
+        values = {at: trial[at].get((key,), (_value(config, (key,)), ()))[0] for at, config in own.items()}
+        numbers = {at: v for at, v in values.items() if isinstance(v, int) and not isinstance(v, bool)}
+        for at, value in zip(numbers, bounded(list(numbers.values()), most) if numbers else (), strict=True):
+            if value != numbers[at]:
+                trial[at][key,] = (value, source)
+
+    def _compatible(self, at: Path, values: Values) -> Values:
+        """Without the values that are right by themselves and at odds with others; mistakes stay, to be reported."""
+        errors = self._errors(at, values)
+        if not errors or any(errors):
+            return values
+        for path in values:
+            fewer = {key: value for key, value in values.items() if key != path}
+            if not self._errors(at, fewer):
+                return fewer
+        return {} if not self._errors(at, {}) else values
+
+    def _errors(self, at: Path, values: Values) -> list[Keys]:
+        """Keys with mistakes; empty ones for values that do not go together."""
+        if self.config is None:
+            return []
+        entry = copy.deepcopy(self.members[at])
+        for path, (value, _) in values.items():
+            _set(entry, path, value)
+        try:
+            config = self.config.model_validate(frozen(self._merged(entry)))
+        except ValidationError as error:
+            return [tuple(map(str, item["loc"])) for item in error.errors(include_url=False)]
+        return [] if self.fits(entry, config) else [()]
+
+    def _resolved(self, entry: Mapping[str, Any]) -> BaseModel | None:
+        if self.config is None:
+            return None
+        try:
+            return self.config.model_validate(frozen(self._merged(entry)))
+        except ValidationError:  # reported where the suite is read
+            return None
+
+    def _merged(self, entry: Mapping[str, Any]) -> dict[str, Any]:
+        preset = entry.get("preset") if self.presets else None
+        return merged(self.presets.get(preset, {}) if isinstance(preset, str) else {}, rest(self.entry, entry))
+
+    def _put(self, at: Path, entry: dict[str, Any], values: Values) -> None:
+        for path, (value, source) in values.items():
+            _set(entry, path, value)
+            self.result.overlays[*at, *path] = (self.profile, source)
+
+    def _label(self, own: Mapping[Path, BaseModel | None], chosen: Mapping[Path, Values]) -> None:
+        """Labels of models that were told apart by a value say the value that it has now."""
+        changes: dict[Path, list[Change]] = {at: [] for at in self.members}
+        for path in dict.fromkeys(path for values in chosen.values() for path in values):
+            old = [_value(config, path) for config in own.values()]
+            if _UNKNOWN in old or not differ(old):
+                continue
+            for at, before in zip(own, old, strict=True):
+                after = chosen[at].get(path, (before, ()))[0]
+                if after != before:
+                    changes[at].append(Change(path[-1], before, after))
+        relabel(self.result, self.members, changes)
+
+
+_UNKNOWN = object()
+
+
+def _value(config: BaseModel | None, path: Keys) -> Any:
+    value: Any = config
+    for part in path:
+        value = value.get(part, _UNKNOWN) if isinstance(value, Mapping) else getattr(value, part, _UNKNOWN)
+    return value
+
+
+def _set(entry: dict[str, Any], path: Keys, value: Any) -> None:
+    for part in path[:-1]:
+        below = entry.get(part)
+        if not isinstance(below, dict):
+            # A mistake of the suite; or no table yet.
+            if below is not None:
+                return
+            below = entry[part] = {}
+        entry = below
+    entry[path[-1]] = copy.deepcopy(value)

@@ -1,0 +1,150 @@
+"""Data sets that a profile puts in place of others: the suite's own, and those that it holds against it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from bench.data.registry import find_dataset
+from bench.errors import PrerequisiteError, Problem
+from bench.evaluate.base import EVALUATIONS
+from bench.registry import UnknownNameError
+from bench.suite.document import Document
+from bench.suite.locate import Path
+from bench.suite.schema import ProfileFile
+
+__all__ = ["Substitution", "dataset_names"]
+
+Names = dict[str, tuple[tuple[str, Path], ...]]
+"""By the suite's name: the alternatives, each with its place in the profile."""
+
+
+class Substitution:
+    """What becomes of each data set of a suite under a profile.
+
+    ``[substitute.data]`` is about the suite's own data set, ``[substitute.ood]`` about out-of-distribution sets;
+    without the latter the former holds for both. An out-of-distribution set takes the first of its alternatives that is
+    not the suite's own set and that no other set of the suite takes, so that as many sets are compared as the suite
+    has.
+
+    Attributes:
+        inside: Substitute and its place in the profile, of the suite's own set; None if it stays.
+        outside: Likewise, by name, of the other sets.
+        problems: Substitutes that do not exist. What cannot be put in place is reported once, here, and not again
+            wherever the suite names it.
+    """
+
+    def __init__(self, document: Document, parsed: ProfileFile, profile: Document) -> None:
+        self.document, self.profile = document, profile
+        self.problems: list[Problem] = []
+        data = {name: (value,) for name, value in parsed.substitute.data.items()}
+        own = self._known("data", data)
+        if parsed.substitute.ood is None:
+            others = own
+        else:
+            given = parsed.substitute.ood.items()
+            others = self._known("ood", {k: (v,) if isinstance(v, str) else v for k, v in given})
+        section = document.data.get("data")
+        given_name = section.get("dataset") if isinstance(section, dict) else None
+        name = given_name if isinstance(given_name, str) else None
+        self.inside: tuple[str, Path] | None = None
+        if name is not None and own.get(name):
+            self.inside = own[name][0]
+        self.outside = self._assigned(others, self.inside[0] if self.inside else name)
+
+    @property
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """The substitutions that take place, as (original, substitute)."""
+        section = self.document.data.get("data")
+        pairs = [(str(section["dataset"]), self.inside[0])] if self.inside and isinstance(section, dict) else []
+        return (*pairs, *((original, name) for original, (name, _) in self.outside.items()))
+
+    def apply(self, result: Document) -> None:
+        """Rename the data sets of ``result``, a copy of the suite's document, each remembering where it comes from."""
+        if self.inside is not None:
+            result.data["data"]["dataset"], place = self.inside
+            result.overlays["data", "dataset"] = (self.profile, place)
+        entries = result.data.get("evaluation")
+        for index, entry in enumerate(entries if isinstance(entries, list) else ()):
+            for field in _fields(entry):
+                given = _given(entry, field)
+                if isinstance(given, str) and given in self.outside:
+                    entry[field], place = self.outside[given]
+                    result.overlays["evaluation", index, field] = (self.profile, place)
+                elif isinstance(given, list) and any(item in self.outside for item in given if isinstance(item, str)):
+                    entry[field] = self._renamed(result, given, ("evaluation", index, field))
+
+    def _renamed(self, result: Document, given: list[Any], at: Path) -> list[Any]:
+        """The list with its names swapped. Where two sets share a substitute, it stands once."""
+        names: list[Any] = []
+        substitutes = {name for name, _ in self.outside.values()}
+        for place, name in enumerate(given):
+            swapped, origin = name, (result, (*at, place))
+            if isinstance(name, str) and name in self.outside:
+                swapped, source = self.outside[name]
+                origin = (self.profile, source)
+            if swapped in names and swapped in substitutes and given.count(name) == 1:
+                continue
+            if (len(names), swapped) != (place, name):
+                result.overlays[*at, len(names)] = origin
+            names.append(swapped)
+        return names
+
+    def _known(self, section: str, given: Mapping[str, tuple[str, ...]]) -> Names:
+        found: Names = {}
+        for original, alternatives in given.items():
+            places: list[tuple[str, Path]] = []
+            for number, name in enumerate(alternatives):
+                at: Path = ("substitute", section, original)
+                if (*at, number) in self.profile.positions:
+                    at = (*at, number)
+                try:
+                    find_dataset(name, self.document.path.parent)
+                except UnknownNameError as error:
+                    self.problems.append(self.profile.problem(at, error.reason, error.hint))
+                except (ValueError, OSError, PrerequisiteError) as error:
+                    self.problems.append(self.profile.problem(at, str(error)))
+                else:
+                    places.append((name, at))
+            found[original] = tuple(places)
+        return found
+
+    def _assigned(self, others: Names, inside: str | None) -> dict[str, tuple[str, Path]]:
+        names = list(dict.fromkeys(dataset_names(self.document)))
+        taken = {name for name in names if not others.get(name)} | {inside}
+        assigned = {}
+        for name in names:
+            alternatives = others.get(name, ())
+            if not alternatives:
+                continue
+            apart = [one for one in alternatives if one[0] != inside]
+            # More sets than alternatives share one. That none may be the suite's own is reported where it is read.
+            chosen = next((one for one in apart if one[0] not in taken), (apart or list(alternatives))[0])
+            taken.add(chosen[0])
+            assigned[name] = chosen
+        return assigned
+
+
+def dataset_names(document: Document) -> Iterator[str]:
+    """The data sets that evaluations of a suite name, or have by default."""
+    entries = document.data.get("evaluation")
+    for entry in entries if isinstance(entries, list) else ():
+        for field in _fields(entry):
+            given = _given(entry, field)
+            yield from (item for item in (given if isinstance(given, list) else [given]) if isinstance(item, str))
+
+
+def _fields(entry: Any) -> tuple[str, ...]:
+    kind = entry.get("kind") if isinstance(entry, dict) else None
+    try:
+        return EVALUATIONS.get(kind).dataset_fields if isinstance(kind, str) else ()
+    except UnknownNameError:  # reported where the suite names the evaluation
+        return ()
+
+
+def _given(entry: Mapping[str, Any], field: str) -> Any:
+    """What an entry says of a field, or the field's default."""
+    if field in entry:
+        return entry[field]
+    default = EVALUATIONS.get(entry["kind"]).Config.model_fields[field].get_default(call_default_factory=True)
+    return list(default) if isinstance(default, tuple) else default
