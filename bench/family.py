@@ -191,6 +191,8 @@ class Family(ABC, Generic[C]):
 
     trains: ClassVar[bool] = True
     """False for models that come as they are: the harness then builds them and saves them."""
+    notes: tuple[str, ...] = ()
+    """What ``build`` found out and the record of a model that comes as it is should say."""
 
     def __init__(self, config: C) -> None:
         self.config = config

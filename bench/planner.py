@@ -101,6 +101,7 @@ class _Planner:
     ) -> Job:
         family, backbone = FAMILIES.get(family_name), BACKBONES.get(backbone_name)
         settings = config.model_dump(mode="json")
+        located = family.located(config, self.suite.path.parent)
         payload: dict[str, Any] = {
             "kind": "train",
             "loop": TRAIN_VERSION,
@@ -113,14 +114,14 @@ class _Planner:
         spec: dict[str, Any] = {
             "family": family_name,
             "backbone": backbone_name,
-            "config": settings,
+            "config": located.model_dump(mode="json"),
             "data": self.data,
             "seed": seed,
         }
         blocked = self.missing
         passes = family.passes(config) * config.epochs * self._size("train")
         if family.identity is not None:
-            payload["identity"] = dict(family.identity(config))
+            payload["identity"] = dict(family.identity(located))
         if start is not None:
             payload["inputs"] = [start.key]
             spec["init_from"] = start.key
@@ -143,7 +144,9 @@ class _Planner:
             else:
                 payload["weights"] = found.digest
                 spec["weights"], spec["state"] = str(found.weights), str(found.state) if found.state else None
-                spec["weights_digest"] = found.digest
+                spec["weights_digest"], spec["imported"] = found.digest, dict(found.facts)
+                if found.state_digest is not None:
+                    payload["state"] = spec["state_digest"] = found.state_digest
         inputs = (start.key,) if start is not None else ()
         job = Job(name, "train", digest(payload), inputs, spec, model, seed, passes=passes, blocked=blocked)
         return self._add(job)

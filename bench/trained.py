@@ -15,6 +15,7 @@ from bench.family import Batch, Classifier, Family
 from bench.keys import canonical, derive_seed, file_digest
 from bench.registry import import_object
 from bench.spec import BACKBONES, FAMILIES
+from bench.state_dicts import misfit
 from bench.store import JobFolder
 from bench.tensors import load_tensors, save_tensors
 
@@ -98,7 +99,8 @@ def adopt(
             raise BenchError(f"{path} has changed since the suite was read; start again with the new content")
         start_from(model, path)
         if spec.get("state"):
-            save_tensors(folder.file(STATE), load_tensors(Path(spec["state"]))[0])
+            state, _ = load_tensors(Path(spec["state"]), sha256=spec.get("state_digest"))
+            save_tensors(folder.file(STATE), state)
     model.eval()
     images, labels = splits.train.unit_images(), splits.train.labels
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
@@ -109,26 +111,24 @@ def adopt(
             yield Batch(batch, torch.from_numpy(labels[i : i + BATCH]).to(device))
 
     family.after_training(model, clean)
-    return {"weights": save_tensors(folder.file(WEIGHTS), model.state_dict()), "adopted": spec.get("weights", True)}
+    facts = {"weights": save_tensors(folder.file(WEIGHTS), model.state_dict()), "adopted": spec.get("weights", True)}
+    if spec.get("imported"):
+        facts["imported"] = spec["imported"]
+    if family.notes:
+        facts["notes"] = list(family.notes)
+    return facts
 
 
 def start_from(model: Classifier, path: Path) -> str:
     """Load weights into a freshly built model and return their digest; every tensor must be there and fit.
 
     Raises:
-        BenchError: With the names of all that are missing, unknown or of another shape.
+        BenchError: With the names of all that are missing, unknown, or of another shape or kind of number.
+        DamagedFileError: The file is missing or damaged.
     """
     weights, _ = load_tensors(path)
-    own = model.state_dict()
-    problems = [f"{name} is missing" for name in own if name not in weights]
-    problems += [f"{name} is unknown" for name in weights if name not in own]
-    problems += [
-        f"{name} has shape {tuple(weights[name].shape)}, expected {tuple(own[name].shape)}"
-        for name in own
-        if name in weights and weights[name].shape != own[name].shape
-    ]
-    if problems:
-        shown = "; ".join(problems[:8]) + (f"; and {len(problems) - 8} more" if len(problems) > 8 else "")
-        raise BenchError(f"{path} does not fit the model: {shown}")
+    problem = misfit(weights, model.state_dict())
+    if problem is not None:
+        raise BenchError(f"{path} does not fit the model: {problem}")
     model.load_state_dict(weights)
     return file_digest(path)

@@ -580,7 +580,7 @@ def test_the_commands(project: Project, write_gmmc: Callable[..., tuple[Path, Pa
     how = ("--format", "gmmc", "--as", "gmmc-gen", "--backbone", "wrn-10-1", "--shape", "1x8x8")
     result = command("import", str(path), *how, "--name", "theirs")
     assert result.exit_code == 0, result.output
-    assert "theirs: 18 tensors, 20 buffer images, sha256 " in result.stdout
+    assert "theirs: 19 tensors, 20 buffer images, sha256 " in result.stdout
     assert 'use it in a suite: family = "gmmc-gen", weights = "theirs"' in result.stdout
     assert "ignored f.linear.weight: dead head" in result.stdout
     assert "not executed: LDALayer.LDALayer" in result.stdout

@@ -73,6 +73,9 @@ class ModelReader(SectionReader):
         config = self._config(raw, family, at)
         if config is not None:
             self._without_effect(raw, family, config, at)
+            located = family.located(config, self.document.path.parent)
+            for key, message, hint in family.problems(located, entry.backbone if entry else "none"):
+                self.complain((*at, *key.split(".")), message, hint)
         if entry is None or config is None or backbone is None or len(self.problems) > before:
             return None
         return ResolvedModel(
