@@ -112,8 +112,9 @@ def import_model(
     formats = [STATE_DICT, *spec.importers]
     if format_ not in formats:
         raise RequestError(f"{family} does not read format {format_!r}; {did_you_mean(format_, formats)}")
-    model = _model(spec, backbone, num_classes, image_shape)
+    _check_sizes(spec, backbone, num_classes, image_shape)
     content, stubbed = _content(path)
+    model = _model(spec, backbone, num_classes, image_shape)
     read = _tensors(content, format_, spec, model, num_classes, path)
     if stubbed and format_ == STATE_DICT:
         read = replace(read, notes=(*read.notes, "the file holds more than tensors"))
@@ -169,13 +170,12 @@ def _checked_name(name: str) -> str:
     return name
 
 
-def _model(spec: FamilySpec, backbone: str, num_classes: int, image_shape: tuple[int, int, int]) -> Classifier:
-    """The model that the weights should fit; its size is known before it is built.
+def _check_sizes(spec: FamilySpec, backbone: str, num_classes: int, image_shape: tuple[int, int, int]) -> None:
+    """Hold the size of the model against the limits, before it is built.
 
     Raises:
-        RequestError: It cannot be built, or is larger than the limits.
+        RequestError: It is larger, or the family has no weights to import.
     """
-    what = f"{spec.name} on {backbone} with {num_classes} classes"
     if not spec.needs_backbone:
         raise RequestError(f"{spec.name} has no weights of its own to import: a suite gives it a state_dict")
     if not 1 <= num_classes <= MOST_CLASSES:
@@ -183,18 +183,34 @@ def _model(spec: FamilySpec, backbone: str, num_classes: int, image_shape: tuple
     values = image_shape[0] * image_shape[1] * image_shape[2]
     if min(image_shape) < 1 or values > MOST_PIXELS:
         raise RequestError(f"images of shape {image_shape}: expected positive sizes and {MOST_PIXELS:,} values at most")
-    try:
+    with _built(spec, backbone, num_classes, image_shape):
         parameters = BACKBONES.get(backbone).describe(backbone, image_shape).get("parameters", 0)
-        if parameters > MOST_PARAMETERS:
-            raise RequestError(f"{backbone} has {parameters:,.0f} parameters; the limit is {MOST_PARAMETERS:,}")
+    if parameters > MOST_PARAMETERS:
+        raise RequestError(f"{backbone} has {parameters:,.0f} parameters; the limit is {MOST_PARAMETERS:,}")
+
+
+def _model(spec: FamilySpec, backbone: str, num_classes: int, image_shape: tuple[int, int, int]) -> Classifier:
+    """The model that the weights should fit.
+
+    Raises:
+        RequestError: It cannot be built.
+    """
+    with _built(spec, backbone, num_classes, image_shape):
         job = {"family": spec.name, "backbone": backbone, "config": spec.config().model_dump(mode="json"), "seed": 0}
         return build(job, num_classes, image_shape, "cpu")[1]
+
+
+@contextlib.contextmanager
+def _built(spec: FamilySpec, backbone: str, num_classes: int, image_shape: tuple[int, int, int]) -> Iterator[None]:
+    """Raises RequestError for what a family or backbone does with sizes that it was not made for."""
+    try:
+        yield
     except BenchError:
         raise
-    # Whatever a family or backbone does with sizes that it was not made for, and memory that there is not.
     except Exception as error:
+        what = f"{spec.name} on {backbone} with {num_classes} classes, images {image_shape}"
         reason = (str(error).splitlines() or [""])[0] or type(error).__name__
-        raise RequestError(f"{what}, images {image_shape}: {reason}") from error
+        raise RequestError(f"{what}: {reason}") from error
 
 
 def _content(path: Path) -> tuple[Any, tuple[str, ...]]:
