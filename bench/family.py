@@ -94,6 +94,13 @@ class Classifier(nn.Module, ABC):
         """Ways to turn features (N, d) into log-probabilities (N, K); the names that the spec declares."""
         return {"native": lambda features: torch.log_softmax(self.classify(features), dim=1)}
 
+    def check_loaded(self) -> None:
+        """Called after weights were loaded from a file, imported or of another model.
+
+        Raises:
+            ValueError: They contradict the configuration, such as class centers of another norm.
+        """
+
     def class_centers(self) -> Tensor | None:
         """Class centers in feature space, (K, d), or None if the family has none."""
         return None

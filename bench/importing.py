@@ -164,7 +164,7 @@ class _Read:
 
 def _checked_name(name: str) -> str:
     if not _NAME.fullmatch(name):
-        raise RequestError(f"name {shown(name)!r}: expected letters, digits, '.', '_' and '-', 100 at most")
+        raise RequestError(f"name '{shown(name)}': expected letters, digits, '.', '_' and '-', 100 at most")
     if name.endswith(".safetensors"):
         raise RequestError(f"name {name!r}: a suite takes what ends in .safetensors for a file; leave the ending out")
     return name

@@ -72,7 +72,7 @@ def renamed(weights: Mapping[str, Tensor], own: Mapping[str, Any]) -> tuple[dict
             if len(candidate) == len(weights) and len(candidate.keys() & own) > len(best.keys() & own):
                 best, taken = candidate, (level, compiled)
     words = [repr("module." * taken[0])] * (taken[0] > 0) + [repr("_orig_mod.")] * taken[1]
-    return best, (f"{' and '.join(words)} was taken off the names of the tensors",) if words else ()
+    return best, (f"{' and '.join(words)} taken off the names of the tensors",) if words else ()
 
 
 def misfit(weights: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str | None:

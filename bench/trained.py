@@ -131,4 +131,8 @@ def start_from(model: Classifier, path: Path) -> str:
     if problem is not None:
         raise BenchError(f"{path} does not fit the model: {problem}")
     model.load_state_dict(weights)
+    try:
+        model.check_loaded()
+    except ValueError as error:
+        raise BenchError(f"{path} does not fit the model: {error}") from error
     return file_digest(path)

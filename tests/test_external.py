@@ -326,7 +326,7 @@ def test_state_dicts_as_people_save_them(tmp_path: Path, prefix: str, wrapper: s
         save_tensors(path, given)
     notes = load_into(network, path, "mine")
     assert all(torch.equal(given[f"{prefix}{name}"], tensor) for name, tensor in network.state_dict().items())
-    assert any("was taken off the names" in note for note in notes)
+    assert any("taken off the names" in note for note in notes)
     assert any(f"the state dict lay under {wrapper!r}" in note for note in notes) == bool(wrapper)
 
 
@@ -373,7 +373,7 @@ def test_the_record_says_how_a_state_dict_was_read(project: Project, site: Site)
     record = project.bench.store.folder(train.key).record() or {}
     assert record["notes"] == [
         "the state dict lay under 'state_dict'",
-        "'module.' was taken off the names of the tensors",
+        "'module.' taken off the names of the tensors",
     ]
     log = project.bench.store.folder(train.key).file("log.txt").read_text()
     assert all(note in log for note in record["notes"])
