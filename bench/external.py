@@ -6,13 +6,14 @@ The harness knows no model family by name. This one is not a family but a door: 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, PositiveInt
 
 from bench.keys import file_digest
+from bench.locating import missing_file, missing_object
 from bench.sources import source_facts
 from bench.spec import BackboneSpec, FamilySpec, TrainingConfig
 
@@ -27,7 +28,9 @@ class ModuleConfig(TrainingConfig):
         "shape (N, C, H, W), to logits (N, K)"
     )
     state_dict: str | None = Field(
-        None, description="File of a state dict to load into it: .safetensors, or .pt read with weights_only"
+        None,
+        description="File of a state dict to load into it, relative to the suite: .safetensors, or a torch file, of "
+        "which nothing is executed",
     )
     epochs: PositiveInt = Field(1, description="No effect")
 
@@ -36,9 +39,20 @@ def _identity(config: Any) -> Mapping[str, Any]:
     """The source of the callable and of what it imports, and the content of the weights: an edit is another model."""
     facts = dict(source_facts(config.callable))
     if config.state_dict is not None:
-        path = Path(config.state_dict).expanduser()
+        path = Path(config.state_dict)
         facts["state_dict"] = file_digest(path) if path.is_file() else "missing"
     return facts
+
+
+def _problems(config: Any, _backbone: str) -> Iterator[tuple[str, str, str]]:
+    """A callable that does not exist or whose module cannot be imported, and weights that are not there or damaged."""
+    found = missing_object(config.callable)
+    if found is not None:
+        yield ("callable", *found)
+    if config.state_dict is not None:
+        found = missing_file(Path(config.state_dict))
+        if found is not None:
+            yield ("state_dict", *found)
 
 
 def _no_backbone(name: str) -> str:
@@ -57,6 +71,8 @@ MODULE = FamilySpec(
     version=1,
     passes=lambda config: 0.0,  # noqa: ARG005 - the signature of the contract
     identity=_identity,
+    paths=("state_dict",),
+    problems=_problems,
     needs_backbone=False,
 )
 

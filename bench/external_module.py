@@ -6,15 +6,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from bench.errors import BenchError
 from bench.external import ModuleConfig
 from bench.family import Batch, Classifier, Family, Iteration, Step
+from bench.inert import read_inert
 from bench.registry import import_object
+from bench.state_dicts import plain, renamed
+from bench.tensors import load_tensors
 
-__all__ = ["ModuleClassifier", "ModuleFamily", "no_backbone", "read_state_dict"]
+__all__ = ["ModuleClassifier", "ModuleFamily", "load_into", "no_backbone", "read_state_dict"]
+
+_LONGEST_LINE = 400
+"""Characters of a line of an error of torch: it names every tensor that is missing."""
 
 
 class ModuleClassifier(Classifier):
@@ -59,10 +64,9 @@ class ModuleFamily(Family[ModuleConfig]):
             raise BenchError(f"callable {self.config.callable!r} returned a {type(module).__name__}, not an nn.Module")
         if self.config.state_dict is not None:
             path = Path(self.config.state_dict).expanduser()
-            try:
-                module.load_state_dict(read_state_dict(path))
-            except RuntimeError as error:
-                raise BenchError(f"{path} does not fit {self.config.callable!r}: {error}") from error
+            self.notes = load_into(module, path, self.config.callable)
+            for note in self.notes:
+                print(f"{path}: {note}")  # noqa: T201 - into the job's log
         return ModuleClassifier(module, num_classes, image_shape)
 
     def training_step(
@@ -81,19 +85,51 @@ def no_backbone(name: str, in_channels: int) -> nn.Module:  # noqa: ARG001 - the
     return nn.Identity()
 
 
-def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """A state dict from ``.safetensors``, or from a torch file with nothing executed.
+def load_into(module: nn.Module, path: Path, name: str) -> tuple[str, ...]:
+    """Load the state dict of a file into a module.
+
+    Args:
+        module: Where it goes.
+        path: The file.
+        name: What an error calls the module.
+
+    Returns:
+        Notes on where the state dict lay and what was taken off the names of its tensors.
 
     Raises:
-        BenchError: The file is absent or is not a state dict.
+        BenchError: The file cannot be read, holds no state dict, or does not fit.
     """
-    if not path.is_file():
-        raise BenchError(f"{path}: no such file")
-    if path.suffix == ".safetensors":
-        from bench.tensors import load_tensors
+    found, under = _state_dict(path)
+    weights, prefixes = renamed(found, module.state_dict())
+    try:
+        # By the module itself: its own hooks may accept what its state dict does not name.
+        module.load_state_dict(weights)
+    except Exception as error:
+        lines = [line.strip() for line in str(error).splitlines()[:6]]
+        raise BenchError(f"{path} does not fit {name!r}: {_shown_lines(lines)}") from error
+    return (*under, *prefixes)
 
-        return load_tensors(path)[0]
-    loaded = torch.load(path, map_location="cpu", weights_only=True)
-    if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
-        raise BenchError(f"{path} does not hold a plain state dict of tensors")
-    return loaded
+
+def _shown_lines(lines: list[str]) -> str:
+    """Lines of an error of torch in one line, each cut where it lists thousands of names."""
+    return " ".join(line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}…" for line in lines)
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """A state dict from ``.safetensors``, or from a torch file with nothing executed; also one that lies under a key
+    such as ``"state_dict"`` (``bench.state_dicts.WRAPPERS``).
+
+    Raises:
+        BenchError: The file is absent or damaged, or does not hold a state dict.
+    """
+    return _state_dict(path)[0]
+
+
+def _state_dict(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    if path.suffix.lower() == ".safetensors":
+        return load_tensors(path)[0], ()
+    content, _ = read_inert(path)
+    try:
+        return plain(content)
+    except ValueError as error:
+        raise BenchError(f"{path} {error}") from error

@@ -94,6 +94,13 @@ class Classifier(nn.Module, ABC):
         """Ways to turn features (N, d) into log-probabilities (N, K); the names that the spec declares."""
         return {"native": lambda features: torch.log_softmax(self.classify(features), dim=1)}
 
+    def check_loaded(self) -> None:
+        """Called after weights were loaded from a file, imported or of another model.
+
+        Raises:
+            ValueError: They contradict the configuration, such as class centers of another norm.
+        """
+
     def class_centers(self) -> Tensor | None:
         """Class centers in feature space, (K, d), or None if the family has none."""
         return None
@@ -191,6 +198,8 @@ class Family(ABC, Generic[C]):
 
     trains: ClassVar[bool] = True
     """False for models that come as they are: the harness then builds them and saves them."""
+    notes: tuple[str, ...] = ()
+    """What ``build`` found out and the record of a model that comes as it is should say."""
 
     def __init__(self, config: C) -> None:
         self.config = config

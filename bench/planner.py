@@ -12,7 +12,7 @@ from bench.data.spec import identity
 from bench.evaluate.base import Need
 from bench.imported import find_weights
 from bench.jobs import Job, Plan
-from bench.keys import digest, file_digest
+from bench.keys import digest
 from bench.sources import SEEDING_VERSION, component
 from bench.spec import BACKBONES, FAMILIES, TrainingConfig
 from bench.suite.schema import ResolvedEvaluation, ResolvedModel, Suite
@@ -106,6 +106,7 @@ class _Planner:
     ) -> Job:
         family, backbone = FAMILIES.get(family_name), BACKBONES.get(backbone_name)
         settings = config.model_dump(mode="json")
+        located = family.located(config, self.suite.path.parent)
         payload: dict[str, Any] = {
             "kind": "train",
             "loop": TRAIN_VERSION,
@@ -118,7 +119,7 @@ class _Planner:
         spec: dict[str, Any] = {
             "family": family_name,
             "backbone": backbone_name,
-            "config": settings,
+            "config": located.model_dump(mode="json"),
             "data": self.data,
             "seed": seed,
             # What a worker reads is held against it; of the key's own parts, so not in the key once more.
@@ -132,7 +133,7 @@ class _Planner:
         blocked = self.missing
         passes = family.passes(config) * config.epochs * self._size("train")
         if family.identity is not None:
-            payload["identity"] = dict(family.identity(config))
+            payload["identity"] = dict(family.identity(located))
             spec["fingerprints"]["identity"] = payload["identity"]
         if start is not None:
             payload["inputs"] = [start.key]
@@ -156,10 +157,9 @@ class _Planner:
             else:
                 payload["weights"] = found.digest
                 spec["weights"], spec["state"] = str(found.weights), str(found.state) if found.state else None
-                spec["weights_digest"] = found.digest
-                if found.state is not None:
-                    # Another buffer beside equal weights is another model to whoever measures its samples.
-                    payload["state"] = spec["state_digest"] = file_digest(found.state)
+                spec["weights_digest"], spec["imported"] = found.digest, dict(found.facts)
+                if found.state_digest is not None:
+                    payload["state"] = spec["state_digest"] = found.state_digest
         inputs = (start.key,) if start is not None else ()
         job = Job(name, "train", digest(payload), inputs, spec, model, seed, passes=passes, blocked=blocked)
         return self._add(job)

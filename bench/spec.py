@@ -6,9 +6,11 @@ A spec names its implementation as ``"module:Class"``; only a worker imports tha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Literal, get_args, get_origin
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -139,6 +141,15 @@ class TrainingConfig(Config):
     )
 
 
+ConfigT = TypeVar("ConfigT", bound=TrainingConfig)
+
+
+def _located(path: str, folder: Path) -> Path:
+    with contextlib.suppress(RuntimeError):  # a home folder that nobody has
+        return folder.absolute() / Path(path).expanduser()
+    return folder.absolute() / path
+
+
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """What a model is asked to learn, as far as it is known before anything is loaded.
@@ -188,6 +199,10 @@ class FamilySpec:
             enter keys.
         training_only: Dotted keys of the family's own hyper-parameters that nothing reads once a model is trained, such
             as ``"sampler.buffer"``. Beside imported weights they are mistakes, as those of ``TrainingConfig`` are.
+        paths: Keys of the configuration that name files. Relative ones are relative to the suite; ``identity``,
+            ``problems`` and the family itself get them absolute, keys of jobs hold them as they were written.
+        problems: (configuration, backbone name) -> mistakes that a glance at files tells, each as (key, message, hint):
+            something named that does not exist. Called by whatever reads a suite: it may import nothing heavy.
         warn: (configuration, backbone name) -> what a person should know before they run it.
         unfit: (configuration, task) -> what keeps the family from running on it, by dotted key of the model, such as
             ``{"sampler.buffer": "…"}``; ``backbone`` is a key like others. ``bench check`` reports it at that key, so
@@ -216,11 +231,23 @@ class FamilySpec:
     passes: Callable[[Any], float] = field(default=lambda _: 3.0)
     identity: Callable[[Any], Mapping[str, Any]] | None = None
     training_only: frozenset[str] = frozenset()
+    paths: tuple[str, ...] = ()
+    problems: Callable[[Any, str], Iterable[tuple[str, str, str]]] = field(default=lambda _config, _backbone: ())
     warn: Callable[[Any, str], tuple[str, ...]] = field(default=lambda _config, _backbone: ())
     unfit: Callable[[Any, Task], Mapping[str, str]] = field(default=lambda _config, _task: {})
     layout: Callable[[Any], str] | None = None
     needs_backbone: bool = True
     importers: Mapping[str, str] = field(default_factory=dict)
+
+    def located(self, config: ConfigT, folder: Path) -> ConfigT:
+        """The configuration with its ``paths`` absolute.
+
+        Args:
+            config: As the suite gives it.
+            folder: Of the suite.
+        """
+        given = {key: getattr(config, key) for key in self.paths if getattr(config, key) is not None}
+        return config.model_copy(update={key: str(_located(path, folder)) for key, path in given.items()})
 
 
 @dataclass(frozen=True, kw_only=True)

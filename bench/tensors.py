@@ -1,24 +1,28 @@
-"""Named tensors in files: safetensors, written atomically, with a digest."""
+"""Named tensors in files: safetensors, written atomically, with a digest. Torch is imported where tensors are made."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import safetensors
-import safetensors.torch
-from torch import Tensor
 
 from bench.atomic import write_atomically
 from bench.errors import DamagedFileError
 from bench.keys import file_digest
 
-__all__ = ["load_tensors", "nested", "save_tensors", "unnested"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["load_shapes", "load_tensors", "nested", "save_tensors", "unnested"]
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> str:
     """Write tensors and return the SHA-256 of the file."""
+    import safetensors.torch
+
     # Independent, contiguous CPU copies: safetensors refuses memory that is shared or laid out otherwise.
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     content = safetensors.torch.save(plain, dict(metadata) if metadata else None)
@@ -42,15 +46,33 @@ def load_tensors(path: Path, *, sha256: str | None = None) -> tuple[dict[str, Te
         with safetensors.safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
             return tensors, dict(file.metadata() or {})
-    except FileNotFoundError:
-        raise DamagedFileError(path, "is missing") from None
     except DamagedFileError:
         raise
-    # A damaged header makes the library and torch raise SafetensorError, RuntimeError, ValueError, KeyError and others:
-    # any of it says that the file is not what it should be.
     except Exception as error:
-        reason = (str(error).splitlines() or [""])[0][:200] or type(error).__name__
-        raise DamagedFileError(path, f"is not a readable safetensors file: {reason}") from error
+        raise _damaged(path, error) from error
+
+
+def load_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Shapes of the tensors of a file, from its header; the library holds it against the size of the file. Light.
+
+    Raises:
+        DamagedFileError: The file is missing or damaged, except in the numbers of its tensors.
+    """
+    try:
+        with safetensors.safe_open(path, framework="np") as file:
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except Exception as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> DamagedFileError:
+    """A damaged header makes the library and torch raise SafetensorError, RuntimeError, ValueError, KeyError and
+    others: any of it says that the file is not what it should be.
+    """
+    if isinstance(error, FileNotFoundError):
+        return DamagedFileError(path, "is missing")
+    reason = (str(error).splitlines() or [""])[0][:200] or type(error).__name__
+    return DamagedFileError(path, f"is not a readable safetensors file: {reason}")
 
 
 def nested(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

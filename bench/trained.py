@@ -16,6 +16,7 @@ from bench.keys import canonical, derive_seed, file_digest
 from bench.registry import import_object
 from bench.seeding import seeded
 from bench.spec import BACKBONES, FAMILIES
+from bench.state_dicts import misfit
 from bench.store import JobFolder
 from bench.tensors import load_tensors, save_tensors
 
@@ -116,7 +117,12 @@ def adopt(
 
     with seeded(derive_seed(spec["seed"], "after training")):
         family.after_training(model, clean)
-    return {"weights": save_tensors(folder.file(WEIGHTS), model.state_dict()), "adopted": spec.get("weights", True)}
+    facts = {"weights": save_tensors(folder.file(WEIGHTS), model.state_dict()), "adopted": spec.get("weights", True)}
+    if spec.get("imported"):
+        facts["imported"] = spec["imported"]
+    if family.notes:
+        facts["notes"] = list(family.notes)
+    return facts
 
 
 def start_from(model: Classifier, path: Path, *, sha256: str | None = None) -> str:
@@ -128,20 +134,16 @@ def start_from(model: Classifier, path: Path, *, sha256: str | None = None) -> s
         sha256: What the file must hash to, if that is known.
 
     Raises:
-        DamagedFileError: The file is missing, damaged, or has another digest.
-        BenchError: With the names of all that are missing, unknown or of another shape.
+        BenchError: With the names of all that are missing, unknown, or of another shape or kind of number.
+        DamagedFileError: The file is missing or damaged, or has another digest.
     """
     weights, _ = load_tensors(path, sha256=sha256)
-    own = model.state_dict()
-    problems = [f"{name} is missing" for name in own if name not in weights]
-    problems += [f"{name} is unknown" for name in weights if name not in own]
-    problems += [
-        f"{name} has shape {tuple(weights[name].shape)}, expected {tuple(own[name].shape)}"
-        for name in own
-        if name in weights and weights[name].shape != own[name].shape
-    ]
-    if problems:
-        shown = "; ".join(problems[:8]) + (f"; and {len(problems) - 8} more" if len(problems) > 8 else "")
-        raise BenchError(f"{path} does not fit the model: {shown}")
+    problem = misfit(weights, model.state_dict())
+    if problem is not None:
+        raise BenchError(f"{path} does not fit the model: {problem}")
     model.load_state_dict(weights)
+    try:
+        model.check_loaded()
+    except ValueError as error:
+        raise BenchError(f"{path} does not fit the model: {error}") from error
     return file_digest(path)

@@ -98,8 +98,17 @@ class GMMCClassifier(Classifier):
         return {"code": code, "paper": paper, "linear": linear}
 
     def class_centers(self) -> Tensor:
-        """mu, (K, d)."""
+        """mu, (K, d): those of Algorithm 2, or what the loaded weights were trained with."""
         return self.centers
+
+    def check_loaded(self) -> None:
+        """Centers come with the weights; S of the configuration, which read-outs use, has to be theirs."""
+        norms = self.centers.norm(dim=1)
+        low, high = float(norms.min()), float(norms.max())
+        if not (abs(low - self.scale) <= 1e-3 * self.scale and abs(high - self.scale) <= 1e-3 * self.scale):
+            raise ValueError(
+                f"its class centers have norms {low:.4g} to {high:.4g}, the model has scale {self.scale:g}"
+            )
 
     def stored_samples(self) -> Samples | None:
         """The replay buffer with the class that each chain was drawn to."""

@@ -26,12 +26,14 @@ class Imported:
         state: ``images`` (on the [-1, 1] scale), ``labels`` and ``age`` of the replay buffer; empty if there is none.
         ignored: Names of tensors that our model has no place for, with the reason.
         notes: What a person should know.
+        facts: What the record of the model should hold beside the notes, as JSON.
     """
 
     weights: Mapping[str, Tensor]
     state: Mapping[str, Tensor] = field(default_factory=dict)
     ignored: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 _BLOCK = re.compile(r"layer([123])\.(\d+)\.(bn1|bn2|conv1|conv2|shortcut\.0)\.(.+)")
@@ -40,7 +42,8 @@ _BLOCK_PARTS = {"bn1": "norm1", "bn2": "norm2", "conv1": "conv1", "conv2": "conv
 
 def gmmc(checkpoint: Any, dim: int, num_classes: int) -> Imported:
     """``ckpt_*.pt`` of the GMMC code: ``model_state_dict`` of the trunk, ``replay_buffer`` (images, labels), and the
-    pickled head ``margin`` with its fixed centers.
+    pickled head ``margin`` with its fixed centers. These become the centers of the model: they are what it was trained
+    with, and differ from ours where the authors' float32 recursion rounds.
 
     Args:
         checkpoint: What the file holds.
@@ -48,28 +51,38 @@ def gmmc(checkpoint: Any, dim: int, num_classes: int) -> Imported:
         num_classes: K.
 
     Raises:
-        ValueError: The file is not such a checkpoint, or its centers are not those of Algorithm 2.
+        ValueError: The file is not such a checkpoint, its centers are not those of Algorithm 2 within what float32
+            explains (``centers.check_published``), or its replay buffer is none.
     """
     weights, ignored = _trunk(_state_dict(checkpoint))
     notes = ["gamma^2 is estimated on the training set when a suite first uses the model"]
+    facts: dict[str, Any] = {}
     centers = _centers_of(checkpoint.get("margin"))
-    if centers is not None:
-        from .centers import max_mahalanobis_centers
-
-        ours = max_mahalanobis_centers(num_classes, dim).float()
-        if centers.shape != ours.shape:
+    if centers is None:
+        notes.append("no centers in the file: the model gets exact ones; those of the authors' code differ by rounding")
+    else:
+        if centers.shape != (num_classes, dim) or not centers.is_floating_point():
             raise ValueError(
-                f"the centers in the checkpoint have shape {tuple(centers.shape)}, expected {tuple(ours.shape)}: "
+                f"the centers in the checkpoint have shape {tuple(centers.shape)}, expected {(num_classes, dim)}: "
                 "another backbone, or another number of classes"
             )
-        if not torch.allclose(centers, ours, atol=1e-4):
-            raise ValueError("the centers in the checkpoint are not those of Algorithm 2 with S = 10")
-        notes.append("the centers in the checkpoint are those of Algorithm 2")
+        from .centers import check_published
+
+        facts["centers"] = found = dict(check_published(centers))
+        weights["centers"] = centers.float()
+        notes.append(
+            "the model keeps the centers in the checkpoint: Algorithm 2 in float32, at most "
+            f"{found['max_difference']:.2g} from the exact ones (last diagonal entry {found['last_diagonal']:.2g}); "
+            f"pairwise cosines {found['cosine_min']:.7f} to {found['cosine_max']:.7f}, exactly "
+            f"{found['cosine_exact']:.7f}"
+        )
     buffer = checkpoint.get("replay_buffer")
     state: dict[str, Tensor] = {}
     if isinstance(buffer, list | tuple) and len(buffer) == 2:
-        state = _buffer(buffer[0], buffer[1])
-    return Imported(weights, state, ignored, tuple(notes))
+        state = _buffer(buffer[0], buffer[1], range(num_classes))
+    elif buffer is not None:
+        notes.append(f"the replay buffer is no pair of images and labels ({type(buffer).__name__}) and was left out")
+    return Imported(weights, state, ignored, tuple(notes), facts)
 
 
 def jem(checkpoint: Any, dim: int, num_classes: int) -> Imported:  # noqa: ARG001 - the signature of importers
@@ -81,7 +94,7 @@ def jem(checkpoint: Any, dim: int, num_classes: int) -> Imported:  # noqa: ARG00
         num_classes: K.
 
     Raises:
-        ValueError: The file is not such a checkpoint.
+        ValueError: The file is not such a checkpoint, or its replay buffer is none.
     """
     own = _state_dict(checkpoint)
     heads = {name: tensor for name, tensor in own.items() if name.startswith(("class_output.", "energy_output."))}
@@ -92,10 +105,13 @@ def jem(checkpoint: Any, dim: int, num_classes: int) -> Imported:  # noqa: ARG00
         else:
             ignored[name] = "dead head: energies come from the logits"
     buffer = checkpoint.get("replay_buffer")
-    state = {}
+    state: dict[str, Tensor] = {}
+    notes: tuple[str, ...] = ()
     if isinstance(buffer, Tensor) and buffer.ndim == 4:
-        state = _buffer(buffer, torch.full((len(buffer),), -1))
-    return Imported(weights, state, ignored)
+        state = _buffer(buffer, torch.full((len(buffer),), -1), range(-1, 0))
+    elif buffer is not None:
+        notes = (f"the replay buffer is no tensor of images ({type(buffer).__name__}) and was left out",)
+    return Imported(weights, state, ignored, notes)
 
 
 def _state_dict(checkpoint: Any) -> dict[str, Tensor]:
@@ -129,15 +145,35 @@ def _trunk(own: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]
 
 
 def _centers_of(margin: Any) -> Tensor | None:
-    """The centers inside a pickled head that was read as a stub: a module keeps its parameters in a dictionary."""
-    parameters = getattr(margin, "_parameters", None)
-    centers = parameters.get("centers") if isinstance(parameters, Mapping) else None
-    return centers.detach().float() if isinstance(centers, Tensor) else None
+    """The centers inside a pickled head that was read as a stub: a module keeps its tensors in dictionaries."""
+    for place in ("_parameters", "_buffers"):
+        tensors = getattr(margin, place, None)
+        centers = tensors.get("centers") if isinstance(tensors, Mapping) else None
+        if isinstance(centers, Tensor):
+            return centers.detach()
+    return None
 
 
-def _buffer(images: Any, labels: Any) -> dict[str, Tensor]:
-    images, labels = torch.as_tensor(images).float(), torch.as_tensor(labels).long()
-    if images.ndim != 4 or labels.shape != (len(images),):
+def _buffer(images: Any, labels: Any, classes: range) -> dict[str, Tensor]:
+    """The replay buffer as our samplers keep it.
+
+    Raises:
+        ValueError: It is not of images and of one of ``classes`` for each.
+    """
+    if not isinstance(images, Tensor) or not isinstance(labels, Tensor):
+        raise ValueError("the replay buffer is not of tensors")
+    if images.ndim != 4 or labels.shape != images.shape[:1]:
         raise ValueError(f"the replay buffer has images {tuple(images.shape)} and labels {tuple(labels.shape)}")
+    if images.is_complex() or labels.is_complex():
+        raise ValueError(f"the replay buffer has images of type {images.dtype} and labels of type {labels.dtype}")
+    if not len(images):
+        return {}
+    low, high = labels.min().item(), labels.max().item()
+    if not (low >= classes[0] and high <= classes[-1] and bool((labels == labels.long()).all())):
+        raise ValueError(
+            f"the replay buffer has labels from {low} to {high}, expected whole numbers from {classes[0]} to "
+            f"{classes[-1]}"
+        )
     # The authors keep no ages: a slot that is still noise cannot be told from one that was sampled.
-    return {"images": images, "labels": labels, "age": torch.ones(len(images), dtype=torch.int32)}
+    age = torch.ones(len(images), dtype=torch.int32)
+    return {"images": images.float(), "labels": labels.long(), "age": age}

@@ -8,7 +8,7 @@ from typing import Any
 from bench.spec import BackboneSpec, FamilySpec, Task
 
 from .configs import GMMCDisConfig, GMMCGenConfig, GMMCJointConfig, JEMConfig, SoftmaxConfig
-from .wide_resnet_shape import blocks_per_stage, macs, parse_variant, stage_channels
+from .wide_resnet_shape import blocks_per_stage, macs, parameters, parse_variant, stage_channels
 
 __all__ = ["GMMC_DIS", "GMMC_GEN", "GMMC_JOINT", "JEM", "SOFTMAX", "WIDE_RESNET"]
 
@@ -244,6 +244,7 @@ def _facts(name: str, image_shape: tuple[int, int, int]) -> Mapping[str, float]:
         "width": width,
         "blocks per stage": blocks_per_stage(depth),
         "features": stage_channels(width)[-1],
+        "parameters": parameters(depth, width, image_shape[0]),
         "multiply-adds": macs(depth, width, image_shape),
     }
 

@@ -9,10 +9,12 @@ from typing import Literal
 __all__ = [
     "MIN_IMAGE_SIZE",
     "Variant",
+    "LARGEST",
     "STAGE_STRIDES",
     "STEM_CHANNELS",
     "blocks_per_stage",
     "macs",
+    "parameters",
     "parse_name",
     "parse_variant",
     "stage_channels",
@@ -21,6 +23,8 @@ __all__ = [
 STEM_CHANNELS = 16
 STAGE_STRIDES = (1, 2, 2)
 MIN_IMAGE_SIZE = 4  # the two strides of 2 leave one pixel of it
+LARGEST = 1000
+"""Of depth and width: beyond it a name asks for more layers or weights than any machine builds."""
 _NAME = re.compile(r"wrn-([1-9][0-9]*)-([1-9][0-9]*)")
 _VARIANT = re.compile(r"(wrn-[0-9]+-[0-9]+)(?:-(batch|layer))?(?:-drop(0\.[0-9]*[1-9]))?")
 
@@ -34,7 +38,8 @@ def parse_name(name: str) -> tuple[int, int]:
     match = _NAME.fullmatch(name)
     if match is None:
         raise ValueError(f"a Wide ResNet is called wrn-DEPTH-WIDTH, for example wrn-28-10; got {name!r}")
-    depth, width = int(match[1]), int(match[2])
+    if len(match[1]) > 4 or len(match[2]) > 4 or max(depth := int(match[1]), width := int(match[2])) > LARGEST:
+        raise ValueError(f"{name[:100]!r}: depth and width of a Wide ResNet are at most {LARGEST}")
     try:
         blocks_per_stage(depth)
     except ValueError as error:
@@ -125,4 +130,27 @@ def macs(depth: int, width: int, image_shape: tuple[int, int, int]) -> int:
             if stride != 1 or entering != leaving:
                 total += entering * leaving * height * breadth
             entering = leaving
+    return total
+
+
+def parameters(depth: int, width: int, channels: int) -> int:
+    """Weights and biases of the convolutions, all that a network without normalisation has: 36.5 million for wrn-28-10.
+
+    Args:
+        depth: 6 n + 4.
+        width: Multiple of the channels (16, 32, 64).
+        channels: Of the images.
+
+    Raises:
+        ValueError: No such network.
+    """
+    blocks = blocks_per_stage(depth)
+    total = 9 * channels * STEM_CHANNELS + STEM_CHANNELS
+    entering = STEM_CHANNELS
+    for leaving, stride in zip(stage_channels(width), STAGE_STRIDES, strict=True):
+        total += 9 * entering * leaving + leaving + (blocks - 1) * (9 * leaving * leaving + leaving)
+        total += blocks * (9 * leaving * leaving + leaving)
+        if stride != 1 or entering != leaving:
+            total += entering * leaving + leaving
+        entering = leaving
     return total

@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import runpy
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ from click.testing import CliRunner, Result
 from torch import Tensor
 
 from bench.cli.main import cli
-from bench.errors import BenchError, RequestError
+from bench.errors import BenchError, PrerequisiteError, RequestError
 from bench.imported import find_weights
 from bench.importing import export_model, import_model
 from bench.inert import Stub, read_inert
@@ -452,6 +453,131 @@ def test_a_suite_evaluates_imported_weights_without_training(
     assert not marker.exists()
 
 
+def test_everything_downstream_uses_the_centers_in_the_file(
+    project: Project, write_gmmc: Callable[..., tuple[Path, Path]]
+) -> None:
+    """After the import and after the way through the store: to the bit those that the model was trained with."""
+    from bench.attacks.frozen import FrozenModel
+
+    theirs = authors.centers()
+    assert float(theirs[9, 9]) == pytest.approx(0.006, abs=5e-4)  # ours is 0
+    state = authors.gmmc_state(channels=1)
+    bring(write_gmmc(state)[0], project.bench.settings.weights, image_shape=(1, 8, 8))
+    records = run_suite(project, "gmmc-gen")
+    images = digits()[0][:64]
+    features = authors.features({name.removeprefix("f."): tensor for name, tensor in state.items()}, images * 2 - 1)
+    for model in (
+        imported(project.bench.settings.weights, "gmmc-gen", shape=(1, 8, 8)),
+        project.bench.load_model("gmmc-gen"),
+    ):
+        assert torch.equal(model.class_centers(), theirs)
+        assert torch.equal(FrozenModel(model).class_centers(), theirs)
+        expected = -0.5 * (features[:, None] - theirs).square().sum(2)
+        with torch.no_grad():
+            assert torch.allclose(model(images), expected, rtol=1e-5, atol=1e-3)
+            read = {name: readout(model.features(images)) for name, readout in model.readouts().items()}
+        assert torch.allclose(read["code"], expected.log_softmax(1), atol=1e-3)
+        shares = ((9 * features @ theirs.T / 100 + 1) / 10).clamp(1e-12, 1)
+        assert torch.allclose(read["linear"].exp(), shares / shares.sum(1, keepdim=True), atol=1e-4)
+    facts = records["gmmc-gen/digits/seed1/train"]["imported"]
+    assert facts["facts"]["centers"]["max_difference"] == float(theirs[9, 9])
+    assert facts["facts"]["centers"]["cosine_min"] == pytest.approx(-1 / 9, abs=1e-6)
+    assert facts["format"] == "gmmc"
+    assert any("the model keeps the centers in the checkpoint" in note for note in facts["notes"])
+
+
+def test_other_centers_are_another_model(project: Project, write_gmmc: Callable[..., tuple[Path, Path]]) -> None:
+    root = project.bench.settings.weights
+    path, _ = write_gmmc(authors.gmmc_state(channels=1))
+    keys = []
+    for centers in (authors.centers(), None):
+        if centers is None:  # the file of a code that keeps no head: the exact ones
+            torch.save({"model_state_dict": authors.gmmc_state(channels=1)}, path)
+        bring(path, root, image_shape=(1, 8, 8))
+        keys.append({job.key for job in project.plan(SUITE.format(family="gmmc-gen", backbone="wrn-10-1")).jobs})
+        shutil.rmtree(root / "theirs")
+    assert not keys[0] & keys[1]
+
+
+def test_a_scale_that_is_not_that_of_the_centers(
+    project: Project, write_gmmc: Callable[..., tuple[Path, Path]]
+) -> None:
+    """The read-out "linear" divides by S^2: with another S than that of the centers it would be wrong in silence."""
+    bring(write_gmmc(authors.gmmc_state(channels=1))[0], project.bench.settings.weights, image_shape=(1, 8, 8))
+    text = SUITE.format(family="gmmc-gen", backbone="wrn-10-1").replace('"theirs"\n[[', '"theirs"\nscale = 3.0\n[[')
+    outcome = project.bench.run(project.suite(text), in_process=True, device="cpu")
+    (train,) = [job for job in outcome.plan.jobs if job.kind == "train"]
+    error = project.bench.store.folder(train.key).error() or {}
+    assert "its class centers have norms 10 to 10, the model has scale 3" in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        ("weights gone", "weights.safetensors is missing; import it again: delete "),
+        ("weights edited", "weights.safetensors was changed or damaged after the import (another SHA-256)"),
+        ("weights cut", "weights.safetensors was changed or damaged after the import"),
+        ("buffer gone", "state.safetensors is missing; import it again"),
+        ("buffer edited", "state.safetensors was changed or damaged after the import"),
+        ("facts cut", "model.json is damaged; import it again"),
+        ("facts of no text", "model.json is damaged; import it again"),
+        ("facts of another kind", "model.json is damaged; import it again"),
+        ("another model", "has num_classes 7, the suite says 10"),
+        ("all gone", "no imported model 'theirs' in "),
+    ],
+)
+def test_what_happened_to_imported_weights_is_told_when_planning(
+    project: Project, write_gmmc: Callable[..., tuple[Path, Path]], harm: str, message: str
+) -> None:
+    root = project.bench.settings.weights
+    bring(write_gmmc(authors.gmmc_state(channels=1))[0], root, image_shape=(1, 8, 8))
+    suite = project.suite(SUITE.format(family="gmmc-gen", backbone="wrn-10-1"))
+    assert {job.blocked for job in project.bench.plan(suite).jobs} == {None}
+    what, _, how = harm.partition(" ")
+    names = {"weights": "weights.safetensors", "buffer": "state.safetensors", "facts": "model.json"}
+    file = root / "theirs" / names.get(what, "model.json")
+    content = file.read_bytes()
+    match how:
+        case "gone":
+            file.unlink()
+        case "edited":
+            file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        case "cut":
+            file.write_bytes(content[: len(content) // 2])
+        case "of no text":
+            file.write_bytes(b"\xff" + content)
+        case "of another kind":
+            file.write_bytes(b"[1, 2]")
+        case "model":
+            file.write_bytes(content.replace(b'"num_classes": 10', b'"num_classes": 7'))
+    checked = command("check", str(suite))
+    assert message in checked.stdout
+    assert {str(job.blocked) for job in project.bench.plan(suite).jobs} == {
+        next(line.removeprefix("n/a: ") for line in checked.stdout.splitlines() if line.startswith("n/a: "))
+    }
+    assert project.bench.run(suite, in_process=True, device="cpu").exit_code() == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("../../etc", "no imported model"),
+        ("x" * 300, "File name too long"),
+        ("~nobody-has-this-name/a.safetensors", "cannot be read"),
+        ("folder.safetensors", "is not a file"),
+        ("text.safetensors", "is not a readable safetensors file"),
+        ("none.safetensors", "not found"),
+    ],
+)
+def test_weights_that_cannot_be(tmp_path: Path, name: str, message: str) -> None:
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "folder.safetensors").mkdir()
+    (tmp_path / "text.safetensors").write_text("these are not weights")
+    found = find_weights(name, tmp_path / "weights", tmp_path)
+    assert isinstance(found, str)
+    assert message in found
+
+
 def test_batch_normalised_weights_in_a_suite(project: Project, tmp_path: Path) -> None:
     """Running statistics are part of what is imported, and evaluation uses them."""
     state = authors.jem_state("batch", channels=1)
@@ -580,7 +706,7 @@ def test_the_commands(project: Project, write_gmmc: Callable[..., tuple[Path, Pa
     how = ("--format", "gmmc", "--as", "gmmc-gen", "--backbone", "wrn-10-1", "--shape", "1x8x8")
     result = command("import", str(path), *how, "--name", "theirs")
     assert result.exit_code == 0, result.output
-    assert "theirs: 18 tensors, 20 buffer images, sha256 " in result.stdout
+    assert "theirs: 19 tensors, 20 buffer images, sha256 " in result.stdout
     assert 'use it in a suite: family = "gmmc-gen", weights = "theirs"' in result.stdout
     assert "ignored f.linear.weight: dead head" in result.stdout
     assert "not executed: LDALayer.LDALayer" in result.stdout
@@ -606,7 +732,36 @@ def test_the_commands(project: Project, write_gmmc: Callable[..., tuple[Path, Pa
     ("change", "code", "message"),
     [
         ({"--shape": "32x32"}, 2, "--shape 32x32: expected channels x height x width"),
+        ({"--shape": "1x8x\u00b2"}, 2, "expected channels x height x width"),
+        ({"--shape": "\u0663x8x8"}, 2, "expected channels x height x width"),
+        ({"--shape": "1x8x-8"}, 2, "expected channels x height x width"),
+        ({"--shape": "0x8x8"}, 2, "expected channels x height x width"),
+        ({"--shape": "1x8x8x8"}, 2, "expected channels x height x width"),
+        ({"--shape": "3x32x32\n"}, 2, "expected channels x height x width"),
+        ({"--shape": ""}, 2, "expected channels x height x width"),
+        ({"--shape": "9" * 5000 + "x8x8"}, 2, "expected channels x height x width"),
+        ({"--shape": "99999999x99999999x99999999"}, 2, "16,777,216 values at most"),
+        ({"--shape": "3x2x2"}, 2, "H, W >= 4, got (3, 2, 2)"),
+        ({"--classes": "0"}, 2, "0 classes: expected 1 to 100,000"),
+        ({"--classes": "-5"}, 2, "-5 classes: expected 1 to 100,000"),
+        ({"--classes": "1000000000"}, 2, "1000000000 classes: expected 1 to 100,000"),
+        ({"--classes": "1"}, 2, "at least 2 classes"),
         ({"--as": "gmmc-gne"}, 2, "gmmc-gen"),
+        ({"--as": "module", "--backbone": "none", "--format": "state-dict"}, 2, "has no weights of its own to import"),
+        ({"--as": "nowhere:SPEC"}, 2, "cannot be imported"),
+        ({"--backbone": "wrn-1000-1000"}, 2, "parameters; the limit is 2,000,000,000"),
+        ({"--backbone": "wrn-10-100000"}, 2, "unknown backbone"),
+        ({"--backbone": "wrn-60000000004-1"}, 2, "unknown backbone"),
+        ({"--name": "x" * 300}, 2, "100 at most"),
+        ({"--name": "\x1b[31m"}, 2, "name '\\x1b[31m'"),
+        ({"--name": "a.safetensors"}, 2, "leave the ending out"),
+        ({"--name": ".."}, 2, "name '..'"),
+        ({"file": "."}, 2, "'.' is a directory"),
+        ({"file": "x" * 300}, 5, "cannot be read: File name too long"),
+        ({"file": "none.safetensors"}, 2, "none.safetensors: no such file"),
+        ({"file": "folder.safetensors"}, 2, "'folder.safetensors' is a directory"),
+        ({"file": "text.safetensors"}, 5, "text.safetensors is not a readable safetensors file"),
+        ({"file": "x" * 300 + ".safetensors"}, 5, ".safetensors is missing"),
         ({"--backbone": "wrn-11-1"}, 2, "wrn"),
         ({"--format": "keras"}, 2, "does not read format 'keras'"),
         ({"--name": "a/b"}, 2, "name 'a/b'"),
@@ -626,6 +781,8 @@ def test_wrong_imports(
 ) -> None:
     path, _ = write_gmmc(authors.gmmc_state())
     Path("text.pt").write_text("these are not weights")
+    Path("text.safetensors").write_text("these are not weights")
+    Path("folder.safetensors").mkdir()
     options = {
         "file": str(path),
         "--format": "gmmc",
@@ -640,6 +797,100 @@ def test_wrong_imports(
     assert message in result.stderr
     assert "Traceback" not in result.output
     assert result.stdout == ""
+
+
+@pytest.mark.parametrize("where", ["root", "folder"])
+def test_where_nothing_can_be_written(project: Project, tmp_path: Path, where: str) -> None:
+    path = write_jem(tmp_path / "a.pt", authors.jem_state())
+    root = project.bench.settings.weights
+    in_the_way = root if where == "root" else root / "theirs"
+    in_the_way.parent.mkdir(parents=True, exist_ok=True)
+    in_the_way.write_text("a file in place of a folder")
+    how = ("--format", "jem", "--as", "jem", "--backbone", "wrn-10-1", "--name", "theirs")
+    result = command("import", str(path), *how)
+    assert result.exit_code == 5
+    assert f"{root / 'theirs'} cannot be written: " in result.stderr
+    assert in_the_way.read_text() == "a file in place of a folder"
+
+
+def test_a_disk_that_is_full_leaves_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_jem(tmp_path / "a.pt", authors.jem_state())
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("bench.importing.write_json", full)
+        with pytest.raises(PrerequisiteError, match="No space left on device"):
+            bring(path, tmp_path, format_="jem", family="jem")
+    assert isinstance(find_weights("theirs", tmp_path, tmp_path), str)
+    bring(path, tmp_path, format_="jem", family="jem")
+    assert not isinstance(find_weights("theirs", tmp_path, tmp_path), str)
+
+
+def test_names_that_are_not_utf8_or_carry_escapes(project: Project, tmp_path: Path) -> None:
+    """Of files and of tensors: what is printed and stored is plain text."""
+    state = {**authors.jem_state(), "f.\x1b[31m\ud800": torch.zeros(1), "f." + "x" * 5000: torch.zeros(1)}
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.pt"))
+    path.write_bytes(write_jem(tmp_path / "a.pt", state).read_bytes())
+    how = ("--format", "jem", "--as", "jem", "--backbone", "wrn-10-1", "--name", "theirs")
+    result = command("import", str(path), *how)
+    assert result.exit_code == 0, result.output
+    assert "\x1b" not in result.stdout
+    assert max(map(len, result.stdout.splitlines())) < 400
+    facts = json.loads((project.bench.settings.weights / "theirs" / "model.json").read_text(encoding="utf-8"))
+    assert facts["source"].endswith("caf\\udce9.pt")
+
+
+@pytest.mark.parametrize("wrapper", ["state_dict", "model_state_dict", "model", "net"])
+def test_wrapped_and_prefixed_state_dicts_of_our_families(tmp_path: Path, wrapper: str) -> None:
+    _, model = build({"family": "jem", "backbone": "wrn-10-1", "config": {}, "seed": 3}, 10, (1, 8, 8), "cpu")
+    own = model.state_dict()
+    content = {wrapper: {f"module._orig_mod.{name}": tensor for name, tensor in own.items()}, "epoch": 3}
+    torch.save(content, tmp_path / "a.pt")
+    report = bring(tmp_path / "a.pt", tmp_path, format_="state-dict", family="jem", image_shape=(1, 8, 8))
+    again = imported(tmp_path, "jem", shape=(1, 8, 8)).state_dict()
+    assert all(torch.equal(tensor, again[name]) for name, tensor in own.items())
+    assert report.notes[:2] == (
+        f"the state dict lay under {wrapper!r}",
+        "'module.' and '_orig_mod.' taken off the names of the tensors",
+    )
+
+
+def test_numbers_of_another_kind_and_numbers_that_are_none(tmp_path: Path) -> None:
+    state = authors.jem_state()
+    path = write_jem(tmp_path / "a.pt", {**state, "class_output.bias": torch.arange(10)})
+    with pytest.raises(RequestError, match=r"head\.bias has type torch\.int64, expected torch\.float32"):
+        bring(path, tmp_path, format_="jem", family="jem")
+    changed = {**state, "class_output.bias": torch.full((10,), float("nan"))}
+    report = bring(write_jem(tmp_path / "a.pt", changed), tmp_path, format_="jem", family="jem")
+    assert report.notes == ("not all numbers are finite in head.bias",)
+
+
+@pytest.mark.parametrize(
+    ("target", "code", "message"),
+    [
+        ("a.onnx", 2, "the name must end in .safetensors or .pt"),
+        ("a", 2, "the name must end in .safetensors or .pt"),
+        ("folder.pt", 2, "'folder.pt' is a directory"),
+        ("file/a.pt", 5, "cannot be written: "),
+        ("file/a.safetensors", 5, "cannot be written: "),
+        ("/proc/nobody/a.pt", 5, "cannot be written: "),
+        ("x" * 300 + ".pt", 5, "cannot be written: File name too long"),
+    ],
+)
+def test_targets_of_exports(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str, code: int, message: str
+) -> None:
+    from bench.api import Bench
+
+    _, model = build({"family": "jem", "backbone": "wrn-10-1", "config": {}, "seed": 3}, 10, (1, 8, 8), "cpu")
+    monkeypatch.setattr(Bench, "load_model", lambda *_, **__: model)
+    Path("folder.pt").mkdir()
+    Path("file").write_text("a file")
+    result = command("export", "jem", "--out", target)
+    assert (result.exit_code, result.stdout) == (code, "")
+    assert message in result.stderr
 
 
 def test_exporting_what_is_not_there(project: Project) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import click
@@ -10,6 +11,9 @@ import click
 from bench.cli import options
 
 __all__ = ["register"]
+
+MOST_SHOWN = 20
+"""Names of ignored tensors that are printed."""
 
 
 def register(cli: click.Group) -> None:
@@ -142,9 +146,9 @@ def import_(file: Path, format_: str, family: str, backbone: str, name: str, num
     from bench.errors import RequestError
     from bench.importing import import_model
 
+    if not re.fullmatch(r"[1-9][0-9]{0,8}(x[1-9][0-9]{0,8}){2}", shape, re.ASCII):
+        raise RequestError(f"--shape {shape[:100]}: expected channels x height x width, such as 3x32x32")
     sizes = shape.split("x")
-    if len(sizes) != 3 or not all(size.isdigit() and int(size) for size in sizes):
-        raise RequestError(f"--shape {shape}: expected channels x height x width, such as 3x32x32")
     report = import_model(
         file,
         format_=format_,
@@ -157,8 +161,10 @@ def import_(file: Path, format_: str, family: str, backbone: str, name: str, num
     )
     click.echo(f"{name}: {report.tensors} tensors, {report.buffer:,} buffer images, sha256 {report.weights[:12]}")
     click.echo(f'in {report.folder}; use it in a suite: family = "{family}", weights = "{name}"')
-    for tensor, reason in report.ignored.items():
+    for tensor, reason in list(report.ignored.items())[:MOST_SHOWN]:
         click.echo(f"ignored {tensor}: {reason}")
+    if len(report.ignored) > MOST_SHOWN:
+        click.echo(f"and {len(report.ignored) - MOST_SHOWN} more were ignored; all are in {report.folder}/model.json")
     for stubbed in report.stubbed:
         click.echo(f"not executed: {stubbed}")
     for note in report.notes:
@@ -173,7 +179,9 @@ def import_(file: Path, format_: str, family: str, backbone: str, name: str, num
 def export(model: str, suite: str | None, profile: str | None, out: Path) -> None:
     """Write the weights of a trained model as safetensors or as a plain state dict."""
     from bench.api import Bench
-    from bench.importing import export_model
+    from bench.importing import check_target, export_model
+    from bench.unpickle import shown
 
+    check_target(out)
     export_model(Bench.here().load_model(model, suite=suite, profile=profile), out)
-    click.echo(str(out))
+    click.echo(shown(out))

@@ -98,8 +98,12 @@ class ModelReader(SectionReader):
         if config is not None:
             self._without_effect(raw, family, config, at)
         if config is not None and backbone is not None:
+            located = family.located(config, self.document.path.parent)
+            wrong = list(family.problems(located, entry.backbone if entry else "none"))
+            for key, message, hint in wrong:
+                self.complain((*at, *key.split(".")), message, hint)
             shape = self.inside.image_shape if self.inside is not None else None
-            for problem in configured_problems(family, backbone, config, shape):
+            for problem in configured_problems(family, backbone, located, shape) if not wrong else ():
                 self.complain((*at, "backbone" if problem.startswith("backbone") else "family"), problem)
         if entry is None or config is None or backbone is None or len(self.problems) > before:
             return None

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 import math
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
-from bench_models.centers import max_mahalanobis_centers
+from bench_models.centers import check_published, max_mahalanobis_centers
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+authors = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "authors.py")))
 
 
 def literal_algorithm_2(num_classes: int, dim: int, scale: float) -> list[list[float]]:
@@ -83,3 +88,55 @@ def test_simplex_for_any_size(num_classes: int, spare: int, scale: float) -> Non
 def test_errors(arguments: tuple[int, int] | tuple[int, int, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         max_mahalanobis_centers(*arguments)
+
+
+class TestPublished:
+    """The recursion as the authors' code runs it, in float32, against exact centers."""
+
+    @pytest.mark.parametrize(
+        ("num_classes", "dim"),
+        [(2, 64), (3, 2), (3, 64), (5, 64), (10, 9), (10, 10), (10, 64), (10, 640), (20, 640), (43, 128), (100, 640)],
+    )
+    @pytest.mark.parametrize("scale", [1.0, 10.0])
+    def test_float32_explains_them(self, num_classes: int, dim: int, scale: float) -> None:
+        given = authors.centers(num_classes, dim, scale)
+        facts = check_published(given, scale)
+        exact = max_mahalanobis_centers(num_classes, dim, scale)
+        assert facts["max_difference"] == float((given.double() - exact).abs().max())
+        assert facts["norm_min"] == pytest.approx(scale, rel=1e-5)
+        assert facts["norm_max"] == pytest.approx(scale, rel=1e-5)
+        assert facts["cosine_exact"] == -1 / (num_classes - 1)
+        assert facts["cosine_min"] == pytest.approx(facts["cosine_exact"], abs=1e-6)
+        assert facts["cosine_max"] == pytest.approx(facts["cosine_exact"], abs=1e-6)
+
+    @pytest.mark.parametrize(("num_classes", "last"), [(10, 0.006), (100, 0.010)])
+    def test_the_last_diagonal_entry_is_the_root_of_a_rounding_error(self, num_classes: int, last: float) -> None:
+        """It is the largest difference by far, and leaves all inner products and distances alone."""
+        given = authors.centers(num_classes, 640)
+        facts = check_published(given)
+        assert facts["last_diagonal"] == pytest.approx(last, abs=5e-4)
+        assert facts["max_difference"] == facts["last_diagonal"]
+        rest = (given.double() - max_mahalanobis_centers(num_classes, 640)).abs()
+        rest[-1, num_classes - 1] = 0
+        assert rest.max() < 1e-5
+        distances = torch.cdist(given.double(), given.double(), compute_mode="donot_use_mm_for_euclid_dist").square()
+        off = ~torch.eye(num_classes, dtype=torch.bool)
+        expected = torch.full_like(distances[off], 200 * num_classes / (num_classes - 1))
+        torch.testing.assert_close(distances[off], expected, rtol=0, atol=3e-4)
+
+    @pytest.mark.parametrize("num_classes", [2, 10, 100])
+    def test_exact_ones_pass(self, num_classes: int) -> None:
+        assert check_published(max_mahalanobis_centers(num_classes, 128).float())["max_difference"] < 1e-6
+
+    @pytest.mark.parametrize("entry", [(9, 9, 0.05), (9, 8, 1e-3), (0, 0, 1e-3), (3, 20, 1e-3), (2, 2, math.nan)])
+    def test_what_float32_does_not_explain(self, entry: tuple[int, int, float]) -> None:
+        given = authors.centers()
+        row, column, change = entry
+        given[row, column] += change
+        message = "not all finite" if math.isnan(change) else rf"entry \[{row}, {column}\] differs by"
+        with pytest.raises(ValueError, match=message):
+            check_published(given)
+
+    def test_another_norm_is_told_with_its_value(self) -> None:
+        with pytest.raises(ValueError, match=r"with S = 10: norms 5 to 5, pairwise cosines -0.1111 to -0.1111 \(exact"):
+            check_published(authors.centers(scale=5.0))

@@ -89,10 +89,36 @@ def test_a_buffer_whose_labels_do_not_fit_is_refused() -> None:
         gmmc({"model_state_dict": authors.gmmc_state(), "replay_buffer": buffer}, 64, 10)
 
 
+@pytest.mark.parametrize(
+    ("buffer", "message"),
+    [
+        ([[1, 2], [3, 4]], "not of tensors"),
+        ([torch.zeros(2, 3, 8, 8), None], "not of tensors"),
+        ([torch.zeros(2, 3, 8, 8), torch.tensor([0, 10])], "labels from 0 to 10, expected whole numbers from 0 to 9"),
+        ([torch.zeros(2, 3, 8, 8), torch.tensor([0, 2**40])], "labels from 0 to 1099511627776"),
+        ([torch.zeros(2, 3, 8, 8), torch.tensor([-1, 0])], "labels from -1 to 0"),
+        ([torch.zeros(2, 3, 8, 8), torch.tensor([0.5, 1])], "labels from 0.5 to 1.0, expected whole numbers"),
+        ([torch.zeros(2, 3, 8, 8), torch.tensor([0, float("nan")])], "labels from nan to nan"),
+        ([torch.zeros(2, 3, 8, 8, dtype=torch.complex64), torch.zeros(2)], "type torch.complex64"),
+        ([torch.tensor(0.0), torch.zeros(2)], r"images \(\) and labels \(2,\)"),
+    ],
+)
+def test_buffers_that_are_none(buffer: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        gmmc({"model_state_dict": authors.gmmc_state(), "replay_buffer": buffer}, 64, 10)
+
+
 class TestCenters:
-    def test_those_of_the_recursion_are_confirmed(self) -> None:
+    def test_those_of_the_recursion_are_kept(self) -> None:
         read = gmmc({"model_state_dict": authors.gmmc_state(), "margin": margin(authors.centers())}, 64, 10)
-        assert any("Algorithm 2" in note for note in read.notes)
+        assert torch.equal(read.weights["centers"], authors.centers())
+        assert read.facts["centers"]["last_diagonal"] == pytest.approx(0.006, abs=5e-4)
+        assert any("Algorithm 2 in float32, at most 0.006 from the exact ones" in note for note in read.notes)
+
+    def test_they_may_be_a_buffer_or_in_another_precision(self) -> None:
+        head = SimpleNamespace(_parameters={}, _buffers={"centers": authors.centers().double()})
+        read = gmmc({"model_state_dict": authors.gmmc_state(), "margin": head}, 64, 10)
+        assert torch.equal(read.weights["centers"], authors.centers())
 
     def test_without_them_nothing_is_claimed(self) -> None:
         read = gmmc({"model_state_dict": authors.gmmc_state(), "margin": SimpleNamespace()}, 64, 10)

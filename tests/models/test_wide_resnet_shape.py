@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 from bench_models.wide_resnet import WideResNet
-from bench_models.wide_resnet_shape import macs, parse_name
+from bench_models.wide_resnet_shape import macs, parameters, parse_name
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -81,3 +81,21 @@ def test_macs_refuse_images_that_the_network_refuses(shape: tuple[int, int, int]
 def test_planning_needs_no_torch() -> None:
     program = "import sys, bench_models.wide_resnet_shape; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True, env={"PYTHONPATH": ":".join(sys.path)})
+
+
+@pytest.mark.parametrize(("name", "channels"), [("wrn-10-1", 1), ("wrn-10-2", 3), ("wrn-16-1", 3)])
+def test_parameters_are_those_of_the_network(name: str, channels: int) -> None:
+    from bench_models.wide_resnet import build
+
+    depth, width = parse_name(name)
+    assert parameters(depth, width, channels) == sum(p.numel() for p in build(name, channels).parameters())
+
+
+def test_parameters_of_the_papers_network() -> None:
+    assert parameters(28, 10, 3) == pytest.approx(36.5e6, rel=5e-3)
+
+
+@pytest.mark.parametrize("name", ["wrn-10-1001", "wrn-6004-1", "wrn-10-" + "9" * 5000, "wrn-" + "9" * 5000 + "-1"])
+def test_names_that_ask_for_more_than_any_machine_has(name: str) -> None:
+    with pytest.raises(ValueError, match="depth and width of a Wide ResNet are at most 1000"):
+        parse_name(name)

@@ -361,7 +361,7 @@ def test_a_profile_may_say_how_others_are_trained(project: Project) -> None:
 
 
 def test_a_module_is_not_trained_either(project: Project) -> None:
-    text = BASE.replace('"softmax"\nbackbone = "wrn-10-1"', '"module"\ncallable = "a:b"\nlr = 0.1')
+    text = BASE.replace('"softmax"\nbackbone = "wrn-10-1"', '"module"\ncallable = "json:loads"\nlr = 0.1')
     ((line, key, message, _),) = messages(project, text)
     assert (line, key) == (8, "model[0].lr")
     assert message == "has no effect: a module is not trained here"
