@@ -7,7 +7,6 @@ depends on its key alone, in whatever process and after whatever it is computed.
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -112,8 +111,8 @@ class Generators:
         state = {
             "torch": torch.get_rng_state(),
             "python": torch.tensor(words, dtype=torch.int64),
-            # NaN: no second value of a pair waits.
-            "python_gauss": torch.tensor(math.nan if gauss is None else gauss, dtype=torch.float64),
+            # The second value of a pair of normals, where one waits.
+            "python_gauss": torch.tensor([] if gauss is None else [gauss], dtype=torch.float64),
             "numpy": torch.from_numpy(key.astype(np.int64)),
             "numpy_rest": torch.tensor([position, has_gauss, cached], dtype=torch.float64),
         }
@@ -125,8 +124,7 @@ class Generators:
         import torch
 
         torch.set_rng_state(state["torch"].cpu())
-        gauss = float(state["python_gauss"])
-        random.setstate((3, tuple(state["python"].tolist()), None if math.isnan(gauss) else gauss))
+        random.setstate((3, tuple(state["python"].tolist()), next(iter(state["python_gauss"].tolist()), None)))
         position, has_gauss, cached = state["numpy_rest"].tolist()
         key = state["numpy"].cpu().numpy().astype(np.uint32)
         np.random.set_state(("MT19937", key, int(position), int(has_gauss), cached))  # noqa: NPY002

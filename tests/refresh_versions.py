@@ -61,7 +61,7 @@ def components() -> dict[str, dict[str, Any]]:
         ["bench.train.loop", "bench.trained", "bench.data.job"],
         ("bench.train", "bench.trained", "bench.data", "bench.family", "bench.keys", "bench.seeding", "bench.tensors"),
     )
-    add("prediction pass", planner.PREDICT_VERSION, ["bench.predict.outputs"], ("bench.predict", "bench.seeding"))
+    add("prediction pass", planner.PREDICT_VERSION, ["bench.predict.outputs"], ("bench.predict",))
     add("global generators", SEEDING_VERSION, ["bench.seeding"], ("bench.seeding", "bench.keys"))
     for family in [*_ours(FAMILIES), judge.FAMILY]:
         module = family.implementation.partition(":")[0]
