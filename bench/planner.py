@@ -220,6 +220,8 @@ class _Planner:
         evaluation = resolved.evaluation
         others = evaluation.others(resolved.config)
         absent = evaluation.not_applicable(model.family) or evaluation.missing(self.weights_root)
+        classes = self.suite.num_classes
+        absent = absent or evaluation.impossible(resolved.config, self.suite.image_shape, classes)
         absent = absent or (evaluation.of_itself(resolved.config) if model.name in others else None)
         read = {name: self._other(name, seed) for name in others if name != model.name} if absent is None else {}
         for part in evaluation.parts(resolved.config):

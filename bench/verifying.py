@@ -200,13 +200,23 @@ def _entry(
     planned = (job.argument, job.spec["evaluation_config"].get("norm", entry["norm"]))
     if number is None or (entry["argument"], entry["norm"]) != planned or eps not in (None, job.argument):
         return _refused(job, entry, "the images are of another number, norm or budget than the job's")
-    if not {"ids", "clean", metric if eps else "success"} <= items.keys() or f"{metric}.ids" not in kept:
+    # A repeated attack breaks an item in some of its runs: claims are of pairs (item, run), run by run.
+    runs = int(entry.get("attack_seeds", 1))
+    robust = metric if runs == 1 else f"{metric}.seeds"
+    needed = {"ids", "clean", *((metric, robust) if eps else ("success",))}
+    if not needed <= items.keys() or f"{metric}.ids" not in kept or (runs > 1 and f"{metric}.runs" not in kept):
         return _refused(job, entry, "arrays are missing")
     ids, images = kept[f"{metric}.ids"], kept.get(f"{metric}.images", np.empty(0))
-    claimed = items["clean"] & ~items[metric] if eps else items["success"]
+    if runs > 1 and items[robust].shape != (len(items["ids"]), runs):
+        return _refused(job, entry, f"the record counts {runs} attack seeds, the items have other ones")
+    if runs > 1 and not np.allclose(items[metric], items[robust].mean(axis=1)):
+        return _refused(job, entry, "the shares of the attack seeds are not those of their flags")
+    pairs = items["clean"] & ~np.atleast_2d(items[robust].T) if eps else np.atleast_2d(items["success"])
+    which, claimed = np.nonzero(pairs)
     rows = {int(identity): row for row, identity in enumerate(test.ids)}
     listed = np.array([rows.get(int(identity), -1) for identity in items["ids"]])
-    if not np.array_equal(items["ids"][claimed], ids) or (listed < 0).any() or len(set(listed)) < len(listed):
+    same = np.array_equal(items["ids"][claimed], ids) and (runs == 1 or np.array_equal(kept[f"{metric}.runs"], which))
+    if not same or (listed < 0).any() or len(set(listed)) < len(listed):
         return _refused(job, entry, "the images are of other items than those that the record counts as broken")
     clean, labels = torch.from_numpy(test.unit_images()[listed]), torch.from_numpy(test.labels[listed])
     if images.dtype != np.float32 or images.shape[1:] != tuple(clean.shape[1:]) or len(images) != len(ids):
@@ -223,7 +233,7 @@ def _entry(
     def value(which: NDArray[np.bool_]) -> float | None:
         if eps is None:
             return float(checked.norms[which].mean()) if which.any() else None
-        return (int(items["clean"].sum()) - int(which.sum())) / len(items["ids"])
+        return (runs * int(items["clean"].sum()) - int(which.sum())) / (runs * len(items["ids"]))
 
     accepted = checked.confirmed | checked.rounding
     follows, recorded = value(accepted), number["value"]

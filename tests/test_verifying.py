@@ -62,6 +62,7 @@ adversarials = true
 kind   = "transfer"
 source = "softmax"
 eps    = ["25/255"]
+attack_seeds = 2
 norm   = "linf"
 steps  = 8
 step   = "eps/2"
@@ -357,7 +358,8 @@ def test_an_image_replaced_by_the_clean_one(claims: Claims, model: str, what: st
     assert name == f"{what} {metric}"
     assert (one.claimed, one.confirmed, one.rounding) == (before.claimed, before.claimed - 1, 0)
     if one.eps is not None:
-        assert one.measured == pytest.approx(before.measured + 1 / 24)  # type: ignore[operator]
+        pairs = 24 * (2 if what.startswith("transfer") else 1)  # items times attack seeds
+        assert one.measured == pytest.approx(before.measured + 1 / pairs)  # type: ignore[operator]
     printed = claims.command("--only", f"{model}/*/{what}").stdout
     assert f"{one.confirmed} of {one.claimed} confirmed, 1 NOT CONFIRMED" in printed
     assert printed.splitlines()[-1].endswith("1 does not hold")
@@ -533,3 +535,27 @@ def test_nothing_kept(claims: Claims) -> None:
 
 def test_kept_but_not_selected(honest: Claims) -> None:
     assert honest.command("--only", "*/train").exit_code == 3
+
+
+TRANSFER = ("gmmc-dis", "transfer@25/255")
+
+
+def test_images_said_to_be_of_another_seed_of_the_attack(claims: Claims) -> None:
+    """``transfer`` is repeated: every image belongs to an item and a seed."""
+
+    def swap(arrays: dict[str, NDArray[Any]]) -> None:
+        assert set(arrays["robust.runs"]) == {0, 1}
+        arrays["robust.runs"] = 1 - arrays["robust.runs"]
+
+    claims.change_arrays(*TRANSFER, swap)
+    assert set(claims.broken(*TRANSFER)) == {"transfer@25/255 robust"}
+
+
+@pytest.mark.parametrize("name", ["robust", "robust.seeds"])
+def test_the_shares_of_seeds_and_their_flags_must_agree(claims: Claims, name: str) -> None:
+    def lower(arrays: dict[str, NDArray[Any]]) -> None:
+        row = np.flatnonzero(arrays["robust"] == 1)[0]
+        arrays[name][row] = False
+
+    claims.change_items(*TRANSFER, lower)
+    assert set(claims.broken(*TRANSFER)) == {"transfer@25/255 robust"}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+
+from .preconditions import Shape, of_loss, of_losses, of_square
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,8 @@ class AttackEntry:
         targetable: Whether it can be given targets.
         startable: Whether it can be given images to start from.
         needs_surrogate: Whether it takes its gradients from another model.
+        draws: Whether it draws: always, never, or by the parameters that this function gets.
+        precondition: Why it is impossible with a norm, parameters, an image shape and a number of classes, or None.
     """
 
     name: str
@@ -34,6 +38,29 @@ class AttackEntry:
     targetable: bool = field(default=True)
     startable: bool = False
     needs_surrogate: bool = False
+    draws: bool | Callable[[Mapping[str, object]], bool] = False
+    precondition: Callable[[str, str, Mapping[str, object], Shape, int], str | None] | None = None
+
+    def random(self, params: Mapping[str, object]) -> bool:
+        """Whether two runs with other seeds may differ.
+
+        Args:
+            params: All parameters, resolved.
+        """
+        return self.draws if isinstance(self.draws, bool) else self.draws(params)
+
+    def impossible(self, norm: str, params: Mapping[str, object], shape: Shape, classes: int) -> str | None:
+        """Why the attack cannot run, or None if nothing is known to speak against it.
+
+        Args:
+            norm: ``"linf"`` or ``"l2"``.
+            params: All parameters, resolved.
+            shape: Channels, height and width of an image.
+            classes: K.
+        """
+        if self.precondition is None:
+            return None
+        return self.precondition(self.name, norm, params, shape, classes)
 
     def resolve(self, params: Mapping[str, object]) -> dict[str, object]:
         """Defaults overlaid with the given parameters.
@@ -80,6 +107,8 @@ ENTRIES: dict[str, AttackEntry] = {
             "Madry et al. 2018, arXiv:1706.06083",
             "bench.attacks.pgd:build",
             startable=True,
+            draws=lambda params: bool(params["random_start"]),
+            precondition=of_loss,
         ),
         AttackEntry(
             "adaptive_pgd",
@@ -97,6 +126,8 @@ ENTRIES: dict[str, AttackEntry] = {
             "bench.attacks.adaptive:build",
             targetable=False,
             startable=True,
+            draws=True,
+            precondition=of_losses,
         ),
         AttackEntry(
             "noise",
@@ -105,6 +136,7 @@ ENTRIES: dict[str, AttackEntry] = {
             {"draws": 10},
             "Carlini et al. 2019, arXiv:1902.06705, section 4 (random search as a check)",
             "bench.attacks.random_points:build",
+            draws=True,
         ),
         AttackEntry(
             "transfer",
@@ -115,6 +147,8 @@ ENTRIES: dict[str, AttackEntry] = {
             "bench.attacks.transfer:build",
             targetable=False,
             needs_surrogate=True,
+            draws=True,
+            precondition=of_loss,
         ),
         AttackEntry(
             "cw_l2",
@@ -141,6 +175,7 @@ ENTRIES: dict[str, AttackEntry] = {
             {"alpha": "2/255", "steps": 10, "random_start": True, "restarts": 1},
             "torchattacks",
             f"{_LIBRARY}build_torchattacks_pgd",
+            draws=lambda params: bool(params["random_start"]),
         ),
         AttackEntry(
             "torchattacks.CW",
@@ -159,6 +194,8 @@ ENTRIES: dict[str, AttackEntry] = {
             "Croce & Hein 2020, arXiv:2003.01690; torchattacks",
             f"{_LIBRARY}build_torchattacks_apgd",
             targetable=False,
+            draws=True,
+            precondition=of_loss,
         ),
         AttackEntry(
             "torchattacks.FAB",
@@ -175,6 +212,8 @@ ENTRIES: dict[str, AttackEntry] = {
             "Croce & Hein 2020, arXiv:1907.02044; torchattacks",
             f"{_LIBRARY}build_torchattacks_fab",
             targetable=False,
+            # The first of its restarts begins at the image.
+            draws=lambda params: params["n_restarts"] != 1,
         ),
         AttackEntry(
             "torchattacks.Square",
@@ -191,6 +230,8 @@ ENTRIES: dict[str, AttackEntry] = {
             "Andriushchenko et al. 2020, arXiv:1912.00049; torchattacks",
             f"{_LIBRARY}build_torchattacks_square",
             targetable=False,
+            draws=True,
+            precondition=of_square,
         ),
         AttackEntry(
             "foolbox.LinfPGD",
@@ -205,6 +246,7 @@ ENTRIES: dict[str, AttackEntry] = {
             },
             "foolbox",
             f"{_LIBRARY}build_foolbox_linf_pgd",
+            draws=lambda params: bool(params["random_start"]),
         ),
         AttackEntry(
             "foolbox.L2CarliniWagner",

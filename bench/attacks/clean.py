@@ -14,8 +14,9 @@ __all__ = ["CleanPass"]
 class CleanPass:
     """The clean logits of one model, each image once. For `bench.attacks.run`, several times on the same images.
 
-    Images are known by their content, so attacks on some of them find theirs. The weights of the model must not change
-    between the attacks.
+    Images are known by their content, so attacks on some of them find theirs. The first attack sees all images and
+    fixes the shape of the batches in which everything is judged, see `bench.attacks.judge`. The weights of the model
+    must not change between the attacks.
 
     Args:
         model: The model under attack.
@@ -25,7 +26,18 @@ class CleanPass:
     def __init__(self, model: nn.Module, batch_size: int) -> None:
         self._model = model
         self._batch_size = batch_size
+        self._shape: int | None = None
         self._known: dict[bytes, Tensor] = {}
+
+    def shape(self, images: int) -> int:
+        """Images of every batch that is judged: the number of ``images`` of the first attack, at most the batch size.
+
+        Args:
+            images: How many images the attack has.
+        """
+        if self._shape is None:
+            self._shape = min(self._batch_size, images)
+        return self._shape
 
     def check(self, model: nn.Module, batch_size: int) -> None:
         """Refuse another model or batch size.

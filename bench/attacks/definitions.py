@@ -13,6 +13,9 @@ HALVE_AT = (0.5, 0.75)
 TYPICAL_GAP = 5.5
 """Gap z_y - max_k z_k of logits that leaves cross-entropy a gradient: 1 - p_y is about 1 % or more."""
 
+LEAST_CLASSES = {"dlr": 3}
+"""By loss, the fewest classes for which it is defined, where that is more than two."""
+
 TANH_DIVISOR = 1.9
 """C&W pixels are 1/2 + tanh(w) / 1.9: with 2, as published, pixels of exactly 0 or 1 would lie at infinite w."""
 

@@ -2,25 +2,57 @@
 
 A robust accuracy is an upper bound whatever happens. These checks say when it is known to be a loose one.
 Pure NumPy: verdicts are recomputed from stored results without a network.
+
+Where a check that can say ``masked`` holds a measured share against a limit, the share has an interval, and there are
+three answers: the interval lies above the limit (raised), it does not exceed the limit (not raised), or the limit lies
+inside (raised, and ``inconclusive`` at most). So two runs of one attack do not say ``masked`` and ``no warning`` of a
+share near its limit. Of a share of 0 nothing was seen: not raised. FLAT, which holds three shares of a whole curve
+against limits, is raised by their values, and ``masked`` only if all three intervals say so.
+
+Robust flags are (N,) booleans, or where an attack was repeated (N, A), item i under attack seed a. What a table made of
+repeated attacks is (N,) shares of the seeds, which `flat_flag` and `contradiction_flag` take too.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from itertools import pairwise
-from typing import Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.metrics.paired import mcnemar_exact
+from bench.attacks.model_checks import coverage_flag, dynamic_flag, logits_flag, random_flag, transfer_flag
+from bench.attacks.shares import Answer, against, binary, gap, mean_gap, p_value
+from bench.attacks.verdict import CHECKS, INDISPENSABLE, WORDS, Flag, Verdict, Word, verdict
+from bench.metrics.intervals import wilson
 
-Word = Literal["masked", "inconclusive", "no warning"]
-
-WORDS: tuple[str, ...] = ("masked", "inconclusive", "no warning")
-"""The worst first."""
+__all__ = [
+    "CHECKS",
+    "INDISPENSABLE",
+    "WORDS",
+    "Flag",
+    "Verdict",
+    "Word",
+    "answered_by",
+    "blackbox_flag",
+    "contradiction_flag",
+    "coverage_flag",
+    "dynamic_flag",
+    "flat_flag",
+    "gradient_flag",
+    "iter_flag",
+    "logits_flag",
+    "loss_gap_flag",
+    "minimal_norm_flag",
+    "noise_flag",
+    "random_flag",
+    "transfer_flag",
+    "unbounded_flag",
+    "verdict",
+]
 
 ZERO_GRADIENT_LIMIT = 0.01
 LOSS_GAP_LIMIT = 0.02
@@ -34,146 +66,143 @@ ITER_LIMIT = 0.01
 NORM_LIMIT = 0.03
 SIGNIFICANCE = 0.05
 
-CHECKS = (
-    "GRAD0",
-    "LOSSGAP",
-    "FLAT",
-    "NOISE",
-    "BLACKBOX",
-    "UNBOUNDED",
-    "ITER",
-    "MINNORM",
-    "LOGITS",
-    "RANDOM",
-    "DYNAMIC",
-)
-"""Every check that can be made of a robust accuracy."""
 
+def gradient_flag(zero_share: float, certain_share: float, starts: int | None = None) -> Flag:
+    """GRAD0: the loss has an exactly zero input gradient for more than 1 % of the starts of an attack.
 
-@dataclass(frozen=True)
-class Flag:
-    """One check that was made.
-
-    Attributes:
-        name: One of ``CHECKS``.
-        raised: Whether it warns.
-        implies: What it makes of the number when raised.
-        values: What was measured; shares and accuracies in [0, 1].
-        text: One sentence with the values.
-    """
-
-    name: str
-    raised: bool
-    implies: Word
-    values: Mapping[str, float]
-    text: str
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What may be said of one robust accuracy.
-
-    Attributes:
-        flags: Every check that was made, raised or not.
-        not_measured: Names of the checks for which there was no data.
-    """
-
-    flags: tuple[Flag, ...]
-    not_measured: tuple[str, ...]
-
-    @property
-    def word(self) -> Word:
-        """``masked`` if a masking sign is raised; else ``inconclusive`` if another one is, or if GRAD0 or
-        LOSSGAP could not be measured; else ``no warning``.
-        """
-        implied = {flag.implies for flag in self.flags if flag.raised}
-        if "masked" in implied:
-            return "masked"
-        if implied or {"GRAD0", "LOSSGAP"} & set(self.not_measured):
-            return "inconclusive"
-        return "no warning"
-
-    @property
-    def raised(self) -> tuple[str, ...]:
-        """Names of the raised flags."""
-        return tuple(flag.name for flag in self.flags if flag.raised)
-
-
-def gradient_flag(zero_share: float, certain_share: float) -> Flag:
-    """GRAD0: the loss has an exactly zero input gradient for more than 1 % of the attacked images.
+    With ``starts`` the share has a Wilson interval of so many trials: what other random starts of the same images would
+    give. It is on the safe side, because images differ in how likely their gradient vanishes.
 
     Args:
         zero_share: Share with exactly zero gradient, in [0, 1].
         certain_share: Share with p_y == 1 in float32, in [0, 1]; printed, does not raise the flag.
+        starts: Attacked images times attack seeds; None: the share is known exactly.
     """
     for name, share in (("zero_share", zero_share), ("certain_share", certain_share)):
         if not 0 <= share <= 1:
             raise ValueError(f"{name} must be in [0, 1], got {share!r}")
     text = f"input gradient exactly zero on {zero_share:.1%}, p_y rounds to 1 on {certain_share:.1%}"
     values = {"zero_gradient_share": zero_share, "certain_share": certain_share}
-    return Flag("GRAD0", zero_share > ZERO_GRADIENT_LIMIT, "masked", values, text)
+    if starts is None:
+        return Flag("GRAD0", zero_share > ZERO_GRADIENT_LIMIT, "masked", values, text)
+    interval = wilson(round(zero_share * starts), starts)
+    answer = against(ZERO_GRADIENT_LIMIT, zero_share, interval.low, interval.high)
+    values |= {"zero_low": interval.low, "zero_high": interval.high, "starts": float(starts)}
+    text = (
+        f"input gradient exactly zero on {zero_share:.1%} of {starts} starts "
+        f"[{interval.low:.1%}, {interval.high:.1%}], p_y rounds to 1 on {certain_share:.1%}"
+    )
+    return _answered("GRAD0", answer, "masked", values, text, ZERO_GRADIENT_LIMIT)
+
+
+def answered_by(flag: Flag, robust: NDArray[np.bool_], others: Mapping[str, NDArray[np.bool_]]) -> Flag:
+    """GRAD0 in the light of other losses whose gradients do not vanish: is the number too high, or just its symptom?
+
+    The strongest of them decides. Where it leaves significantly less (level .05, on the same images), the number is
+    known to be too high: masked. Where it leaves exactly the same images, or the interval of the gap holds 0 and does
+    not exceed 2 points, the other loss has found nothing more: the number is ``confirmed``. In between it is
+    inconclusive.
+
+    Args:
+        flag: GRAD0 of the number.
+        robust: (N,) or (N, A), robust under the loss of the number.
+        others: By loss, robust under it, on the same images and seeds; those whose own GRAD0 is not raised.
+    """
+    if not flag.raised or not others:
+        return flag
+    best = min(others, key=lambda name: (float(others[name].mean()), name))
+    lost, low, high = gap(robust, others[best])
+    answer = against(LOSS_GAP_LIMIT, lost, low, high)
+    told = f"{best}, whose gradients do not vanish, leaves"
+    if np.array_equal(robust, others[best]):
+        return replace(flag, implies="confirmed", text=f"{flag.text}; {told} exactly the same images")
+    text = f"{flag.text}; {told} {lost * 100:.1f} points [{low * 100:.1f}, {high * 100:.1f}] less"
+    if lost > 0 and p_value(robust, others[best]) < SIGNIFICANCE:
+        return replace(flag, text=text)
+    return replace(flag, implies="confirmed" if answer == "below" and low <= 0 else "inconclusive", text=text)
 
 
 def loss_gap_flag(paper_robust: NDArray[np.bool_], adaptive_robust: Mapping[str, NDArray[np.bool_]]) -> Flag:
     """LOSSGAP: another loss leaves more than 2 points less, beyond chance.
 
-    Exact McNemar test on the same images; p is multiplied by the number of adaptive losses (Bonferroni),
-    since the strongest is picked. A gap that is large but not significant is inconclusive: n is too small.
+    The interval of the gap is that of Agresti and Min (2005) over all pairs of one image under one attack seed; masked
+    needs besides a test on the images (exact McNemar; permutation of means over attack seeds). Level and p are those
+    of Bonferroni over the losses, since the strongest is picked.
 
     Args:
-        paper_robust: (N,) robust under the paper's loss.
-        adaptive_robust: By name of the loss, (N,) robust under it, on the same images.
+        paper_robust: (N,) or (N, A) robust under the paper's loss.
+        adaptive_robust: By name of the loss, robust under it, on the same images and seeds.
     """
     if not adaptive_robust:
         raise ValueError("adaptive_robust needs at least one loss")
     for name, flags in adaptive_robust.items():
-        if flags.shape != paper_robust.shape or flags.ndim != 1 or not len(flags):
+        if flags.shape != paper_robust.shape or flags.ndim not in (1, 2) or not flags.size:
             raise ValueError(f"{name}: expected flags of shape {paper_robust.shape}, got {flags.shape}")
     best = min(adaptive_robust, key=lambda name: (float(adaptive_robust[name].mean()), name))
-    # Differences of counts: 2 points of 100 images are exactly 2, not 2.0000000000000018.
-    lost = int(paper_robust.sum()) - int(adaptive_robust[best].sum())
-    gap = lost / len(paper_robust)
-    p = min(1.0, mcnemar_exact(paper_robust, adaptive_robust[best]) * len(adaptive_robust))
-    large = gap > LOSS_GAP_LIMIT
-    significant = p < SIGNIFICANCE
-    test = f"exact McNemar p = {p:.2g}, n = {len(paper_robust)}"
-    text = f"{best} leaves {gap * 100:.1f} points less than the paper's loss ({test})"
-    if large and not significant:
-        text += "; n is too small to tell"
-    values = {"gap": gap, "p": p, "n": float(len(paper_robust))}
-    return Flag("LOSSGAP", large, "masked" if significant else "inconclusive", values, text)
+    losses, n = len(adaptive_robust), len(paper_robust)
+    lost, low, high = gap(paper_robust, adaptive_robust[best], losses)
+    p = min(1.0, p_value(paper_robust, adaptive_robust[best]) * losses)
+    answer = against(LOSS_GAP_LIMIT, lost, low, high)
+    if answer == "above" and p >= SIGNIFICANCE:
+        answer = "unclear"
+    test = f"exact McNemar p = {p:.2g}" if paper_robust.ndim == 1 else f"permutation p = {p:.2g}"
+    text = (
+        f"{best} leaves {lost * 100:.1f} points less than the paper's loss "
+        f"([{low * 100:.1f}, {high * 100:.1f}], {test}, n = {n})"
+    )
+    values = {"gap": lost, "low": low, "high": high, "p": p, "n": float(n)}
+    return _answered("LOSSGAP", answer, "masked", values, text, LOSS_GAP_LIMIT)
 
 
-def flat_flag(eps: Sequence[float], robust: Sequence[NDArray[np.bool_]], clean: NDArray[np.bool_]) -> Flag:
+def flat_flag(eps: Sequence[float], robust: Sequence[NDArray[Any]], clean: NDArray[np.bool_]) -> Flag:
     """FLAT: more budget does not help the attack although it worked at first, or even helps the defender.
 
     Raised if accuracy at 4 eps is within 5 points of that at eps, where the latter is at least 10 points
     below the clean accuracy and the former above 5 %; or if accuracy rises between two budgets by more
-    than two standard errors of the paired difference.
+    than two standard errors of the paired difference. Each of the three shares has an interval over images; where a
+    limit lies inside of one of them, flatness is inconclusive.
 
     Args:
         eps: Increasing budgets, at least two.
-        robust: For each budget (N,) robust flags from independent runs (not chained: chaining hides a rise).
+        robust: For each budget (N,) robust flags, or shares of the attack seeds, from independent runs (not chained:
+            chaining hides a rise).
         clean: (N,) clean-correct flags of the same images.
     """
     _check_curve(eps, robust, clean)
-    accuracies = [float(flags.mean()) for flags in robust]
-    clean_accuracy = float(clean.mean())
-    flat = [
-        (small, large)
-        for small, before in zip(eps, accuracies, strict=True)
-        for large, after in zip(eps, accuracies, strict=True)
+    shares = [flags.astype(np.float64) for flags in robust]
+    accuracies = [float(values.mean()) for values in shares]
+    answers = [
+        _flatness(before, after, clean.astype(np.float64))
+        for small, before in zip(eps, shares, strict=True)
+        for large, after in zip(eps, shares, strict=True)
         if math.isclose(large, 4 * small, rel_tol=1e-6)
-        and before - after < FLAT_LIMIT
-        and after > FLAT_LIMIT
-        and clean_accuracy - before > WELL_BELOW_CLEAN
     ]
-    rises = [_rise(robust[i], robust[i + 1]) for i in range(len(robust) - 1)]
+    rises = [_rise(shares[i], shares[i + 1]) for i in range(len(shares) - 1)]
     rise = max((gain for gain, significant in rises if significant), default=0.0)
     curve = ", ".join(f"{budget * 255:.3g}/255: {value:.1%}" for budget, value in zip(eps, accuracies, strict=True))
-    text = f"clean {clean_accuracy:.1%}; {curve}"
-    values = {"flat_pairs": float(len(flat)), "largest_significant_rise": rise}
-    return Flag("FLAT", bool(flat) or rise > 0, "masked", values, text)
+    text = f"clean {float(clean.mean()):.1%}; {curve}"
+    values = {
+        "flat_pairs": float(answers.count("above")),
+        "unclear_pairs": float(answers.count("unclear")),
+        "largest_significant_rise": rise,
+    }
+    surely = "above" in answers or rise > 0
+    if not surely and "unclear" in answers:
+        text += "; whether it is flat is too close to tell"
+    return Flag("FLAT", surely or "unclear" in answers, "masked" if surely else "inconclusive", values, text)
+
+
+def _flatness(before: NDArray[np.float64], after: NDArray[np.float64], clean: NDArray[np.float64]) -> Answer:
+    """Whether a curve is flat from one budget to four times as much: ``below`` if by the values it is not, ``above`` if
+    the intervals of all three shares say so too.
+    """
+    lost, _, lost_high = mean_gap(before, after)
+    worked, worked_low, _ = mean_gap(clean, before)
+    left = float(after.mean())
+    if lost >= FLAT_LIMIT or worked <= WELL_BELOW_CLEAN or left <= FLAT_LIMIT:
+        return "below"
+    sure = wilson(round(left * len(after)), len(after)).low > FLAT_LIMIT
+    return "above" if sure and lost_high < FLAT_LIMIT and worked_low > WELL_BELOW_CLEAN else "unclear"
 
 
 def unbounded_flag(eps: float, robust: NDArray[np.bool_]) -> Flag:
@@ -185,8 +214,10 @@ def unbounded_flag(eps: float, robust: NDArray[np.bool_]) -> Flag:
     if eps < UNBOUNDED_EPS - 1e-9:
         raise ValueError(f"the check needs an L_inf budget of at least 128/255, got {eps * 255:.3g}/255")
     accuracy = float(robust.mean())
+    ends = wilson(int(robust.sum()), robust.size)
     text = f"accuracy {accuracy:.1%} at {eps * 255:.3g}/255, where nothing can be robust"
-    return Flag("UNBOUNDED", accuracy >= UNBOUNDED_LIMIT, "inconclusive", {"accuracy": accuracy}, text)
+    values = {"accuracy": accuracy, "low": ends.low, "high": ends.high}
+    return Flag("UNBOUNDED", accuracy >= UNBOUNDED_LIMIT, "inconclusive", values, text)
 
 
 def blackbox_flag(white_box: NDArray[np.bool_], with_search: NDArray[np.bool_], search: str) -> Flag:
@@ -195,8 +226,8 @@ def blackbox_flag(white_box: NDArray[np.bool_], with_search: NDArray[np.bool_], 
     Exact McNemar test on the same images; where the gap is not significant, n is too small to tell.
 
     Args:
-        white_box: (N,) robust under the attacks with gradients.
-        with_search: (N,) robust under these and the search.
+        white_box: (N,) or (N, A), robust under the attacks with gradients.
+        with_search: Robust under these and the search.
         search: Its name.
     """
     told = f"{search} breaks", "that attacks with gradients did not"
@@ -207,16 +238,17 @@ def iter_flag(half: NDArray[np.bool_], full: NDArray[np.bool_], half_budget: str
     """ITER: doubling the budget still takes more than 1 point: the attack has not converged.
 
     Args:
-        half: (N,) robust under half of the budget.
-        full: (N,) robust under all of it.
+        half: (N,) or (N, A), robust under half of the budget.
+        full: Robust under all of it.
         half_budget: What half is, such as ``"2 restarts"``.
         full_budget: What all is, such as ``"4 restarts"``.
     """
-    if half.shape != full.shape or half.ndim != 1 or not len(half):
-        raise ValueError(f"expected two arrays of one shape (N,), got {half.shape} and {full.shape}")
-    gap = (int(half.sum()) - int(full.sum())) / len(half)
-    text = f"{full_budget} leave {gap * 100:.1f} points less than {half_budget}"
-    return Flag("ITER", gap > ITER_LIMIT, "inconclusive", {"gap": gap, "n": float(len(half))}, text)
+    if half.shape != full.shape or half.ndim not in (1, 2) or not half.size:
+        raise ValueError(f"expected two arrays of one shape (N,) or (N, A), got {half.shape} and {full.shape}")
+    lost, low, high = gap(half, full)
+    text = f"{full_budget} leave {lost * 100:.1f} points less than {half_budget}"
+    values = {"gap": lost, "low": low, "high": high, "n": float(len(half))}
+    return Flag("ITER", lost > ITER_LIMIT, "inconclusive", values, text)
 
 
 def minimal_norm_flag(norms: NDArray[np.float64], others: Mapping[str, NDArray[np.float64]]) -> Flag:
@@ -249,14 +281,14 @@ def minimal_norm_flag(norms: NDArray[np.float64], others: Mapping[str, NDArray[n
     return Flag("MINNORM", mean > (1 + NORM_LIMIT) * least, "inconclusive", values, text)
 
 
-def contradiction_flag(robust: NDArray[np.bool_], without: NDArray[np.bool_], other: str) -> Flag:
+def contradiction_flag(robust: NDArray[Any], without: NDArray[Any], other: str) -> Flag:
     """MINNORM of an accuracy: an attack that minimises norms broke more than .2 points of it inside the budget.
 
     Exact McNemar test on the same images; where the gap is not significant, n is too small to tell.
 
     Args:
-        robust: (N,) robust under the attack.
-        without: (N,) robust under it and not broken within the budget by the other.
+        robust: (N,) robust under the attack, or the shares of the attack seeds under which.
+        without: (N,) the same, 0 where the other broke the image within the budget.
         other: Name of the attack that minimises norms.
     """
     told = f"{other} broke", "inside the budget that this attack left"
@@ -269,85 +301,48 @@ def noise_flag(attacked: NDArray[np.bool_], with_noise: NDArray[np.bool_], draws
     Exact McNemar test on the same images; where the gap is not significant, n is too small to tell.
 
     Args:
-        attacked: (N,) robust under the attack with gradients.
-        with_noise: (N,) robust under it and under random points.
+        attacked: (N,) or (N, A), robust under the attack with gradients.
+        with_noise: Robust under it and under random points.
         draws: Points tried for each image.
     """
     told = f"{draws} random points break", "that the attack did not"
     return _taken("NOISE", attacked, with_noise, NOISE_LIMIT, told)
 
 
-def logits_flag(probabilities: bool, not_finite_share: float = 0.0) -> Flag:
-    """LOGITS: the model returns probabilities, so that losses on logits are attenuated, or values that are no numbers.
-
-    Args:
-        probabilities: Whether the outputs look like probabilities.
-        not_finite_share: Share of images with a NaN or infinite output, in [0, 1].
+def _taken(name: str, before: NDArray[Any], after: NDArray[Any], limit: float, told: tuple[str, str]) -> Flag:
+    """Raised if more than ``limit`` is lost from ``before`` to ``after``, of the same images: masked where the test
+    says that it is beyond chance. ``told`` stands around the points in its sentence.
     """
-    text = "outputs look like probabilities" if probabilities else "outputs are logits"
-    text += f", not finite on {not_finite_share:.1%}" if not_finite_share else ""
-    values = {"probabilities": float(probabilities), "not_finite_share": not_finite_share}
-    return Flag("LOGITS", probabilities or not_finite_share > 0, "inconclusive", values, text)
-
-
-def random_flag(random: bool, batch_dependent: bool = False) -> Flag:
-    """RANDOM: two forward passes differ, so that attacks need expectations over the noise; or a prediction depends on
-    which images share the batch.
-    """
-    text = "two forward passes differ" if random else "two forward passes agree"
-    text += ", a prediction changes with the rest of its batch" if batch_dependent else ""
-    values = {"random": float(random), "batch_dependent": float(batch_dependent)}
-    return Flag("RANDOM", random or batch_dependent, "inconclusive", values, text)
-
-
-def dynamic_flag(dynamic: bool) -> Flag:
-    """DYNAMIC: the forward pass takes gradients itself (purification, refinement): attacks must go through them."""
-    text = "gradients are taken inside the forward pass" if dynamic else "no gradient is taken in the forward pass"
-    return Flag("DYNAMIC", dynamic, "inconclusive", {"dynamic": float(dynamic)}, text)
-
-
-def transfer_flag() -> Flag:
-    """TRANSFER: always raised, where images of another model are all that was tried: the bound is usually loose."""
-    text = "an attack without the model's own gradients: a bound that is usually loose"
-    return Flag("TRANSFER", True, "inconclusive", {}, text)
-
-
-def verdict(flags: Sequence[Flag]) -> Verdict:
-    """Collect the checks of one robust accuracy.
-
-    Raises:
-        ValueError: A check was given twice.
-    """
-    names = [flag.name for flag in flags]
-    if len(set(names)) != len(names):
-        raise ValueError(f"every check once, got {names}")
-    return Verdict(tuple(flags), tuple(name for name in CHECKS if name not in names))
-
-
-def _taken(name: str, before: NDArray[np.bool_], after: NDArray[np.bool_], limit: float, told: tuple[str, str]) -> Flag:
-    """Raised if more than ``limit`` is lost from ``before`` to ``after``, both (N,) of the same images: masked where
-    the exact McNemar test says that it is beyond chance. ``told`` stands around the points in its sentence.
-    """
-    if before.shape != after.shape or before.ndim != 1 or not len(before):
+    if before.shape != after.shape or before.ndim not in (1, 2) or not before.size:
         raise ValueError(f"expected two arrays of one shape (N,), got {before.shape} and {after.shape}")
-    p = mcnemar_exact(before, after)
-    lost = (int(before.sum()) - int(after.sum())) / len(before)
+    p = p_value(before, after)
+    lost = float(before.sum() - after.sum(dtype=before.sum().dtype)) / before.size
     raised, significant = lost > limit, p < SIGNIFICANCE
-    text = f"{told[0]} {100 * lost:.1f} points {told[1]} (exact McNemar p = {p:.2g}, n = {len(before)})"
+    test = "exact McNemar" if binary(before) and binary(after) else "permutation"
+    text = f"{told[0]} {100 * lost:.1f} points {told[1]} ({test} p = {p:.2g}, n = {len(before)})"
     if raised and not significant:
         text += "; n is too small to tell"
     values = {"gap": lost, "p": p, "n": float(len(before))}
     return Flag(name, raised, "masked" if significant else "inconclusive", values, text)
 
 
-def _check_curve(eps: Sequence[float], robust: Sequence[NDArray[np.bool_]], clean: NDArray[np.bool_]) -> None:
+def _answered(name: str, answer: Answer, implies: Word, values: Mapping[str, float], text: str, limit: float) -> Flag:
+    """The flag of an answer; what is unclear is inconclusive at most."""
+    if answer == "unclear":
+        told = f"{text}; n is too small to tell it from the limit of {limit:.1%}"
+        return Flag(name, True, "inconclusive", values, told)
+    return Flag(name, answer == "above", implies, values, text)
+
+
+def _check_curve(eps: Sequence[float], robust: Sequence[NDArray[Any]], clean: NDArray[np.bool_]) -> None:
     if len(eps) < 2 or len(eps) != len(robust) or any(b <= a for a, b in pairwise(eps)):
         raise ValueError(f"need at least two increasing budgets with one array each, got {list(eps)}")
     if not len(clean) or any(flags.shape != clean.shape for flags in robust):
         raise ValueError(f"all flags must have the shape {clean.shape} of the clean ones, with N >= 1")
 
 
-def _rise(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> tuple[float, bool]:
+def _rise(before: NDArray[np.float64], after: NDArray[np.float64]) -> tuple[float, bool]:
     """Gain of accuracy, and whether it exceeds two standard errors of the paired difference."""
-    gained, lost = int((after & ~before).sum()), int((before & ~after).sum())
-    return (gained - lost) / len(before), gained - lost > 2 * math.sqrt(gained + lost)
+    difference = after - before
+    gained = float(difference.sum())
+    return gained / len(before), gained > 2 * math.sqrt(float((difference**2).sum()))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,10 @@ from .random_state import preserved_random_state
 class FrozenModel:
     """The view of a model that attacks use; made by `frozen`.
 
+    It is the one place that knows of number types: a model may return logits, features and class centers in any real
+    floating type, and attacks get them in the type of their images. A model whose weights are of one other floating
+    type and that refuses images in theirs is given images in its own.
+
     Attributes:
         forwards: Images that went forward through the network so far.
         backwards: Images for which a gradient was taken so far.
@@ -21,16 +26,33 @@ class FrozenModel:
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
+        self._weights_type = _common_type(model)
+        self._own_type: torch.dtype | None = None
         self.forwards = 0
         self.backwards = 0
 
     def logits(self, images: Tensor) -> Tensor:
-        """(N, K) logits of (N, C, H, W) images in [0, 1].
+        """(N, K) logits of (N, C, H, W) images in [0, 1], in the floating type of the images.
 
         Raises:
-            ValueError: The model returned something other than N rows of at least two real values.
+            ValueError: The model returned something other than N rows of at least two real floating values.
         """
-        return self._counted(self._checked(self._model(images), images))
+        return self._counted(self._checked(self._asked(self._model, images), images))
+
+    def _asked(self, function: Callable[[Tensor], Any], images: Tensor) -> Any:
+        """What a function of the model says of images; in the type of its weights once it has refused another."""
+        if self._own_type is not None:
+            return function(images.to(self._own_type))
+        try:
+            return function(images)
+        except RuntimeError as error:
+            # Only a refusal of the type, and only where another one is known, is answered with a second try.
+            refused = any(word in str(error) for word in ("dtype", "type", "scalar type"))
+            if not refused or self._weights_type in (None, images.dtype):
+                raise
+            answer = function(images.to(self._weights_type))
+            self._own_type = self._weights_type
+            return answer
 
     def _checked(self, outputs: object, images: Tensor) -> Tensor:
         if not isinstance(outputs, Tensor) or outputs.ndim != 2 or len(outputs) != len(images):
@@ -38,9 +60,9 @@ class FrozenModel:
             raise ValueError(
                 f"the model must map {tuple(images.shape)} images to ({len(images)}, K) logits, got {shape}"
             )
-        if outputs.shape[1] < 2 or not outputs.dtype.is_floating_point:
-            raise ValueError(f"logits must be real with K >= 2, got {tuple(outputs.shape)} {outputs.dtype}")
-        return outputs
+        if outputs.shape[1] < 2:
+            raise ValueError(f"logits must be of K >= 2 classes, got shape {tuple(outputs.shape)}")
+        return _converted(outputs, images, "logits")
 
     def logits_and_features(self, images: Tensor) -> tuple[Tensor, Tensor, int]:
         """(N, K) logits without gradient, (N, d) features with it, and how many forward passes that took: one where
@@ -50,32 +72,33 @@ class FrozenModel:
             ValueError: The model has no features, or its logits are not ones.
         """
         function = getattr(self._model, "logits_and_features", None)
-        both = function(images) if callable(function) else None
+        both = self._asked(function, images) if callable(function) else None
         if both is None:
             with torch.no_grad():
                 logits = self.logits(images)
             return logits, self._features(images), 2
         logits, features = both
-        return self._checked(logits, images).detach(), self._counted(features.flatten(1)), 1
+        found = _converted(features, images, "features").flatten(1)
+        return self._checked(logits, images).detach(), self._counted(found), 1
 
     def _features(self, images: Tensor) -> Tensor:
         function = getattr(self._model, "features", None)
         if not callable(function):
             raise ValueError(f"{type(self._model).__name__} has no features(x), which distance losses need")
-        outputs: Tensor = function(images)
+        outputs = _converted(self._asked(function, images), images, "features")
         return self._counted(outputs.flatten(1))
 
-    def class_centers(self) -> Tensor:
-        """(K, d) class centers in feature space.
+    def class_centers(self, images: Tensor | None = None) -> Tensor:
+        """(K, d) class centers in feature space; in the floating type and on the device of ``images`` if given.
 
         Raises:
-            ValueError: The model has none.
+            ValueError: The model has none, or they are not real floating values.
         """
         function = getattr(self._model, "class_centers", None)
         centers = function() if callable(function) else None
         if not isinstance(centers, Tensor):
             raise ValueError(f"{type(self._model).__name__} has no class_centers(), which distance losses need")
-        return centers.detach()
+        return centers.detach() if images is None else _converted(centers, images, "class centers").detach()
 
     def memory_format(self, image: Tensor) -> torch.memory_format:
         """Channels-last where the model takes it (convolutions run faster), else contiguous.
@@ -88,7 +111,7 @@ class FrozenModel:
         pair = image.expand(2, *image.shape[1:]).contiguous(memory_format=torch.channels_last)
         try:
             with torch.no_grad():
-                self._model(pair)
+                self._asked(self._model, pair)
         except RuntimeError as error:
             if "view" not in str(error):
                 raise
@@ -103,6 +126,23 @@ class FrozenModel:
 
     def _count_backward(self, gradient: Tensor) -> None:
         self.backwards += len(gradient)
+
+
+def _common_type(model: nn.Module) -> torch.dtype | None:
+    """The floating type of all floating weights of a model; None if it has none or several."""
+    types = {weights.dtype for weights in model.parameters() if weights.dtype.is_floating_point}
+    return types.pop() if len(types) == 1 else None
+
+
+def _converted(values: Tensor, images: Tensor, what: str) -> Tensor:
+    """Values of a model in the floating type and on the device of the images.
+
+    Raises:
+        ValueError: They are integers, booleans or complex: nothing that a gradient or a margin could be taken of.
+    """
+    if not values.dtype.is_floating_point:
+        raise ValueError(f"{what} must be real floating values such as float32 or bfloat16, got {values.dtype}")
+    return values.to(images)
 
 
 @contextmanager

@@ -26,6 +26,8 @@ from bench.seeding import seeded
 
 Arrays = Mapping[str, NDArray[np.generic]]
 
+_NAMES = "names of all arrays"
+
 
 def arrays_in(path: Path) -> dict[str, NDArray[Any]] | None:
     """All arrays of an ``.npz`` file, or None if it is not there or is damaged: nothing in it is trusted."""
@@ -71,7 +73,10 @@ class Journal:
         """A kept piece, or None."""
         if name in self._waiting:
             return self._waiting[name]
-        return arrays_in(self._file(name))
+        found = arrays_in(self._file(name))
+        # An archive whose directory lost an entry reads like one that never had it.
+        names = None if found is None else found.pop(_NAMES, None)
+        return None if names is None or found is None or sorted(found) != names.tolist() else found
 
     def keep(self, name: str, arrays: Arrays) -> None:
         """Keep a piece: at once, or with others a little later."""
@@ -89,7 +94,7 @@ class Journal:
 
     def _put(self, name: str, arrays: Arrays) -> None:
         content = io.BytesIO()
-        np.savez(content, allow_pickle=False, **dict(arrays))
+        np.savez(content, allow_pickle=False, **dict(arrays), **{_NAMES: np.array(sorted(arrays), dtype=np.str_)})
         self.folder.mkdir(parents=True, exist_ok=True)
         temporary = self.folder / f".{name}.{os.getpid()}"
         try:

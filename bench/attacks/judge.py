@@ -44,11 +44,14 @@ class Judgement:
 class Judge:
     """Judges proposals for a fixed list of images.
 
-    Predictions are recomputed in the precision of the images (float32 in every evaluation) at one batch
-    size, the last batch filled up: kernels, and with them last bits, depend on the batch size.
+    Predictions are recomputed in the precision of the images (float32 in every evaluation) in batches of one shape,
+    smaller ones filled up: kernels, and with them last bits, depend on the shape, and the verdict on an image must not
+    depend on how many others are judged with it. The shape is that of the first batch of all images (their number, at
+    most ``batch_size``), so that a few images cost what a few images cost.
 
     Attributes:
         clean_logits: (N, K), on the CPU.
+        clean_finite: (N,) whether all logits are finite.
         clean_correct: (N,) whether the clean prediction is right and its logits are finite.
     """
 
@@ -90,7 +93,7 @@ class Judge:
         self._targets = targets
         self._threat = threat
         self._device = device
-        self._batch_size = batch_size
+        self._batch_size = min(batch_size, len(images)) if clean is None else clean.shape(len(images))
         self._own = own
         self._kept = kept
         self.clean_logits = self._logits(images) if clean is None else clean.logits(images, self._logits)
@@ -101,6 +104,7 @@ class Judge:
         if targets is not None and bool((targets == labels).any()):
             raise ValueError("a target must differ from the label of its image")
         finite = self.clean_logits.isfinite().all(dim=1)
+        self.clean_finite: NDArray[np.bool_] = finite.numpy()
         self.clean_correct: NDArray[np.bool_] = (finite & (self.clean_logits.argmax(dim=1) == labels)).numpy()
 
     def judge(self, proposals: Tensor, index: NDArray[np.int64] | None = None) -> Judgement:

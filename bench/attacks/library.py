@@ -34,17 +34,20 @@ class ShiftedLogits(nn.Module):
     counts as 0: with logits <= 0, as those of GMMC, its loss is constant. Subtracting the detached row
     minimum changes neither the prediction, nor differences of logits, nor their gradients; adding the
     detached range keeps the smallest logit from tying with a masked 0.
+
+    Libraries work in float32, whatever the images are in: FAB of torchattacks makes float32 arrays of its own.
     """
 
-    def __init__(self, model: FrozenModel, device: torch.device) -> None:
+    def __init__(self, model: FrozenModel, device: torch.device, number_type: torch.dtype = torch.float32) -> None:
         super().__init__()
+        self._type = number_type
         # Libraries read the device from the first parameter.
         self.device_marker = nn.Parameter(torch.zeros((), device=device), requires_grad=False)
         self._view = (model,)  # in a tuple: not a submodule, so that libraries cannot switch its mode
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, K) shifted logits."""
-        logits = self._view[0].logits(images)
+        logits = self._view[0].logits(images.to(self._type)).float()
         if images.requires_grad and torch.is_grad_enabled() and not logits.requires_grad:
             # A model that ignores its input still needs a graph for the library to differentiate.
             logits = logits + 0 * images.flatten(1).sum(dim=1, keepdim=True)
@@ -122,7 +125,7 @@ class LibraryAttack:
         best = problem.images.clone()
         success = np.zeros(count, dtype=np.bool_)
         forwards = np.zeros(count)
-        model = ShiftedLogits(problem.model, problem.device)
+        model = ShiftedLogits(problem.model, problem.device, problem.images.dtype)
         for restart in range(self.restarts):
             waiting = np.flatnonzero(~success)
             for start in range(0, len(waiting), problem.batch_size):
@@ -151,7 +154,7 @@ class LibraryAttack:
         seed = derived_seed(problem.seed, self.name, restart, int(problem.ids[rows[0]]))
         call = Call(
             model.eval(),
-            problem.images[index].to(problem.device),
+            problem.images[index].to(problem.device, torch.float32),
             problem.labels[index].to(problem.device),
             targets,
             seed,

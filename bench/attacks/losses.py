@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .definitions import LEAST_CLASSES
+
 
 @dataclass(frozen=True)
 class LossInputs:
@@ -141,7 +143,7 @@ LOSSES: dict[str, Loss] = {
             "(max_{k!=y} z_k - z_y) / (z_(1) - z_(3)), Croce & Hein 2020, eq. 6",
             _dlr,
             targetable=False,
-            min_classes=3,
+            min_classes=LEAST_CLASSES["dlr"],
         ),
         Loss(
             "distance",

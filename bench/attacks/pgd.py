@@ -80,7 +80,7 @@ class PGD:
         """Attack all images, batch by batch."""
         model, count = problem.model, len(problem.images)
         layout = model.memory_format(problem.images[:1].to(problem.device))
-        centers = model.class_centers().to(problem.device) if self.loss.needs_features else None
+        centers = model.class_centers(problem.images[:1].to(problem.device)) if self.loss.needs_features else None
         step = self.step.resolve(self.threat.eps)
         ascent = Ascent(model, self.threat, self.loss, self.steps, step, centers, self.survivors_only, self.halve_at)
         traces = []

@@ -23,7 +23,8 @@ class AttackResult:
         adversarials: (N, C, H, W) what the attack returned, in [0, 1] unless ``valid`` is false.
         predictions: Predicted classes of the adversarials.
         clean_predictions: Predicted classes of the images.
-        clean_correct: Whether the clean prediction is right.
+        clean_correct: Whether the clean prediction is right; never where an output is not finite.
+        clean_finite: Whether all outputs for the clean image are finite.
         success: Whether the attack succeeded, by the judge, on the iterate of the definition.
         success_final: Success of the final iterate; None if images were dropped before it (survivors_only).
             For library attacks that of the returned image.
@@ -48,6 +49,7 @@ class AttackResult:
     predictions: NDArray[np.int64]
     clean_predictions: NDArray[np.int64]
     clean_correct: NDArray[np.bool_]
+    clean_finite: NDArray[np.bool_]
     success: NDArray[np.bool_]
     success_final: NDArray[np.bool_] | None
     success_any: NDArray[np.bool_] | None

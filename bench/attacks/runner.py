@@ -102,6 +102,10 @@ def run(
         judge = Judge(
             view, pictures, classes, goals, threat, device=device, batch_size=batch_size, own=attack.own, clean=clean
         )
+        _, channels, height, width = pictures.shape
+        impossible = entry.impossible(norm, resolved, (channels, height, width), judge.clean_logits.shape[1])
+        if impossible is not None:
+            raise ValueError(impossible)
         attacked = np.flatnonzero(judge.clean_correct)
         proposals = None
         if len(attacked):
@@ -248,6 +252,7 @@ def _assembled(
         adversarials=adversarials,
         clean_predictions=clean_predictions,
         clean_correct=judge.clean_correct,
+        clean_finite=judge.clean_finite,
         success_final=success_final,
         success_any=success_any,
         first_step=first_step,

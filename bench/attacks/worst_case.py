@@ -109,18 +109,22 @@ class Sweep:
         eps: Budgets in pixel units.
         ids: (N,) identities of the images.
         clean_correct: (N,) whether the clean prediction is right.
+        clean_finite: (N,) whether all outputs for the clean image are finite.
         robust: (E, N) robust flags: never true again after they were false.
         adversarials: (N, C, H, W) the adversarial at the smallest budget that broke the image, else the last miss.
         forwards: (N,) forward passes over all budgets.
+        stages: Of each budget that was attacked, what the attack did on the images that the smaller ones left.
     """
 
     definition: str
     eps: tuple[float, ...]
     ids: NDArray[np.int64]
     clean_correct: NDArray[np.bool_]
+    clean_finite: NDArray[np.bool_]
     robust: NDArray[np.bool_]
     adversarials: NDArray[np.floating]
     forwards: NDArray[np.float64]
+    stages: tuple[AttackResult, ...]
 
 
 def eps_sweep(
@@ -135,6 +139,7 @@ def eps_sweep(
     ids: ArrayLike | None = None,
     batch_size: int = 64,
     journal: Journal | None = None,
+    clean: CleanPass | None = None,
     **params: Any,
 ) -> Sweep:
     """Attack at increasing budgets, each on what the smaller ones left, from where they ended scaled to the budget.
@@ -150,6 +155,7 @@ def eps_sweep(
         ids: (N,) identities.
         batch_size: Images per forward pass.
         journal: Where to keep pieces for the case that the sweep is killed.
+        clean: Made for ``model`` and ``batch_size``, if several sweeps share a clean pass.
         **params: Parameters of the entry.
 
     Raises:
@@ -162,9 +168,9 @@ def eps_sweep(
         raise ValueError(f"attack {name!r} cannot be given starts, which a chained sweep needs")
     pictures, classes = torch.as_tensor(images), torch.as_tensor(labels)
     identities = np.arange(len(pictures)) if ids is None else np.asarray(ids)
-    clean = CleanPass(model, batch_size)
+    clean = CleanPass(model, batch_size) if clean is None else clean
     robust = np.zeros((len(budgets), len(pictures)), dtype=np.bool_)
-    first: AttackResult | None = None
+    stages: list[AttackResult] = []
     adversarials = pictures.detach().cpu().numpy().copy()
     forwards = np.zeros(len(pictures))
     alive = np.arange(len(pictures))
@@ -192,18 +198,20 @@ def eps_sweep(
             clean=clean,
             **params,
         )
-        first = result if first is None else first
+        stages.append(result)
         robust[number, alive] = result.robust
         adversarials[alive] = result.adversarials
         forwards[alive] += result.forwards
         alive = alive[result.robust]
-    assert first is not None  # there is an image and a budget
+    first = stages[0]  # there is an image and a budget
     return Sweep(
         definition=definitions.sweep(eps, first.definition),
         eps=budgets,
         ids=first.ids,
         clean_correct=first.clean_correct,
+        clean_finite=first.clean_finite,
         robust=robust,
         adversarials=adversarials,
         forwards=forwards,
+        stages=tuple(stages),
     )

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import Field, PositiveInt, ValidationInfo, field_validator, model_validator
 
 from bench.attacks import catalogue
-from bench.evaluate.adversarials import Broken, packed
+from bench.evaluate.adversarials import broken_by_runs, packed
+from bench.evaluate.attack_seeds import AttackSeedsConfig, attack_seeds, paired_test, per_seed, repeated, stacked
 from bench.evaluate.attacked import item_arrays
 from bench.evaluate.base import Column, Evaluation, Outcome, Part
 from bench.evaluate.budgets import written_budgets
 from bench.evaluate.cw_l2 import next_random
 from bench.evaluate.inputs import Inputs
 from bench.evaluate.norms import NormConfig, norm_columns, norm_outcome
-from bench.evaluate.robust import RobustAccuracies
+from bench.evaluate.robust import RobustAccuracies, nothing_finite, nothing_measured
 from bench.evaluate.traits import output_flags
 from bench.spec import FamilySpec
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["NamedAttack", "NamedAttackConfig"]
 
 
-class NamedAttackConfig(NormConfig):
+class NamedAttackConfig(AttackSeedsConfig, NormConfig):
     """Parameters of the evaluation; those of the attack are in ``params``."""
 
     attack: str = Field(description='An attack of `bench list attacks`, such as "torchattacks.APGD"')
@@ -78,6 +79,10 @@ class NamedAttackConfig(NormConfig):
             raise ValueError(f"{self.attack} with norm {self.norm} needs eps")
         if self.targets != "none" and not entry.targetable:
             raise ValueError(f"{self.attack} takes no targets")
+        if self.attack_seeds > 1 and not self.eps:
+            raise ValueError("attack_seeds is for accuracies at budgets (eps), not for norms")
+        if self.attack_seeds > 1 and not entry.random(self.resolved):
+            raise ValueError(f"attack_seeds = {self.attack_seeds}: {self.attack} draws nothing with these parameters")
         return self
 
     @property
@@ -110,7 +115,7 @@ class NamedAttack(Evaluation):
     """
 
     name = "attack"
-    version = 1
+    version = 2
     summary = "Accuracy or norms under one attack by its name: torchattacks, foolbox, or our own."
     source = "The attack's own: bench describe <attack>"
     Config = NamedAttackConfig
@@ -132,9 +137,9 @@ class NamedAttack(Evaluation):
                 group=self.label(config),
                 unit="fraction",
                 direction="up",
-                definition=f"accuracy under {_definition(config, eps)}",
+                definition=_accuracy_definition(config, eps),
                 primary=True,
-                test="mcnemar",
+                test=paired_test(config),
             )
             for eps in config.eps
         )
@@ -152,7 +157,11 @@ class NamedAttack(Evaluation):
         rounds = next((given[key] for key in ("binary_search_steps", "rounds") if key in given), 1)
         each = 1.0 if "n_queries" in given else 3.0
         total = each * float(steps) * float(rounds) * float(given.get("restarts", 1))
-        return min(config.items, items) * max(len(config.eps), 1) * (total + 2)
+        return min(config.items, items) * max(len(config.eps), 1) * (config.attack_seeds * (total + 1) + 1)
+
+    def impossible(self, config: NamedAttackConfig, image_shape: tuple[int, int, int], classes: int) -> str | None:
+        """What the attack says of such images."""
+        return catalogue.find(config.attack).impossible(config.norm, config.resolved, image_shape, classes)
 
     def evaluate(self, config: NamedAttackConfig, inputs: Inputs) -> Outcome:
         """Attack; the judge of ``bench.attacks`` decides."""
@@ -166,51 +175,70 @@ class NamedAttack(Evaluation):
         if config.targets == "next-random":
             targets = next_random(test.labels, test.ids, inputs.num_classes, config.seed)
         model = inputs.model()
-        result = attacks.run(
-            config.attack,
-            model,
-            test.unit_images(),
-            test.labels,
-            norm=config.norm,
-            eps=config.eps[0] if config.eps else None,
-            seed=config.seed,
-            ids=test.ids,
-            targets=targets,
-            batch_size=config.batch_size,
-            journal=inputs.journal,
-            **config.params,
-        )
+        if _needs_centers(config) and model.class_centers() is None:
+            reason = "the family has no class centers"
+            return nothing_measured(self.columns(config), reason)
+        clean = attacks.CleanPass(model, config.batch_size)
+        results = []
+        for run, seed in enumerate(attack_seeds(config)):
+            result = attacks.run(
+                config.attack,
+                model,
+                test.unit_images(),
+                test.labels,
+                norm=config.norm,
+                eps=config.eps[0] if config.eps else None,
+                seed=seed,
+                ids=test.ids,
+                targets=targets,
+                batch_size=config.batch_size,
+                journal=inputs.journal,
+                clean=clean,
+                **config.params,
+            )
+            if not result.clean_finite.any():
+                return nothing_finite(self.columns(config), len(test))
+            results.append(result)
+            inputs.progress({"done": run + 1, "total": config.attack_seeds})
         more = {} if targets is None else {"targets": targets}
         if not config.eps:
-            return norm_outcome(config, result, self.columns(config), more)
+            return norm_outcome(config, results[0], self.columns(config), more)
         flags = output_flags(model, test.unit_images(), inputs.device)
-        return _accuracy(config, self.columns(config)[0], result, more, flags)
+        return _accuracy(config, self.columns(config)[0], results, more, flags)
+
+
+def _needs_centers(config: NamedAttackConfig) -> bool:
+    return str(config.resolved.get("loss", "")).startswith("distance")
 
 
 def _accuracy(
     config: NamedAttackConfig,
     column: Column,
-    result: AttackResult,
+    results: Sequence[AttackResult],
     more: Mapping[str, Any],
     flags: Sequence[Flag],
 ) -> Outcome:
-    accuracies = RobustAccuracies(column.argument)
-    accuracies.add("robust", column.definition, result.robust, flags)
+    accuracies = RobustAccuracies(column.argument, attack_seeds(config))
+    accuracies.add("robust", column.definition, stacked([result.robust for result in results]), flags)
+    first = results[0]
     items = {
-        "ids": result.ids,
-        "clean": result.clean_correct,
-        "success": result.success,
+        "ids": first.ids,
+        "clean": first.clean_correct,
+        **per_seed("success", stacked([result.success for result in results])),
         **accuracies.items,
-        **item_arrays(result),
+        **item_arrays(first),
         **more,
     }
-    details = {"attack": result.definition, **accuracies.details}
+    details = {"attack": first.definition, "not_finite": int((~first.clean_finite).sum()), **accuracies.details}
     if not config.adversarials:
         return Outcome(accuracies.numbers, items, details=details)
     (eps,) = config.eps
-    kept = Broken("robust", eps, config.norm, eps, result.success, result.adversarials)
-    files, facts = packed(result.ids, [kept])
+    files, facts = packed(first.ids, broken_by_runs("robust", eps, config.norm, eps, results))
     return Outcome(accuracies.numbers, items, files, details | {"adversarials": facts})
+
+
+def _accuracy_definition(config: NamedAttackConfig, eps: str) -> str:
+    return repeated(config, f"accuracy under {_definition(config, eps)}")
 
 
 def _definition(config: NamedAttackConfig, eps: str | None = None) -> str:

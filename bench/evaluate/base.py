@@ -137,7 +137,7 @@ class Number:
         interval: Item-level confidence interval, if one is known.
         items: Name of the array of per-item values in ``Outcome.items`` that paired tests use.
         reason: Why there is no value.
-        verdict: For robustness: ``"masked"``, ``"inconclusive"`` or ``"no warning"``.
+        verdict: For robustness: a word of ``bench.attacks.verdict.WORDS``.
         flags: Measured warnings, such as ``{"GRAD0": 0.52}``.
         definition: The full definition; must equal the column's.
         not_finite: Items without a finite output of the model. They are among the ``n`` and count as wrong.
@@ -257,6 +257,10 @@ class Evaluation(ABC):
             return None
         meaning = {"samples": "does not generate", "density": "has no density model"}
         return f"{family.label} {meaning.get(missing[0], 'lacks ' + missing[0])}"
+
+    def impossible(self, config: Any, image_shape: tuple[int, int, int], classes: int) -> str | None:  # noqa: ARG002
+        """Why the evaluation cannot be made of images of a shape (channels, height, width) and K classes, or None."""
+        return None
 
     def missing(self, weights_root: Path) -> str | None:  # noqa: ARG002 - for subclasses
         """What the evaluation lacks on this machine (foreign weights) and where to put it, or None."""

@@ -42,7 +42,7 @@ class CW(Evaluation):
     """
 
     name = "cw"
-    version = 1
+    version = 2
     summary = "L2 norms of Carlini-Wagner perturbations: means, median, success rate, accuracy by radius."
     source = "GMMC paper, Table 7; Carlini and Wagner 2017"
     Config = CWConfig

@@ -63,7 +63,7 @@ class CWL2(Evaluation):
     """
 
     name = "cw-l2"
-    version = 1
+    version = 2
     summary = "L2 norms of C&W perturbations with binary search: means, median, success rate, accuracy by radius."
     source = "GMMC paper, Table 7; Carlini and Wagner 2017"
     Config = CWL2Config

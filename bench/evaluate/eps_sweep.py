@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, PositiveInt, ValidationInfo, field_validator
 
 from bench.attacks import definitions
 from bench.attacks.threat import parse_eps
+from bench.evaluate.attack_seeds import attack_seeds, paired_test, per_item, repeated, stacked
 from bench.evaluate.base import Column, Evaluation, Number, Outcome
 from bench.evaluate.budgets import written_budgets
 from bench.evaluate.inputs import Inputs
+from bench.evaluate.robust import RobustAccuracies, nothing_finite
 from bench.evaluate.traits import output_flags
-from bench.evaluate.white_box import LossesConfig, attack_definition, attack_parameters, passes_per_item
+from bench.evaluate.white_box import (
+    LossesConfig,
+    attack_definition,
+    attack_parameters,
+    losses_impossible,
+    passes_per_item,
+    white_box_flags,
+)
 from bench.spec import FamilySpec
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from bench.attacks import AttackResult, Flag, Sweep
 
 __all__ = ["EpsSweep", "EpsSweepConfig"]
 
@@ -44,11 +61,12 @@ class EpsSweep(Evaluation):
 
     Chained: an item that is broken at one budget is broken at all larger ones. So the curve cannot rise, and says
     whether it falls far enough: UNBOUNDED where an attack that may turn every image grey leaves items, FLAT where four
-    times the budget changes nothing.
+    times the budget changes nothing. GRAD0, LOSSGAP and ITER are those of the attack at each budget, on the items that
+    the smaller ones left.
     """
 
     name = "eps-sweep"
-    version = 2
+    version = 3
     summary = "Accuracy under adaptive PGD at growing budgets, chained; must reach zero."
     source = "Carlini et al. 2019, arXiv:1902.06705, section 4 (unbounded attacks, budget curves)"
     Config = EpsSweepConfig
@@ -68,68 +86,93 @@ class EpsSweep(Evaluation):
                 group=self.label(config),
                 unit="fraction",
                 direction="up",
-                definition=_definition(config, eps),
+                definition=repeated(config, _definition(config, eps)),
                 primary=True,
-                test="mcnemar",
+                test=paired_test(config),
             )
             for eps in config.eps
         )
 
     def passes(self, config: EpsSweepConfig, items: int, family: FamilySpec) -> float:  # noqa: ARG002
         """If every item survives every budget; most do not."""
-        return min(config.items, items) * len(config.eps) * (passes_per_item(config) + 2)
+        return min(config.items, items) * len(config.eps) * config.attack_seeds * (passes_per_item(config) + 2)
+
+    def impossible(self, config: EpsSweepConfig, image_shape: tuple[int, int, int], classes: int) -> str | None:
+        """No loss applies."""
+        return losses_impossible(config, image_shape, classes)
 
     def evaluate(self, config: EpsSweepConfig, inputs: Inputs) -> Outcome:
         """Attack at each budget what the smaller ones left."""
         import numpy as np
 
-        from bench.attacks.diagnostics import UNBOUNDED_EPS, flat_flag, unbounded_flag, verdict
+        from bench import attacks
         from bench.attacks.worst_case import eps_sweep
-        from bench.metrics.intervals import wilson
 
         model = inputs.model()
         test = inputs.splits.test
         test = test.take(np.arange(min(config.items, len(test))))
-        n = len(test)
-        sweep = eps_sweep(
-            "adaptive_pgd", model, test.unit_images(), test.labels, eps=config.eps, ids=test.ids,
-            journal=inputs.journal, **attack_parameters(config),
-        )  # fmt: skip
-        assert sweep.definition == _sweep_definition(config)
-        flags = [flat_flag(sweep.eps, list(sweep.robust), sweep.clean_correct)]
-        if config.norm == "linf" and sweep.eps[-1] >= UNBOUNDED_EPS:
-            flags.append(unbounded_flag(sweep.eps[-1], sweep.robust[-1]))
-        flags += output_flags(model, test.unit_images(), inputs.device)
-        raised = {flag.name: flag.text for flag in flags if flag.raised}
-        # All checks are of the curve as a whole; GRAD0 and LOSSGAP are those of the evaluation `adaptive`.
-        implied = {flag.implies for flag in flags if flag.raised}
-        word = "masked" if "masked" in implied else "inconclusive"
-        numbers = []
-        items: dict[str, Any] = {"ids": test.ids, "clean": sweep.clean_correct, "forwards": sweep.forwards}
-        for eps, robust in zip(config.eps, sweep.robust, strict=True):
-            name = f"robust@{eps}"
-            # Where nothing is left nothing is hidden.
-            doubtful = bool(raised) and bool(robust.any())
-            items[name] = robust
-            numbers.append(
-                Number(
-                    metric="robust",
-                    argument=eps,
-                    value=int(robust.sum()) / n,
-                    n=n,
-                    interval=wilson(int(robust.sum()), n),
-                    definition=_definition(config, eps),
-                    items=name,
-                    verdict=word if doubtful else "no warning",
-                    flags=raised if doubtful else {},
-                )
-            )
-        checked = verdict(flags)
-        details = {
-            "checks": {flag.name: flag.text for flag in checked.flags},
-            "not_measured": list(checked.not_measured),
-        }
-        return Outcome(numbers, items, details=details)
+        clean = attacks.CleanPass(model, config.batch_size)
+        seeds = attack_seeds(config)
+        sweeps = []
+        for run, seed in enumerate(seeds):
+            sweep = eps_sweep(
+                "adaptive_pgd", model, test.unit_images(), test.labels, eps=config.eps, seed=seed, ids=test.ids,
+                journal=inputs.journal, clean=clean, **attack_parameters(config),
+            )  # fmt: skip
+            assert sweep.definition == _sweep_definition(config)
+            if not sweep.clean_finite.any():
+                return nothing_finite(self.columns(config), len(test))
+            sweeps.append(sweep)
+            inputs.progress({"done": run + 1, "total": len(seeds)})
+        return _outcome(config, sweeps, output_flags(model, test.unit_images(), inputs.device))
+
+
+def _outcome(config: EpsSweepConfig, sweeps: Sequence[Sweep], outputs: Sequence[Flag]) -> Outcome:
+    """One number a budget; the checks of the curve are those of all of its points."""
+    from bench.attacks.diagnostics import UNBOUNDED_EPS, flat_flag, unbounded_flag
+
+    first = sweeps[0]
+    robust = [stacked([sweep.robust[number] for sweep in sweeps]) for number in range(len(config.eps))]
+    curve = [flat_flag(first.eps, [per_item(left) for left in robust], first.clean_correct)]
+    if config.norm == "linf" and first.eps[-1] >= UNBOUNDED_EPS:
+        curve.append(unbounded_flag(first.eps[-1], robust[-1]))
+    items: dict[str, Any] = {"ids": first.ids, "clean": first.clean_correct, "forwards": first.forwards}
+    numbers: list[Number] = []
+    details: dict[str, Any] = {"not_finite": int((~first.clean_finite).sum())}
+    checks: dict[str, str] = {}
+    raised: set[str] = set()
+    missing: list[str] = []
+    for number, eps in enumerate(config.eps):
+        # Where a smaller budget left nothing, nothing was attacked.
+        stages = [_whole(sweep.stages[number], first.ids) for sweep in sweeps if number < len(sweep.stages)]
+        flags = [*white_box_flags(stages, config.restarts), *curve, *outputs]
+        point = RobustAccuracies(eps, attack_seeds(config))
+        point.add("robust", repeated(config, _definition(config, eps)), robust[number], flags)
+        name = f"robust@{eps}"
+        numbers += [replace(found, items=name) for found in point.numbers]
+        items |= {key.replace("robust", name, 1): values for key, values in point.items.items()}
+        if stages:
+            missing += point.not_measured["robust"]
+            # One sentence a check: the first that is raised, else the first.
+            new = {flag.name: flag.text for flag in flags if flag.name not in raised and flag.raised}
+            checks = {**point.checks["robust"], **checks, **new}
+            raised |= new.keys()
+        if point.spreads:
+            spreads = details.setdefault("attack_seeds", {"seeds": list(point.seeds), "numbers": {}})
+            spreads["numbers"][name] = point.spreads["robust"]
+    return Outcome(numbers, items, details={**details, "checks": checks, "not_measured": list(dict.fromkeys(missing))})
+
+
+def _whole(stage: AttackResult, ids: NDArray[np.int64]) -> AttackResult:
+    """What the checks read of an attack on some of the items, as if all had been attacked: the others are lost."""
+    import numpy as np
+
+    places = {int(identity): row for row, identity in enumerate(ids)}
+    rows = np.array([places[int(identity)] for identity in stage.ids], dtype=np.int64)
+    robust, clean = np.zeros(len(ids), dtype=np.bool_), np.zeros(len(ids), dtype=np.bool_)
+    robust[rows], clean[rows] = stage.robust, stage.clean_correct
+    composition = None if stage.composition is None else stage.composition.spread(rows, len(ids))
+    return replace(stage, robust=robust, clean_correct=clean, composition=composition)
 
 
 def _sweep_definition(config: EpsSweepConfig) -> str:

@@ -16,6 +16,7 @@ from bench.attacks.threat import parse_eps
 from bench.evaluate.adversarials import AdversarialsConfig, Broken, packed
 from bench.evaluate.attacked import item_arrays
 from bench.evaluate.base import Column, Number, Outcome
+from bench.evaluate.robust import nothing_finite
 
 if TYPE_CHECKING:
     import numpy as np
@@ -224,7 +225,8 @@ def norm_numbers(result: AttackResult, columns: Sequence[Column], seed: int) -> 
 def norm_outcome(
     config: NormConfig, result: AttackResult, columns: Sequence[Column], more: Mapping[str, NDArray[Any]]
 ) -> Outcome:
-    """All that an evaluation leaves: numbers, arrays and, if asked for, adversarial images.
+    """All that an evaluation leaves: numbers, arrays and, if asked for, adversarial images. No number of a model whose
+    outputs are finite on no item.
 
     Args:
         config: With the seed of intervals.
@@ -232,9 +234,11 @@ def norm_outcome(
         columns: Of ``norm_columns``.
         more: Further arrays over items.
     """
+    if not result.clean_finite.any():
+        return nothing_finite(columns, len(result.ids))
     items = {**norm_items(result, columns), **item_arrays(result), **more}
     numbers = norm_numbers(result, columns, config.seed)
-    facts: dict[str, Any] = {"attack": result.definition}
+    facts: dict[str, Any] = {"attack": result.definition, "not_finite": int((~result.clean_finite).sum())}
     if not config.adversarials:
         return Outcome(numbers, items, details=facts)
     files, kept = packed(result.ids, [Broken("l2", "", "l2", None, result.success, result.adversarials)])

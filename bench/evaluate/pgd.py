@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, ValidationInfo, field_validator
 
+from bench.attacks.definitions import LEAST_CLASSES
 from bench.attacks.threat import parse_step
 from bench.evaluate.adversarials import AdversarialsConfig
+from bench.evaluate.attack_seeds import AttackSeedsConfig, attack_seeds, paired_test, repeated, stacked
 from bench.evaluate.base import Column, Evaluation, Outcome, Part
 from bench.evaluate.budgets import written_budgets
 from bench.evaluate.inputs import Inputs
 from bench.evaluate.pgd_numbers import loss_definition, outcome, worst_definition, zero_definition
+from bench.evaluate.robust import nothing_finite
 from bench.evaluate.traits import output_flags
 from bench.spec import FamilySpec
 
@@ -31,7 +34,7 @@ LOSSES = ("ce", "margin", "margin-targeted", "dlr", "distance", "distance-target
 """Losses by name; ``ce@T`` besides, the cross-entropy at temperature T."""
 
 
-class PGDConfig(AdversarialsConfig):
+class PGDConfig(AttackSeedsConfig, AdversarialsConfig):
     """Parameters of PGD."""
 
     norm: Literal["linf", "l2"] = Field("linf", description="Norm of the perturbation")
@@ -88,11 +91,11 @@ class PGD(Evaluation):
 
     Robust means correct on the clean image and on the adversarial one; accuracy is over all attacked items. All
     numbers are upper bounds. A verdict stands beside each: ``masked`` if the loss's gradients vanish, or if another
-    loss leaves significantly less.
+    loss leaves significantly less; ``confirmed`` if gradients vanish and another loss, whose do not, leaves no less.
     """
 
     name = "pgd"
-    version = 1
+    version = 2
     summary = "Accuracy under L_inf (or L2) PGD: cross-entropy as in the paper, margin beside it."
     source = "GMMC paper, Table 5; Madry et al. 2018; Carlini and Wagner 2017 for the margin"
     Config = PGDConfig
@@ -114,9 +117,9 @@ class PGD(Evaluation):
                     group=f"{self.label(config)}, {eps}",
                     unit="fraction",
                     direction="up",
-                    definition=loss_definition(config, loss, eps),
+                    definition=repeated(config, loss_definition(config, loss, eps)),
                     primary=loss == config.losses[0],
-                    test="mcnemar",
+                    test=paired_test(config),
                 )
                 for loss in config.losses
             ]
@@ -128,8 +131,8 @@ class PGD(Evaluation):
                     group=f"{self.label(config)}, {eps}",
                     unit="fraction",
                     direction="up",
-                    definition=worst_definition(config, eps),
-                    test="mcnemar",
+                    definition=repeated(config, worst_definition(config, eps)),
+                    test=paired_test(config),
                 ),
                 Column(
                     metric="zero-gradient",
@@ -138,7 +141,7 @@ class PGD(Evaluation):
                     group=f"{self.label(config)}, {eps}",
                     unit="fraction",
                     direction=None,
-                    definition=zero_definition(config, eps),
+                    definition=repeated(config, zero_definition(config, eps)),
                 ),
             ]
         return tuple(columns)
@@ -148,9 +151,11 @@ class PGD(Evaluation):
         return tuple(Part(eps, config.model_copy(update={"eps": (eps,)})) for eps in config.eps)
 
     def passes(self, config: PGDConfig, items: int, family: FamilySpec) -> float:  # noqa: ARG002
-        """A forward and an input gradient a step, the judge's two forwards, and random points on what is left."""
+        """A forward and an input gradient a step, the judge's two forwards, and random points on what is left, for
+        each attack seed.
+        """
         each = len(config.losses) * (2.0 * config.steps * config.restarts + 2) + config.noise
-        return min(config.items, items) * len(config.eps) * each
+        return min(config.items, items) * len(config.eps) * config.attack_seeds * each
 
     def evaluate(self, config: PGDConfig, inputs: Inputs) -> Outcome:
         """Attack with each loss; the judge of ``bench.attacks`` decides."""
@@ -163,47 +168,71 @@ class PGD(Evaluation):
         test = inputs.splits.test
         test = test.take(np.arange(min(config.items, len(test))))
         clean = attacks.CleanPass(model, config.batch_size)
-        results: dict[str, AttackResult] = {}
-        for done, loss in enumerate(config.losses):
-            if loss.startswith("distance") and model.class_centers() is None:
-                continue
-            results[loss] = attacks.run(
-                "pgd",
-                model,
-                test.unit_images(),
-                test.labels,
-                norm=config.norm,
-                eps=eps,
-                seed=config.seed,
-                ids=test.ids,
-                batch_size=config.batch_size,
-                journal=inputs.journal,
-                clean=clean,
-                loss=loss,
-                steps=config.steps,
-                step=config.step,
-                restarts=config.restarts,
-                iterate=config.iterate,
-            )
-            assert results[loss].definition == loss_definition(config, loss, eps)
-            inputs.progress({"done": done + 1, "total": len(config.losses)})
+        lacking = _lacking(config, model, inputs.num_classes)
+        losses = [loss for loss in config.losses if loss not in lacking]
+        seeds = attack_seeds(config)
+        results: dict[str, list[AttackResult]] = {loss: [] for loss in losses}
+        noise = []
+        for run, seed in enumerate(seeds):
+            for done, loss in enumerate(losses):
+                result = attacks.run(
+                    "pgd",
+                    model,
+                    test.unit_images(),
+                    test.labels,
+                    norm=config.norm,
+                    eps=eps,
+                    seed=seed,
+                    ids=test.ids,
+                    batch_size=config.batch_size,
+                    journal=inputs.journal,
+                    clean=clean,
+                    loss=loss,
+                    steps=config.steps,
+                    step=config.step,
+                    restarts=config.restarts,
+                    iterate=config.iterate,
+                )
+                assert result.definition == loss_definition(config, loss, eps)
+                if not result.clean_finite.any():
+                    return nothing_finite(self.columns(config), len(test))
+                results[loss].append(result)
+                inputs.progress({"done": run * len(losses) + done + 1, "total": len(losses) * len(seeds)})
+            noise.append(_noise(config, eps, seed, [found[-1] for found in results.values()], model, test, clean))
         shared = output_flags(model, test.unit_images(), inputs.device)
-        return outcome(config, eps, results, test.ids, shared, _noise(config, eps, results, model, test, clean))
+        return outcome(config, eps, results, lacking, test.ids, shared, stacked(noise))
+
+
+def _lacking(config: PGDConfig, model: Classifier, classes: int) -> dict[str, str]:
+    """Losses that the model does not admit, and why."""
+    lacking = {}
+    for loss in config.losses:
+        if loss.startswith("distance") and model.class_centers() is None:
+            lacking[loss] = "the family has no class centers"
+        elif classes < LEAST_CLASSES.get(loss, 2):
+            lacking[loss] = f"{loss} needs at least {LEAST_CLASSES[loss]} classes, the data have {classes}"
+    return lacking
 
 
 def _noise(
-    config: PGDConfig, eps: str, results: Mapping[str, AttackResult], model: Classifier, test: Split, clean: CleanPass
+    config: PGDConfig,
+    eps: str,
+    seed: int,
+    results: Sequence[AttackResult],
+    model: Classifier,
+    test: Split,
+    clean: CleanPass,
 ) -> NDArray[np.bool_]:
-    """(N,) what random points break, of the items that some loss left."""
+    """(N,) what random points break, of the items that some loss left under one attack seed."""
     import numpy as np
 
     from bench import attacks
 
     broken = np.zeros(len(test), dtype=np.bool_)
-    left = np.flatnonzero(np.logical_or.reduce([result.robust for result in results.values()] or [broken]))
+    left = np.flatnonzero(np.logical_or.reduce([result.robust for result in results] or [broken]))
     if config.noise and len(left):
         found = attacks.run(
-            "noise", model, test.unit_images()[left], test.labels[left], norm=config.norm, eps=eps, seed=config.seed,
+            "noise", model, test.unit_images()[left], test.labels[left], norm=config.norm, eps=eps, seed=seed,
             ids=test.ids[left], batch_size=config.batch_size, clean=clean, draws=config.noise,
         )  # fmt: skip
         broken[left] = found.success

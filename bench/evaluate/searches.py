@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from bench.attacks import catalogue
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,7 +16,11 @@ if TYPE_CHECKING:
     from bench.evaluate.inputs import Inputs
     from bench.family import Classifier
 
-__all__ = ["Search", "Searched", "search_on"]
+__all__ = ["OF_ITSELF", "Search", "Searched", "impossible_searches", "search_on"]
+
+
+OF_ITSELF = "it is this model"
+"""Why a model is not tried on its own images."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,8 @@ class Searched:
     Attributes:
         robust: (N,) what neither gradients nor searches broke.
         adversarials: (N, C, H, W) of what was broken.
-        won: By search (N,) what it broke first; None where the search is not made for the model.
+        won: By search (N,) what it broke first; None where the search was not made.
+        absent: By search that was not made, why.
         definitions: By search, as the attack defines itself.
         forwards: (N,) forward passes, of the other model for transfers.
     """
@@ -53,6 +60,20 @@ class Searched:
     won: dict[str, NDArray[np.bool_] | None]
     definitions: dict[str, str]
     forwards: NDArray[np.float64]
+    absent: dict[str, str] = field(default_factory=dict)
+
+
+def impossible_searches(
+    searches: tuple[Search, ...], norm: str, shape: tuple[int, int, int], classes: int
+) -> dict[str, str]:
+    """By search that cannot be made of images of a shape (channels, height, width) and K classes, why."""
+    found = {}
+    for search in searches:
+        entry = catalogue.find(search.attack)
+        why = entry.impossible(norm, entry.resolve(search.params), shape, classes)
+        if why is not None:
+            found[search.name] = why
+    return found
 
 
 def search_on(
@@ -63,10 +84,14 @@ def search_on(
     labels: NDArray[np.int64],
     inputs: Inputs,
     *,
+    impossible: Mapping[str, str],
     done: Callable[[int], None],
     **common: Any,
 ) -> Searched:
     """Make every search on what the attacks before left.
+
+    A library that ends in an error takes its own search away, not the rest: the error stands in ``absent``. Errors of
+    the machine (memory, device, disk) and of our own attacks are raised.
 
     Args:
         searches: In their order.
@@ -75,6 +100,7 @@ def search_on(
         images: (N, C, H, W) in [0, 1].
         labels: (N,).
         inputs: For the other models and the journal.
+        impossible: Of ``impossible_searches``: these are not tried.
         done: Told the number of searches made.
         **common: ``norm``, ``eps``, ``seed``, ``batch_size`` and ``clean`` of ``bench.attacks.run``.
     """
@@ -86,22 +112,32 @@ def search_on(
     for number, search in enumerate(searches):
         left.won[search.name] = won = np.zeros(len(labels), dtype=np.bool_)
         if search.source is not None and search.source not in inputs.spec["others"]:
-            left.won[search.name] = None  # it is the model under attack
+            left.won[search.name], left.absent[search.name] = None, OF_ITSELF
+            continue
+        if search.name in impossible:
+            left.won[search.name], left.absent[search.name] = None, impossible[search.name]
             continue
         rows = np.flatnonzero(left.robust)
         if not len(rows):
             continue
-        found = attacks.run(
-            search.attack,
-            model,
-            images[rows],
-            labels[rows],
-            ids=result.ids[rows],
-            surrogate=None if search.source is None else inputs.other(search.source),
-            journal=inputs.journal,
-            **common,
-            **search.params,
-        )
+        try:
+            found = attacks.run(
+                search.attack,
+                model,
+                images[rows],
+                labels[rows],
+                ids=result.ids[rows],
+                surrogate=None if search.source is None else inputs.other(search.source),
+                journal=inputs.journal,
+                **common,
+                **search.params,
+            )
+        except Exception as error:
+            if "." not in search.attack or _of_the_machine(error):
+                raise
+            told = (str(error).strip() or "no message").splitlines()[0]
+            left.won[search.name], left.absent[search.name] = None, f"{type(error).__name__} in {search.attack}: {told}"
+            continue
         broken = rows[found.success]
         won[broken], left.robust[broken] = True, False
         left.adversarials[broken] = found.adversarials[found.success]
@@ -109,3 +145,11 @@ def search_on(
         left.definitions[search.name] = found.definition
         done(number + 1)
     return left
+
+
+def _of_the_machine(error: Exception) -> bool:
+    """Whether the same attack may end well elsewhere: such an error is no property of attack and model."""
+    import torch
+
+    machine = (MemoryError, OSError, ImportError, torch.OutOfMemoryError, torch.AcceleratorError)
+    return isinstance(error, machine) or "not installed" in str(error)

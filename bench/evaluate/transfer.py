@@ -6,21 +6,22 @@ from typing import Literal, Self
 
 from pydantic import Field, PositiveInt, ValidationInfo, field_validator, model_validator
 
-from bench.attacks import definitions
+from bench.attacks import catalogue, definitions
 from bench.attacks.threat import parse_eps, parse_step
-from bench.evaluate.adversarials import AdversarialsConfig, Broken, packed
+from bench.evaluate.adversarials import AdversarialsConfig, broken_by_runs, packed
+from bench.evaluate.attack_seeds import AttackSeedsConfig, attack_seeds, paired_test, repeated, stacked
 from bench.evaluate.attacked import item_arrays
 from bench.evaluate.base import Column, Evaluation, Outcome, Part
 from bench.evaluate.budgets import written_budgets
 from bench.evaluate.inputs import Inputs
-from bench.evaluate.robust import RobustAccuracies
+from bench.evaluate.robust import RobustAccuracies, nothing_finite
 from bench.evaluate.traits import output_flags
 from bench.spec import FamilySpec
 
 __all__ = ["Transfer", "TransferConfig"]
 
 
-class TransferConfig(AdversarialsConfig):
+class TransferConfig(AttackSeedsConfig, AdversarialsConfig):
     """Parameters of the attack."""
 
     source: str = Field(description="The model of the suite whose adversarial images are shown to the others")
@@ -58,7 +59,7 @@ class Transfer(Evaluation):
     """
 
     name = "transfer"
-    version = 1
+    version = 2
     summary = "Accuracy on adversarial images that were made for another model of the suite."
     source = "Papernot et al. 2016, arXiv:1605.07277; Carlini et al. 2019, section 4 (transfer as a check of masking)"
     Config = TransferConfig
@@ -79,9 +80,9 @@ class Transfer(Evaluation):
                 group=self.label(config),
                 unit="fraction",
                 direction="up",
-                definition=_definition(config, eps),
+                definition=repeated(config, _definition(config, eps)),
                 primary=True,
-                test="mcnemar",
+                test=paired_test(config),
             )
             for eps in config.eps
         )
@@ -92,7 +93,12 @@ class Transfer(Evaluation):
 
     def passes(self, config: TransferConfig, items: int, family: FamilySpec) -> float:  # noqa: ARG002
         """A forward and an input gradient a step on the source, and the judge's two forwards."""
-        return min(config.items, items) * len(config.eps) * (2.0 * config.steps * config.restarts + 3)
+        each = config.attack_seeds * (2.0 * config.steps * config.restarts + 2) + 1
+        return min(config.items, items) * len(config.eps) * each
+
+    def impossible(self, config: TransferConfig, image_shape: tuple[int, int, int], classes: int) -> str | None:
+        """The loss needs more classes."""
+        return catalogue.find("transfer").impossible(config.norm, {"loss": config.loss}, image_shape, classes)
 
     def of_itself(self, config: TransferConfig) -> str:
         """Gradients of the model itself are no transfer."""
@@ -108,35 +114,48 @@ class Transfer(Evaluation):
         (eps,) = config.eps
         test = inputs.splits.test
         test = test.take(np.arange(min(config.items, len(test))))
-        model = inputs.model()
-        result = attacks.run(
-            "transfer",
-            model,
-            test.unit_images(),
-            test.labels,
-            norm=config.norm,
-            eps=eps,
-            seed=config.seed,
-            ids=test.ids,
-            surrogate=inputs.other(config.source),
-            batch_size=config.batch_size,
-            journal=inputs.journal,
-            loss=config.loss,
-            steps=config.steps,
-            step=config.step,
-            restarts=config.restarts,
-        )
-        definition = _definition(config, eps)
-        assert result.definition in definition
+        model, source = inputs.model(), inputs.other(config.source)
+        clean = attacks.CleanPass(model, config.batch_size)
+        definition, seeds = _definition(config, eps), attack_seeds(config)
+        results = []
+        for run, seed in enumerate(seeds):
+            result = attacks.run(
+                "transfer",
+                model,
+                test.unit_images(),
+                test.labels,
+                norm=config.norm,
+                eps=eps,
+                seed=seed,
+                ids=test.ids,
+                surrogate=source,
+                batch_size=config.batch_size,
+                journal=inputs.journal,
+                clean=clean,
+                loss=config.loss,
+                steps=config.steps,
+                step=config.step,
+                restarts=config.restarts,
+            )
+            assert result.definition in definition
+            if not result.clean_finite.any():
+                return nothing_finite(self.columns(config), len(test))
+            results.append(result)
+            inputs.progress({"done": run + 1, "total": len(seeds)})
         flags = [transfer_flag(), *output_flags(model, test.unit_images(), inputs.device)]
-        accuracies = RobustAccuracies(eps)
-        accuracies.add("robust", definition, result.robust, flags)
-        items = {"ids": test.ids, "clean": result.clean_correct, **accuracies.items, **item_arrays(result)}
-        source = inputs.digests[inputs.spec["others"][config.source]]
-        details = {"attack": result.definition, "source": source, **accuracies.details}
+        accuracies = RobustAccuracies(eps, seeds)
+        accuracies.add("robust", repeated(config, definition), stacked([r.robust for r in results]), flags)
+        first = results[0]
+        details = {
+            "attack": first.definition,
+            "source": inputs.digests[inputs.spec["others"][config.source]],
+            "not_finite": int((~first.clean_finite).sum()),
+            **accuracies.details,
+        }
+        items = {"ids": test.ids, "clean": first.clean_correct, **accuracies.items, **item_arrays(first)}
         if not config.adversarials:
             return Outcome(accuracies.numbers, items, details=details)
-        files, kept = packed(test.ids, [Broken("robust", eps, config.norm, eps, result.success, result.adversarials)])
+        files, kept = packed(test.ids, broken_by_runs("robust", eps, config.norm, eps, results))
         return Outcome(accuracies.numbers, items, files, details | {"adversarials": kept})
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
-from bench.attacks import definitions
+from bench.attacks import catalogue, definitions
 from bench.attacks.catalogue import ADAPTIVE_LOSSES
 from bench.attacks.threat import parse_eps, parse_step
-from bench.evaluate.base import EvaluationConfig
+from bench.evaluate.attack_seeds import AttackSeedsConfig, stacked
+from bench.evaluate.robust import healthiest
 
 if TYPE_CHECKING:
     from bench.attacks import AttackResult, Flag
@@ -19,13 +21,14 @@ __all__ = [
     "LossesConfig",
     "attack_definition",
     "attack_parameters",
+    "losses_impossible",
     "loss_metric",
     "passes_per_item",
     "white_box_flags",
 ]
 
 
-class LossesConfig(EvaluationConfig):
+class LossesConfig(AttackSeedsConfig):
     """Parameters of adaptive PGD that do not depend on the budget."""
 
     norm: Literal["linf", "l2"] = Field("linf", description="Norm of the perturbation")
@@ -71,7 +74,7 @@ def loss_metric(loss: str) -> str:
 
 
 def passes_per_item(config: LossesConfig) -> float:
-    """Forward-equivalents of adaptive PGD for an item that survives all of it."""
+    """Forward-equivalents of one run of adaptive PGD for an item that survives all of it."""
     runs = sum(config.rivals if loss.endswith("-targeted") else 1 for loss in config.losses)
     return 2.0 * runs * config.steps * config.restarts
 
@@ -91,10 +94,9 @@ def attack_definition(config: LossesConfig, eps: str, *, complete: bool) -> str:
 
 
 def attack_parameters(config: LossesConfig) -> dict[str, Any]:
-    """What ``bench.attacks.run`` takes for the entry ``adaptive_pgd``, without the budget."""
+    """What ``bench.attacks.run`` takes for the entry ``adaptive_pgd``, without the budget and the seed."""
     return {
         "norm": config.norm,
-        "seed": config.seed,
         "batch_size": config.batch_size,
         "losses": config.losses,
         "steps": config.steps,
@@ -104,26 +106,55 @@ def attack_parameters(config: LossesConfig) -> dict[str, Any]:
     }
 
 
-def white_box_flags(result: AttackResult, restarts: int) -> list[Flag]:
-    """The checks of adaptive PGD: the healthiest loss has gradients, no loss beats the worst case, it converged."""
-    from bench.attacks.diagnostics import gradient_flag, iter_flag, loss_gap_flag
+def losses_impossible(config: LossesConfig, image_shape: tuple[int, int, int], classes: int) -> str | None:
+    """Why adaptive PGD has nothing to attack with, or None."""
+    params = {"losses": config.losses}
+    return catalogue.find("adaptive_pgd").impossible(config.norm, params, image_shape, classes)
 
-    composition = result.composition
-    if composition is None:
+
+def white_box_flags(results: Sequence[AttackResult], restarts: int) -> list[Flag]:
+    """The checks of adaptive PGD: the healthiest loss has gradients, no loss beats the worst case, it converged.
+
+    Args:
+        results: One an attack seed, on the same items.
+        restarts: Rounds over all losses.
+    """
+    import numpy as np
+
+    from bench.attacks.diagnostics import iter_flag, loss_gap_flag
+
+    runs = [(result, result.composition) for result in results if result.composition is not None]
+    if not runs:
         return []
     half = (restarts + 1) // 2
-    health = [
-        gradient_flag(facts["zero_gradient_share"], facts["certain_share"])
-        for facts in composition.facts.values()
-        if facts.get("attacked")
-    ]
+    members = runs[0][1].members
     # The worst case is as trustworthy as its healthiest member: a masked loss takes nothing away from it.
-    flags = sorted(health, key=lambda flag: flag.raised)[:1]
-    broken = composition.broken_at
-    by_loss = {loss: result.clean_correct & (broken[:, number] < 0) for number, loss in enumerate(composition.members)}
-    flags.append(loss_gap_flag(result.robust, by_loss))
+    flags = healthiest(
+        [flag for name in members if (flag := _health([run.facts[name] for _, run in runs])) is not None]
+    )
+    robust = stacked([result.robust for result, _ in runs])
+    by_loss = {
+        loss: stacked([result.clean_correct & (run.broken_at[:, number] < 0) for result, run in runs])
+        for number, loss in enumerate(members)
+    }
+    flags.append(loss_gap_flag(robust, by_loss))
     if half < restarts:
-        early = ((broken >= 0) & (broken < half)).any(axis=1)
+        early = [((run.broken_at >= 0) & (run.broken_at < half)).any(axis=1) for _, run in runs]
+        left = stacked([result.clean_correct & ~broken for (result, _), broken in zip(runs, early, strict=True)])
         names = [f"{count} restart{'s' if count > 1 else ''}" for count in (half, restarts)]
-        flags.append(iter_flag(result.clean_correct & ~early, result.robust, *names))
+        flags.append(iter_flag(np.asarray(left), robust, *names))
     return flags
+
+
+def _health(facts: Sequence[Mapping[str, float]]) -> Flag | None:
+    """GRAD0 of one loss over all attack seeds; None where it attacked nothing."""
+    from bench.attacks.diagnostics import gradient_flag
+
+    starts = sum(fact.get("attacked", 0.0) for fact in facts)
+    if not starts:
+        return None
+    zero, certain = (
+        sum(fact[name] * fact["attacked"] for fact in facts if fact.get("attacked")) / starts
+        for name in ("zero_gradient_share", "certain_share")
+    )
+    return gradient_flag(min(zero, 1.0), min(certain, 1.0), round(starts))

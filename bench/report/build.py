@@ -177,9 +177,20 @@ def _notes(
     verdicts = {cell.verdict for cell in filled if cell.verdict}
     if verdicts:
         notes.append(
-            "Robust accuracies and norms of attacks are upper bounds. † masked: the attack's gradients vanish or "
-            "another attack leaves significantly less, so it takes no part in bold; ‡ inconclusive; no mark: no "
-            "warning was raised."
+            "Robust accuracies and norms of attacks are upper bounds. † masked: the attack's gradients vanish and no "
+            "loss that has gradients confirms it, or another attack leaves significantly less, so it takes no part in "
+            "bold; ‡ inconclusive; no mark: no warning was raised"
+            + (
+                ", or gradients vanish and a loss that has them confirms the number."
+                if "confirmed" in verdicts
+                else "."
+            )
+        )
+    repeated = {getattr(column.evaluation.config, "attack_seeds", 1) for column in table.columns} - {1}
+    if repeated and verdicts:
+        notes.append(
+            f"Where an attack draws, its accuracy is the mean over {', '.join(map(str, sorted(repeated)))} attack "
+            "seeds, and the interval covers items and seeds."
         )
     notes += [f"Warning: {text}." for model in suite.models if model.name in table.rows for text in model.warnings]
     notes += _absences(cells, suite, table)

@@ -31,12 +31,12 @@ class Curve:
 
     Attributes:
         arguments: Such as ``["4/255", "8/255"]``.
-        items: For each argument (N,) booleans.
+        items: For each argument (N,) booleans, or shares of attack seeds.
         clean: (N,) whether the clean prediction is right.
     """
 
     arguments: list[str]
-    items: list[NDArray[np.bool_]]
+    items: list[NDArray[Any]]
     clean: NDArray[np.bool_]
 
 
@@ -131,12 +131,14 @@ class Results:
         return {seed: arrays for seed, arrays in found.items() if arrays is not None}
 
     def booleans(self, model: ResolvedModel, column: ResolvedColumn) -> dict[int, list[NDArray[Any]]]:
-        """By seed, ids and (N,) booleans that a column's number is the mean of; without seeds that have none."""
+        """By seed, ids and (N,) booleans, or shares of attack seeds, that a column's number is the mean of; without
+        seeds that have none.
+        """
         found: dict[int, list[NDArray[Any]]] = {}
         for job in self._jobs(model, column):
             number = self._number(job, column)
             arrays = self._arrays(job, "ids", number["items"]) if number is not None and number["items"] else None
-            if arrays is not None and arrays[1].dtype == np.bool_:
+            if arrays is not None and (arrays[1].dtype == np.bool_ or _shares(arrays[1])):
                 found[job.seed] = arrays
         return found
 
@@ -218,6 +220,10 @@ class Results:
                 return "pending", status.reason
             case _:
                 return "pending", "not run yet"
+
+
+def _shares(values: NDArray[Any]) -> bool:
+    return bool(((values >= 0) & (values <= 1)).all())
 
 
 def empty(column: ResolvedColumn, status: CellStatus, reason: str) -> Cell:

@@ -17,6 +17,7 @@ from bench.attacks.diagnostics import WORDS, Flag, contradiction_flag, minimal_n
 from bench.attacks.threat import parse_eps
 from bench.report.cells import Results
 from bench.report.model import Cell
+from bench.report.verdicts import is_exact
 from bench.suite.schema import ResolvedColumn, ResolvedEvaluation, ResolvedModel
 
 __all__ = ["with_norm_checks"]
@@ -36,7 +37,7 @@ def with_norm_checks(cell: Cell, model: ResolvedModel, column: ResolvedColumn, r
     that minimises perturbations broke items inside that budget which this attack left.
     """
     verdict = cell.verdict
-    if cell.value is None or verdict is None:
+    if cell.value is None or verdict is None or is_exact(cell, column):
         return cell
     others = [e for e in results.plan.suite.evaluations if e.id != column.evaluation.id and _minimises(e)]
     if _minimises(column.evaluation):
@@ -95,7 +96,7 @@ def _budget_flags(
                 shared = np.isin(ids, other_ids)
                 if shared.any():
                     broken = _aligned(ids[shared], other_ids, inside) <= eps
-                    yield contradiction_flag(left[shared], left[shared] & ~broken, other.id)
+                    yield contradiction_flag(left[shared], np.where(broken, left.dtype.type(0), left[shared]), other.id)
 
 
 def _aligned(ids: NDArray[np.int64], other: NDArray[np.int64], values: NDArray[Any]) -> NDArray[np.float64]:

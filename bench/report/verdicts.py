@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bench.attacks.diagnostics import FLAT_LIMIT, Flag, flat_flag
+from bench.attacks.diagnostics import FLAT_LIMIT, WORDS, Flag, flat_flag
 from bench.attacks.threat import parse_eps
 from bench.report.cells import Curve, Results
 from bench.report.model import Cell
@@ -17,7 +17,8 @@ INDEPENDENT_BUDGETS = ("pgd", "adaptive")
 
 
 def with_curve_checks(cell: Cell, model: ResolvedModel, column: ResolvedColumn, results: Results) -> Cell:
-    """The cell, ``masked`` with the flag FLAT where the curve that it is a point of is flat or rises.
+    """The cell with the flag FLAT where the curve that it is a point of is flat or rises: ``masked``, or
+    ``inconclusive`` where that is too close to tell.
 
     A budget alone cannot know: each is a job of its own, so that adding one recomputes nothing. Cells with 5 % and
     less are left as they are: where next to nothing is left, next to nothing is hidden.
@@ -32,7 +33,17 @@ def with_curve_checks(cell: Cell, model: ResolvedModel, column: ResolvedColumn, 
     raised = [flag for curve in curves if (flag := flatness(curve)).raised]
     if not raised or value <= FLAT_LIMIT:
         return cell
-    return replace(cell, verdict=raised[0].implies, flags={**cell.flags, "FLAT": raised[0].text})
+    worst = min(raised, key=lambda flag: WORDS.index(flag.implies))
+    implied: str = worst.implies
+    if cell.interval is not None and cell.interval.low <= FLAT_LIMIT:
+        implied = max(implied, "inconclusive", key=WORDS.index)  # whether anything is left is too close to tell
+    word = min(cell.verdict, implied, key=WORDS.index)
+    return replace(cell, verdict=word, flags={**cell.flags, "FLAT": worst.text})
+
+
+def is_exact(cell: Cell, column: ResolvedColumn) -> bool:
+    """Whether a cell is an accuracy of 0 over all its seeds: an upper bound that cannot be too high."""
+    return cell.value == 0 and column.column.unit == "fraction" and column.column.direction == "up"
 
 
 def flatness(curve: Curve) -> Flag:

@@ -107,7 +107,7 @@ def test_losses_that_do_not_apply_are_left_out(make_linear: Any) -> None:
     )
     two = make_linear(classes=2, count=8)
     assert attack(two, steps=2, step=2.0).composition.members == ("ce@T", "margin", "margin-targeted")
-    with pytest.raises(ValueError, match="none of the losses dlr applies to a model with 2 classes and no class cent"):
+    with pytest.raises(ValueError, match="adaptive_pgd: none of the losses dlr applies to a model with 2 classes"):
         attack(two, losses=("dlr",))
 
 

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from bench.attacks.diagnostics import (
+    answered_by,
     blackbox_flag,
     contradiction_flag,
+    coverage_flag,
     dynamic_flag,
     flat_flag,
     gradient_flag,
@@ -40,9 +42,122 @@ def test_a_gap_of_losses_must_be_large_and_beyond_chance() -> None:
     assert gap.implies == "masked"
     assert gap.values["gap"] == pytest.approx(0.8)
     assert "margin leaves 80.0 points less" in gap.text
-    # Two points exactly do not exceed two points, whatever the rounding of the difference.
-    assert not loss_gap_flag(robust(0.55, 100), {"margin": robust(0.53, 100)}).raised
+    # One point of a thousand images surely does not exceed two, and of none at all nothing was seen.
+    assert not loss_gap_flag(robust(0.55), {"margin": robust(0.54)}).raised
+    assert not loss_gap_flag(robust(0.55, 9), {"margin": robust(0.55, 9)}).raised
     assert not loss_gap_flag(robust(0.5), {"margin": robust(0.7)}).raised
+
+
+@pytest.mark.parametrize("lost", [1.5, 2.0, 2.5])
+def test_a_gap_near_its_limit_is_inconclusive_on_either_side(lost: float) -> None:
+    gap = loss_gap_flag(robust(0.5), {"margin": robust(0.5 - lost / 100)})
+    assert (gap.raised, gap.implies) == (True, "inconclusive")
+    assert gap.values["low"] < 0.02 < gap.values["high"]
+    assert "too small to tell it from the limit of 2.0%" in gap.text
+
+
+def test_the_interval_of_a_gap_is_that_of_agresti_and_min() -> None:
+    # 10 and 3 discordant pairs of 100: (10.5 - 3.5) / 102, and its standard error.
+    before = np.repeat([1, 1, 0, 0], [40, 10, 3, 47]).astype(bool)
+    after = np.repeat([1, 0, 1, 0], [40, 10, 3, 47]).astype(bool)
+    flag = loss_gap_flag(before, {"margin": after})
+    middle = (10.5 - 3.5) / 102
+    error = np.sqrt(((10.5 + 3.5) / 102 - middle**2) / 102)
+    assert flag.values["gap"] == 0.07
+    assert (flag.values["low"], flag.values["high"]) == pytest.approx(
+        (middle - 1.96 * error, middle + 1.96 * error), abs=1e-4
+    )
+
+
+def test_attack_seeds_tell_a_gap_from_its_limit() -> None:
+    """The same gap of one point: 200 images of one run cannot tell, of eight runs can."""
+    once = robust(0.5, 200), robust(0.49, 200)
+    assert loss_gap_flag(once[0], {"margin": once[1]}).raised
+    often = [np.repeat(flags[:, None], 8, axis=1) for flags in once]
+    flag = loss_gap_flag(often[0], {"margin": often[1]})
+    assert not flag.raised
+    assert flag.values["gap"] == pytest.approx(0.01)
+    assert "permutation p" not in flag.text or flag.values["p"] <= 1
+
+
+@pytest.mark.parametrize(
+    ("zero", "starts", "raised", "implies"),
+    [
+        (0, 10, False, "masked"),  # nothing was seen
+        (1, 200, True, "inconclusive"),  # .5 % [.1, 2.8]
+        (4, 200, True, "inconclusive"),  # 2 % [.8, 5.0]
+        (8, 200, True, "masked"),  # 4 % [2.0, 7.7]
+        (40, 1600, True, "masked"),  # 2.5 % [1.8, 3.4]
+        (16, 1600, True, "inconclusive"),  # 1 %
+        (8, 1600, False, "masked"),  # .5 % [.3, 1.0]
+    ],
+)
+def test_zero_gradients_near_one_percent_are_inconclusive(zero: int, starts: int, raised: bool, implies: str) -> None:
+    flag = gradient_flag(zero / starts, 0.5, starts)
+    assert flag.raised == raised
+    assert flag.implies == implies
+    assert flag.values["zero_low"] <= zero / starts <= flag.values["zero_high"]
+    assert f"of {starts} starts" in flag.text
+
+
+def test_the_verdict_of_a_share_does_not_jump_between_seeds() -> None:
+    """Two draws of 195 images under 6 seeds get opposite words, masked and none, in less than 1 % of the cases."""
+    generator = np.random.default_rng(0)
+    for share in (0.001, 0.003, 0.007, 0.01, 0.014, 0.02, 0.03, 0.05):
+        flags = [gradient_flag(count / 1170, 0.0, 1170) for count in generator.binomial(1170, share, size=400)]
+        words = ["none" if not flag.raised else flag.implies for flag in flags]
+        assert 2 * words.count("masked") * words.count("none") / 400**2 < 0.01
+    near = [gradient_flag(count / 1170, 0.0, 1170) for count in generator.binomial(1170, 0.01, size=400)]
+    assert np.mean([flag.raised and flag.implies == "inconclusive" for flag in near]) > 0.88
+
+
+def test_a_loss_with_gradients_confirms_a_number_or_shows_that_it_is_too_high() -> None:
+    vanishing = gradient_flag(0.4, 1.0, 200)
+
+    def word(own: np.ndarray, other: np.ndarray) -> str:
+        flag = answered_by(vanishing, own, {"margin": other, "weaker": robust(1.0, len(own))})
+        assert flag.raised
+        return flag.implies
+
+    assert word(robust(0.9, 12), robust(0.9, 12)) == "confirmed"  # exactly the same, however few
+    assert word(robust(0.5), robust(0.52)) == "confirmed"  # it leaves more
+    assert word(robust(0.5), robust(0.49)) == "masked"  # ten of a thousand: beyond chance
+    assert word(robust(0.5, 100), robust(0.47, 100)) == "inconclusive"  # three of a hundred
+    same = answered_by(vanishing, robust(0.9), {"margin": robust(0.9)})
+    assert same.text.endswith("margin, whose gradients do not vanish, leaves exactly the same images")
+    assert verdict([same, loss_gap_flag(robust(0.9), {"margin": robust(0.9)})]).word == "confirmed"
+    # Nobody whose gradients are alive: nothing is confirmed.
+    assert answered_by(vanishing, robust(0.9), {}).implies == "masked"
+    fine = gradient_flag(0.0, 1.0, 200)
+    assert answered_by(fine, robust(0.9), {"margin": robust(0.5)}) == fine
+
+
+def test_a_number_of_nothing_left_is_exact() -> None:
+    flags = [gradient_flag(1.0, 1.0, 200), random_flag(True)]
+    assert verdict(flags).word == "masked"
+    assert verdict(flags, left=0).word == "no warning"
+    assert verdict([], left=0).word == "no warning"
+    assert verdict([], left=1).word == "inconclusive"
+
+
+def test_attacks_that_were_left_out_are_named() -> None:
+    flag = coverage_flag({"square": "needs square images"})
+    assert (flag.raised, flag.implies) == (True, "inconclusive")
+    assert flag.text == "left out: square (needs square images)"
+
+
+def test_shares_of_seeds_make_curves_and_contradictions() -> None:
+    halves = robust(0.5) * 0.5 + robust(0.25) * 0.25
+    assert flat_flag([0.1, 0.4], [halves, halves], robust(0.95)).implies == "masked"
+    assert not flat_flag([0.1, 0.4], [halves, halves / 4], robust(0.95)).raised
+    flag = contradiction_flag(halves, np.where(robust(0.1), 0.0, halves), "cw-l2")
+    assert flag.values["gap"] == pytest.approx(0.1 * 0.75)
+    assert flag.implies == "masked"
+
+
+def test_a_flat_curve_of_few_images_is_inconclusive() -> None:
+    flag = flat_flag([0.1, 0.4], [robust(0.5, 30), robust(0.5 - 1 / 30, 30)], robust(1.0, 30))
+    assert (flag.raised, flag.implies) == (True, "inconclusive")
 
 
 def test_a_large_gap_on_few_images_is_inconclusive() -> None:

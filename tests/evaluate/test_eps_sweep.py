@@ -44,7 +44,9 @@ def test_the_curve_falls_to_zero_where_gradients_are_alive(
     for power, found in enumerate(outcome.numbers):
         assert found.value == (np.abs(distances) > 2**power).mean()
         assert (found.verdict, found.flags) == ("no warning", {})
-    assert set(outcome.details["checks"]) == {"FLAT", "UNBOUNDED", "LOGITS", "RANDOM", "DYNAMIC"}
+    made = {"GRAD0", "LOSSGAP", "FLAT", "UNBOUNDED", "LOGITS", "RANDOM", "DYNAMIC"}
+    assert set(outcome.details["checks"]) == made
+    assert not {"GRAD0", "LOSSGAP"} & set(outcome.details["not_measured"])
 
 
 def test_a_curve_that_does_not_reach_zero_is_flagged(
@@ -64,12 +66,27 @@ def test_a_curve_that_does_not_reach_zero_is_flagged(
     assert all(not (large & ~small).any() for small, large in pairwise(masks))
 
 
+def test_a_sweep_whose_gradients_vanish_does_not_go_without_a_warning(
+    given: Callable[..., Any], pixels: Callable[..., Splits]
+) -> None:
+    """Every budget has the checks of its own attack: without gradients what is left is masked, and 0 is exact."""
+    config = EpsSweepConfig(**FAST, eps=("1/255", "2/255"))
+    outcome = EpsSweep().evaluate(config, given(model=Steps(), splits=pixels([0.5 - 1.8 / 255] * 30)))
+    for found, robust in zip(
+        outcome.numbers, (outcome.items["robust@1/255"], outcome.items["robust@2/255"]), strict=True
+    ):
+        assert (found.verdict == "masked") == bool(robust.any())
+        assert ("GRAD0" in found.flags) == bool(robust.any())
+    assert outcome.numbers[0].verdict == "masked"
+    assert "input gradient exactly zero on 100.0%" in outcome.details["checks"]["GRAD0"]
+
+
 def test_smaller_sweeps_say_nothing_of_unbounded_attacks(
     given: Callable[..., Any], ramp: Callable[..., Classifier], pixels: Callable[..., Splits]
 ) -> None:
     config = EpsSweepConfig(**FAST, eps=("1/255", "2/255"))
     outcome = EpsSweep().evaluate(config, given(model=ramp(), splits=pixels([0.1, 0.9])))
-    assert set(outcome.details["checks"]) == {"FLAT", "LOGITS", "RANDOM", "DYNAMIC"}
+    assert set(outcome.details["checks"]) == {"GRAD0", "LOSSGAP", "FLAT", "LOGITS", "RANDOM", "DYNAMIC"}
     assert "UNBOUNDED" in outcome.details["not_measured"]
 
 

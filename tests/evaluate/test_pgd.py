@@ -86,6 +86,19 @@ def test_a_masked_loss_is_called_masked_and_the_worst_case_is_not(
     assert (margin.verdict, worst.verdict) == ("no warning", "no warning")
 
 
+def test_a_loss_with_gradients_confirms_one_without(
+    given: Callable[..., Any], ramp: Callable[..., Classifier], pixels: Callable[..., Splits]
+) -> None:
+    """Every gradient of cross-entropy vanishes, but its number is that of the margin: nothing is too high."""
+    splits = pixels([0.5 + distance / 255 for distance in (-60, -50, -40, 40, 50, 60)])
+    config = PGDConfig(eps=("8/255",), steps=10, step="eps/5")
+    outcome = PGD().evaluate(config, given(model=ramp(1e6), splits=splits))
+    ce, margin = number(outcome, "ce"), number(outcome, "margin")
+    assert (ce.value, margin.value) == (1.0, 1.0)
+    assert (ce.verdict, margin.verdict) == ("confirmed", "no warning")
+    assert "margin, whose gradients do not vanish, leaves exactly the same images" in str(ce.flags["GRAD0"])
+
+
 def test_one_loss_alone_is_inconclusive(
     given: Callable[..., Any], ramp: Callable[..., Classifier], splits: Splits, keeps_its_word: Callable[..., None]
 ) -> None:

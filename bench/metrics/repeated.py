@@ -1,0 +1,95 @@
+"""Proportions of a measurement that is random itself and was repeated: of items that were each tried several times."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import ndtri, stdtrit
+
+from bench.metrics.intervals import Interval, wilson
+
+__all__ = ["repeated_proportion", "repeated_variance"]
+
+
+def repeated_variance(outcomes: npt.ArrayLike) -> tuple[float, float]:
+    """Variance of the mean of n items in A runs, in two parts: by items, and by what all items of a run share.
+
+    Let x_ia = p + item_i + run_a + rest_ia, with independent effects. The mean over all has variance
+    V(item)/n + V(run)/A + V(rest)/(nA). The variance of the n means of items, divided by n, estimates the first and the
+    last term: the run cancels. The variance of the A means of runs, divided by A, estimates the second and the last.
+    So the whole is the first estimate and, where it is positive, the second less the mean square of the rest / (nA)
+    (two-way random effects; Searle, Casella and McCulloch 1992, chapter 4). Where the noise of every item is drawn for
+    itself, as in the attacks of this harness, V(run) is 0 and the items alone say everything.
+
+    The ratio of the item part to p(1 - p)/n lies in [1/A, 1]: 1/A if all runs of an item are independent, 1 if they
+    are equal. It is estimated with two more items, one that is 1 in all runs and one that is 0 in all, so that few
+    events do not pass for independent ones; with one run it is exactly 1.
+
+    Args:
+        outcomes: Booleans or 0/1, shape (n, A), n >= 1, A >= 1.
+
+    Returns:
+        The item part and the run part, both >= 0.
+
+    Raises:
+        ValueError: Another shape, or a value that is neither 0 nor 1.
+    """
+    values = _outcomes(outcomes)
+    n, runs = values.shape
+    mean = float(values.mean())
+    widened = np.concatenate([values.mean(axis=1), [0.0, 1.0]])
+    middle = float(widened.mean())
+    ratio = min(1.0, max(1.0 / runs, float(widened.var()) / (middle * (1 - middle))))
+    by_items = ratio * mean * (1 - mean) / n
+    if runs == 1 or n == 1:
+        return by_items, 0.0
+    of_runs = values.mean(axis=0)
+    rest = values - values.mean(axis=1, keepdims=True) - of_runs + mean
+    residual = float((rest**2).sum()) / ((n - 1) * (runs - 1))
+    return by_items, max(0.0, float(of_runs.var(ddof=1)) / runs - residual / (n * runs))
+
+
+def repeated_proportion(outcomes: npt.ArrayLike, level: float = 0.95) -> Interval:
+    """Interval of the expected proportion, over other items and other runs.
+
+    Wilson's score interval, with the number of trials p(1 - p)/V that gives the variance V of `repeated_variance`. Its
+    quantile is Student's with Satterthwaite's degrees of freedom for the part that A runs estimate, the normal one
+    where that part is 0. With one run it is Wilson's interval of n trials.
+
+    Args:
+        outcomes: Booleans or 0/1, shape (n, A), n >= 1, A >= 1: item i in run a.
+        level: Nominal coverage, in (0, 1).
+
+    Raises:
+        ValueError: Another shape, a value that is neither 0 nor 1, or a level outside (0, 1).
+    """
+    values = _outcomes(outcomes)
+    n, runs = values.shape
+    if runs == 1:
+        return wilson(int(values.sum()), n, level)
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie in (0, 1), such as 0.95, got {level}")
+    p = float(values.mean())
+    by_items, by_runs = repeated_variance(values)
+    variance = by_items + by_runs
+    # Where nothing varies nothing is known of the repetitions: they count as one.
+    trials = p * (1 - p) / variance if variance > 0 else float(n)
+    z = float(ndtri((1 + level) / 2))
+    if by_runs > 0:
+        z = float(stdtrit((runs - 1) * (variance / by_runs) ** 2, (1 + level) / 2))
+    centre = (p + z * z / (2 * trials)) / (1 + z * z / trials)
+    half = z / (1 + z * z / trials) * math.sqrt(p * (1 - p) / trials + (z / (2 * trials)) ** 2)
+    low = 0.0 if p == 0 else max(centre - half, 0.0)
+    high = 1.0 if p == 1 else min(centre + half, 1.0)
+    return Interval(low, high, level, f"wilson over items and {runs} attack seeds")
+
+
+def _outcomes(outcomes: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    values = np.asarray(outcomes, dtype=np.float64)
+    if values.ndim != 2 or not values.size:
+        raise ValueError(f"outcomes must have shape (n, A) with n >= 1 and A >= 1, got {values.shape}")
+    if not ((values == 0) | (values == 1)).all():
+        raise ValueError("outcomes must be 0 or 1")
+    return values
