@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[1]
 ARROWS: dict[str, set[str]] = {
     # Foundations: names, keys, files.
     "errors": set(),
+    "plain": set(),
     "keys": set(),
     "atomic": set(),
     "arrays": {"atomic", "errors"},
@@ -51,7 +52,7 @@ ARROWS: dict[str, set[str]] = {
         *("train", "predict", "evaluate", "data", "trained"),
         *("errors", "jobs", "keys", "store", "tensors"),
     },
-    "report": {"attacks", "errors", "execute", "jobs", "metrics", "spec", "store", "suite"},
+    "report": {"attacks", "errors", "execute", "jobs", "metrics", "plain", "spec", "store", "suite"},
     # What people call.
     "api": {"data", "errors", "execute", "jobs", "planner", "report", "store", "suite", "trained"},
     "inert": {"errors"},

@@ -16,6 +16,8 @@ from bench.report.deviations import deviations
 from bench.report.literature import load_literature
 from bench.report.minimal import with_norm_checks
 from bench.report.model import Cell, Report, Table, TableColumn, TableRow
+from bench.report.origins import origins
+from bench.report.text import size_note
 from bench.report.verdicts import with_curve_checks
 from bench.store import Store
 from bench.suite.schema import ResolvedColumn, ResolvedModel, ResolvedTable, Suite
@@ -68,16 +70,20 @@ def _table(table: ResolvedTable, suite: Suite, results: Results, literature: Seq
         for row, model in enumerate(models):
             if bold and model.name in bold:
                 cells[row][index] = replace(cells[row][index], best=True)
+    made = origins(models, cells, results.plan, results.store)
     rows = [
-        TableRow(model.label, model.family.name, "measured", tuple(row))
+        TableRow(model.label, model.family.name, "measured", tuple(row), made_with=made.rows[model.name])
         for model, row in zip(models, cells, strict=True)
     ]
     for name in table.literature:
         rows += _quoted(name, table, suite, literature)
-    notes = _notes(table, suite, cells, across, untested)
     title = _title(table, suite, models)
-    chart = chart_of(title, table.columns, models, cells, results)
-    return Table(table.id, title, columns, tuple(rows), tuple(notes), chart)
+    made_table = Table(
+        table.id, title, columns, tuple(rows), chart=chart_of(title, table.columns, models, cells, results)
+    )
+    notes = _notes(table, suite, cells, across, untested)
+    sizes = size_note(made_table)
+    return replace(made_table, notes=(*notes, *([sizes] if sizes else []), *made.notes))
 
 
 def _cell(model: ResolvedModel, column: ResolvedColumn, across: Mapping[str, Across], results: Results) -> Cell:
