@@ -50,7 +50,7 @@ ARROWS: dict[str, set[str]] = {
     "planner": {"data", "evaluate", "imported", "jobs", "keys", "spec", "suite"},
     "execute": {
         *("train", "predict", "evaluate", "data", "trained"),
-        *("errors", "jobs", "keys", "store", "tensors"),
+        *("errors", "jobs", "keys", "plain", "store", "tensors"),
     },
     "report": {"attacks", "errors", "execute", "jobs", "metrics", "plain", "spec", "store", "suite"},
     # What people call.
@@ -63,7 +63,7 @@ ARROWS: dict[str, set[str]] = {
     "housekeeping": {"data", "errors", "evaluate", "execute", "store", "suite", "train"},
     "cli": {
         *("api", "catalogue", "housekeeping", "importing", "sampling", "verifying"),
-        *("errors", "execute", "report", "store"),
+        *("errors", "execute", "plain", "report", "store"),
     },
     "__init__": {"api"},
     "__main__": {"cli"},

@@ -8,6 +8,7 @@ import sys
 import click
 
 from bench.cli import inspect, maintain, models, run, table, verify
+from bench.cli.say import echo, prepare
 from bench.errors import BenchError
 
 __all__ = ["cli", "main"]
@@ -22,10 +23,10 @@ class _Group(click.Group):
         except BenchError as error:
             if ctx.params.get("debug"):
                 raise
-            click.echo(f"bench: {error}", err=True)
+            echo(f"bench: {error}", err=True)
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
-            click.echo("bench: interrupted", err=True)
+            echo("bench: interrupted", err=True)
             ctx.exit(130)
 
 
@@ -61,6 +62,7 @@ maintain.register(cli)
 
 def main() -> None:
     """Entry point of the console script."""
+    prepare()
     # A batch system ends a run with SIGTERM: the same as Ctrl-C, so that training saves where it stands.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(cli.main(standalone_mode=True, prog_name="bench"))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from bench.cli import options
+from bench.cli.say import echo, echo_json
 
 __all__ = ["register"]
 
@@ -43,29 +42,26 @@ def clean(yes: bool, keep: tuple[str, ...], as_json: bool) -> None:
     removed = remove(bench, found) if yes else []
     swept = remove_orphaned(left) if yes else []
     if as_json:
-        click.echo(
-            json.dumps(
-                {
-                    "schema": 1,
-                    "unreferenced": [{"job": i.name, "key": i.folder.key, "bytes": i.size} for i in found],
-                    "removed": [item.folder.key for item in removed],
-                    "orphaned": [{"job": i.name, "key": i.folder.key, "bytes": i.size} for i in left],
-                    "swept": [item.folder.key for item in swept],
-                },
-                indent=1,
-            )
+        echo_json(
+            {
+                "schema": 1,
+                "unreferenced": [{"job": i.name, "key": i.folder.key, "bytes": i.size} for i in found],
+                "removed": [item.folder.key for item in removed],
+                "orphaned": [{"job": i.name, "key": i.folder.key, "bytes": i.size} for i in left],
+                "swept": [item.folder.key for item in swept],
+            }
         )
         return
     for item in found:
-        click.echo(f"{item.size / 1e6:10.2f} MB  {item.folder.key[:12]}  {item.name}")
+        echo(f"{item.size / 1e6:10.2f} MB  {item.folder.key[:12]}  {item.name}")
     for item in left:
         gone = "; deleted" if item in swept else ""
-        click.echo(f"{item.size / 1e6:10.2f} MB  {item.folder.key[:12]}  {item.name}: needed by no checkpoint{gone}")
+        echo(f"{item.size / 1e6:10.2f} MB  {item.folder.key[:12]}  {item.name}: needed by no checkpoint{gone}")
     if yes:
-        click.echo(f"deleted {len(removed)} of {len(found)} results, {sum(i.size for i in removed) / 1e6:.1f} MB")
+        echo(f"deleted {len(removed)} of {len(found)} results, {sum(i.size for i in removed) / 1e6:.1f} MB")
     else:
         what = f"{len(found)} results, {total / 1e6:.1f} MB, are referred to by no suite"
-        click.echo(what + ("; delete them with: bench clean --yes" if found or left else ""))
+        echo(what + ("; delete them with: bench clean --yes" if found or left else ""))
 
 
 @click.command()
@@ -77,10 +73,10 @@ def doctor(as_json: bool) -> None:
 
     sections = examine(Bench.here())
     if as_json:
-        click.echo(json.dumps({"schema": 1, **sections}, indent=1))
+        echo_json({"schema": 1, **sections})
         return
     for title, facts in sections.items():
-        click.echo(click.style(title, bold=True))
+        echo(title, bold=True)
         width = max(len(name) for name in facts)
         for name, text in facts.items():
-            click.echo(f"  {name:<{width}}  {text}")
+            echo(f"  {name:<{width}}  {text}")

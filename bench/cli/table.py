@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bench.cli import options
+from bench.cli.say import echo_document, is_terminal
 
 if TYPE_CHECKING:
     from bench.report.model import Report
@@ -50,7 +51,7 @@ def table(suite: str | None, profile: str | None, format_: str | None, ids: tupl
         return
     text = FORMATS[format_ or "markdown"](report)
     if out is None:
-        click.echo(text, nl=False)
+        echo_document(text)
     else:
         from bench.store import write_atomically
 
@@ -59,7 +60,7 @@ def table(suite: str | None, profile: str | None, format_: str | None, ids: tupl
 
 def show_report(report: Report) -> None:
     """Tables for a person: drawn on a terminal, Markdown into a pipe."""
-    if sys.stdout.isatty():
+    if is_terminal(sys.stdout):
         from rich.console import Console
 
         from bench.report import terminal
@@ -68,4 +69,4 @@ def show_report(report: Report) -> None:
     else:
         from bench.report import markdown
 
-        click.echo(markdown.render(report), nl=False)
+        echo_document(markdown.render(report))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from bench.execute.executors import Executor
+from bench.execute.guarded import guarded
 from bench.execute.states import Status, job_states, passed_on, ready
 from bench.jobs import Job, Plan
 from bench.store import Store
@@ -81,9 +82,10 @@ def run_plan(
         plan: The jobs.
         store: Where results are and go.
         executor: Makes the executor; called only if there is something to run.
-        display: Told of everything.
+        display: Told of everything; if it raises, the run goes on without it.
     """
     began = time.monotonic()
+    display = guarded(display)
     states = job_states(plan, store)
     todo = _todo(plan, states)
     summary = Summary(states)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import os
@@ -10,12 +9,13 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import RequestError
+from bench.execute import redirect
 from bench.execute.provenance import provenance
 from bench.jobs import Job
 from bench.store import JOB, LOG, PROGRESS, JobFolder, Store, write_atomically, write_json
@@ -80,7 +80,8 @@ def run_job(job: Job, site: Site) -> None:
         if folder.record() is not None:
             return
         write_json(folder.file(JOB), {"id": job.id, "kind": job.kind, "key": job.key, "spec": dict(job.spec)})
-        with _log(folder):
+        # What the job prints goes to its log, not into somebody's progress display or JSON.
+        with redirect.into(folder.file(LOG)):
             try:
                 _run(job, site, store, folder)
             except KeyboardInterrupt:
@@ -306,19 +307,9 @@ class _Progress:
         temporary.replace(self._path)
 
 
-@contextlib.contextmanager
-def _log(folder: JobFolder) -> Iterator[None]:
-    """What the job prints goes to its log, not into somebody's progress display."""
-    with (
-        folder.file(LOG).open("w", encoding="utf-8") as file,
-        contextlib.redirect_stdout(file),
-        contextlib.redirect_stderr(file),
-    ):
-        yield
-
-
 def main(job: Job, site: Site) -> None:
     """Entry of a worker process: one job, one thread on a CPU, then the end."""
+    redirect.free_stdout()  # for what is written outside of the job's log, such as while a plug-in is imported
     # The scheduler decides about an interrupt from the terminal; it ends us with SIGTERM.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if job.kind == "train":

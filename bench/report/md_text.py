@@ -16,12 +16,12 @@ _MEANING = re.compile(
     r"""
       (?P<backslash> \\ (?= [!-/:-@\[-`{-~] | $ ) )           # an escape where punctuation follows
     | (?P<less> < (?= [A-Za-z/!?] ) )                        # a tag, a comment, an address
-    | (?P<and> & (?= [\#A-Za-z] ) )                          # an entity
+    | (?P<and> & (?= \# | [A-Za-z][A-Za-z0-9]* ; ) )         # an entity
     | ^ (?P<number> \d+ ) (?= [.)] (?: [ ] | $ ) )           # a numbered list
     | (?P<other>
           [*`~$|]                                            # emphasis, code, strike-through, formula; end of a cell
         | _ (?! [^\W_] ) | (?<! [^\W_] ) _                   # emphasis, but not inside of a word
-        | \] (?= [(\[:] ) | ^ \[                             # a link, a picture, the definition of one; a box to tick
+        | \] (?= \( ) | ^ \[                                 # a link, a picture; the definition of one, a box to tick
         | ^ (?: \# | > | [-+=] (?= [ =+-] | $ ) )            # a heading, a quotation, a list, a rule
       )
     """,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from string import ascii_lowercase
 
 from bench.report.model import Cell, Report, Table, TableColumn, TableRow
 
@@ -23,6 +25,7 @@ __all__ = [
 ]
 
 ARROWS = {"up": "↑", "down": "↓", None: ""}
+_LONG_PROTOCOL = 40
 _MARKS = {"masked": "†", "inconclusive": "‡"}
 
 
@@ -122,12 +125,30 @@ def column_name(column: TableColumn) -> str:
 
 
 def definitions(table: Table) -> list[tuple[str, str]]:
-    """What the columns of a table are, as (names, definition); columns of one definition share an entry."""
+    """What the columns of a table are, as (names, definition).
+
+    Columns of one definition share an entry. A long protocol that several definitions end in, after a colon, is
+    written once: they refer to it as ``(a)``, and its own entry follows them.
+    """
     found: dict[str, list[str]] = {}
     for column in table.columns:
         if column.definition:
             found.setdefault(column.definition, []).append(column_name(column))
-    return [(", ".join(names), text) for text, names in found.items()]
+    ends = Counter(_split(text)[1] for text in found)
+    shared = [end for end, count in ends.items() if count > 1 and len(end) >= _LONG_PROTOCOL]
+    marks = {end: f"({ascii_lowercase[i]})" for i, end in enumerate(shared[: len(ascii_lowercase)])}
+    entries = []
+    for text, names in found.items():
+        start, end = _split(text)
+        entries.append((", ".join(names), f"{start}: {marks[end]}" if end in marks else text))
+    return entries + [(mark, end) for end, mark in marks.items()]
+
+
+def _split(definition: str) -> tuple[str, str]:
+    """What is measured, and the protocol behind the first colon that stands in no brackets; else all and nothing."""
+    start, _, end = definition.partition(": ")
+    closed = all(start.count(left) == start.count(right) for left, right in ("()", "[]"))
+    return (start, end) if closed else (definition, "")
 
 
 def origin_notes(rows: Sequence[TableRow]) -> list[str]:
