@@ -42,7 +42,7 @@ FIELDS = (
 says with which libraries and on which machine the row was made, as far as the rows of its table differ in it.
 """
 
-_FORMULA = re.compile(r"'*\s*[=+\-@\t\n|%＝＋－＠]")
+_FORMULA = re.compile(r"'*([\t\n]|\s*[=+\-@|%＝＋－＠])")
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 
 

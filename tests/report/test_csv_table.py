@@ -98,7 +98,7 @@ def test_any_label_comes_back(report: Report, label: str) -> None:
     assert not [c for c in text if c not in "\r\n\t" and not 0x20 <= ord(c) < 0x7F and ord(c) < 0xA0]
     (read_back,) = {line["row"] for line in read(text)}
     # An apostrophe is there exactly where a spreadsheet would compute, and taking it away gives the text.
-    computes = read_back.lstrip("'").lstrip().startswith(tuple("=+-@|%"))
+    computes = read_back.lstrip("'").lstrip().startswith(tuple("=+-@|%＝＋－＠"))
     if read_back.startswith("'") and (computes or read_back.lstrip("'").startswith(("\t", "\n"))):
         read_back = read_back[1:]
     else:
