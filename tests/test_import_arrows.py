@@ -54,7 +54,8 @@ ARROWS: dict[str, set[str]] = {
     },
     "report": {"attacks", "errors", "execute", "jobs", "metrics", "plain", "spec", "store", "suite"},
     # What people call.
-    "api": {"data", "errors", "execute", "jobs", "planner", "report", "store", "suite", "trained"},
+    "remembered": {"errors", "jobs", "report", "store"},
+    "api": {"data", "errors", "execute", "jobs", "planner", "remembered", "report", "store", "suite", "trained"},
     "inert": {"errors"},
     "importing": {"errors", "imported", "inert", "registry", "spec", "store", "tensors", "trained"},
     "sampling": {"errors", "evaluate", "family", "store"},

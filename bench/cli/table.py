@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bench.cli import options
-from bench.cli.say import echo_document, is_terminal
+from bench.cli.say import echo, echo_document, is_terminal
 
 if TYPE_CHECKING:
     from bench.report.model import Report
@@ -32,20 +32,33 @@ def register(cli: click.Group) -> None:
     help="Default: drawn on a terminal, Markdown elsewhere.",
 )
 @click.option("--id", "ids", metavar="NAME", multiple=True, help="Only this table; may be repeated.")
+@click.option(
+    "--definitions/--no-definitions", default=True, show_default=True, help="Say below each table what is measured."
+)
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file instead.")
-def table(suite: str | None, profile: str | None, format_: str | None, ids: tuple[str, ...], out: Path | None) -> None:
+def table(
+    suite: str | None,
+    profile: str | None,
+    format_: str | None,
+    ids: tuple[str, ...],
+    definitions: bool,
+    out: Path | None,
+) -> None:
     """Print the tables of a suite from stored results; nothing is computed.
 
-    Without SUITE: the suite last run.
+    Without SUITE: the suite last run. Where the suite cannot be read any more, such as without a plug-in that it names,
+    the tables are those that its last run left, and the command says so.
     """
     from bench.api import Bench
     from bench.report.formats import FORMATS
-    from bench.report.select import only_tables
+    from bench.report.select import only_tables, without_definitions
 
     bench = Bench.here()
-    if suite is None:
-        suite, profile = bench.last(profile)
-    report = only_tables(bench.report(bench.plan(suite, profile=profile)), ids)
+    report = only_tables(bench.tables(suite, profile=profile), ids)
+    if report.stored:
+        echo(f"bench: {report.stored}", err=True)
+    if not definitions:
+        report = without_definitions(report)
     if out is None and format_ is None:
         show_report(report)
         return
