@@ -186,23 +186,22 @@ class TestResults:
         frame = self.frame(project)
         assert len(frame) == 2
         (row,) = frame[frame.model == "softmax"].to_dict("records")
-        assert (row["value"], row["config.lr"], row["suite"], row["profile"]) == (0.75, 5e-4, "tiny", None)
+        assert (row["value"], row["config.lr"], row["suite"], row["profile"]) == (0.75, 5e-4, "tiny", "")
         assert not row["stale"]
         whole = self.frame(project, everything=True)
         rows = whole[whole.model == "softmax"].sort_values("value").to_dict("records")
         assert [(r["value"], r["config.lr"], r["stale"], r["suite"]) for r in rows] == [
-            (0.25, 1e-4, True, None),
+            (0.25, 1e-4, True, ""),
             (0.75, 5e-4, False, "tiny"),
         ]
 
-    def test_hyper_parameters_that_are_alike_are_no_columns(
-        self, project: Project, results: Results, tiny: str
-    ) -> None:
+    def test_settings_that_are_alike_are_no_columns(self, project: Project, results: Results, tiny: str) -> None:
         measured(project, results, tiny)
         columns = [name for name in self.frame(project) if name.startswith("config.")]
         assert "config.sampler.steps" in columns  # one family has none
         assert "config.epochs" not in columns
-        one = tiny.replace(tiny[tiny.index("[[model]]\nfamily   = \"gmmc-gen\""): tiny.index("[[evaluation]]")], "")  # fmt: skip
+        start = tiny.index('[[model]]\nfamily   = "gmmc-gen"')
+        one = tiny[:start] + tiny[tiny.index("[[evaluation]]") :]
         measured(project, results, one)
         assert not [name for name in self.frame(project) if name.startswith("config.")]
 
@@ -216,12 +215,12 @@ class TestResults:
         frame = self.frame(project)
         found = {(row.suite, row.profile, row.model) for row in frame.itertuples()}
         assert found == {
-            ("tiny", None, "softmax"),
-            ("tiny", None, "gmmc-gen"),
+            ("tiny", "", "softmax"),
+            ("tiny", "", "gmmc-gen"),
             ("tiny", "small", "softmax"),
             ("tiny", "small", "gmmc-gen"),
-            ("other", None, "plain"),
-            ("other", None, "gmmc-gen"),
+            ("other", "", "plain"),
+            ("other", "", "gmmc-gen"),
         }
         assert len(frame) == 6
         assert set(frame[frame.suite == "other"].job) == {
