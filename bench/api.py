@@ -43,10 +43,17 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Run:
-    """What a run did: its plan, how it ended, and the exit code that the command gives for it."""
+    """What a run did: its plan, how it ended, and the exit code that the command gives for it.
+
+    Attributes:
+        plan: The jobs that were asked for.
+        summary: How they ended.
+        report: The tables of the whole suite; None if they could not be made.
+    """
 
     plan: Plan
     summary: Summary
+    report: Report | None = None
 
     def exit_code(self, *, strict: bool = False) -> int:
         """0 every job has a result; 1 some failed (``strict``: or are n/a or diverged); 5 nothing could run because
@@ -158,8 +165,7 @@ class Bench:
         self._remember(whole.suite, profile)
         remembered.write_plan(self.settings.results, whole)
         summary = run_plan(chosen, self.store, executor, display or SilentDisplay())
-        self._remember_tables(whole, profile)
-        return Run(chosen, summary)
+        return Run(chosen, summary, self._remember_tables(whole, profile))
 
     def report(self, plan: Plan) -> Report:
         """The tables of a plan's suite, as far as the store fills them."""
@@ -272,13 +278,16 @@ class Bench:
         """Remember a suite as the one last run; ``profile`` is its name or path, default: the name in the suite."""
         remembered.write_last(self.settings.results, self.settings.home, suite.path, profile or suite.profile)
 
-    def _remember_tables(self, plan: Plan, profile: str | None) -> None:
-        """Store the tables of a run; what keeps it from that is no fault of the jobs."""
-        overlay = find_profile(profile, self.settings) if profile else None
+    def _remember_tables(self, plan: Plan, profile: str | None) -> Report | None:
+        """Make and store the tables of a run; what keeps it from that is no fault of the jobs."""
+        report = None
         try:
-            remembered.write_tables(self.settings.results, self.report(plan), plan.suite.path, overlay)
+            report = self.report(plan)
+            overlay = find_profile(profile, self.settings) if profile else None
+            remembered.write_tables(self.settings.results, report, plan.suite.path, overlay)
         except Exception as error:
             warnings.warn(f"the tables of the run could not be stored: {error}", stacklevel=3)
+        return report
 
 
 def run(suite: str | Path | None = None, **options: Any) -> Run:

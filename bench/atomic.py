@@ -46,4 +46,8 @@ def write_atomically(path: Path, content: bytes | Iterable[bytes | memoryview]) 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON atomically. NaN is refused: a number that is not one needs a reason, not a token."""
     text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    write_atomically(path, text.encode())
+    try:
+        content = text.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair, such as in the name of a file that is no UTF-8
+        content = (json.dumps(value, indent=1, allow_nan=False) + "\n").encode()
+    write_atomically(path, content)

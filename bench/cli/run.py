@@ -152,7 +152,7 @@ def _show_result(bench: Any, outcome: Any, tables: bool) -> None:
     if tables:
         # The whole suite, also where --only ran a part of it: what earlier runs left belongs into the tables.
         whole = bench.whole(outcome.plan)
-        report = bench.report(whole)
+        report = outcome.report or bench.report(whole)
         show_report(report)
         echo(f"\nreport: {write_report(bench, whole, report)}")
     states = outcome.summary.states

@@ -28,8 +28,8 @@ def number_rows(store: Store, plans: Sequence[tuple[str, str | None, Named]], ev
     Returns:
         Rows with the same names. ``suite`` is empty where no plan refers to the number, ``profile`` also where the
         suite was run without one. ``stale`` says that it does not count any more: no plan refers to it, or it was made
-        with weights that the store no longer holds. ``config.<name>`` are the hyper-parameters in which the rows differ, None where a family has none of
-        that name.
+        with weights that the store no longer holds. ``config.<name>`` are the hyper-parameters in which the rows
+        differ, None where a family has none of that name.
     """
     rows: list[dict[str, Any]] = []
     configurations: list[dict[str, Any]] = []
