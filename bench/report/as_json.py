@@ -29,6 +29,7 @@ def as_dict(report: Report) -> dict[str, Any]:
         "title": report.title,
         "profile": report.profile,
         "stored": report.stored,
+        "budget": report.budget,
         "substitutions": [list(pair) for pair in report.substitutions],
         "deviations": list(report.deviations),
         "tables": [
@@ -80,6 +81,7 @@ def from_dict(facts: Mapping[str, Any]) -> Report:
         substitutions=tuple((original, substitute) for original, substitute in facts["substitutions"]),
         deviations=tuple(facts["deviations"]),
         tables=tuple(_table(table) for table in facts["tables"]),
+        budget=facts["budget"],
         stored=facts["stored"],
     )
 

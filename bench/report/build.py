@@ -43,7 +43,19 @@ def build_report(plan: Plan, store: Store, literature: Sequence[Path]) -> Report
         substitutions=suite.substitutions,
         deviations=deviations(suite),
         tables=tables,
+        budget=_budget(plan),
     )
+
+
+def _budget(plan: Plan) -> str:
+    """What training costs, for models are compared on equal data and not at equal cost."""
+    passes: dict[str, float] = {}
+    labels = {model.name: model.label for model in plan.suite.models}
+    for job in plan.jobs:
+        if job.kind == "train" and job.model in labels and job.passes:
+            passes.setdefault(labels[job.model], job.passes)
+    costs = ", ".join(f"{label} {cost:,.0f}" for label, cost in passes.items())
+    return f"Training of one seed in network passes of one image: {costs}." if costs else ""
 
 
 def _table(table: ResolvedTable, suite: Suite, results: Results, literature: Sequence[Path]) -> Table:

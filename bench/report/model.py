@@ -96,6 +96,7 @@ class Report:
     """All tables of a suite.
 
     Attributes:
+        budget: What training one seed of each model costs; empty if nothing is trained.
         stored: Why the tables were not made from the suite and the store but read from what a run left; else empty.
     """
 
@@ -105,4 +106,5 @@ class Report:
     substitutions: tuple[tuple[str, str], ...]
     deviations: tuple[str, ...]
     tables: tuple[Table, ...]
+    budget: str = ""
     stored: str = ""

@@ -61,7 +61,7 @@ def render(
         meta: Provenance, as name → text (versions, devices, command).
         charts: PNG files of the charts by id of their table; None: they are drawn here.
     """
-    meta = meta or {}
+    meta = {**({"cost": report.budget} if report.budget else {}), **(meta or {})}
     charts = draw_all(report) if charts is None else charts
     title = escaped(report.title)
     body = [
@@ -111,7 +111,7 @@ _LEGEND = """<aside class="legend">
 
 
 def _banner(report: Report) -> list[str]:
-    lines = preamble(replace(report, deviations=()))
+    lines = preamble(replace(report, deviations=(), budget=""))
     return [f'<p class="banner" role="note">{escaped(line)}</p>' for line in lines]
 
 

@@ -171,11 +171,14 @@ def header(column: TableColumn) -> str:
 
 
 def preamble(report: Report) -> list[str]:
-    """Lines about the run as a whole: what the tables were printed from, profile and substitutions, deviations."""
+    """Lines about the run as a whole: what the tables were printed from, profile and substitutions, cost of training,
+    deviations from the paper.
+    """
     lines = [report.stored] if report.stored else []
     if report.profile:
         swapped = ", ".join(f"{a} → {b}" for a, b in report.substitutions)
         lines.append(f"PROFILE {report.profile}" + (f": data sets {swapped}" if swapped else ""))
+    lines += [report.budget] if report.budget else []
     lines += [f"Differs from the paper: {line}" for line in report.deviations]
     return lines
 

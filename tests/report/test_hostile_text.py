@@ -72,6 +72,7 @@ def everywhere(report: Report, text: str) -> Report:
         substitutions=((text, text),),
         deviations=(text,),
         tables=tuple(tables),
+        budget=text,
         stored=text,
     )
 
