@@ -13,7 +13,7 @@ import click
 
 from bench.plain import TRANSLITERATE, visible
 
-__all__ = ["echo", "echo_document", "echo_json", "is_terminal", "prepare", "reserve", "reserved"]
+__all__ = ["echo", "echo_document", "echo_json", "is_terminal", "prepare", "reserve", "reserve_stdout", "reserved"]
 
 _RESERVED = f"{__name__}.reserved"
 
@@ -22,24 +22,31 @@ def echo(text: object = "", *, err: bool = False, nl: bool = True, bold: bool = 
     """Print text; control characters in it are shown and not obeyed (``bench.plain.visible``)."""
     shown = visible(str(text))
     # The stream is named: of one in ASCII click would otherwise think that it is meant to be UTF-8.
-    click.echo(click.style(shown, bold=True) if bold else shown, file=sys.stderr if err else sys.stdout, nl=nl)
+    stream = sys.stderr if err else sys.stdout
+    click.echo(click.style(shown, bold=True) if bold else shown, file=stream, err=err, nl=nl)
 
 
 def echo_document(text: str) -> None:
     """Print a whole file of a format that has dealt with the text of others itself, as it is."""
-    click.echo(text, file=sys.stdout, nl=False)
+    click.echo(text, file=reserved(), nl=False)
 
 
 def reserve(ctx: click.Context, _: click.Parameter, wanted: bool) -> bool:
-    """Callback of ``--json``: what plug-ins print while the command runs goes to standard error."""
-    if wanted and _RESERVED not in ctx.meta:
-        ctx.meta[_RESERVED] = sys.stdout
-        ctx.with_resource(contextlib.redirect_stdout(sys.stderr))
+    """Callback of ``--json``: reserve standard output for the JSON."""
+    if wanted:
+        reserve_stdout(ctx)
     return wanted
 
 
+def reserve_stdout(ctx: click.Context) -> None:
+    """What plug-ins print while the command runs goes to standard error; its own document goes to standard output."""
+    if _RESERVED not in ctx.meta:
+        ctx.meta[_RESERVED] = sys.stdout
+        ctx.with_resource(contextlib.redirect_stdout(sys.stderr))
+
+
 def reserved() -> TextIO:
-    """Standard output as it was before ``--json`` reserved it."""
+    """Standard output as it was before it was reserved."""
     return cast(TextIO, click.get_current_context().meta.get(_RESERVED, sys.stdout))
 
 

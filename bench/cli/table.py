@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from bench.cli import options
-from bench.cli.say import echo, echo_document, is_terminal
+from bench.cli.say import echo, echo_document, is_terminal, reserve_stdout, reserved
 
 if TYPE_CHECKING:
     from bench.report.model import Report
@@ -36,7 +35,9 @@ def register(cli: click.Group) -> None:
     "--definitions/--no-definitions", default=True, show_default=True, help="Say below each table what is measured."
 )
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file instead.")
+@click.pass_context
 def table(
+    ctx: click.Context,
     suite: str | None,
     profile: str | None,
     format_: str | None,
@@ -49,6 +50,7 @@ def table(
     Without SUITE: the suite last run. Where the suite cannot be read any more, such as without a plug-in that it names,
     the tables are those that its last run left, and the command says so.
     """
+    reserve_stdout(ctx)
     from bench.api import Bench
     from bench.report.formats import FORMATS
     from bench.report.select import only_tables, without_definitions
@@ -73,12 +75,12 @@ def table(
 
 def show_report(report: Report) -> None:
     """Tables for a person: drawn on a terminal, Markdown into a pipe."""
-    if is_terminal(sys.stdout):
+    if is_terminal(reserved()):
         from rich.console import Console
 
         from bench.report import terminal
 
-        terminal.render(report, Console())
+        terminal.render(report, Console(file=reserved()))
     else:
         from bench.report import markdown
 

@@ -58,6 +58,16 @@ def test_what_a_plug_in_prints_is_no_part_of_json(project: Project, tiny: str, s
     assert "hello from a plug-in" in result.stderr
 
 
+@pytest.mark.parametrize("format_", ["json", "csv", None])
+def test_nor_of_a_table(project: Project, tiny: str, site: Site, format_: str | None) -> None:
+    site.module("noisy", "print('hello from a plug-in')\nfrom bench_models.specs import SOFTMAX as SPEC\n")
+    project.suite(tiny.replace('family   = "softmax"', 'family   = "noisy:SPEC"', 1))
+    arguments = ["table", "tiny", *(["--format", format_] if format_ else [])]
+    result = CliRunner().invoke(cli, arguments, catch_exceptions=False)
+    assert result.stdout.startswith({"json": "{", "csv": "suite,", None: "**"}[format_])
+    assert "hello from a plug-in" in result.stderr
+
+
 @pytest.mark.parametrize("environment", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}, {}])
 @pytest.mark.parametrize("format_", ["markdown", "html", "json"])
 def test_every_encoding_gets_a_table(project: Project, tiny: str, environment: dict[str, str], format_: str) -> None:
