@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import NothingSelectedError, PrerequisiteError, RequestError, did_you_mean
+from bench import remembered
+from bench.errors import BenchError, NothingSelectedError, PrerequisiteError, RequestError, did_you_mean
 from bench.execute.devices import slots
 from bench.execute.executors import Executor, InProcess, Pool
 from bench.execute.provenance import command
@@ -20,7 +21,7 @@ from bench.jobs import Job, Plan
 from bench.planner import make_plan
 from bench.prerequisites import FILE, Verified, needed, require
 from bench.report.literature import literature_names
-from bench.store import Store, write_json
+from bench.store import Store
 from bench.suite.read import load_suite
 from bench.suite.schema import Suite
 from bench.suite.settings import Settings, find_profile, find_suite, load_settings
@@ -41,15 +42,20 @@ __all__ = [
     "tables",
 ]
 
-LAST = "last.json"
-
 
 @dataclass(frozen=True)
 class Run:
-    """What a run did: its plan, how it ended, and the exit code that the command gives for it."""
+    """What a run did: its plan, how it ended, and the exit code that the command gives for it.
+
+    Attributes:
+        plan: The jobs that were asked for.
+        summary: How they ended.
+        report: The tables of the whole suite; None if they could not be made.
+    """
 
     plan: Plan
     summary: Summary
+    report: Report | None = None
 
     def exit_code(self, *, strict: bool = False) -> int:
         """0 every job has a result; 1 some failed (``strict``: or are n/a or diverged); 5 nothing could run because
@@ -169,13 +175,15 @@ class Bench:
         def verify(todo: list[Job]) -> None:
             require(needed(todo, site.data, site.weights), self.verified)
 
+        whole = self.whole(chosen) if only else chosen
         with announced(self.settings.results, [job.key for job in chosen.jobs]):
             verify(dropped)  # what cannot be made again is not dropped
             for job in dropped:
                 self._drop(job)
-            self._remember(chosen.suite)
+            self._remember(whole.suite, profile)
+            remembered.write_plan(self.settings.results, self.settings.home, whole)
             summary = run_plan(chosen, self.store, executor, display or SilentDisplay(), verify)
-        return Run(chosen, summary)
+            return Run(chosen, summary, self._remember_tables(whole, profile))
 
     def _drop(self, job: Job) -> None:
         """Delete a result.
@@ -198,7 +206,40 @@ class Bench:
     @property
     def has_run(self) -> bool:
         """Whether a suite was run in this results folder."""
-        return (self.settings.results / LAST).exists()
+        return (self.settings.results / remembered.LAST).exists()
+
+    def tables(self, suite: str | Path | None = None, *, profile: str | None = None) -> Report:
+        """The tables of a suite; where it cannot be read any more, as its last run left them.
+
+        That is so where a plug-in that the suite names is not installed any more, while its file and that of the
+        profile are the ones that were run. ``Report.stored`` then says why, and of when the tables are.
+
+        Args:
+            suite: Default: the suite last run.
+            profile: The profile that it was run with.
+
+        Raises:
+            BenchError: The suite cannot be read, and no run left its tables.
+        """
+        if suite is None:
+            suite, profile = self.last(profile)
+        try:
+            return self.report(self.plan(suite, profile=profile))
+        except BenchError as error:
+            stored = self._stored(suite, profile)
+            if stored is None:
+                raise
+            why = str(error).partition("\n")[0]
+            said = f"Printed as the run of {stored.written} left them, for the suite cannot be read now: {why}"
+            return replace(stored.report, stored=said)
+
+    def _stored(self, suite: str | Path, profile: str | None) -> remembered.StoredTables | None:
+        try:
+            path = find_suite(str(suite), self.settings)
+            overlay = find_profile(profile, self.settings) if profile else None
+            return remembered.tables(self.settings.results, path, overlay)
+        except (BenchError, OSError):
+            return None  # what is wrong with the suite is told
 
     def last(self, profile: str | None = None) -> tuple[str, str | None]:
         """Suite file and profile of the last run.
@@ -207,51 +248,32 @@ class Bench:
             profile: What to use in place of the profile of that run, where a person names one.
 
         Raises:
-            RequestError: None was run yet.
+            RequestError: None was run yet, or its file is not there any more.
+            DamagedFileError: The file that says so is damaged.
         """
-        try:
-            facts = json.loads((self.settings.results / LAST).read_text(encoding="utf-8"))
-        except (FileNotFoundError, json.JSONDecodeError):
-            raise RequestError(
-                f"no suite was run yet in {self.settings.results}; name one, or run one first: bench run"
-            ) from None
-        return str(facts["suite"]), profile or facts["profile"]
+        suite, remembered_profile = remembered.read_last(self.settings.results)
+        return suite, profile or remembered_profile
 
-    def results(self) -> pd.DataFrame:
-        """Every measured number in the store, one row each, with its definition and origin."""
+    def results(self, *, everything: bool = False) -> pd.DataFrame:
+        """The measured numbers of the store, one row each, with definition and origin.
+
+        A number that several suites refer to has a row for each, under the names that the suite gives. ``profile`` is
+        that of the suite, ``stale`` says that a number does not count any more, and ``config.<name>`` are the
+        hyper-parameters in which the rows differ: after a change of ``lr`` there is ``config.lr``.
+
+        Args:
+            everything: Also the numbers that the last plan of no suite refers to, such as those of hyper-parameters
+                that were changed since; their ``suite`` is empty and they are stale.
+
+        Raises:
+            DamagedFileError: Which numbers count cannot be read.
+        """
         import pandas as pd
 
-        rows: list[Mapping[str, Any]] = []
-        for folder in self.store.folders():
-            record = folder.record()
-            for number in (record or {}).get("numbers", ()):
-                assert record is not None
-                interval = number["interval"] or {}
-                rows.append(
-                    {
-                        "job": record["job"],
-                        "model": record["model"],
-                        "family": record["family"],
-                        "backbone": record["backbone"],
-                        "dataset": record["dataset"],
-                        "seed": record["seed"],
-                        "evaluation": record["evaluation"],
-                        "metric": number["metric"],
-                        "argument": number["argument"],
-                        "value": number["value"],
-                        "low": interval.get("low"),
-                        "high": interval.get("high"),
-                        "interval": interval.get("kind"),
-                        "n": number["n"],
-                        "verdict": number["verdict"],
-                        "reason": number["reason"],
-                        "definition": number["definition"],
-                        "weights": record["weights"],
-                        "finished": record["finished"],
-                        "key": record["key"],
-                    }
-                )
-        return pd.DataFrame(rows)
+        from bench.report.numbers import number_rows
+
+        plans = [(plan.suite, plan.profile, plan.jobs) for plan in remembered.plans(self.settings.results)]
+        return pd.DataFrame(number_rows(self.store, plans, everything))
 
     def load_model(
         self, name: str, *, suite: str | Path | None = None, profile: str | None = None, device: str = "cpu"
@@ -287,9 +309,20 @@ class Bench:
         known = [job.model for job in trains] + [job.id.removesuffix("/train") for job in trains]
         raise RequestError(f"no model {name!r} in suite {chosen.suite.name}; {did_you_mean(name, known)}")
 
-    def _remember(self, suite: Suite) -> None:
-        facts = {"suite": str(suite.path.resolve()), "profile": suite.profile}
-        write_json(self.settings.results / LAST, facts)
+    def _remember(self, suite: Suite, profile: str | None = None) -> None:
+        """Remember a suite as the one last run; ``profile`` is its name or path, default: the name in the suite."""
+        remembered.write_last(self.settings.results, self.settings.home, suite.path, profile or suite.profile)
+
+    def _remember_tables(self, plan: Plan, profile: str | None) -> Report | None:
+        """Make and store the tables of a run; what keeps it from that is no fault of the jobs."""
+        report = None
+        try:
+            report = self.report(plan)
+            overlay = find_profile(profile, self.settings) if profile else None
+            remembered.write_tables(self.settings.results, report, plan.suite.path, overlay)
+        except Exception as error:
+            warnings.warn(f"the tables of the run could not be stored: {error}", stacklevel=3)
+        return report
 
 
 def run(suite: str | Path | None = None, **options: Any) -> Run:
@@ -303,16 +336,13 @@ def plan(suite: str | Path | None = None, **options: Any) -> Plan:
 
 
 def tables(suite: str | Path | None = None, *, profile: str | None = None) -> Report:
-    """The tables of a suite as data; default: the suite last run."""
-    bench = Bench.here()
-    if suite is None:
-        suite, profile = bench.last(profile)
-    return bench.report(bench.plan(suite, profile=profile))
+    """The tables of a suite as data; default: the suite last run; see ``Bench.tables``."""
+    return Bench.here().tables(suite, profile=profile)
 
 
-def results() -> pd.DataFrame:
-    """Every measured number in the store as a data frame."""
-    return Bench.here().results()
+def results(*, everything: bool = False) -> pd.DataFrame:
+    """The measured numbers in the store as a data frame; see ``Bench.results``."""
+    return Bench.here().results(everything=everything)
 
 
 def load_model(name: str, **options: Any) -> Classifier:

@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench import remembered
 from bench.checksums import Checksum
 from bench.data.registry import DATASETS
 from bench.errors import BenchError, SuiteError
@@ -98,6 +99,10 @@ def _referred_to(bench: Bench, keep: Sequence[str]) -> set[str]:
                 raise
     for overlay in dict.fromkeys(profiles):
         read(find_profile(overlay, bench.settings))
+    # A suite elsewhere that was run here keeps what its last run referred to, as long as its file is there.
+    for plan in remembered.plans(bench.settings.results):
+        if plan.file.is_file():
+            wanted.update(plan.jobs)
     return wanted
 
 

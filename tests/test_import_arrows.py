@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[1]
 ARROWS: dict[str, set[str]] = {
     # Foundations: names, keys, files.
     "errors": set(),
+    "plain": set(),
     "keys": set(),
     "seeding": {"keys"},
     "source_scan": {"keys"},
@@ -60,11 +61,15 @@ ARROWS: dict[str, set[str]] = {
     "prerequisites": {"atomic", "checksums", "data", "errors", "evaluate", "jobs"},
     "execute": {
         *("train", "predict", "evaluate", "data", "trained"),
-        *("arrays", "errors", "jobs", "keys", "seeding", "sources", "spec", "store", "tensors"),
+        *("arrays", "errors", "jobs", "keys", "plain", "seeding", "sources", "spec", "store", "tensors"),
     },
-    "report": {"arrays", "attacks", "errors", "execute", "jobs", "metrics", "spec", "store", "suite"},
+    "report": {"arrays", "attacks", "errors", "execute", "jobs", "metrics", "plain", "spec", "store", "suite"},
     # What people call.
-    "api": {"data", "errors", "execute", "jobs", "planner", "prerequisites", "report", "store", "suite", "trained"},
+    "remembered": {"errors", "jobs", "report", "store"},
+    "api": {
+        *("data", "errors", "execute", "jobs", "planner", "prerequisites", "remembered", "report", "store", "suite"),
+        "trained",
+    },
     "importing": {
         *("imported", "inert", "registry", "spec", "state_dicts", "store", "tensors", "trained", "unpickle"),
         "errors",
@@ -75,7 +80,7 @@ ARROWS: dict[str, set[str]] = {
     "housekeeping": {"checksums", "data", "errors", "evaluate", "execute", "prerequisites", "store", "suite", "train"},
     "cli": {
         *("api", "catalogue", "housekeeping", "importing", "sampling", "verifying"),
-        *("errors", "execute", "report", "store", "unpickle"),
+        *("errors", "execute", "plain", "report", "store", "unpickle"),
     },
     "__init__": {"api"},
     "__main__": {"cli"},

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bench.store import LOCK, JobFolder, Store, write_atomically, write_json
 
@@ -259,3 +261,12 @@ def test_folders_are_found_again(store: Store) -> None:
     (store.root / "stray.txt").write_text("x", encoding="utf-8")
     assert [folder.key for folder in store.folders()] == sorted(keys)
     assert store.folder("ab1").size() == sum(path.stat().st_size for path in store.folder("ab1").path.iterdir())
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.text(st.characters()))
+def test_any_text_comes_back_from_a_file(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    """The name of a file that is no UTF-8, in an error message say, has halves of surrogate pairs."""
+    path = tmp_path_factory.getbasetemp() / "text.json"
+    write_json(path, {"message": text, text: 1})
+    assert json.loads(path.read_text(encoding="utf-8")) == {"message": text, text: 1}

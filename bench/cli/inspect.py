@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from bench.cli import options
+from bench.cli.say import echo, echo_json
 
 __all__ = ["register"]
 
@@ -28,13 +27,13 @@ def list_(kind: str, as_json: bool) -> None:
 
     rows = listing(kind)
     if as_json:
-        click.echo(json.dumps({"schema": 1, "kind": kind, "entries": [row.as_dict() for row in rows]}, indent=1))
+        echo_json({"schema": 1, "kind": kind, "entries": [row.as_dict() for row in rows]})
         return
     width = max((len(row.name) for row in rows), default=0)
     for row in rows:
         note = f"  [{row.origin}]" if row.origin not in ("bench", "gmmc-bench") else ""
         text = f"BROKEN: {row.error}" if row.error else row.summary
-        click.echo(f"{row.name:<{width}}  {text}{note}")
+        echo(f"{row.name:<{width}}  {text}{note}")
 
 
 @click.command()
@@ -53,9 +52,9 @@ def describe(name: str, suite: str | None, profile: str | None, as_json: bool) -
 
     text = description(Bench.here(), name, suite, profile)
     if as_json:
-        click.echo(json.dumps({"schema": 1, "name": name, "lines": text.splitlines()}, indent=1))
+        echo_json({"schema": 1, "name": name, "lines": text.splitlines()})
         return
-    click.echo(text)
+    echo(text)
 
 
 @click.command()
@@ -80,10 +79,11 @@ def show(job: str, suite: str | None, profile: str | None, as_json: bool) -> Non
             "reason": found.status.reason,
             "because": list(found.because),
             "folder": str(found.folder.path),
+            "spec": found.spec,
             "record": found.folder.record(),
             "error": found.folder.error(),
             "log": found.folder.log(),
         }
-        click.echo(json.dumps(facts, indent=1))
+        echo_json(facts)
         return
-    click.echo(job_text(found))
+    echo(job_text(found))

@@ -9,6 +9,7 @@ import sys
 import click
 
 from bench.cli import inspect, maintain, models, run, table, verify
+from bench.cli.say import echo, prepare
 from bench.errors import BenchError, PrerequisiteError, RequestError
 
 __all__ = ["cli", "main"]
@@ -29,7 +30,7 @@ class _Group(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except KeyboardInterrupt:
-            click.echo("bench: interrupted", err=True)
+            echo("bench: interrupted", err=True)
             ctx.exit(130)
         except Exception as error:
             if ctx.params.get("debug"):
@@ -67,7 +68,7 @@ def _show(error: Exception) -> None:
             "This is a defect of bench or of a plug-in; bench --debug … shows where"
         )
     with contextlib.suppress(OSError):
-        click.echo(f"bench: {text}", err=True)
+        echo(f"bench: {text}", err=True)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -104,10 +105,10 @@ maintain.register(cli)
 def main() -> None:
     """Entry point of the console script."""
     if sys.stdout is None:
-        # The next file that is opened would take its place, and receive what is printed.
         if sys.stderr is not None:
             sys.stderr.write("bench: the standard output is closed; send it to /dev/null instead\n")
         sys.exit(PrerequisiteError.exit_code)
+    prepare()
     # A batch system ends a run with SIGTERM: the same as Ctrl-C, so that training saves where it stands.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(cli.main(standalone_mode=True, prog_name="bench"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import click
 
 from bench.cli import options
+from bench.cli.say import echo, echo_json
 
 __all__ = ["register"]
 
@@ -46,29 +46,26 @@ def clean(yes: bool, keep: tuple[str, ...], as_json: bool) -> None:
     removed = remove(bench, found) if yes else []
     swept = remove_orphaned(left) if yes else []
     if as_json:
-        click.echo(
-            json.dumps(
-                {
-                    "schema": 1,
-                    "unreferenced": [{"job": i.name, "key": i.folder.key, "bytes": i.size} for i in found],
-                    "removed": [item.folder.key for item in removed],
-                    "orphaned": [{"job": i.name, "key": i.folder.key, "bytes": i.size} for i in left],
-                    "swept": [item.folder.key for item in swept],
-                },
-                indent=1,
-            )
+        echo_json(
+            {
+                "schema": 1,
+                "unreferenced": [{"job": i.name, "key": i.folder.key, "bytes": i.size} for i in found],
+                "removed": [item.folder.key for item in removed],
+                "orphaned": [{"job": i.name, "key": i.folder.key, "bytes": i.size} for i in left],
+                "swept": [item.folder.key for item in swept],
+            }
         )
         return
     for item in found:
-        click.echo(f"{item.size / 1e6:10.2f} MB  {item.folder.key[:12]}  {item.name}")
+        echo(f"{item.size / 1e6:10.2f} MB  {item.folder.key[:12]}  {item.name}")
     for item in left:
         gone = "; deleted" if item in swept else ""
-        click.echo(f"{item.size / 1e6:10.2f} MB  {item.folder.key[:12]}  {item.name}: needed by no checkpoint{gone}")
+        echo(f"{item.size / 1e6:10.2f} MB  {item.folder.key[:12]}  {item.name}: needed by no checkpoint{gone}")
     if yes:
-        click.echo(f"deleted {len(removed)} of {len(found)} results, {sum(i.size for i in removed) / 1e6:.1f} MB")
+        echo(f"deleted {len(removed)} of {len(found)} results, {sum(i.size for i in removed) / 1e6:.1f} MB")
     else:
         what = f"{len(found)} results, {total / 1e6:.1f} MB, are referred to by no suite"
-        click.echo(what + ("; delete them with: bench clean --yes" if found or left else ""))
+        echo(what + ("; delete them with: bench clean --yes" if found or left else ""))
 
 
 @click.command()
@@ -86,7 +83,7 @@ def doctor(ctx: click.Context, verify: bool, as_json: bool) -> None:
 
     def progress(file: Any, place: int, count: int) -> None:
         if sys.stderr.isatty():
-            click.echo(f"verifying {place + 1} of {count}: {file.path}", err=True)
+            echo(f"verifying {place + 1} of {count}: {file.path}", err=True)
 
     sections = examine(Bench.here(), verify=verify, progress=progress)
     _show(sections, as_json)
@@ -96,10 +93,10 @@ def doctor(ctx: click.Context, verify: bool, as_json: bool) -> None:
 
 def _show(sections: Mapping[str, Mapping[str, str]], as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps({"schema": 1, **sections}, indent=1))
+        echo_json({"schema": 1, **sections})
         return
     for title, facts in sections.items():
-        click.echo(click.style(title, bold=True))
+        echo(title, bold=True)
         width = max(len(name) for name in facts)
         for name, text in facts.items():
-            click.echo(f"  {name:<{width}}  {text}")
+            echo(f"  {name:<{width}}  {text}")

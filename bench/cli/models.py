@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
 import click
 
 from bench.cli import options
+from bench.cli.say import echo, echo_json
 
 __all__ = ["register"]
 
@@ -117,11 +117,11 @@ def sample(
         out=out,
     )
     if as_json:
-        click.echo(json.dumps({"schema": 1, **facts}, indent=1))
+        echo_json({"schema": 1, **facts})
         return
-    click.echo(f"{facts['n']} images in {out}")
+    echo(f"{facts['n']} images in {out}")
     for row in facts["classes"]:
-        click.echo(
+        echo(
             f"class {row['class']}: {row['n']} images, mean energy {row['energy']:.3g}, "
             f"mean confidence {row['confidence']:.1%}, classified as intended {row['agreement']:.1%}"
         )
@@ -159,16 +159,16 @@ def import_(file: Path, format_: str, family: str, backbone: str, name: str, num
         image_shape=(int(sizes[0]), int(sizes[1]), int(sizes[2])),
         weights_root=Bench.here().settings.weights,
     )
-    click.echo(f"{name}: {report.tensors} tensors, {report.buffer:,} buffer images, sha256 {report.weights[:12]}")
-    click.echo(f'in {report.folder}; use it in a suite: family = "{family}", weights = "{name}"')
+    echo(f"{name}: {report.tensors} tensors, {report.buffer:,} buffer images, sha256 {report.weights[:12]}")
+    echo(f'in {report.folder}; use it in a suite: family = "{family}", weights = "{name}"')
     for tensor, reason in list(report.ignored.items())[:MOST_SHOWN]:
-        click.echo(f"ignored {tensor}: {reason}")
+        echo(f"ignored {tensor}: {reason}")
     if len(report.ignored) > MOST_SHOWN:
-        click.echo(f"and {len(report.ignored) - MOST_SHOWN} more were ignored; all are in {report.folder}/model.json")
+        echo(f"and {len(report.ignored) - MOST_SHOWN} more were ignored; all are in {report.folder}/model.json")
     for stubbed in report.stubbed:
-        click.echo(f"not executed: {stubbed}")
+        echo(f"not executed: {stubbed}")
     for note in report.notes:
-        click.echo(note)
+        echo(note)
 
 
 @click.command()
@@ -184,4 +184,4 @@ def export(model: str, suite: str | None, profile: str | None, out: Path) -> Non
 
     check_target(out)
     export_model(Bench.here().load_model(model, suite=suite, profile=profile), out)
-    click.echo(shown(out))
+    echo(shown(out))

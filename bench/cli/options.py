@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 import click
 
+from bench.cli.say import reserve
+
 __all__ = ["as_json", "only", "profile", "suite_argument"]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -20,7 +22,7 @@ only = click.option(
     multiple=True,
     help="Keep only jobs whose id matches, with what they need; may be repeated. Example: 'gmmc-*/*/pgd*'.",
 )
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
+as_json = click.option("--json", "as_json", is_flag=True, callback=reserve, help="Print JSON for scripts.")
 
 
 def suite_argument(required: bool = False) -> Callable[[F], F]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import Any
 
 import click
 
 from bench.cli import options
+from bench.cli.say import echo, echo_json, is_terminal, reserved
 
 __all__ = ["register"]
 
@@ -69,7 +69,7 @@ def run(
     if suite is None and not bench.settings.names_suite:
         _agree(bench, profile, only)
     for text in bench.suite(suite, profile).warnings:
-        click.echo(f"warning: {text}", err=True)
+        echo(f"warning: {text}", err=True)
     display = _display(bench, device, workers, as_json)
     outcome = bench.run(
         suite,
@@ -101,9 +101,9 @@ def _agree(bench: Any, profile: str | None, only: tuple[str, ...]) -> None:
         f"{_to_run(chosen, bench.states(chosen), _rates(bench))}\n"
         f"Results would be written below {bench.settings.results}"
     )
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
         raise RequestError(f"{text}\nTo run it, name it: bench run {name}")
-    click.echo(text, err=True)
+    echo(text, err=True)
     if not click.confirm("Run it?", err=True):
         raise RequestError(f"nothing was run; name a suite: bench run {name}, or see bench list suites")
 
@@ -133,13 +133,15 @@ def _display(bench: Any, device: str, workers: int | None, as_json: bool) -> Any
     from bench.execute.estimate import Rates
 
     if as_json:
-        return JsonDisplay(sys.stdout)
+        return JsonDisplay(reserved())
     used = slots(device, workers)
     rates = Rates.from_store(bench.store, used[0])
-    if sys.stderr.isatty():
+    if is_terminal(sys.stderr):
         from rich.console import Console
 
-        return LiveDisplay(Console(stderr=True), rates, len(used))
+        console = Console(stderr=True)
+        if not console.is_dumb_terminal:  # one that cannot move its cursor gets lines
+            return LiveDisplay(console, rates, len(used))
     return PlainDisplay(sys.stderr, rates, len(used))
 
 
@@ -150,17 +152,17 @@ def _show_result(bench: Any, outcome: Any, tables: bool) -> None:
     if tables:
         # The whole suite, also where --only ran a part of it: what earlier runs left belongs into the tables.
         whole = bench.whole(outcome.plan)
-        report = bench.report(whole)
+        report = outcome.report or bench.report(whole)
         show_report(report)
-        click.echo(f"\nreport: {write_report(bench, whole, report)}")
+        echo(f"\nreport: {write_report(bench, whole, report)}")
     states = outcome.summary.states
     failed = [job for job in outcome.plan.jobs if states[job.key].state == "failed"]
     for job in failed:
         if not states[job.key].of_input:
-            click.echo(f"failed: {job.id}: {states[job.key].reason}; bench show {job.id}", err=True)
+            echo(f"failed: {job.id}: {states[job.key].reason}; bench show {job.id}", err=True)
     waiting = sum(states[job.key].of_input for job in failed)
     if waiting:
-        click.echo(f"{waiting} more failed because they read what these would have left", err=True)
+        echo(f"{waiting} more failed because they read what these would have left", err=True)
 
 
 @click.command()
@@ -200,7 +202,7 @@ def plan(suite: str | None, profile: str | None, only: tuple[str, ...], as_json:
             }
         )
     if as_json:
-        click.echo(json.dumps({"schema": 1, "suite": chosen.suite.name, "profile": profile, "jobs": rows}, indent=1))
+        echo_json({"schema": 1, "suite": chosen.suite.name, "profile": profile, "jobs": rows})
         return
     width = max(len(row["job"]) for row in rows)
     given = dict.fromkeys(row["reason"] for row in rows if row["reason"])
@@ -210,12 +212,12 @@ def plan(suite: str | None, profile: str | None, only: tuple[str, ...], as_json:
         seconds = row["seconds"]
         took = f"{duration(seconds):>12}" if seconds is not None else f"{'?':>12}"
         note = f"[{reasons[row['reason']]}]" if row["reason"] else ""
-        click.echo(f"{row['job']:<{width}}  {row['state']:<8} {passes} passes {took}  {note}".rstrip())
+        echo(f"{row['job']:<{width}}  {row['state']:<8} {passes} passes {took}  {note}".rstrip())
     for reason, index in reasons.items():
-        click.echo(f"[{index}] {reason}")
+        echo(f"[{index}] {reason}")
     whole = sum({job.key: job.passes for job in chosen.jobs}.values())
-    click.echo(f"{len(chosen.jobs)} jobs, {whole:,.0f} network passes")
-    click.echo(_to_run(chosen, states, rates))
+    echo(f"{len(chosen.jobs)} jobs, {whole:,.0f} network passes")
+    echo(_to_run(chosen, states, rates))
 
 
 @click.command()
@@ -235,14 +237,14 @@ def check(suite: str, profile: str | None) -> None:
     for name in dict.fromkeys(name for table in chosen.suite.tables for name in table.literature):
         load_literature(name, bench.settings.literature)
     missing = dict.fromkeys(job.blocked for job in chosen.jobs if job.blocked)
-    click.echo(
+    echo(
         f"{chosen.suite.path}: ok, {len(chosen.suite.models)} models, {len(chosen.suite.evaluations)} evaluations, "
         f"{len(chosen.suite.tables)} tables, {len(chosen.jobs)} jobs"
     )
     for text in chosen.suite.warnings:
-        click.echo(f"warning: {text}")
+        echo(f"warning: {text}")
     for reason in missing:
-        click.echo(f"n/a: {reason}")
+        echo(f"n/a: {reason}")
 
 
 @click.command()
@@ -270,12 +272,12 @@ def status(suite: str | None, profile: str | None, verify: bool, as_json: bool) 
             {"job": job.id, "key": job.key, "state": states[job.key].state, "reason": states[job.key].reason}
             for job in chosen.jobs
         ]
-        click.echo(json.dumps({"schema": 1, "suite": chosen.suite.name, "profile": profile, "jobs": rows}, indent=1))
+        echo_json({"schema": 1, "suite": chosen.suite.name, "profile": profile, "jobs": rows})
         return
     counts: dict[str, int] = {}
     for job in chosen.jobs:
         state = states[job.key].state
         counts[state] = counts.get(state, 0) + 1
         if state not in ("done", "pending"):
-            click.echo(f"{state:<9} {job.id}  {states[job.key].reason}".rstrip())
-    click.echo(", ".join(f"{count} {state}" for state, count in sorted(counts.items())))
+            echo(f"{state:<9} {job.id}  {states[job.key].reason}".rstrip())
+    echo(", ".join(f"{count} {state}" for state, count in sorted(counts.items())))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from bench.cli import options
+from bench.cli.say import echo, echo_document, is_terminal, reserve_stdout, reserved
 
 if TYPE_CHECKING:
     from bench.report.model import Report
@@ -31,26 +31,42 @@ def register(cli: click.Group) -> None:
     help="Default: drawn on a terminal, Markdown elsewhere.",
 )
 @click.option("--id", "ids", metavar="NAME", multiple=True, help="Only this table; may be repeated.")
+@click.option(
+    "--definitions/--no-definitions", default=True, show_default=True, help="Say below each table what is measured."
+)
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file instead.")
-def table(suite: str | None, profile: str | None, format_: str | None, ids: tuple[str, ...], out: Path | None) -> None:
+@click.pass_context
+def table(
+    ctx: click.Context,
+    suite: str | None,
+    profile: str | None,
+    format_: str | None,
+    ids: tuple[str, ...],
+    definitions: bool,
+    out: Path | None,
+) -> None:
     """Print the tables of a suite from stored results; nothing is computed.
 
-    Without SUITE: the suite last run.
+    Without SUITE: the suite last run. Where the suite cannot be read any more, such as without a plug-in that it names,
+    the tables are those that its last run left, and the command says so.
     """
+    reserve_stdout(ctx)
     from bench.api import Bench
     from bench.report.formats import FORMATS
-    from bench.report.select import only_tables
+    from bench.report.select import only_tables, without_definitions
 
     bench = Bench.here()
-    if suite is None:
-        suite, profile = bench.last(profile)
-    report = only_tables(bench.report(bench.plan(suite, profile=profile)), ids)
+    report = only_tables(bench.tables(suite, profile=profile), ids)
+    if report.stored:
+        echo(f"bench: {report.stored}", err=True)
+    if not definitions:
+        report = without_definitions(report)
     if out is None and format_ is None:
         show_report(report)
         return
     text = FORMATS[format_ or "markdown"](report)
     if out is None:
-        click.echo(text, nl=False)
+        echo_document(text)
     else:
         from bench.store import write_atomically
 
@@ -59,13 +75,13 @@ def table(suite: str | None, profile: str | None, format_: str | None, ids: tupl
 
 def show_report(report: Report) -> None:
     """Tables for a person: drawn on a terminal, Markdown into a pipe."""
-    if sys.stdout.isatty():
+    if is_terminal(reserved()):
         from rich.console import Console
 
         from bench.report import terminal
 
-        terminal.render(report, Console())
+        terminal.render(report, Console(file=reserved()))
     else:
         from bench.report import markdown
 
-        click.echo(markdown.render(report), nl=False)
+        echo_document(markdown.render(report))

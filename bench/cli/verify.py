@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from bench.cli import options
+from bench.cli.say import echo, echo_json
 
 __all__ = ["register"]
 
@@ -40,7 +39,7 @@ def verify(
     found = check(bench, bench.plan(path, profile=profile, only=only), device)
     failed = [one for one in found if not one.holds]
     if as_json:
-        click.echo(json.dumps({"schema": 1, "verified": [one.as_json() for one in found]}, indent=1))
+        echo_json({"schema": 1, "verified": [one.as_json() for one in found]})
     else:
         name_width = max(len(one.job) for one in found)
         metric_width = max(len(one.metric) for one in found)
@@ -67,9 +66,9 @@ def verify(
             return start + text
 
         for one in found:
-            click.echo(line(one))
+            echo(line(one))
         total = sum(one.claimed for one in found)
-        click.echo(
+        echo(
             f"{total} adversarial images of {len(found)} number{'s' if len(found) > 1 else ''}: "
             + ("every claim holds" if not failed else f"{len(failed)} {'does' if len(failed) == 1 else 'do'} not hold")
         )

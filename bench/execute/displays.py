@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TextIO
 
 from bench.execute.estimate import Rates
+from bench.execute.panel import Panel, PanelRow, head_facts
 from bench.execute.scheduler import Summary
 from bench.execute.states import Status
 from bench.jobs import Job, Plan
+from bench.plain import plain
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -87,9 +89,9 @@ class _Clock:
         total = 0.0
         for key, job in self._left.items():
             said = running.get(key, {})
-            done, whole = said.get("done"), said.get("total")
-            if done and whole and said.get("began") and job.kind == "train":
-                total += (time.time() - said["began"]) * (whole - done) / done
+            done, whole, began = (_number(said, name) for name in ("done", "total", "began"))
+            if done and whole and began and job.kind == "train":
+                total += (time.time() - began) * (whole - done) / done
                 continue
             seconds = self._rates.seconds(job)
             if seconds is None:
@@ -151,7 +153,7 @@ class PlainDisplay:
         self._say(_counts(summary))
 
     def _say(self, text: str) -> None:
-        self._out.write(f"[{time.monotonic() - self._began:6.1f} s] {text}\n")
+        self._out.write(f"[{time.monotonic() - self._began:6.1f} s] {plain(text)}\n")
         self._out.flush()
 
 
@@ -211,15 +213,16 @@ class LiveDisplay:
         self._clock.begin(todo)
         self._name = plan.suite.name
         for reason in dict.fromkeys(status.reason for status in states.values() if status.state == "n/a"):
-            self._console.print(f"[yellow]n/a[/]: {reason}", highlight=False)
+            self._say(("n/a", "yellow"), f": {plain(reason)}")
         if todo:
-            self._live = Live(self._draw(), console=self._console, refresh_per_second=4, transient=True)
+            # Drawn at every tick and by nothing else: no thread of rich's own raises where nobody catches it.
+            self._live = Live(self._draw(), console=self._console, auto_refresh=False, transient=True)
             self._live.start()
 
     def added(self, jobs: list[Job]) -> None:
         """Leave a line above the panel."""
         self._clock.added(jobs)
-        self._console.print(f"{len(jobs)} more to run: {_ADDED}", highlight=False)
+        self._say(f"{len(jobs)} more to run: {_ADDED}")
 
     def started(self, job: Job) -> None:
         """Add a line."""
@@ -247,51 +250,53 @@ class LiveDisplay:
             seconds = f" {duration(record['seconds'])}" if record else ""
             detail = _result(record) if record else ""
             reason = f": {status.reason}" if status.reason else ""
-            mark = f"[{colour}]{status.state}[/]" if colour else status.state
-            self._console.print(f"{mark} {job.id}{seconds}{detail}{reason}", highlight=False)
+            self._say((status.state, colour), " " + plain(f"{job.id}{seconds}{detail}{reason}"))
         self._refresh()
 
     def end(self, summary: Summary) -> None:
         """Stop drawing."""
-        if self._live is not None:
-            self._live.stop()
-        self._console.print(_counts(summary), highlight=False)
+        self.close()
+        self._say(_counts(summary))
+
+    def close(self) -> None:
+        """Give the terminal back; nothing is drawn any more."""
+        live, self._live = self._live, None
+        if live is not None:
+            live.stop()
+
+    def _say(self, *parts: str | tuple[str, str]) -> None:
+        """Leave a line above the panel: text, or text with a style, and never markup."""
+        from rich.text import Text
+
+        self._console.print(Text.assemble(*parts), highlight=False)
 
     def _refresh(self) -> None:
         if self._live is not None:
-            self._live.update(self._draw())
+            self._live.update(self._draw(), refresh=True)
 
-    def _draw(self) -> Any:
-        from rich.console import Group
-        from rich.progress_bar import ProgressBar
-        from rich.table import Table
-
-        grid = Table.grid(padding=(0, 2))
-        grid.add_column(min_width=34)
-        grid.add_column(width=24)
-        grid.add_column()
+    def _draw(self) -> Panel:
         left = self._clock.left(self._said)
-        text = f"{self._clock.done}/{self._clock.total} jobs, {duration(time.monotonic() - self._began)}"
-        text += f", about {duration(left)} left" if left is not None else ""
-        grid.add_row(
-            f"[bold]{self._name}[/]",
-            ProgressBar(total=max(1, self._clock.total), completed=self._clock.done),
-            text,
-        )
-        for key, (job, began) in self._running.items():
-            said = self._said.get(key, {})
-            bar: Any = ""
-            if said.get("total"):
-                bar = ProgressBar(total=said["total"], completed=said["done"])
-            facts = [duration(time.monotonic() - began)]
-            if said.get("loss") is not None:
-                facts.append(f"loss {said['loss']:.3g}")
-            if said.get("validation_accuracy") is not None:
-                facts.append(f"val {said['validation_accuracy']:.1%}")
-            grid.add_row(job.id, bar, ", ".join(facts))
-        for job, holder in list(self._held.values())[:4]:
-            grid.add_row(job.id, "", f"{holder} is at work on it")
-        return Group(grid)
+        elapsed = duration(time.monotonic() - self._began)
+        facts = head_facts(self._clock.done, self._clock.total, elapsed, None if left is None else duration(left))
+        head = PanelRow(self._name, facts, self._clock.done, max(1, self._clock.total))
+        rows = [self._row(key, job, began) for key, (job, began) in self._running.items()]
+        held = [PanelRow(job.id, [f"{holder} is at work on it"]) for job, holder in list(self._held.values())[:4]]
+        return Panel(head, [*rows, *held])
+
+    def _row(self, key: str, job: Job, began: float) -> PanelRow:
+        said = self._said.get(key, {})
+        facts = [duration(time.monotonic() - began)]
+        loss, accuracy = _number(said, "loss"), _number(said, "validation_accuracy")
+        facts += [f"loss {loss:.3g}"] if loss is not None else []
+        facts += [f"val {accuracy:.1%}"] if accuracy is not None else []
+        shorter = [", ".join(facts[:count]) for count in range(len(facts), 0, -1)]
+        return PanelRow(job.id, shorter, _number(said, "done") or 0, _number(said, "total") or 0)
+
+
+def _number(said: Mapping[str, Any], name: str) -> float | None:
+    """What a job says of itself, where it is a number: the file may be damaged."""
+    value = said.get(name)
+    return value if isinstance(value, int | float) else None
 
 
 def _result(record: Mapping[str, Any]) -> str:

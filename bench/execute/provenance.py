@@ -15,7 +15,11 @@ from typing import Any
 
 __all__ = ["command", "provenance"]
 
-_PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "torchattacks", "pytorch-fid")
+_PACKAGES = (
+    *("torch", "torchvision", "numpy", "scipy", "scikit-learn", "pillow"),
+    *("torchattacks", "foolbox", "pytorch-fid"),
+)
+"""Packages whose version can change a number: arithmetic, tests, data sets, decoding of pictures, attacks."""
 
 
 def command() -> str:
@@ -77,5 +81,7 @@ def provenance(device: str, ran: str) -> dict[str, Any]:
             # Where CUDA does not start, that is the error to be told, and not one in telling it.
             with contextlib.suppress(RuntimeError, AssertionError):
                 facts["device_name"] = torch.cuda.get_device_name(device)
+                facts["cuda"] = torch.version.cuda
+                facts["cudnn"] = torch.backends.cudnn.version()
             facts["tf32"] = bool(torch.backends.cuda.matmul.allow_tf32)
     return facts

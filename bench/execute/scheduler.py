@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from bench.execute.executors import Executor
+from bench.execute.guarded import guarded
 from bench.execute.states import Status, job_states, own_status, passed_on, ready
 from bench.jobs import Job, Plan
 from bench.store import Store
@@ -92,11 +93,12 @@ def run_plan(
         plan: The jobs.
         store: Where results are and go.
         executor: Makes the executor; called only if there is something to run.
-        display: Told of everything.
+        display: Told of everything; if it raises, the run goes on without it.
         before: Called with the jobs that have to run, if there are any, before one of them does; what it raises ends
             the run.
     """
     began = time.monotonic()
+    display = guarded(display)
     states = job_states(plan, store)
     todo = _todo(plan, states)
     summary = Summary(states)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import multiprocessing
 import os
@@ -11,12 +10,13 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import DamagedFileError, RequestError
+from bench.execute import redirect
 from bench.execute.devices import check_cuda
 from bench.execute.fingerprints import hold_code
 from bench.execute.provenance import provenance
@@ -99,7 +99,8 @@ def run_job(job: Job, site: Site) -> bool:
         if status.state in ("stale", "damaged"):
             folder.forget()
         write_json(folder.file(JOB), {"id": job.id, "kind": job.kind, "key": job.key, "spec": dict(job.spec)})
-        with _log(folder):
+        # What the job prints goes to its log, not into somebody's progress display or JSON.
+        with redirect.into(folder.file(LOG)):
             try:
                 _run(job, site, store, folder)
             except KeyboardInterrupt:
@@ -363,20 +364,10 @@ class _Progress:
         temporary.replace(self._path)
 
 
-@contextlib.contextmanager
-def _log(folder: JobFolder) -> Iterator[None]:
-    """What the job prints goes to its log, not into somebody's progress display."""
-    with (
-        folder.file(LOG).open("w", encoding="utf-8") as file,
-        contextlib.redirect_stdout(file),
-        contextlib.redirect_stderr(file),
-    ):
-        yield
-
-
 def main(job: Job, site: Site) -> None:
     """Entry of a worker process: one job, one thread on a CPU, then the end."""
     _end_with_parent()
+    redirect.free_stdout()  # for what is written outside of the job's log, such as while a plug-in is imported
     # The scheduler decides about an interrupt from the terminal; it ends us with SIGTERM.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -17,6 +17,8 @@ from bench.report.deviations import deviations
 from bench.report.literature import load_literature
 from bench.report.minimal import with_norm_checks
 from bench.report.model import Cell, Report, Table, TableColumn, TableRow
+from bench.report.origins import origins
+from bench.report.text import size_note
 from bench.report.verdicts import with_curve_checks
 from bench.store import Store
 from bench.suite.schema import ResolvedColumn, ResolvedModel, ResolvedTable, Suite
@@ -42,7 +44,19 @@ def build_report(plan: Plan, store: Store, literature: Sequence[Path]) -> Report
         substitutions=suite.substitutions,
         deviations=deviations(suite),
         tables=tables,
+        budget=_budget(plan),
     )
+
+
+def _budget(plan: Plan) -> str:
+    """What training costs, for models are compared on equal data and not at equal cost."""
+    passes: dict[str, float] = {}
+    labels = {model.name: model.label for model in plan.suite.models}
+    for job in plan.jobs:
+        if job.kind == "train" and job.model in labels and job.passes:
+            passes.setdefault(labels[job.model], job.passes)
+    costs = ", ".join(f"{label} {cost:,.0f}" for label, cost in passes.items())
+    return f"Training of one seed in network passes of one image: {costs}." if costs else ""
 
 
 def _table(table: ResolvedTable, suite: Suite, results: Results, literature: Sequence[Path]) -> Table:
@@ -69,16 +83,20 @@ def _table(table: ResolvedTable, suite: Suite, results: Results, literature: Seq
         for row, model in enumerate(models):
             cell = replace(cells[row][index], n_common=n_common if cells[row][index].value is not None else None)
             cells[row][index] = replace(cell, best=bold is not None and model.name in bold)
+    made = origins(models, cells, results.plan, results.store)
     rows = [
-        TableRow(model.label, model.family.name, "measured", tuple(row))
+        TableRow(model.label, model.family.name, "measured", tuple(row), made_with=made.rows[model.name])
         for model, row in zip(models, cells, strict=True)
     ]
     for name in table.literature:
         rows += _quoted(name, table, suite, literature)
-    notes = _notes(table, suite, cells, across, untested, models, results)
     title = _title(table, suite, models)
-    chart = chart_of(title, table.columns, models, cells, results)
-    return Table(table.id, title, columns, tuple(rows), tuple(notes), chart)
+    made_table = Table(
+        table.id, title, columns, tuple(rows), chart=chart_of(title, table.columns, models, cells, results)
+    )
+    notes = _notes(table, suite, cells, across, untested, models, results)
+    sizes = size_note(made_table)
+    return replace(made_table, notes=(*notes, *([sizes] if sizes else []), *made.notes))
 
 
 def _cell(model: ResolvedModel, column: ResolvedColumn, across: Mapping[str, Across], results: Results) -> Cell:

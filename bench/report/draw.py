@@ -8,6 +8,7 @@ import textwrap
 import warnings
 from typing import TYPE_CHECKING, Any, Literal
 
+from bench.plain import plain
 from bench.report.chart import Chart, Line, Panel
 from bench.report.model import Report
 
@@ -56,7 +57,7 @@ def draw(chart: Chart) -> bytes:
             else:
                 ax.set_axis_off()
         title = chart.title.replace(" <= ", "\u00a0<=\u00a0")  # not to be broken there
-        figure.suptitle(_plain(textwrap.fill(title, int(13 * width))), fontsize=9)
+        figure.suptitle("\n".join(map(_plain, textwrap.wrap(plain(title), int(13 * width)))), fontsize=9)
         shown = {line.rank: line for panel in chart.panels for line in panel.lines}
         pointed = any(not panel.steps for panel in chart.panels)
         looks = [_look(line) | (_marker(line, masked=False) if pointed else {}) for _, line in sorted(shown.items())]
@@ -125,5 +126,5 @@ def _marker(line: Line, *, masked: bool) -> dict[str, Any]:
 
 def _plain(text: str) -> str:
     """Text that matplotlib takes as it stands: no formulas, no label that it hides."""
-    escaped = text.replace("$", r"\$")
+    escaped = plain(text).replace("$", r"\$")
     return f" {escaped}" if escaped.startswith("_") else escaped

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from html import escape
 
 from bench.metrics.intervals import Interval
+from bench.plain import plain
+from bench.report.html_text import escaped
 from bench.report.model import Cell, Table, TableColumn, TableRow
-from bench.report.text import cell_text, groups, header, interval_text
+from bench.report.text import aside_text, cell_text, counted, groups, header
 
 __all__ = ["anchor", "render_table"]
 
@@ -20,7 +21,7 @@ _MARKS = "†‡"
 
 def anchor(table: Table) -> str:
     """The id of a table's section in the page."""
-    return f"table-{'-'.join(table.id.split())}"
+    return f"table-{'-'.join(plain(table.id).split())}"
 
 
 def render_table(table: Table, png: bytes | None = None) -> str:
@@ -33,13 +34,13 @@ def render_table(table: Table, png: bytes | None = None) -> str:
     origins = list(dict.fromkeys(row.origin for row in table.rows if row.source == "literature" and row.origin))
     bodies = []
     for source in ("measured", "literature"):
-        rows = [_row(row, table.columns, origins) for row in table.rows if row.source == source]
+        rows = [_row(row, table, origins) for row in table.rows if row.source == source]
         if rows:
             bodies.append(f'<tbody class="{source}">\n' + "\n".join(rows) + "\n</tbody>")
-    title = escape(table.title)
+    title = escaped(table.title)
     return "\n".join(
         [
-            f'<section id="{escape(anchor(table))}">',
+            f'<section id="{escaped(anchor(table))}">',
             f"<h2>{title}</h2>",
             # A wide table scrolls in its own box; the box can be reached and scrolled by keyboard.
             f'<div class="scroll" tabindex="0" role="region" aria-label="{title}">',
@@ -67,7 +68,7 @@ def _head(table: Table) -> str:
         columns = table.columns[start : start + width]
         start += width
         if group:
-            upper.append(f'<th scope="colgroup" class="group" colspan="{width}"><span>{escape(group)}</span></th>')
+            upper.append(f'<th scope="colgroup" class="group" colspan="{width}"><span>{escaped(group)}</span></th>')
             lower += [_column_head(column, "") for column in columns]
         else:
             upper += [_column_head(column, span) for column in columns]
@@ -76,39 +77,40 @@ def _head(table: Table) -> str:
 
 
 def _column_head(column: TableColumn, span: str) -> str:
-    return f'<th scope="col"{span} title="{escape(column.definition)}">{escape(header(column))}</th>'
+    return f'<th scope="col"{span} title="{escaped(column.definition)}">{escaped(header(column))}</th>'
 
 
-def _row(row: TableRow, columns: Sequence[TableColumn], origins: Sequence[str]) -> str:
-    label = escape(row.label)
+def _row(row: TableRow, table: Table, origins: Sequence[str]) -> str:
+    label = escaped(row.label)
     if row.source == "literature" and row.origin:
         label += f"<sup>{origins.index(row.origin) + 1}</sup>"
-    title = f' title="{escape(row.origin)}"' if row.origin else ""
-    cells = [_cell(cell, column, row) for cell, column in zip(row.cells, columns, strict=True)]
+    title = f' title="{escaped(row.origin)}"' if row.origin else ""
+    sizes = counted(table)
+    cells = [_cell(cell, column, row, sizes) for cell, column in zip(row.cells, table.columns, strict=True)]
     return f'<tr><th scope="row" class="label"{title}>{label}</th>{"".join(cells)}</tr>'
 
 
-def _cell(cell: Cell, column: TableColumn, row: TableRow) -> str:
+def _cell(cell: Cell, column: TableColumn, row: TableRow, sizes: frozenset[str]) -> str:
     text = cell_text(cell, column.unit)
     mark = ""
     if text[-1:] and text[-1] in _MARKS:
         mark = f'<sup class="mark">{text[-1]}</sup>'
         text = text[:-1]
-    shown = escape(text)
+    shown = escaped(text)
     if cell.best:
         shown = f"<strong>{shown}</strong>"
-    interval = interval_text(cell, column.unit)
-    if interval:
-        shown += f"{mark}<small>{escape(interval)}</small>"
+    aside = aside_text(cell, column.unit, sizes)
+    if aside:
+        shown += f"{mark}<small>{escaped(aside)}</small>"
     else:
         shown += mark
     classes = "" if cell.status == "ok" else ' class="absent"'
-    return f'<td{classes} title="{escape(_hover(cell, column, row))}">{shown}</td>'
+    return f'<td{classes} title="{_hover(cell, column, row)}">{shown}</td>'
 
 
 def _hover(cell: Cell, column: TableColumn, row: TableRow) -> str:
-    """All that is known of a cell, one fact a line."""
-    lines = [column.definition]
+    """All that is known of a cell, one fact a line, as the value of an attribute."""
+    lines = [column.definition] if column.definition else []
     if cell.value is not None:
         lines.append(f"value {cell.value:.6g}" + (f", sd over seeds {cell.sd:.3g}" if cell.sd is not None else ""))
     if row.source == "literature":
@@ -120,7 +122,7 @@ def _hover(cell: Cell, column: TableColumn, row: TableRow) -> str:
     if cell.verdict:
         lines.append(f"verdict: {cell.verdict}")
     lines += _checks(cell)
-    return "\n".join(lines)
+    return "\n".join(map(escaped, lines))
 
 
 def _basis(cell: Cell) -> str:
@@ -146,8 +148,8 @@ def _reason(cell: Cell) -> str:
 
 
 def _notes(table: Table, origins: Sequence[str]) -> list[str]:
-    items = [f"<li>{escape(note)}</li>" for note in table.notes]
-    items += [f"<li><sup>{number}</sup> <i>{escape(text)}</i></li>" for number, text in enumerate(origins, 1)]
+    items = [f"<li>{escaped(note)}</li>" for note in table.notes]
+    items += [f"<li><sup>{number}</sup> <i>{escaped(text)}</i></li>" for number, text in enumerate(origins, 1)]
     return ['<ul class="notes">', *items, "</ul>"] if items else []
 
 
@@ -157,8 +159,8 @@ def _chart(table: Table, png: bytes | None) -> list[str]:
     data = base64.b64encode(png).decode("ascii")
     # Drawn for twice the resolution of a screen; the width stands in the header of the file.
     width = int.from_bytes(png[16:20], "big") // 2
-    alt = escape(f"{table.chart.title}. {table.chart.caption}")
-    caption = escape(table.chart.caption)
+    alt = escaped(f"{table.chart.title}. {table.chart.caption}")
+    caption = escaped(table.chart.caption)
     return [
         '<figure class="chart">',
         f'<img src="data:image/png;base64,{data}" width="{width}" alt="{alt}"/>',
@@ -173,8 +175,8 @@ def _measured(table: Table) -> str:
     measured = [row for row in table.rows if row.source == "measured"]
     for index, column in enumerate(table.columns):
         name = f"{column.group}: {header(column)}" if column.group else header(column)
-        lines.append(f"<dt>{escape(name)} <code>{escape(column.id)}</code></dt>")
-        lines.append(f"<dd>{escape(column.definition)}</dd>")
+        lines.append(f"<dt>{escaped(name)} <code>{escaped(column.id)}</code></dt>")
+        lines += [f"<dd>{escaped(column.definition)}</dd>"] if column.definition else []
         facts: dict[str, list[str]] = {}
         for row in measured:
             cell = row.cells[index]
@@ -182,7 +184,7 @@ def _measured(table: Table) -> str:
                 facts.setdefault(fact, []).append(row.label)
         for fact, labels in facts.items():
             who = "all rows" if len(labels) == len(measured) > 1 else ", ".join(labels)
-            lines.append(f'<dd class="fact">{escape(fact)} <i>({escape(who)})</i></dd>')
+            lines.append(f'<dd class="fact">{escaped(fact)} <i>({escaped(who)})</i></dd>')
     return "\n".join([*lines, "</dl>", "</details>"])
 
 

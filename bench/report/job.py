@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import DamagedFileError, RequestError, did_you_mean
+from bench.errors import BenchError, DamagedFileError, RequestError, did_you_mean
 from bench.execute.states import Status
 from bench.jobs import Plan
+from bench.report.numbers import flat
 from bench.store import JobFolder
 
 if TYPE_CHECKING:
@@ -19,6 +20,10 @@ __all__ = ["FoundJob", "find_job", "job_text"]
 
 KEY_LETTERS = 6
 """Fewest letters of a key that name a job."""
+_FACTS = (
+    *("status", "reason", "finished", "seconds", "passes"),
+    *("epochs", "selected_epoch", "validation_accuracy", "restarts", "precision", "weights"),
+)
 _NO_RESULT = ("failed", "diverged", "n/a")
 
 
@@ -31,12 +36,14 @@ class FoundJob:
         folder: Where its result is or would be.
         status: State and reason.
         because: Names of the inputs whose lack of a result is the reason.
+        spec: All that determines its result.
     """
 
     id: str
     folder: JobFolder
     status: Status
     because: tuple[str, ...] = ()
+    spec: Mapping[str, Any] = field(default_factory=dict)
 
 
 def find_job(bench: Bench, name: str, suite: str | None, profile: str | None) -> FoundJob:
@@ -49,7 +56,7 @@ def find_job(bench: Bench, name: str, suite: str | None, profile: str | None) ->
     if suite is None:
         try:
             suite, profile = bench.last(profile)
-        except RequestError:
+        except BenchError:
             if len(folders) != 1:
                 raise
     plan = bench.plan(suite, profile=profile) if suite is not None else None
@@ -57,11 +64,13 @@ def find_job(bench: Bench, name: str, suite: str | None, profile: str | None) ->
     job = None if plan is None else next((job for job in plan.jobs if job.id == name or job.key == key), None)
     if plan is not None and job is not None:
         states = bench.states(plan)
-        return FoundJob(job.id, bench.store.folder(job.key), states[job.key], _culprits(plan, states, job.key))
+        because = _culprits(plan, states, job.key)
+        return FoundJob(job.id, bench.store.folder(job.key), states[job.key], because, job.spec)
     if key is not None:
         # Of no suite that is known here: the files alone speak.
         planned = folders[0].job()
-        return FoundJob(str(planned["id"]) if planned else name, folders[0], Status(folders[0].state()))
+        id_, spec = (str(planned["id"]), planned.get("spec") or {}) if planned else (name, {})
+        return FoundJob(id_, folders[0], Status(folders[0].state()), spec=spec)
     assert plan is not None
     hint = did_you_mean(name, [job.id for job in plan.jobs])
     raise RequestError(f"suite {plan.suite.name} has no job {name!r}; {hint}")
@@ -92,6 +101,7 @@ def job_text(job: FoundJob) -> str:
     lines += [f"because of {name}; bench show {name}" for name in job.because]
     lines.append(f"folder: {folder.path}")
     record, error = folder.record(), folder.error()
+    lines += _planned(job.spec)
     if record is not None:
         try:
             lines += _record(record, folder)
@@ -108,8 +118,27 @@ def job_text(job: FoundJob) -> str:
     return "\n".join(lines)
 
 
+def _planned(spec: Mapping[str, Any]) -> list[str]:
+    """What the job is: of training the model with its seed and every hyper-parameter, of an evaluation its settings."""
+    lines = [f"{name}: {spec[name]}" for name in ("family", "backbone") if spec.get(name)]
+    data = spec.get("data") or {}
+    if data.get("dataset"):
+        lines.append(f"data set: {data['dataset']}, data seed {data.get('seed')}")
+    if "seed" in spec:
+        lines.append(f"seed: {spec['seed']}")
+    # What reads a trained model has its hyper-parameters too; they are shown where they were used.
+    title = "settings" if "train" in spec else "hyper-parameters"
+    config = spec.get("evaluation_config" if "train" in spec else "config") or {}
+    lines += [f"{title}:", *(f"  {name} = {_setting(value)}" for name, value in flat(config))] if config else []
+    return lines
+
+
+def _setting(value: Any) -> str:
+    return json.dumps(list(value) if isinstance(value, tuple) else value)
+
+
 def _record(record: Mapping[str, Any], folder: JobFolder) -> list[str]:
-    lines = [f"{key}: {record[key]}" for key in ("status", "reason", "seconds", "passes", "weights") if key in record]
+    lines = [f"{key.replace('_', ' ')}: {record[key]}" for key in _FACTS if record.get(key) is not None]
     for number in record.get("numbers", ()):
         argument = f"@{number['argument']}" if number["argument"] else ""
         value = number["value"] if number["value"] is not None else f"n/a ({number['reason']})"

@@ -1,12 +1,14 @@
-r"""LaTeX for a paper: booktabs tables that compile with pdflatex.
+r"""LaTeX for a paper: booktabs tables that compile with pdflatex, in one column or two.
 
-Rules that follow from the width of a page (345 pt in the standard classes):
+Rules that follow from the width of a page (345 pt in the standard classes) and of a column (at least 219 pt in the
+common styles of two):
 
 * Intervals stand under the numbers, small, in tables of at most six columns; wider ones are set smaller and leave
   them out (JSON, CSV and HTML have them), and a note says so.
-* A table of more than eight columns, or one that is estimated to be wider than the page from the lengths of its
-  texts, is scaled to the text width with ``\resizebox``, which needs the package graphicx. The comment at the head
-  of the output names the packages that are needed.
+* The width of a table is estimated from the lengths of its texts. What fits a column is a ``table``. What does not is
+  a ``table*``, which spans both columns of a page (in a document of one column it is the same as ``table``); and where
+  it would be wider than the page, or has more than eight columns, it is scaled to the text width with ``\resizebox``,
+  which needs the package graphicx. The comment at the head of the output names the packages that are needed.
 """
 
 from __future__ import annotations
@@ -14,9 +16,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from bench.plain import plain
 from bench.report.model import Cell, Report, Table, TableColumn, TableRow
 from bench.report.tex_text import escaped
-from bench.report.text import cell_text, groups, header, interval_text, preamble
+from bench.report.text import aside_text, cell_text, counted, definitions, groups, header, preamble
 
 __all__ = ["MAX_COLUMNS_UNSCALED", "MAX_COLUMNS_WITH_INTERVALS", "render", "render_table"]
 
@@ -29,6 +32,10 @@ r"""Tables with more columns are scaled to the text width."""
 # Characters, with two a column for the gap, that fit on 345 pt in \small and in \footnotesize.
 _PAGE_WITH_INTERVALS = 73
 _PAGE_WITHOUT_INTERVALS = 84
+_COLUMN = 219 / 345
+"""What of a page one of two columns takes."""
+_TINY = 0.65
+r"""Width of a character in \tiny by that of one in \small."""
 
 _MARKS = {"†": r"$\dag$", "‡": r"$\ddag$"}
 _LONG_LABEL = 10
@@ -52,19 +59,20 @@ def render_table(table: Table) -> str:
     origins = list(dict.fromkeys(row.origin for row in table.rows if row.source == "literature" and row.origin))
     with_intervals = len(table.columns) <= MAX_COLUMNS_WITH_INTERVALS
     scaled = _needs_scaling(table)
+    environment = "table*" if scaled or _share_of_page(table) > _COLUMN else "table"
     body = _heading(table)
     for source in ("measured", "literature"):
         rows = [row for row in table.rows if row.source == source]
         if rows:
             body.append(r"\midrule")
         for row in rows:
-            body += _row(row, table.columns, origins, with_intervals)
+            body += _row(row, table, origins, with_intervals)
     label = re.sub(r"[^A-Za-z0-9:.-]", "-", table.id)
     lines = [
-        r"\begin{table}[tbp]",
+        rf"\begin{{{environment}}}[tbp]",
         r"\centering",
         r"\setlength{\belowcaptionskip}{4pt}",
-        rf"\caption{{{escaped(table.title)}}}",
+        rf"\caption{{{escaped(table.title) or escaped(table.id)}}}",
         rf"\label{{tab:{label}}}",
         r"\small" if with_intervals else r"\footnotesize",
         rf"\setlength{{\tabcolsep}}{{{'4.5pt' if with_intervals else '3pt'}}}",
@@ -75,7 +83,7 @@ def render_table(table: Table) -> str:
         r"\bottomrule",
         r"\end{tabular}" + ("}" if scaled else ""),
         *_notes(table, origins, with_intervals),
-        r"\end{table}",
+        rf"\end{{{environment}}}",
     ]
     return "\n".join(lines) + "\n"
 
@@ -89,8 +97,9 @@ def _comments(report: Report) -> str:
         f"Profile: {report.profile or 'none (full)'}",
         f"Packages: {', '.join(packages)}",
         f"Intervals are printed in tables of at most {MAX_COLUMNS_WITH_INTERVALS} columns.",
+        "A table* spans both columns of a page; in a document of one column it is the same as a table.",
     ]
-    return "".join(f"% {' '.join(line.split())}\n" for line in lines)
+    return "".join(f"% {plain(line)}\n" for line in lines)
 
 
 def _heading(table: Table) -> list[str]:
@@ -125,36 +134,43 @@ def _broken(text: str) -> list[str]:
 
 
 def _needs_scaling(table: Table) -> bool:
-    if len(table.columns) > MAX_COLUMNS_UNSCALED:
-        return True
+    return len(table.columns) > MAX_COLUMNS_UNSCALED or _share_of_page(table) > 1
+
+
+def _share_of_page(table: Table) -> float:
+    """Estimated width of a table by that of a page."""
+    with_intervals = len(table.columns) <= MAX_COLUMNS_WITH_INTERVALS
+    sizes = counted(table)
     widths = []
     for index, column in enumerate(table.columns):
-        texts = _broken(header(column)) + [cell_text(row.cells[index], column.unit) for row in table.rows]
-        widths.append(max(map(len, texts)))
-    labels = max(map(len, ["model", *(row.label for row in table.rows)]))
-    total = labels + 2 * (len(widths) + 1)
+        cells = [row.cells[index] for row in table.rows]
+        texts = _broken(header(column)) + [cell_text(cell, column.unit) for cell in cells]
+        asides = [aside_text(cell, column.unit, sizes, interval=with_intervals) for cell in cells]
+        widths.append(max([float(len(text)) for text in texts] + [_TINY * len(text) for text in asides]))
+    labels = max(map(len, ["model", *(plain(row.label) for row in table.rows)]))
+    total = labels + 2.0 * (len(widths) + 1)
     start = 0
     for group, size in groups(table):
         total += max(sum(widths[start : start + size]), len(group) - 2 * (size - 1))
         start += size
-    with_intervals = len(table.columns) <= MAX_COLUMNS_WITH_INTERVALS
-    return total > (_PAGE_WITH_INTERVALS if with_intervals else _PAGE_WITHOUT_INTERVALS)
+    return total / (_PAGE_WITH_INTERVALS if with_intervals else _PAGE_WITHOUT_INTERVALS)
 
 
-def _row(row: TableRow, columns: Sequence[TableColumn], origins: Sequence[str], with_intervals: bool) -> list[str]:
+def _row(row: TableRow, table: Table, origins: Sequence[str], with_intervals: bool) -> list[str]:
     quoted = row.source == "literature"
     label = escaped(row.label)
     if quoted:
         label = rf"\textit{{{label}}}"
         if row.origin:
             label += rf"\textsuperscript{{{origins.index(row.origin) + 1}}}"
-    pairs = list(zip(row.cells, columns, strict=True))
+    pairs = list(zip(row.cells, table.columns, strict=True))
     lines = [" & ".join([label, *(_cell(cell, column, quoted) for cell, column in pairs)]) + r" \\"]
-    intervals = [interval_text(cell, column.unit) for cell, column in pairs]
-    if with_intervals and any(intervals):
+    sizes = counted(table)
+    asides = [aside_text(cell, column.unit, sizes, interval=with_intervals) for cell, column in pairs]
+    if any(asides):
         # An asterisk keeps the page from breaking here; the negative space keeps an interval at its number.
         lines[0] += r"*[-3pt]"
-        small = (rf"{{\tiny {escaped(text)}}}" if text else "" for text in intervals)
+        small = (rf"{{\tiny {escaped(text)}}}" if text else "" for text in asides)
         lines.append(" & ".join(["", *small]) + r" \\")
     return lines
 
@@ -180,6 +196,9 @@ def _notes(table: Table, origins: Sequence[str], with_intervals: bool) -> list[s
     if hidden:
         notes.append("Intervals are not shown here for want of width.")
     notes += [rf"\textsuperscript{{{number}}}{escaped(text)}" for number, text in enumerate(origins, 1)]
+    # In one paragraph: a line each would be longer than the table.
+    explained = [rf"\textit{{{escaped(names)}}}: {escaped(text)}" for names, text in definitions(table)]
+    notes += ["; ".join(explained) + "."] if explained else []
     if not notes:
         return []
     return [

@@ -73,6 +73,7 @@ class TableRow:
 
     Attributes:
         origin: For literature: what it is quoted from, and whether it can be compared.
+        made_with: Libraries and machines behind its numbers, as far as the rows of the table differ in them.
     """
 
     label: str
@@ -80,6 +81,7 @@ class TableRow:
     source: Literal["measured", "literature"]
     cells: tuple[Cell, ...]
     origin: str = ""
+    made_with: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,12 @@ class Table:
 
 @dataclass(frozen=True)
 class Report:
-    """All tables of a suite."""
+    """All tables of a suite.
+
+    Attributes:
+        budget: What training one seed of each model costs; empty if nothing is trained.
+        stored: Why the tables were not made from the suite and the store but read from what a run left; else empty.
+    """
 
     suite: str
     title: str
@@ -104,3 +111,5 @@ class Report:
     substitutions: tuple[tuple[str, str], ...]
     deviations: tuple[str, ...]
     tables: tuple[Table, ...]
+    budget: str = ""
+    stored: str = ""

@@ -9,10 +9,10 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from html import escape
 
 from bench.report.draw import draw_all
 from bench.report.html import anchor, render_table
+from bench.report.html_text import escaped
 from bench.report.model import Report
 from bench.report.page_style import STYLE
 from bench.report.text import preamble
@@ -61,12 +61,12 @@ def render(
         meta: Provenance, as name → text (versions, devices, command).
         charts: PNG files of the charts by id of their table; None: they are drawn here.
     """
-    meta = meta or {}
+    meta = {**({"cost": report.budget} if report.budget else {}), **(meta or {})}
     charts = draw_all(report) if charts is None else charts
-    title = escape(report.title)
+    title = escaped(report.title)
     body = [
         "<header>",
-        f'<p class="suite">Suite {escape(report.suite)}</p>',
+        f'<p class="suite">Suite {escaped(report.suite)}</p>',
         f"<h1>{title}</h1>",
         *_banner(report),
         "</header>",
@@ -86,7 +86,7 @@ def render(
             f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             '<meta name="color-scheme" content="light dark">',
-            f"<title>{title}{escape(f' (PROFILE {report.profile})') if report.profile else ''}</title>",
+            f"<title>{title}{f' (PROFILE {escaped(report.profile)})' if report.profile else ''}</title>",
             f"<style>{STYLE}</style>",
             "</head>",
             "<body>",
@@ -111,8 +111,8 @@ _LEGEND = """<aside class="legend">
 
 
 def _banner(report: Report) -> list[str]:
-    lines = preamble(replace(report, deviations=()))
-    return [f'<p class="banner" role="note">{escape(line)}</p>' for line in lines]
+    lines = preamble(replace(report, deviations=(), budget=""))
+    return [f'<p class="banner" role="note">{escaped(line)}</p>' for line in lines]
 
 
 def _contents(report: Report, pictures: Sequence[Picture], meta: Mapping[str, str]) -> list[str]:
@@ -120,7 +120,7 @@ def _contents(report: Report, pictures: Sequence[Picture], meta: Mapping[str, st
     links += [("pictures", "Pictures")] if pictures else []
     links += [("deviations", "Differs from the paper")] if report.deviations else []
     links += [("provenance", "Provenance")] if meta else []
-    items = [f'<li><a href="#{escape(target)}">{escape(text)}</a></li>' for target, text in links]
+    items = [f'<li><a href="#{escaped(target)}">{escaped(text)}</a></li>' for target, text in links]
     return ["<nav><ol>", *items, "</ol></nav>"] if items else []
 
 
@@ -130,10 +130,10 @@ def _pictures(pictures: Sequence[Picture]) -> list[str]:
     figures = []
     for picture in pictures:
         data = base64.b64encode(picture.png).decode("ascii")
-        alt = escape(f"{picture.label}: {picture.caption}")
+        alt = escaped(f"{picture.label}: {picture.caption}")
         figures.append(
             f'<figure><img src="data:image/png;base64,{data}" alt="{alt}">'
-            f"<figcaption><b>{escape(picture.label)}</b> {escape(picture.caption)}</figcaption></figure>"
+            f"<figcaption><b>{escaped(picture.label)}</b> {escaped(picture.caption)}</figcaption></figure>"
         )
     return ['<section id="pictures">', "<h2>Pictures</h2>", '<div class="pictures">', *figures, "</div>", "</section>"]
 
@@ -141,12 +141,12 @@ def _pictures(pictures: Sequence[Picture]) -> list[str]:
 def _deviations(report: Report) -> list[str]:
     if not report.deviations:
         return []
-    items = [f"<li>{escape(line)}</li>" for line in report.deviations]
+    items = [f"<li>{escaped(line)}</li>" for line in report.deviations]
     return ['<section id="deviations">', "<h2>Differs from the paper</h2>", "<ul>", *items, "</ul>", "</section>"]
 
 
 def _provenance(meta: Mapping[str, str]) -> list[str]:
     if not meta:
         return []
-    items = [f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in meta.items()]
+    items = [f"<dt>{escaped(name)}</dt><dd>{escaped(text)}</dd>" for name, text in meta.items()]
     return ['<section id="provenance">', "<h2>Provenance</h2>", "<dl>", *items, "</dl>", "</section>"]

@@ -8,7 +8,16 @@ from dataclasses import replace
 from bench.errors import RequestError, did_you_mean
 from bench.report.model import Report
 
-__all__ = ["only_tables"]
+__all__ = ["only_tables", "without_definitions"]
+
+
+def without_definitions(report: Report) -> Report:
+    """The report without what each column is: for a narrow page."""
+    tables = (
+        replace(table, columns=tuple(replace(column, definition="") for column in table.columns))
+        for table in report.tables
+    )
+    return replace(report, tables=tuple(tables))
 
 
 def only_tables(report: Report, ids: Sequence[str]) -> Report:

@@ -12,23 +12,25 @@ from rich.padding import Padding
 from rich.table import Table as Grid
 from rich.text import Text
 
+from bench.plain import plain
 from bench.report.model import Report, Table
-from bench.report.text import cell_text, groups, header, interval_text, preamble
+from bench.report.text import aside_text, cell_text, counted, definitions, groups, header, origin_notes, preamble
 
 __all__ = ["render"]
 
 _MARKS = ("†", "‡")
 _LEAST_LABEL_WIDTH = 14
+_ELSEWHERE = "bench table --format markdown"
 
 
 def render(report: Report, console: Console) -> None:
     """Print title, tables with notes, and what has to be said about the run.
 
-    A table that is wider than the console loses its intervals first; then its columns are split into blocks, by
-    group as far as groups fit.
+    A table that is wider than the console loses its intervals first, and a note says how to see them; then its columns
+    are split into blocks, by group as far as groups fit.
     """
     profile = f" (PROFILE {report.profile})" if report.profile else ""
-    console.print(Text(report.title + profile, style="bold"))
+    console.print(Text(plain(report.title + profile), style="bold"))
     for table in report.tables:
         console.print()
         _print_table(table, console)
@@ -39,11 +41,12 @@ def render(report: Report, console: Console) -> None:
 
 
 def _print_table(table: Table, console: Console) -> None:
-    console.print(Text(table.title, style="bold"))
+    console.print(Text(plain(table.title), style="bold"))
     label_width = max(_LEAST_LABEL_WIDTH, console.width // 3)
     everything = range(len(table.columns))
     with_intervals = _Layout(table, intervals=True, label_width=label_width)
-    if with_intervals.width(everything, console) <= console.width:
+    needed = with_intervals.width(everything, console)
+    if needed <= console.width:
         console.print(with_intervals.grid(everything))
         hidden = False
     else:
@@ -53,16 +56,19 @@ def _print_table(table: Table, console: Console) -> None:
                 console.print()
             console.print(layout.grid(block))
         hidden = any(cell.interval is not None for row in table.rows for cell in row.cells)
-    origins = [f"{row.label}: {row.origin}" for row in table.rows if row.source == "literature" and row.origin]
-    if table.notes or origins or hidden:
+    narrow = []
+    if hidden:
+        narrow.append(f"Intervals need a wider terminal. They fit into {needed} columns; or see {_ELSEWHERE}.")
+    explained = [f"{names}: {text}" for names, text in definitions(table)]
+    notes = [*narrow, *table.notes, *origin_notes(table.rows), *explained]
+    if notes:
         console.print()
-    narrow = ["Intervals need a wider terminal."] if hidden else []
-    _print_notes([*table.notes, *origins, *narrow], console)
+    _print_notes(notes, console)
 
 
 def _print_notes(notes: Sequence[str], console: Console) -> None:
     for note in notes:
-        console.print(Padding(Text(note, style="dim"), (0, 0, 0, 1), expand=False))
+        console.print(Padding(Text(plain(note), style="dim"), (0, 0, 0, 1), expand=False))
 
 
 def _blocks(layout: _Layout, console: Console) -> list[list[int]]:
@@ -111,7 +117,7 @@ class _Layout:
         for number, row in enumerate(self.table.rows):
             style = "italic" if row.source == "literature" else ""
             cells = [text[number] for text in texts]
-            grid.add_row(Text(row.label), *cells, style=style, end_section=number == last_measured)
+            grid.add_row(Text(plain(row.label)), *cells, style=style, end_section=number == last_measured)
         return grid
 
     def _column(self, index: int) -> tuple[Text, list[Text]]:
@@ -120,21 +126,22 @@ class _Layout:
         Were rich to align them to the right, it would strip the blanks that hold the place of a mark or an interval.
         """
         column = self.table.columns[index]
-        lines = [column.group, header(column)] if column.group else [header(column)]
+        lines = [plain(line) for line in ([column.group] if column.group else []) + [header(column)]]
+        sizes = counted(self.table)
         cells = [row.cells[index] for row in self.table.rows]
         parts = []
         for cell in cells:
             text = cell_text(cell, column.unit)
             mark = text[-1] if text.endswith(_MARKS) else ""
-            interval = interval_text(cell, column.unit) if self.intervals else ""
-            parts.append((text.removesuffix(mark), mark, f" {interval}" if interval else ""))
-        numbers, marks, intervals = (max((cell_len(part[i]) for part in parts), default=0) for i in range(3))
-        total = max(numbers + marks + intervals, *map(cell_len, lines))
+            aside = aside_text(cell, column.unit, sizes, interval=self.intervals)
+            parts.append((text.removesuffix(mark), mark, f" {aside}" if aside else ""))
+        numbers, marks, asides = (max((cell_len(part[i]) for part in parts), default=0) for i in range(3))
+        total = max(numbers + marks + asides, *map(cell_len, lines))
         texts = []
-        for cell, (number, mark, interval) in zip(cells, parts, strict=True):
-            filled = Text(" " * (total - marks - intervals - cell_len(number)))
+        for cell, (number, mark, aside) in zip(cells, parts, strict=True):
+            filled = Text(" " * (total - marks - asides - cell_len(number)))
             filled.append(number, style="bold" if cell.best else "")
-            filled.append(mark + " " * (marks - len(mark) + intervals - cell_len(interval)))
-            filled.append(interval, style="dim")
+            filled.append(mark + " " * (marks - len(mark) + asides - cell_len(aside)))
+            filled.append(aside, style="dim")
             texts.append(filled)
         return Text("\n".join(line.rjust(total - cell_len(line) + len(line)) for line in lines)), texts

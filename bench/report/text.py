@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
-from bench.report.model import Cell, Report, Table, TableColumn
+from collections import Counter
+from collections.abc import Sequence
+from string import ascii_lowercase
 
-__all__ = ["ARROWS", "cell_text", "groups", "header", "interval_text", "preamble", "value_text"]
+from bench.report.model import Cell, Report, Table, TableColumn, TableRow
+
+__all__ = [
+    "ARROWS",
+    "aside_text",
+    "cell_text",
+    "column_name",
+    "counted",
+    "definitions",
+    "groups",
+    "header",
+    "interval_text",
+    "origin_notes",
+    "preamble",
+    "size_note",
+    "value_text",
+]
 
 ARROWS = {"up": "↑", "down": "↓", None: ""}
+_LONG_PROTOCOL = 40
 _MARKS = {"masked": "†", "inconclusive": "‡"}
 
 
@@ -51,6 +70,95 @@ def interval_text(cell: Cell, unit: str) -> str:
     return f"[{ends[0]}, {ends[1]}]"
 
 
+def counted(table: Table) -> frozenset[str]:
+    """Ids of the columns whose measured numbers are of different numbers of items: their cells say how many."""
+    sizes = _sizes(table)
+    return frozenset(name for name, found in sizes.items() if len(found) > 1)
+
+
+def aside_text(cell: Cell, unit: str, counted: frozenset[str], *, interval: bool = True) -> str:
+    """What stands behind or below a number: ``[low, high]``, and ``n = 28`` in a column of different n; or nothing.
+
+    Args:
+        cell: The cell.
+        unit: Of its column.
+        counted: As the function of that name has it.
+        interval: Whether there is room for the interval.
+    """
+    parts = [interval_text(cell, unit)] if interval and cell.interval is not None else []
+    if cell.column in counted and cell.n is not None and cell.value is not None:
+        parts.append(f"n = {cell.n:,}")
+    return ", ".join(parts)
+
+
+def size_note(table: Table) -> str | None:
+    """How many items of each seed the numbers of a table are of; None if nothing is measured yet.
+
+    One number where it is the same everywhere; else by column; columns whose cells differ say it in each cell.
+    """
+    sizes = _sizes(table)
+    if not sizes:
+        return None
+    if len(set(sizes.values())) == 1 and len(next(iter(sizes.values()))) == 1:
+        return f"n = {next(iter(next(iter(sizes.values())))):,} items for every number of this table."
+    names: dict[int, list[str]] = {}
+    mixed = []
+    for name, found in sizes.items():
+        if len(found) == 1:
+            names.setdefault(next(iter(found)), []).append(name)
+        else:
+            mixed.append(f"{min(found):,} to {max(found):,} ({name}: n stands in its cells)")
+    parts = [f"{n:,} ({', '.join(columns)})" for n, columns in names.items()]
+    return f"Items behind each number, n: {'; '.join([*parts, *mixed])}."
+
+
+def _sizes(table: Table) -> dict[str, frozenset[int]]:
+    """By id of the column, the numbers of items of its measured numbers; without columns that have none."""
+    found: dict[str, set[int]] = {}
+    for row in table.rows:
+        for cell in row.cells:
+            if row.source == "measured" and cell.value is not None and cell.n is not None:
+                found.setdefault(cell.column, set()).add(cell.n)
+    return {column.id: frozenset(found[column.id]) for column in table.columns if column.id in found}
+
+
+def column_name(column: TableColumn) -> str:
+    """The label of a column with its group, for a place outside of the table."""
+    return f"{column.group}: {column.label}" if column.group else column.label
+
+
+def definitions(table: Table) -> list[tuple[str, str]]:
+    """What the columns of a table are, as (names, definition).
+
+    Columns of one definition share an entry. A long protocol that several definitions end in, after a colon, is
+    written once: they refer to it as ``(a)``, and its own entry follows them.
+    """
+    found: dict[str, list[str]] = {}
+    for column in table.columns:
+        if column.definition:
+            found.setdefault(column.definition, []).append(column_name(column))
+    ends = Counter(_split(text)[1] for text in found)
+    shared = [end for end, count in ends.items() if count > 1 and len(end) >= _LONG_PROTOCOL]
+    marks = {end: f"({ascii_lowercase[i]})" for i, end in enumerate(shared[: len(ascii_lowercase)])}
+    entries = []
+    for text, names in found.items():
+        start, end = _split(text)
+        entries.append((", ".join(names), f"{start}: {marks[end]}" if end in marks else text))
+    return entries + [(mark, end) for end, mark in marks.items()]
+
+
+def _split(definition: str) -> tuple[str, str]:
+    """What is measured, and the protocol behind the first colon that stands in no brackets; else all and nothing."""
+    start, _, end = definition.partition(": ")
+    closed = all(start.count(left) == start.count(right) for left, right in ("()", "[]"))
+    return (start, end) if closed else (definition, "")
+
+
+def origin_notes(rows: Sequence[TableRow]) -> list[str]:
+    """What literature rows are quoted from, one line each."""
+    return [f"{row.label}: {row.origin}" for row in rows if row.source == "literature" and row.origin]
+
+
 def cell_text(cell: Cell, unit: str) -> str:
     """What stands in a cell, without bold: the number with its verdict's mark, or why there is none."""
     if cell.value is None:
@@ -66,11 +174,14 @@ def header(column: TableColumn) -> str:
 
 
 def preamble(report: Report) -> list[str]:
-    """Lines about the run as a whole: profile and substitutions, deviations from the paper."""
-    lines = []
+    """Lines about the run as a whole: what the tables were printed from, profile and substitutions, cost of training,
+    deviations from the paper.
+    """
+    lines = [report.stored] if report.stored else []
     if report.profile:
         swapped = ", ".join(f"{a} → {b}" for a, b in report.substitutions)
         lines.append(f"PROFILE {report.profile}" + (f": data sets {swapped}" if swapped else ""))
+    lines += [report.budget] if report.budget else []
     lines += [f"Differs from the paper: {line}" for line in report.deviations]
     return lines
 

@@ -13,7 +13,7 @@ from bench.cli.inspect import KINDS
 from bench.cli.main import cli
 from bench.execute.executors import Ended
 from bench.jobs import Job, Plan
-from bench.store import Store
+from bench.store import Store, write_json
 
 if TYPE_CHECKING:
     from tests.conftest import Project, Results
@@ -122,7 +122,7 @@ class TestRun:
         assert f"report: {folder / 'report.html'}" in result.stdout
         assert {path.suffix for path in folder.iterdir()} == {".html", ".md", ".tex", ".csv", ".json"}
         last = json.loads((project.results / "last.json").read_text(encoding="utf-8"))
-        assert last == {"suite": str(project.root / "suites" / "tiny.toml"), "profile": None}
+        assert last == {"suite": "../suites/tiny.toml", "profile": None}
         assert ok("table") == ok("table", "tiny")
         assert "done" in ok("status")
 
@@ -322,6 +322,8 @@ class TestShow:
         job = plan.named("softmax/digits/seed1/accuracy")
         assert job is not None
         results.measure(plan, job, {"accuracy": 0.75})
+        as_planned = {"id": job.id, "kind": job.kind, "key": job.key, "spec": dict(job.spec)}
+        write_json(results.store.folder(job.key).file("job.json"), as_planned)
         text = ok("show", job.id, "--suite", "tiny")
         assert f"{job.id}: done" in text
         assert "accuracy = 0.75, n = 100" in text
@@ -340,6 +342,22 @@ class TestShow:
         text = ok("show", plan.jobs[0].id, "--suite", "tiny")
         assert "  epoch 0, loss 1.5" in text
         assert text.endswith("log:\nsaid something\n")
+
+    def test_training_with_seed_hyper_parameters_date_and_epoch(
+        self, project: Project, tiny: str, results: Results
+    ) -> None:
+        plan = project.plan(tiny)
+        job = plan.named("gmmc-gen/digits/seed1/train")
+        assert job is not None
+        results.finish(job, selected_epoch=2, validation_accuracy=0.985, finished="2026-11-28T13:37:26Z")
+        text = ok("show", job.id, "--suite", "tiny")
+        lines = text.splitlines()
+        for line in ("seed: 1", "finished: 2026-11-28T13:37:26Z", "selected epoch: 2", "validation accuracy: 0.985"):
+            assert line in lines
+        start = lines.index("hyper-parameters:") + 1
+        shown = dict(line.strip().split(" = ") for line in lines[start:] if line.startswith("  "))
+        assert (shown["epochs"], shown["sampler.steps"], shown["optimizer"]) == ("2", "3", '"adam"')
+        assert loaded("show", job.id, "--suite", "tiny", "--json")["spec"]["config"]["epochs"] == 2
 
     def test_a_job_that_never_ran(self, project: Project, tiny: str) -> None:
         project.suite(tiny)

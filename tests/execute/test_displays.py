@@ -2,12 +2,20 @@ from __future__ import annotations
 
 import io
 import json
-from typing import cast
+import re
+import time
+from dataclasses import replace
+from typing import Any, cast
 
+import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
-from bench.execute.displays import JsonDisplay, LiveDisplay, PlainDisplay
+from bench.execute.displays import JsonDisplay, LiveDisplay, PlainDisplay, duration
 from bench.execute.estimate import Rates
+from bench.execute.guarded import guarded
+from bench.execute.panel import Panel, PanelRow, head_facts
+from bench.execute.scheduler import Summary
 from bench.execute.states import Status
 from bench.jobs import Job, Plan
 from bench.suite.schema import Suite
@@ -55,3 +63,109 @@ def test_the_panel_counts_them() -> None:
     console = Console(file=io.StringIO(), width=120, record=True)
     console.print(display._draw())
     assert "1/1 jobs" in console.export_text()
+
+
+HOSTILE = "[/scratch/run/x.pt] [red]x[/red] \x1b[2J two\nlines \u202e"
+
+
+@pytest.mark.parametrize("place", ["reason", "name", "job", "metric"])
+@pytest.mark.parametrize("kind", ["live", "plain"])
+def test_text_is_never_markup(kind: str, place: str) -> None:
+    """An error text in brackets once ended a run: rich took it for a closing tag."""
+    out = io.StringIO()
+    console = Console(file=out, width=200, force_terminal=True, color_system=None)
+    display = LiveDisplay(console, Rates(), 1) if kind == "live" else PlainDisplay(out, Rates(), 1)
+    suite = Named()
+    suite.name = HOSTILE if place == "name" else "s"
+    job = replace(TRAIN, id=HOSTILE) if place == "job" else TRAIN
+    plan = Plan(cast(Suite, suite), (job, ATTACK))
+    absent = Status("n/a", HOSTILE)
+    number = {"metric": HOSTILE, "value": 0.5}
+    display.begin(plan, {job.key: Status("pending"), ATTACK.key: absent}, [job])
+    display.started(job)
+    display.tick({job.key: {}})
+    display.ended(job, Status("failed", HOSTILE if place == "reason" else "why"), None)
+    display.ended(ATTACK, Status("stale", "why"), {**RECORD, "numbers": [number]})
+    display.end(Summary({job.key: absent}))
+    text = re.sub(r"\x1b\[(\?25[lh]|1A|2K|1m|0m)", "", out.getvalue())  # what the panel itself sends
+    assert "[/scratch/run/x.pt] [red]x[/red] \\x1b[2J two lines \\u202e" in text
+    assert not re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\u202e]", text)
+
+
+@pytest.mark.parametrize("width", range(60, 201, 7))
+def test_the_time_left_stays_at_every_width(width: int) -> None:
+    long = replace(TRAIN, id="gmmc-joint-with-a-long-name/digits/seed1/train", passes=4e5)
+    console = Console(file=io.StringIO(), width=width, record=True)
+    rates = Rates()
+    rates.learn({**RECORD, "seconds": 100.0, "passes": 1000.0})
+    display = LiveDisplay(console, rates, 1)
+    display._clock.begin([replace(long, key=str(i)) for i in range(120)])
+    display._name = "a-suite-with-a-rather-long-name-of-its-own"
+    display._began = time.monotonic() - 7500
+    display._running = {"0": (long, time.monotonic() - 7400)}
+    display._said = {"0": {"done": 3, "total": 20, "loss": 1.25, "validation_accuracy": 0.5}}
+    console.print(display._draw())
+    head, job = console.export_text().splitlines()
+    left = display._clock.left({})
+    assert left is not None
+    assert f"{duration(left)} left" in head
+    assert "0/120" in head
+    assert max(map(cell_len, (head, job))) <= width
+    assert head.startswith("a-sui")
+    assert job.startswith("gmmc")
+    assert " 2 h 03 min" in job  # how long it has been running
+
+
+@pytest.mark.parametrize("width", [1, 5, 20, 40, 59])
+def test_a_panel_of_any_width_is_drawn(width: int) -> None:
+    console = Console(file=io.StringIO(), width=width, record=True)
+    rows = [PanelRow("a" * 50, ["1 h 00 min, loss 1.2", "1 h 00 min"], 1, 2)]
+    console.print(Panel(PanelRow("suite", head_facts(3, 9, "8 s", "2 h 05 min"), 3, 9), rows))
+    assert max(map(cell_len, console.export_text().splitlines())) <= width
+
+
+def test_a_damaged_report_of_a_job_is_passed_over() -> None:
+    console = Console(file=io.StringIO(), width=100, record=True)
+    display = LiveDisplay(console, Rates(), 1)
+    display.begin(PLAN, STATES, [])
+    display._clock.begin([TRAIN])
+    display.started(TRAIN)
+    display.tick({TRAIN.key: {"done": "x", "total": [], "loss": "nan", "validation_accuracy": None, "began": "now"}})
+    console.print(display._draw())
+    assert "a/train" in console.export_text()
+
+
+def test_what_raises_is_raised_once_and_an_interrupt_passes() -> None:
+    class Bad:
+        closed = 0
+
+        def tick(self, _: object) -> None:
+            raise BrokenPipeError
+
+        def end(self, _: object) -> None:
+            raise AssertionError("asked again")
+
+        def started(self, _: object) -> None:
+            raise KeyboardInterrupt
+
+        def close(self) -> None:
+            self.closed += 1
+
+    bad = Bad()
+    display = guarded(cast(Any, bad))
+    with pytest.raises(KeyboardInterrupt):
+        display.started(TRAIN)
+    display.tick({})
+    display.end(Summary({}))
+    assert bad.closed == 1
+
+
+def test_the_live_display_gives_the_terminal_back() -> None:
+    out = io.StringIO()
+    display = LiveDisplay(Console(file=out, width=100, force_terminal=True), Rates(), 1)
+    display.begin(PLAN, STATES, [TRAIN])
+    assert "\x1b[?25l" in out.getvalue()  # the cursor is hidden
+    display.close()
+    assert out.getvalue().rindex("\x1b[?25h") > out.getvalue().rindex("\x1b[?25l")
+    display.tick({})
+    display.close()

@@ -370,16 +370,22 @@ def test_an_interrupt_ends_everything_and_keeps_what_is_done(store: Store) -> No
     assert codes(after) == (0, 0)
 
 
-def test_a_broken_display_leaves_no_worker_behind(store: Store) -> None:
+@pytest.mark.parametrize("method", ["begin", "started", "tick", "ended", "end"])
+def test_a_broken_display_costs_no_job(store: Store, method: str, capsys: pytest.CaptureFixture[str]) -> None:
     fake, display = Fake(store), Watcher()
-    display.started = raising(RuntimeError("terminal gone"))  # type: ignore[method-assign, assignment]
-    with pytest.raises(RuntimeError, match="terminal gone"):
-        run_plan(PLAN, store, lambda: fake, display)
+    setattr(display, method, raising(RuntimeError("terminal\x1b gone")))
+    summary = run_plan(PLAN, store, lambda: fake, display)
+    assert {job.id for job in summary.ran} == {job.id for job in PLAN.jobs}
+    assert codes(summary) == (0, 0)
     assert fake.stopped == 1
+    said = capsys.readouterr().err
+    assert (
+        said == "bench: the display of the run failed (RuntimeError: terminal\\x1b gone); the run goes on without it\n"
+    )
 
 
-def raising(error: Exception) -> Callable[[Job], None]:
-    def fail(_: Job) -> None:
+def raising(error: Exception) -> Callable[..., None]:
+    def fail(*_: Any) -> None:
         raise error
 
     return fail

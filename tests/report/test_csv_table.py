@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from dataclasses import replace
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bench.plain import visible
 from bench.report.csv_table import FIELDS, render
 from bench.report.model import Report
 
@@ -59,6 +62,7 @@ def test_a_line_in_full(report: Report) -> None:
         "verdict": "masked",
         "flags": "GRAD0: zero input gradient for 31% of the images & more",
         "not_measured": "",
+        "made_with": "",
     }
 
 
@@ -86,12 +90,38 @@ def test_absent_values_are_empty(report: Report) -> None:
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
-@given(label=st.text(st.characters(exclude_categories=["Cs"])))
+@given(label=st.text(st.characters()) | st.text("'=+-@|% \t\r\n\x1b,;\"0123", max_size=6))
 def test_any_label_comes_back(report: Report, label: str) -> None:
     table = report.tables[1]
     named = replace(table, rows=(replace(table.rows[0], label=label),))
     text = render(replace(report, tables=(named,)))
-    assert {line["row"] for line in read(text)} == {label}
+    assert not [c for c in text if c not in "\r\n\t" and not 0x20 <= ord(c) < 0x7F and ord(c) < 0xA0]
+    (read_back,) = {line["row"] for line in read(text)}
+    # An apostrophe is there exactly where a spreadsheet would compute, and taking it away gives the text.
+    computes = read_back.lstrip("'").lstrip().startswith(tuple("=+-@|%＝＋－＠"))
+    if read_back.startswith("'") and (computes or read_back.lstrip("'").startswith(("\t", "\n"))):
+        read_back = read_back[1:]
+    else:
+        assert not computes or re.fullmatch(r"[+-]?[0-9.]+(e[+-]?[0-9]+)?", read_back, re.I)
+    assert read_back == visible(label)
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1-1", "-1|x", "@SUM(A1)", "\t=1", "  =1", "\r=1", "'=1", "|x", "%0A"])
+def test_what_a_spreadsheet_would_compute_is_marked_as_text(report: Report, text: str) -> None:
+    table = report.tables[1]
+    rows = (replace(table.rows[0], label=text, origin=text),)
+    columns = tuple(replace(c, definition=text) for c in table.columns)
+    for line in read(render(replace(report, suite=text, tables=(replace(table, rows=rows, columns=columns),)))):
+        for field in ("suite", "row", "origin", "definition"):
+            assert line[field].startswith("'")
+
+
+def test_numbers_are_not_marked(report: Report) -> None:
+    table = report.tables[1]
+    cells = tuple(replace(cell, value=-0.5) for cell in table.rows[0].cells)
+    rows = (replace(table.rows[0], label="-0.5", cells=cells),)
+    lines = read(render(replace(report, tables=(replace(table, rows=rows),))))
+    assert {(line["value"], line["row"]) for line in lines} == {("-0.5", "-0.5")}
 
 
 def test_lines_end_as_in_rfc_4180(report: Report) -> None:

@@ -153,15 +153,49 @@ def test_what_differs_from_the_paper_is_below(report: Report) -> None:
 def test_empty_table_has_a_heading(report: Report) -> None:
     empty: Table = replace(report.tables[0], rows=(), notes=())
     assert r"\midrule" not in render_table(empty)
-    assert "minipage" not in render_table(empty)
+    silent = replace(empty, columns=tuple(replace(c, definition="") for c in empty.columns))
+    assert "minipage" not in render_table(silent)
+
+
+def columns_only(table: Table, count: int) -> Table:
+    rows = tuple(replace(r, cells=r.cells[:count]) for r in table.rows)
+    return replace(table, columns=table.columns[:count], rows=rows)
+
+
+def test_what_fits_a_column_stays_in_it_and_the_rest_spans_both(report: Report) -> None:
+    narrow, wide = short(report).tables
+    small = render_table(columns_only(narrow, 2))
+    assert small.startswith(r"\begin{table}[tbp]")
+    assert small.endswith("\\end{table}\n")
+    assert "resizebox" not in small
+    for table in (narrow, wide):  # one fits a page and no column, one not even a page
+        text = render_table(table)
+        assert text.startswith(r"\begin{table*}[tbp]")
+        assert text.endswith("\\end{table*}\n")
+    assert "table* spans both columns" in render(report)
+
+
+def test_different_numbers_of_items_stand_below_the_numbers(report: Report) -> None:
+    narrow, wide = short(report).tables
+    cells = (replace(narrow.rows[0].cells[0], n=28), *narrow.rows[0].cells[1:])
+    mixed = replace(narrow, rows=(replace(narrow.rows[0], cells=cells), *narrow.rows[1:]))
+    assert r"{\tiny {[}93.7, 97.7], n = 28}" in render_table(mixed)
+    assert r"{\tiny {[}91.5, 95.5], n = 397}" in render_table(mixed)
+    assert "n = " not in render_table(narrow).split(r"\bottomrule")[0]
+    first = tuple(replace(c, n=28) for c in wide.rows[0].cells)
+    mixed = replace(wide, rows=(replace(wide.rows[0], cells=first), *wide.rows[1:]))
+    assert r"{\tiny n = 28}" in render_table(mixed)  # where there is no room for intervals, too
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex")
+@pytest.mark.parametrize("columns", ["onecolumn", "twocolumn"])
 @pytest.mark.parametrize("labels", ["special", "short"])
-def test_compiles_without_errors_and_within_the_page(report: Report, tmp_path: Path, labels: str) -> None:
+def test_compiles_without_errors_and_within_the_page(report: Report, tmp_path: Path, labels: str, columns: str) -> None:
     chosen = short(report) if labels == "short" else report
+    fits = tuple(columns_only(short(report).tables[0], count) for count in (1, 2, 3, 4))
+    chosen = replace(chosen, tables=(*chosen.tables, *fits))
     document = (
-        "\\documentclass{article}\\usepackage{booktabs,graphicx}\\begin{document}\n"
+        f"\\documentclass[{columns}]{{article}}\\usepackage{{booktabs,graphicx}}\\begin{{document}}\n"
         f"{render(chosen)}\n\\end{{document}}"
     )
     (tmp_path / "t.tex").write_text(document, encoding="utf-8")

@@ -1,0 +1,116 @@
+"""All measured numbers of a store as rows of plain values: what ``bench.results()`` makes a data frame of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from bench.store import JobFolder, Store
+
+__all__ = ["PREFIX", "Named", "number_rows"]
+
+PREFIX = "config."
+"""Before the names of hyper-parameters, so that they meet no column of another meaning (``seed``, ``n``)."""
+
+Named = Mapping[str, Mapping[str, Any]]
+"""By key, what a plan calls a job: ``job``, ``model``, ``seed``, ``evaluation``, ``argument``."""
+
+
+def number_rows(store: Store, plans: Sequence[tuple[str, str | None, Named]], everything: bool) -> list[dict[str, Any]]:
+    """A row for each number and each suite whose last plan refers to it.
+
+    Args:
+        store: The records.
+        plans: The last plan of each suite, as (suite, profile, its jobs). None at all: the store is older than plans
+            are remembered, and every number counts.
+        everything: Also the numbers that no plan refers to.
+
+    Returns:
+        Rows with the same names. ``suite`` is empty where no plan refers to the number, ``profile`` also where the
+        suite was run without one. ``stale`` says that it does not count any more: no plan refers to it, or it was made
+        with weights that the store no longer holds. ``config.<name>`` are the hyper-parameters in which the rows
+        differ, None where a family has none of that name.
+    """
+    rows: list[dict[str, Any]] = []
+    configurations: list[dict[str, Any]] = []
+    for folder in store.folders():
+        record = folder.record()
+        if not (record or {}).get("numbers"):
+            continue
+        assert record is not None
+        referred = [(suite, profile or "", jobs[folder.key]) for suite, profile, jobs in plans if folder.key in jobs]
+        if not referred and plans and not everything:
+            continue
+        job = folder.job() or {}
+        configuration = _configuration(job.get("spec") or {})
+        outdated = _outdated(record, job.get("spec") or {}, store)
+        for suite, profile, names in referred or [("", "", record)]:
+            for number in record["numbers"]:
+                stale = outdated or (bool(plans) and not suite)
+                rows.append({"suite": suite, "profile": profile, **_row(record, names, number), "stale": stale})
+                configurations.append(configuration)
+    differing = sorted({name for facts in configurations for name in facts if _differs(name, configurations)})
+    return [
+        {**row, **{f"{PREFIX}{name}": facts.get(name) for name in differing}}
+        for row, facts in zip(rows, configurations, strict=True)
+    ]
+
+
+def _row(record: Mapping[str, Any], names: Mapping[str, Any], number: Mapping[str, Any]) -> dict[str, Any]:
+    interval = number["interval"] or {}
+    return {
+        "job": names["job"],
+        "model": names["model"],
+        "family": record["family"],
+        "backbone": record["backbone"],
+        "dataset": record["dataset"],
+        "seed": names["seed"],
+        "evaluation": names["evaluation"],
+        "metric": number["metric"],
+        "argument": number["argument"],
+        "value": number["value"],
+        "low": interval.get("low"),
+        "high": interval.get("high"),
+        "interval": interval.get("kind"),
+        "n": number["n"],
+        "verdict": number["verdict"],
+        "reason": number["reason"],
+        "definition": number["definition"],
+        "weights": record["weights"],
+        "finished": record["finished"],
+        "key": record["key"],
+    }
+
+
+def _configuration(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Hyper-parameters of the model that a job measures, with dotted names; nothing if the job is not known."""
+    return dict(flat(spec.get("config") or {}))
+
+
+def flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """A nested configuration as (dotted name, value); lists become tuples, which can be compared and grouped by."""
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", tuple(value) if isinstance(value, list) else value
+
+
+def _differs(name: str, configurations: Iterable[Mapping[str, Any]]) -> bool:
+    return len({repr(facts.get(name)) for facts in configurations}) > 1
+
+
+def _outdated(record: Mapping[str, Any], spec: Mapping[str, Any], store: Store) -> bool:
+    """Whether the weights that a number was made with are others than those that the store holds now."""
+    made_with = dict(record.get("read") or {})
+    if spec.get("train"):
+        made_with.setdefault(spec["train"], record.get("weights"))
+    for key, digest in made_with.items():
+        now = _weights(store.folder(key))
+        if digest is not None and now is not None and now != digest:
+            return True
+    return False
+
+
+def _weights(folder: JobFolder) -> Any:
+    return (folder.record() or {}).get("weights")

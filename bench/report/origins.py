@@ -1,0 +1,132 @@
+"""Libraries and machines behind the numbers of a table: where its rows differ in them, the table says so.
+
+Versions are recorded and are no part of a key, so one table can hold numbers of two versions of a library that rounds,
+draws or decodes in two ways.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench.jobs import Job, Plan
+from bench.report.model import Cell
+from bench.store import Store
+from bench.suite.schema import ResolvedModel
+
+__all__ = ["Origins", "origins"]
+
+_STAGES = {"train": "training", "predict": "prediction", "evaluate": "evaluation"}
+_OF_NETWORKS = ("torch", "torchvision", "torchattacks", "foolbox")
+"""Packages that a job without a network does not use."""
+
+_Found = dict[str, dict[str, dict[str, None]]]
+"""By fact and value, what of a row was made so, as an ordered set: ``found["torch"]["2.14.1"]`` has ``"training"``."""
+
+
+@dataclass(frozen=True)
+class Origins:
+    """In what the rows of a table differ.
+
+    Attributes:
+        notes: To be printed below the table; none where everything was made alike.
+        rows: By name of the model, its own side of these differences: ``"torch 2.13.0 (training), 2.14.1 (…)"``.
+    """
+
+    notes: tuple[str, ...] = ()
+    rows: Mapping[str, str] = field(default_factory=dict)
+
+
+def origins(models: Sequence[ResolvedModel], cells: Sequence[Sequence[Cell]], plan: Plan, store: Store) -> Origins:
+    """The versions of libraries, devices, CPU capabilities and numbers of threads that are not the same everywhere.
+
+    Every record counts that a number of the table rests on: evaluations, the predictions that they read, and the
+    training of the model and of others that an attack or a judge needed.
+
+    Args:
+        models: The measured rows.
+        cells: By row and column.
+        plan: The jobs.
+        store: Their records.
+    """
+    found = {model.name: _of_row(model, row, plan, store) for model, row in zip(models, cells, strict=True)}
+    names = dict.fromkeys(name for row in found.values() for name in row)
+    differing = [name for name in names if len({value for row in found.values() for value in row.get(name, ())}) > 1]
+    labels = {model.name: model.label for model in models}
+    notes = tuple(
+        _note(name, {labels[model]: row[name] for model, row in found.items() if name in row}) for name in differing
+    )
+    rows = {
+        model: "; ".join(f"{name} {_values(row[name])}" for name in differing if name in row)
+        for model, row in found.items()
+    }
+    return Origins(notes, rows)
+
+
+def _of_row(model: ResolvedModel, cells: Sequence[Cell], plan: Plan, store: Store) -> _Found:
+    found: _Found = {}
+    known = {job.key: job for job in plan.jobs}
+    left = [key for cell in cells for key in cell.records]
+    seen: set[str] = set()
+    while left:
+        key = left.pop(0)
+        job, record = known.get(key), store.folder(key).record()
+        if key in seen or job is None:
+            continue
+        seen.add(key)
+        left += job.inputs
+        for name, value in _facts((record or {}).get("provenance") or {}):
+            found.setdefault(name, {}).setdefault(value, {})[_stage(job, model)] = None
+    return found
+
+
+def _stage(job: Job, model: ResolvedModel) -> str:
+    other = "" if job.model == model.name else f" of {job.model or 'the judge'}"
+    return f"{_STAGES[job.kind]}{other}"
+
+
+def _facts(provenance: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What of a record's provenance can change a number, as (name, value)."""
+    device = str(provenance.get("device", "none"))
+    for package, version in (provenance.get("versions") or {}).items():
+        if device != "none" or package not in _OF_NETWORKS:
+            yield str(package), str(version)
+    if device == "none":
+        return
+    yield "device", str(provenance.get("device_name") or device.partition(":")[0])
+    for name in ("cuda", "cudnn"):
+        if provenance.get(name) is not None:
+            yield name, str(provenance[name])
+    if device == "cpu":
+        for name, text in (("cpu_capability", "CPU capability"), ("threads", "threads")):
+            if provenance.get(name) is not None:
+                yield text, str(provenance[name])
+        machine = (provenance.get("machine") or {}).get("machine")
+        if machine is not None:
+            yield "architecture", str(machine)
+
+
+def _note(name: str, rows: Mapping[str, Mapping[str, Mapping[str, None]]]) -> str:
+    """Such as: torch is not the same for all numbers: 2.13.0 (JEM; softmax: training), 2.14.1 (softmax: evaluation)."""
+    values = sorted({value for row in rows.values() for value in row})
+    parts = []
+    for value in values:
+        # A row that was made with this value alone is named; of another the stages are said.
+        whole = [label for label, row in rows.items() if list(row) == [value]]
+        stages: dict[str, list[str]] = {}
+        for label, row in rows.items():
+            if value in row and len(row) > 1:
+                stages.setdefault(", ".join(row[value]), []).append(label)
+        shared = [
+            f"{'all rows' if len(labels) == len(rows) > 1 else ', '.join(labels)}: {text}"
+            for text, labels in stages.items()
+        ]
+        parts.append(f"{value} ({'; '.join([*([', '.join(whole)] if whole else []), *shared])})")
+    return f"{name} is not the same for all numbers: {', '.join(parts)}."
+
+
+def _values(values: Mapping[str, Mapping[str, None]]) -> str:
+    if len(values) == 1:
+        return next(iter(values))
+    return ", ".join(f"{value} ({', '.join(stages)})" for value, stages in sorted(values.items()))
