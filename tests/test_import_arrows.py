@@ -77,7 +77,10 @@ ARROWS: dict[str, set[str]] = {
     "sampling": {"errors", "evaluate", "family", "keys", "seeding", "store"},
     "verifying": {"arrays", "attacks", "data", "errors", "keys", "seeding", "trained"},
     "catalogue": {"attacks", "data", "errors", "evaluate", "registry", "spec", "suite"},
-    "housekeeping": {"checksums", "data", "errors", "evaluate", "execute", "prerequisites", "store", "suite", "train"},
+    "housekeeping": {
+        *("checksums", "data", "errors", "evaluate", "execute", "prerequisites", "remembered", "store", "suite"),
+        "train",
+    },
     "cli": {
         *("api", "catalogue", "housekeeping", "importing", "sampling", "verifying"),
         *("errors", "execute", "plain", "report", "store", "unpickle"),
