@@ -284,15 +284,17 @@ class Trainer:
 
     @torch.no_grad()
     def _validate(self) -> float:
-        """Accuracy on the clean validation items."""
+        """Accuracy on the clean validation items; one without finite logits is wrong."""
         self.model.eval()
         images, labels = self.validation
         right = torch.zeros((), dtype=torch.int64, device=self.device)
         # A model that draws here, too, draws the same after every epoch, and training draws what it would have.
         with seeded(derive_seed(self.seed, "validation")):
             for start in range(0, len(images), EVAL_BATCH):
-                predicted = self.model.logits(images[start : start + EVAL_BATCH]).argmax(dim=1)
-                right += (predicted == labels[start : start + EVAL_BATCH]).sum()
+                logits = self.model.logits(images[start : start + EVAL_BATCH])
+                # An output that is not finite is no prediction, as in every metric.
+                known = logits.isfinite().all(dim=1)
+                right += (known & (logits.argmax(dim=1) == labels[start : start + EVAL_BATCH])).sum()
         return int(right) / len(images)
 
 
