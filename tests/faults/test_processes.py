@@ -89,7 +89,7 @@ def test_a_command_that_waits_for_another_ends_at_once(tmp_path: Path) -> None:
         process = small.start("--only", f"{SOFTMAX}/train")
         try:
             assert wait_until(lambda: "held" in small.output()), small.output()
-            assert f"held    {SOFTMAX}/train: process {os.getpid()} on " in small.output()
+            assert f"held {SOFTMAX}/train: process {os.getpid()} on " in " ".join(small.output().split())
             began = time.monotonic()
             process.terminate()
             assert process.wait(60) == 130
