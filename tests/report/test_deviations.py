@@ -204,7 +204,8 @@ from bench_models.specs import GMMC_GEN
 
 COPY = replace(GMMC_GEN, name="copy", label="copy")
 OWN = FamilySpec(
-    name="own", label="own", summary="x", source="x", config=TrainingConfig, implementation="bench_models.softmax:Softmax",
+    name="own", label="own", summary="x", source="x", config=TrainingConfig,
+    implementation="bench_models.softmax:Softmax",
 )
 """
 
