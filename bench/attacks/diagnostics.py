@@ -67,7 +67,7 @@ NORM_LIMIT = 0.03
 SIGNIFICANCE = 0.05
 
 
-def gradient_flag(zero_share: float, certain_share: float, starts: int | None = None) -> Flag:
+def gradient_flag(zero_share: float, certain_share: float, starts: int | None = None, counted: str = "starts") -> Flag:
     """GRAD0: the loss has an exactly zero input gradient for more than 1 % of the starts of an attack.
 
     With ``starts`` the share has a Wilson interval of so many trials: what other random starts of the same images would
@@ -77,6 +77,7 @@ def gradient_flag(zero_share: float, certain_share: float, starts: int | None = 
         zero_share: Share with exactly zero gradient, in [0, 1].
         certain_share: Share with p_y == 1 in float32, in [0, 1]; printed, does not raise the flag.
         starts: Attacked images times attack seeds; None: the share is known exactly.
+        counted: What they are in its sentence: an attack may look at its last steps, too.
     """
     for name, share in (("zero_share", zero_share), ("certain_share", certain_share)):
         if not 0 <= share <= 1:
@@ -89,7 +90,7 @@ def gradient_flag(zero_share: float, certain_share: float, starts: int | None = 
     answer = against(ZERO_GRADIENT_LIMIT, zero_share, interval.low, interval.high)
     values |= {"zero_low": interval.low, "zero_high": interval.high, "starts": float(starts)}
     text = (
-        f"input gradient exactly zero on {zero_share:.1%} of {starts} starts "
+        f"input gradient exactly zero on {zero_share:.1%} of {starts} {counted} "
         f"[{interval.low:.1%}, {interval.high:.1%}], p_y rounds to 1 on {certain_share:.1%}"
     )
     return _answered("GRAD0", answer, "masked", values, text, ZERO_GRADIENT_LIMIT)

@@ -147,7 +147,9 @@ def white_box_flags(results: Sequence[AttackResult], restarts: int) -> list[Flag
 
 
 def _health(facts: Sequence[Mapping[str, float]]) -> Flag | None:
-    """GRAD0 of one loss over all attack seeds; None where it attacked nothing."""
+    """GRAD0 of one loss over all attack seeds, at the start or the last step of its first round, whichever has more
+    zero gradients; None where it attacked nothing.
+    """
     from bench.attacks.diagnostics import gradient_flag
 
     starts = sum(fact.get("attacked", 0.0) for fact in facts)
@@ -157,4 +159,4 @@ def _health(facts: Sequence[Mapping[str, float]]) -> Flag | None:
         sum(fact[name] * fact["attacked"] for fact in facts if fact.get("attacked")) / starts
         for name in ("zero_gradient_share", "certain_share")
     )
-    return gradient_flag(min(zero, 1.0), min(certain, 1.0), round(starts))
+    return gradient_flag(min(zero, 1.0), min(certain, 1.0), round(starts), "starts or last steps")

@@ -98,6 +98,7 @@ def test_zero_gradients_near_one_percent_are_inconclusive(zero: int, starts: int
     assert flag.implies == implies
     assert flag.values["zero_low"] <= zero / starts <= flag.values["zero_high"]
     assert f"of {starts} starts" in flag.text
+    assert f"of {starts} last steps" in gradient_flag(zero / starts, 0.5, starts, "last steps").text
 
 
 def test_the_verdict_of_a_share_does_not_jump_between_seeds() -> None:
