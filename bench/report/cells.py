@@ -21,6 +21,9 @@ from bench.suite.schema import ResolvedColumn, ResolvedModel
 
 __all__ = ["Curve", "Missing", "Results", "Values", "aggregate", "empty"]
 
+_MOST_DECIMALS = 6
+"""Of an AUROC: more pairs than a million are never told apart."""
+
 Missing = tuple[Job, CellStatus, str]
 """A job without a number: how it stands, and why."""
 
@@ -268,7 +271,13 @@ def aggregate(
 
 
 def _decimals(value: float, interval: Interval | None, unit: str) -> int | None:
-    return carried_decimals(value, interval) if interval is not None and unit == "1" else None
+    """Digits of a plain number, and of an AUROC that three would round to 0 or 1 though it is neither."""
+    if interval is None:
+        return None
+    if unit == "1":
+        return carried_decimals(value, interval)
+    near_end = unit == "auroc" and 0 < value < 1 and f"{value:.3f}" in ("0.000", "1.000")
+    return min(carried_decimals(value, interval), _MOST_DECIMALS) if near_end else None
 
 
 def _remarks(

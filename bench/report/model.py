@@ -26,7 +26,7 @@ class Cell:
             where nothing is compared.
         seeds: Training seeds that contributed.
         interval: Over items for one seed, over seeds for several.
-        decimals: Decimals that a number of unit ``"1"`` carries, by its interval; None: as the unit has it.
+        decimals: Decimals that a number of unit ``"1"``, or an AUROC near its end, carries; None: as the unit has it.
         sd: Standard deviation over seeds (n - 1), for two and more.
         status: Whether there is a number, and if not what kept it.
         reason: Why there is none, or what is special about it.

@@ -38,14 +38,14 @@ def value_text(value: float, unit: str, n: int | None = None, decimals: int | No
         n: Items that it was measured on: of fewer than ten thousand a second decimal of a percentage says nothing,
             because one item more or less changes the first by at least one. None (quoted numbers): as many decimals as
             the source gave, at most two.
-        decimals: That a number of unit ``"1"`` carries; None: three digits.
+        decimals: That a number of unit ``"1"``, or an AUROC near 0 or 1, carries; None: three digits.
     """
     if unit == "fraction":
         short = n is not None and n < 10_000
         short |= n is None and round(100 * value, 2) == round(100 * value, 1)
         return f"{100 * value:.1f}" if short else f"{100 * value:.2f}"
     if unit == "auroc":
-        return f"{value:.3f}".removeprefix("0")
+        return f"{value:.{decimals or 3}f}".removeprefix("0")
     if unit == "l2":
         return f"{value:.3f}"
     return _plain(value, decimals)
@@ -62,7 +62,7 @@ def interval_text(cell: Cell, unit: str) -> str:
     """``[low, high]``, or nothing."""
     if cell.interval is None:
         return ""
-    digits = {"fraction": 1, "auroc": 3, "l2": 3}.get(unit)
+    digits = {"fraction": 1, "auroc": cell.decimals or 3, "l2": 3}.get(unit)
     scale = 100 if unit == "fraction" else 1
     ends = []
     for end in (cell.interval.low, cell.interval.high):

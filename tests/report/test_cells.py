@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ from scipy import stats
 from bench.execute.states import job_states
 from bench.jobs import Job, Plan
 from bench.report.cells import Results as Reader
+from bench.report.cells import aggregate
 from bench.report.model import Cell
+from bench.report.text import cell_text, interval_text
 
 if TYPE_CHECKING:
     from tests.conftest import Project, Results
@@ -187,3 +190,21 @@ def test_items_of_one_seed(plan: Plan, results: Results) -> None:
     # Of several runs no one's items speak for the family.
     results.measure(plan, job(plan, 2), {"accuracy": 2 / 3}, n=3, correct={"accuracy": correct})
     assert Reader(plan, results.store, job_states(plan, results.store)).items(model, column) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "text"),
+    [
+        (0.99981, 0.99948, 0.99993, ".99981 [.99948, .99993]"),  # 1.000 [1.000, 1.000] would claim certainty
+        (0.9996, 0.997, 0.99995, ".9996 [.9970, 1.0000]"),
+        (1.0, 0.990, 1.0, "1.000 [.990, 1.000]"),
+        (0.975, 0.961, 0.983, ".975 [.961, .983]"),
+    ],
+)
+def test_an_area_near_one_is_not_rounded_to_one(value: float, low: float, high: float, text: str) -> None:
+    column: Any = SimpleNamespace(id="ood", column=SimpleNamespace(unit="auroc", bounds=(0.0, 1.0)))
+    interval = {"low": low, "high": high, "level": 0.95, "kind": "delong, logit scale"}
+    number = {"value": value, "n": 794, "interval": interval, "verdict": None, "flags": {}, "not_measured": ()}
+    job: Any = SimpleNamespace(seed=1, key="key")
+    found = aggregate(column, [(job, number)], [])
+    assert f"{cell_text(found, 'auroc')} {interval_text(found, 'auroc')}" == text
