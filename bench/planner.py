@@ -131,7 +131,9 @@ class _Planner:
         if backbone.draws(backbone.name):
             payload["seeding"] = SEEDING_VERSION
         blocked = self.missing
-        passes = family.passes(config) * config.epochs * self._size("train")
+        # The incomplete last batch of an epoch is dropped.
+        items = self._size("train") // config.batch_size * config.batch_size
+        passes = family.passes(config) * config.epochs * items
         if family.identity is not None:
             payload["identity"] = dict(family.identity(located))
             spec["fingerprints"]["identity"] = payload["identity"]

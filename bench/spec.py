@@ -194,7 +194,7 @@ class FamilySpec:
             nothing is compared. None: this one.
         released: Values of the authors' code for what their paper does not state.
         passes: Forward passes (a backward counts as one towards inputs, two towards weights) that one training
-            item costs in one epoch, given the resolved configuration.
+            item costs in one epoch, given the resolved configuration. Items of an incomplete last batch cost nothing.
         identity: Further facts that identify a configuration, such as the content of files that it names; they
             enter keys.
         training_only: Dotted keys of the family's own hyper-parameters that nothing reads once a model is trained, such

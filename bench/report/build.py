@@ -56,7 +56,7 @@ def _budget(plan: Plan) -> str:
         if job.kind == "train" and job.model in labels and job.passes:
             passes.setdefault(labels[job.model], job.passes)
     costs = ", ".join(f"{label} {cost:,.0f}" for label, cost in passes.items())
-    return f"Training of one seed in network passes of one image: {costs}." if costs else ""
+    return f"Training of one seed in network passes of one image, without validation: {costs}." if costs else ""
 
 
 def _table(table: ResolvedTable, suite: Suite, results: Results, literature: Sequence[Path]) -> Table:
