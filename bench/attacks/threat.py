@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 Norm = Literal["linf", "l2"]
 NORMS: tuple[str, ...] = get_args(Norm)
 
+LARGEST = 1e30
+"""Of a number that meets float32 images, such as a step size: beyond it products overflow."""
+
 # Half a unit in the last place of a float32 in [0.5, 1): what rounding one pixel can add to a difference.
 _HALF_ULP = 2.0**-25
 
@@ -81,7 +84,7 @@ def parse_step(value: str | float) -> StepSize:
     """Read a step size: a number is a multiple of eps, ``"eps/30"`` likewise, ``"2/255"`` is absolute.
 
     Raises:
-        ValueError: The value is none of these, or not positive.
+        ValueError: The value is none of these, not positive, or larger than `LARGEST`.
     """
     problem = f'step must be a multiple of eps (0.1), "eps/30" or an absolute step such as "2/255", got {value!r}'
     if isinstance(value, bool):
@@ -98,7 +101,7 @@ def parse_step(value: str | float) -> StepSize:
             step = StepSize(f"{number:g}*eps", number, relative=True)
     except (ValueError, ZeroDivisionError) as error:
         raise ValueError(problem) from error
-    if step.value <= 0:
+    if not 0 < step.value <= LARGEST:
         raise ValueError(problem)
     return step
 

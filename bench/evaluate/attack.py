@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import Field, PositiveInt, ValidationInfo, field_validator, model_validator
 
 from bench.attacks import catalogue
+from bench.attacks.parameters import check_parameters
 from bench.evaluate.adversarials import broken_by_runs, packed
 from bench.evaluate.attack_seeds import AttackSeedsConfig, attack_seeds, paired_test, per_seed, repeated, stacked
 from bench.evaluate.attacked import item_arrays
@@ -83,6 +84,7 @@ class NamedAttackConfig(AttackSeedsConfig, NormConfig):
             raise ValueError("attack_seeds is for accuracies at budgets (eps), not for norms")
         if self.attack_seeds > 1 and not entry.random(self.resolved):
             raise ValueError(f"attack_seeds = {self.attack_seeds}: {self.attack} draws nothing with these parameters")
+        check_parameters(self.attack, self.resolved, self.eps, targeted=self.targets != "none")
         return self
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from bench.attacks.threat import format_eps, parse_eps
+from bench.attacks.threat import LARGEST, format_eps, parse_eps
 
 __all__ = ["written_budgets"]
 
@@ -21,7 +21,7 @@ def written_budgets(values: Iterable[str], norm: str | None) -> tuple[str, ...]:
         norm: ``"linf"``, ``"l2"``, or None if it is not known because it was itself wrong.
 
     Raises:
-        ValueError: A value is no budget, an L_inf budget above 1, or there twice.
+        ValueError: A value is no budget, an L_inf budget above 1, any budget above `LARGEST`, or there twice.
     """
     budgets = []
     for value in values:
@@ -31,6 +31,8 @@ def written_budgets(values: Iterable[str], norm: str | None) -> tuple[str, ...]:
             raise ValueError(
                 f'an L_inf eps is in units of the pixel range, so at most 1, got "{value}"; did you mean "{meant}"?'
             )
+        if eps > LARGEST:
+            raise ValueError(f'an eps is at most {LARGEST:g}, got "{value}"')
         budgets.append(format_eps(eps))
     if len(set(budgets)) != len(budgets):
         raise ValueError("a budget is listed twice")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
+from bench.attacks.threat import LARGEST
 from bench.evaluate.base import Column, Evaluation, Outcome
 from bench.evaluate.inputs import Inputs
 from bench.evaluate.norms import NormConfig, norm_columns, norm_outcome
@@ -17,12 +18,14 @@ class CWConfig(NormConfig):
 
     steps: PositiveInt = Field(100, description="Adam iterations", json_schema_extra={"paper": "100 untargeted"})
     c: PositiveFloat = Field(
-        1.0, description="Constant in front of the margin", json_schema_extra={"paper": "not stated"}
+        1.0, le=LARGEST, description="Constant in front of the margin", json_schema_extra={"paper": "not stated"}
     )
     kappa: NonNegativeFloat = Field(
-        0.0, description="Margin by which to succeed", json_schema_extra={"paper": "not stated"}
+        0.0, le=LARGEST, description="Margin by which to succeed", json_schema_extra={"paper": "not stated"}
     )
-    lr: PositiveFloat = Field(0.01, description="Learning rate of Adam", json_schema_extra={"paper": "not stated"})
+    lr: PositiveFloat = Field(
+        0.01, le=LARGEST, description="Learning rate of Adam", json_schema_extra={"paper": "not stated"}
+    )
     items: PositiveInt = Field(
         1000,
         description="Attacked test items: the first of the fixed order",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from bench.attacks import definitions
+from bench.attacks.threat import LARGEST
 from bench.evaluate.base import Column, Evaluation, Outcome
 from bench.evaluate.inputs import Inputs
 from bench.evaluate.norms import NormConfig, norm_columns, norm_outcome
@@ -35,9 +36,11 @@ class CWL2Config(NormConfig):
     rounds: PositiveInt = Field(
         9, description="Rounds of the binary search over c", json_schema_extra={"code": "9 (MMC)"}
     )
-    c0: PositiveFloat = Field(0.01, description="First c", json_schema_extra={"code": "0.01 (MMC)"})
-    kappa: NonNegativeFloat = Field(0.0, description="Margin by which to succeed")
-    lr: PositiveFloat = Field(0.01, description="Learning rate of Adam", json_schema_extra={"code": "0.005 (MMC)"})
+    c0: PositiveFloat = Field(0.01, le=LARGEST, description="First c", json_schema_extra={"code": "0.01 (MMC)"})
+    kappa: NonNegativeFloat = Field(0.0, le=LARGEST, description="Margin by which to succeed")
+    lr: PositiveFloat = Field(
+        0.01, le=LARGEST, description="Learning rate of Adam", json_schema_extra={"code": "0.005 (MMC)"}
+    )
     patience: PositiveInt | None = Field(
         50, description="Steps without a smaller cost that end an image's round; only in rounds of 400 steps and more"
     )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, ValidationInfo, field_validator
 
 from bench.attacks.definitions import LEAST_CLASSES
+from bench.attacks.parameters import LOSS_NAMES, checked_loss
 from bench.attacks.threat import parse_step
 from bench.evaluate.adversarials import AdversarialsConfig
 from bench.evaluate.attack_seeds import AttackSeedsConfig, attack_seeds, paired_test, repeated, stacked
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PGD", "PGDConfig"]
 
-LOSSES = ("ce", "margin", "margin-targeted", "dlr", "distance", "distance-targeted")
+LOSSES = LOSS_NAMES
 """Losses by name; ``ce@T`` besides, the cross-entropy at temperature T."""
 
 
@@ -78,10 +78,8 @@ class PGDConfig(AttackSeedsConfig, AdversarialsConfig):
     @field_validator("losses")
     @classmethod
     def _losses(cls, values: tuple[str, ...]) -> tuple[str, ...]:
-        for value in values:
-            if value not in LOSSES and not re.fullmatch(r"ce@\d+(\.\d+)?", value):
-                raise ValueError(f"unknown loss {value!r}, expected one of {', '.join(LOSSES)}, ce@<temperature>")
-        if len(set(values)) != len(values):
+        names = [checked_loss(value) for value in values]
+        if len(set(names)) != len(values):
             raise ValueError("a loss is listed twice")
         return values
 

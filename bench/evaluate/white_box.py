@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -10,6 +9,7 @@ from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from bench.attacks import catalogue, definitions
 from bench.attacks.catalogue import ADAPTIVE_LOSSES
+from bench.attacks.parameters import checked_loss
 from bench.attacks.threat import parse_eps, parse_step
 from bench.evaluate.attack_seeds import AttackSeedsConfig, stacked
 from bench.evaluate.robust import healthiest
@@ -60,10 +60,8 @@ class LossesConfig(AttackSeedsConfig):
     @classmethod
     def _losses(cls, values: tuple[str, ...]) -> tuple[str, ...]:
         known = (*ADAPTIVE_LOSSES, "ce", "distance")
-        for value in values:
-            if value not in known and not re.fullmatch(r"ce@\d+(\.\d+)?", value):
-                raise ValueError(f"unknown loss {value!r}, expected one of {', '.join(known)}, ce@<temperature>")
-        if len(set(values)) != len(values):
+        names = [checked_loss(value, known) for value in values]
+        if len(set(names)) != len(values):
             raise ValueError("a loss is listed twice")
         return values
 

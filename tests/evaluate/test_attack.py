@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from bench import attacks
+from bench.attacks.catalogue import ENTRIES
 from bench.data.splits import Splits
 from bench.evaluate.attack import NamedAttack, NamedAttackConfig
 from bench.family import Classifier
@@ -103,11 +104,39 @@ def test_every_budget_is_a_job() -> None:
         ({"attack": "torchattacks.Square", "targets": "next-random"}, "takes no targets"),
         ({"attack": "pgd", "eps": ("8",)}, "did you mean"),
         ({"attack": "pgd", "eps": ("8/255", "8/255")}, "listed twice"),
+        ({"attack": "pgd", "norm": "l2", "eps": ("1e300",)}, "at most 1e"),
+        ({"attack": "pgd", "params": {"step": "eps"}}, "step must be a multiple of eps"),
+        ({"attack": "pgd", "params": {"step": "eps/1e-300"}}, "step must be a multiple of eps"),
+        ({"attack": "pgd", "params": {"rivals": 3}}, "rivals has no meaning for loss 'ce'"),
+        ({"attack": "pgd", "params": {"loss": "margn"}}, "did you mean 'margin'"),
+        ({"attack": "pgd", "params": {"loss": "ce@0"}}, "temperature must be a positive number"),
+        ({"attack": "pgd", "params": {"loss": "dlr"}, "targets": "next-random"}, "no targeted form"),
+        ({"attack": "pgd", "params": {"iterate": "last"}}, "iterate must be 'final' or 'any'"),
+        ({"attack": "pgd", "params": {"survivors_only": True}}, "needs iterate = 'any'"),
+        ({"attack": "pgd", "params": {"steps": 0}}, "steps must be an integer >= 1"),
+        ({"attack": "adaptive_pgd", "params": {"losses": []}}, "at least one loss"),
+        ({"attack": "adaptive_pgd", "params": {"losses": ["ce@20", "ce@20.0"]}}, "each once"),
+        ({"attack": "adaptive_pgd", "params": {"steps": 1}}, "less than the 2 eps across the ball"),
+        ({"attack": "noise", "params": {"draws": 0}}, "draws must be an integer >= 1"),
+        ({"attack": "cw_l2", "norm": "l2", "params": {"c0": 1e300}}, "c0 must be a number > 0 and at most 1e"),
+        ({"attack": "cw_l2", "norm": "l2", "params": {"patience": 3}}, "patience must be an integer >= 50"),
+        ({"attack": "torchattacks.PGD", "params": {"alpha": "eps"}}, "step must be a multiple of eps"),
+        ({"attack": "torchattacks.APGD", "params": {"eot_iter": 0}}, "eot_iter must be an integer >= 1"),
+        ({"attack": "torchattacks.APGD", "params": {"loss": "margin"}}, "loss must be 'ce' or 'dlr'"),
+        ({"attack": "torchattacks.APGD", "params": {"rho": 0.0}}, "rho must be a number > 0 and at most 1"),
+        ({"attack": "torchattacks.Square", "params": {"p_init": -1.0}}, "p_init must be a number > 0 and at most 1"),
+        ({"attack": "foolbox.LinfPGD", "params": {"abs_stepsize": "x"}}, "abs_stepsize must be a number > 0"),
     ],
 )
 def test_refuses(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         NamedAttackConfig(**{"eps": ("8/255",), **values})
+
+
+@pytest.mark.parametrize("name", [name for name, entry in ENTRIES.items() if not entry.needs_surrogate])
+def test_accepts_the_defaults_of_every_attack(name: str) -> None:
+    entry = ENTRIES[name]
+    NamedAttackConfig(attack=name, norm=entry.norms[0], eps=("8/255",), params=dict(entry.parameters))
 
 
 def test_the_definition_names_every_parameter_and_no_version() -> None:

@@ -76,7 +76,7 @@ def test_an_early_end_leaves_nobody_behind(tmp_path: Path, seconds: float) -> No
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(seconds)
         process.terminate()
-        # Before our handler stands the signal ends the process; and where it meets an import in C, Python ends by SIGINT
+        # Before our handler stands the signal ends the process; where it meets an import in C, Python ends by SIGINT
         # after all, which a shell sees as 130, too.
         assert process.wait(60) in (130, -signal.SIGTERM, -signal.SIGINT), small.output()
         assert wait_until(lambda: not members(process.pid), 15), members(process.pid)
