@@ -138,9 +138,11 @@ def _plug_ins(name: str) -> list[str]:
 
 def _suites_and_profiles(bench: Bench, name: str) -> list[str]:
     found = []
-    if name.endswith(".toml") or name in [row.name for row in listing("suites")]:
+    written = name.endswith(".toml")
+    is_profile = written and "profile" in read(find_profile(name, bench.settings)).data
+    if (written and not is_profile) or name in [row.name for row in listing("suites")]:
         found.append(suite_text(bench.suite(name)))
-    if name in [row.name for row in listing("profiles")]:
+    if is_profile or name in [row.name for row in listing("profiles")]:
         document = read(find_profile(name, bench.settings))
         parsed, problems = validate(ProfileFile, document.data, document, ())
         if parsed is None:

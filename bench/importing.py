@@ -122,6 +122,7 @@ def import_model(
     buffers = {key: value for key, value in model.named_buffers() if key not in read.weights and "running" not in key}
     weights = {**buffers, **read.weights}
     problem = misfit(weights, model.state_dict())
+    problem = problem or _misfit_buffer(read.state, image_shape)
     if problem is not None:
         raise RequestError(f"{shown(path)} does not fit the model: {problem}")
     facts: dict[str, Any] = {
@@ -133,7 +134,7 @@ def import_model(
         "format": format_,
         "ignored": dict(list(read.ignored.items())[:MOST_IGNORED]),
         "stubbed": list(stubbed),
-        "notes": [*read.notes, *_strange_numbers(read.weights)],
+        "notes": [*read.notes, *_strange_numbers({**read.weights, **_images(read.state)})],
         "facts": dict(read.facts),
     }
     with _writing(folder):
@@ -249,6 +250,21 @@ def _tensors(content: Any, format_: str, spec: FamilySpec, model: Classifier, nu
     except Exception as error:
         reason = f"{type(error).__name__}: {shown(error)}"
         raise RequestError(f"{shown(path)}: the reader of format {format_!r} fails on it: {reason}") from error
+
+
+def _images(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The images of a replay buffer, by the name that notes call them."""
+    found = state.get("images")
+    return {} if found is None else {"the replay buffer": found}
+
+
+def _misfit_buffer(state: Mapping[str, Tensor], image_shape: tuple[int, int, int]) -> str | None:
+    """What keeps a replay buffer from being of the model's images, or None."""
+    for images in _images(state).values():
+        if tuple(images.shape[1:]) != tuple(image_shape):
+            found, expected = ("x".join(map(str, shape)) for shape in (images.shape[1:], image_shape))
+            return f"its replay buffer has images of {found}, the model takes {expected}"
+    return None
 
 
 def _strange_numbers(weights: Mapping[str, Tensor]) -> Iterator[str]:

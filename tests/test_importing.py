@@ -75,10 +75,15 @@ def forget_heads() -> None:
     importlib.invalidate_caches()
 
 
+def images_of(channels: int) -> tuple[int, int, int]:
+    """The images that the tests import for: digits of 8x8, photographs of 32x32."""
+    return (1, 8, 8) if channels == 1 else (channels, 32, 32)
+
+
 def write_jem(path: Path, state: dict[str, Tensor], *, zipped: bool = True, n: int = 20) -> Path:
     draw = torch.Generator().manual_seed(9)
     channels = state[next(name for name in state if name.endswith("conv1.weight"))].shape[1]
-    buffer = torch.rand(n, channels, 8, 8, generator=draw) * 2 - 1
+    buffer = torch.rand(n, *images_of(channels), generator=draw) * 2 - 1
     content = {"model_state_dict": state, "replay_buffer": buffer}
     torch.save(content, path, _use_new_zipfile_serialization=zipped)
     return path
@@ -95,7 +100,7 @@ def write_gmmc(heads: Any, tmp_path: Path) -> Callable[..., tuple[Path, Path]]:
         head = heads.LDALayer(authors.centers() if centers is None else centers)
         head.trap = heads.Trap(f"touch {marker}")
         channels = state[next(name for name in state if name.endswith("conv1.weight"))].shape[1]
-        buffer = [torch.rand(20, channels, 8, 8) * 2 - 1, torch.arange(20) % 10]
+        buffer = [torch.rand(20, *images_of(channels)) * 2 - 1, torch.arange(20) % 10]
         content = {"model_state_dict": state, "replay_buffer": buffer, "margin": head}
         torch.save(content, path, _use_new_zipfile_serialization=zipped)
         if forget:
@@ -200,6 +205,24 @@ def test_the_buffer_and_its_labels_come_along(write_gmmc: Callable[..., tuple[Pa
     assert state["labels"].tolist() == [i % 10 for i in range(20)]
     assert state["images"].min() < -0.9
     assert (state["age"] > 0).all()
+
+
+def test_a_buffer_of_other_images_than_the_models_is_refused(tmp_path: Path) -> None:
+    """A grid of them would be drawn, and distances measured, without a word."""
+    path = tmp_path / "other.pt"
+    for found, told in [(torch.zeros(4, 3, 8, 8), "3x8x8"), (torch.zeros(4, 1, 32, 32), "1x32x32")]:
+        torch.save({"model_state_dict": authors.jem_state(), "replay_buffer": found}, path)
+        with pytest.raises(RequestError, match=f"its replay buffer has images of {told}, the model takes 3x32x32"):
+            bring(path, tmp_path, format_="jem", family="jem")
+    assert not (tmp_path / "theirs").exists()
+
+
+def test_a_buffer_with_numbers_that_are_none_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "nan.pt"
+    images = torch.zeros(4, 3, 32, 32)
+    images[1, 0, 0, 0] = float("nan")
+    torch.save({"model_state_dict": authors.jem_state(), "replay_buffer": images}, path)
+    assert "not all numbers are finite in the replay buffer" in bring(path, tmp_path, format_="jem", family="jem").notes
 
 
 # --- files that do not fit --------------------------------------------------------------------------------------

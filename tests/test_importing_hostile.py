@@ -36,7 +36,7 @@ VALUES: tuple[Any, ...] = (
 
 def content(kind: str) -> dict[str, Any]:
     state: dict[str, Tensor] = authors.jem_state() if kind == "jem" else authors.gmmc_state()
-    images = torch.zeros(4, 3, 8, 8)
+    images = torch.zeros(4, 3, 32, 32)
     if kind == "state-dict":
         return dict(state)
     return {"model_state_dict": state, "replay_buffer": images if kind == "jem" else [images, torch.arange(4)]}

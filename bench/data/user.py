@@ -147,7 +147,7 @@ def _read(path: Path) -> tuple[dict[str, Split], str]:
     try:
         if path.is_dir():
             raw, digest = read_folder(path)
-        elif path.suffix == ".npz":
+        elif path.suffix.lower() == ".npz":
             digest = archive_digest(path)
             raw = read_archive(path, digest)
         else:

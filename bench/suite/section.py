@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from bench.data.registry import find_dataset
+from bench.data.registry import find_dataset, own_path
 from bench.data.spec import DatasetSpec
 from bench.errors import PrerequisiteError, Problem, nearest
 from bench.registry import Registry, UnknownNameError
@@ -76,8 +76,9 @@ class SectionReader:
     def dataset(self, name: str, path: Path) -> DatasetSpec | None:
         """The data set that the document names, or None with the mistake reported."""
         try:
-            if "/" in name or name.endswith(".npz"):
-                self._regular(name)
+            path_of_own = own_path(name, self.document.path.parent)
+            if path_of_own is not None:
+                self._regular(name, path_of_own)
             return find_dataset(name, self.document.path.parent)
         except UnknownNameError as error:
             self.complain(path, error.reason, error.hint)
@@ -90,9 +91,8 @@ class SectionReader:
             self.problems.append(Absent(**{one.name: getattr(problem, one.name) for one in fields(problem)}))
         return None
 
-    def _regular(self, name: str) -> None:
+    def _regular(self, name: str, path: FilePath) -> None:
         """Raises ValueError where a path leads to a device or a pipe: reading it may never end."""
-        path = self.document.path.parent / FilePath(name).expanduser()
         try:
             mode = path.stat().st_mode
         except (FileNotFoundError, NotADirectoryError):

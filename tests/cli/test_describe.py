@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -38,6 +39,13 @@ def test_every_suite_and_profile_that_is_listed(project: Project, kind: str) -> 
     for row in listing(kind):
         assert f"{row.name}: a {kind.removesuffix('s')}\n{row.summary}\nfile: " in ok(row.name)
     assert "  caps.items = 7" in ok("small")
+
+
+def test_a_profile_by_its_path(project: Project) -> None:
+    Path("mine.toml").write_text('[profile]\nname = "small"\nsummary = "Less of it"\n[caps]\nitems = 7\n')
+    assert ok("mine.toml").startswith("small: a profile\nLess of it\nfile: mine.toml\n")
+    Path("mine.toml").write_text('[profile]\nname = "small"\n[caps]\nitem = 7\n')
+    assert "did you mean 'items'?" in refused("mine.toml")
 
 
 def test_what_a_suite_holds(project: Project) -> None:

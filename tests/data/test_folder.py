@@ -16,6 +16,7 @@ from bench.data.folder import folder_digest, read_folder
 from bench.data.registry import find_dataset
 from bench.data.spec import MissingData
 from bench.data.user import fingerprint, spec_for_path
+from bench.registry import UnknownNameError
 
 RNG = np.random.default_rng(0)
 
@@ -173,3 +174,14 @@ def test_paths_that_are_none(tmp_path: Path) -> None:
     refused(tmp_path / "pipe.npz", r"pipe\.npz: is not a regular file")
     (tmp_path / "zero.npz").symlink_to("/dev/zero")
     refused(tmp_path / "zero.npz", r"zero\.npz: is not a regular file")
+
+
+def test_a_folder_is_found_by_its_bare_name_unless_a_set_is_registered_under_it(root: Path) -> None:
+    assert find_dataset(root.name, root.parent).fingerprint == find_dataset(f"./{root.name}", root.parent).fingerprint
+    (root.parent / "digits").mkdir()
+    assert find_dataset("digits", root.parent).location is None
+    (root.parent / "images.npy").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"images\.npy: expected an \.npz archive or a folder of images"):
+        find_dataset("images.npy", root.parent)
+    with pytest.raises(UnknownNameError):
+        find_dataset("nothing", root.parent)
