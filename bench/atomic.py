@@ -32,9 +32,11 @@ def write_atomically(path: Path, content: bytes | Iterable[bytes | memoryview]) 
             os.fsync(file.fileno())
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             Path(temporary).unlink()
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # a full disk does not say for which file it was
         raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:

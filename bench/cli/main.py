@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 
@@ -102,6 +103,16 @@ verify.register(cli)
 maintain.register(cli)
 
 
+class _Interrupted(KeyboardInterrupt):
+    """What a signal raises. Python ends a process by SIGINT, whatever its exit code, once a KeyboardInterrupt itself
+    has passed through code that is compiled from text, as dataclasses do while they are imported.
+    """
+
+
+def _interrupt(*_: object) -> None:
+    raise _Interrupted
+
+
 def main() -> None:
     """Entry point of the console script."""
     if sys.stdout is None:
@@ -109,6 +120,13 @@ def main() -> None:
             sys.stderr.write("bench: the standard output is closed; send it to /dev/null instead\n")
         sys.exit(PrerequisiteError.exit_code)
     prepare()
+    try:
+        os.getcwd()  # noqa: PTH109 - nothing is done with it
+    except OSError as error:
+        echo(f"bench: the working folder cannot be used: {error.strerror}; change to another one", err=True)
+        sys.exit(PrerequisiteError.exit_code)
     # A batch system ends a run with SIGTERM: the same as Ctrl-C, so that training saves where it stands.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # a command behind nohup or in the background
+            signal.signal(number, _interrupt)
     sys.exit(cli.main(standalone_mode=True, prog_name="bench"))

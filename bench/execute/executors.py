@@ -98,10 +98,11 @@ class InProcess:
         if self._site.device == "cpu":
             torch.set_num_threads(1)
         try:
-            began = worker.run_job(job, self._site)
+            self._ended.append(Ended(job, held=not worker.run_job(job, self._site)))
+        except OSError as error:
+            self._ended.append(Ended(job, f"{_UNWRITABLE} ({error})"))
         finally:
             torch.set_num_threads(before)
-        self._ended.append(Ended(job, held=not began))
 
     def ended(self, timeout: float) -> list[Ended]:  # noqa: ARG002 - nothing to wait for
         """What ran since the last call."""
@@ -133,11 +134,24 @@ class Pool:
     def start(self, job: Job) -> None:
         """Begin a job on a leased device."""
         device = self._free.pop(0)
-        process = self._context.Process(target=worker.main, args=(job, replace(self._site, device=device)), daemon=True)
         # A signal between the start of a process and its entry here would leave a worker that nobody ends.
         with _signals_later(), _environment(), _hidden_main():
-            process.start()
+            process = self._started(job, replace(self._site, device=device))
             self._running[process.sentinel] = (process, job, device)
+
+    def _started(self, job: Job, site: Site) -> ForkServerProcess:
+        """A process at work. The server may be dying at this instant (killed for memory, say): a new one follows it."""
+        for pause in (0.1, 0.4, 1.6):
+            try:
+                return self._begun(job, site)
+            except (EOFError, ConnectionError):
+                time.sleep(pause)
+        return self._begun(job, site)
+
+    def _begun(self, job: Job, site: Site) -> ForkServerProcess:
+        process = self._context.Process(target=worker.main, args=(job, site), daemon=True)
+        process.start()
+        return process
 
     def ended(self, timeout: float) -> list[Ended]:
         """The jobs whose processes ended; their devices are free again."""
@@ -189,7 +203,14 @@ def _signals_later() -> Iterator[None]:
             signal.raise_signal(caught[0])
 
 
+_UNWRITABLE = "the worker could write neither a result nor why there is none: is the disk full?"
+
+
 def _how_it_died(code: int | None) -> str:
+    if code == worker.UNWRITABLE:
+        return _UNWRITABLE
+    if code == 255:  # what multiprocessing says where the server did not tell
+        return "the worker exited with code 255, or the server that it was forked from was ended"
     if code is not None and code < 0:
         hint = " (out of memory?)" if code == -9 else ""
         return f"the worker was ended by signal {-code}{hint}"

@@ -6,6 +6,7 @@ result is taken when it is there, and if the other run ends without one the job 
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -294,7 +295,8 @@ def _outcome(job: Job, store: Store, died: str | None) -> Status:
         return Status("failed", f"{error['type']}: {error['message']}")
     # The worker could not say so itself.
     reason = died or "the worker ended without a result and without an error"
-    with folder.lock(wait=False) as own:
+    # Where not even this can be written, the others go on all the same.
+    with contextlib.suppress(OSError), folder.lock(wait=False) as own:
         if own:
             folder.fail({"job": job.id, "type": "WorkerDied", "message": reason, "traceback": ""})
     return Status("failed", reason)

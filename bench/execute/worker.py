@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -33,8 +34,12 @@ __all__ = ["Site", "main", "run_job"]
 PROGRESS_EVERY = 0.4
 """Seconds between two reports of a job; reading the loss for one makes a GPU wait."""
 INTERRUPTED = 130
+UNWRITABLE = 74
+"""Exit code of a worker that could write neither a result nor why there is none."""
 HELD = 75
 """Exit code of a worker that did nothing, because another process is at work on the job."""
+LOOK_EVERY = 0.5
+"""Seconds between two looks at whether the server that a worker was forked from is still there."""
 GRACE = 60.0
 """Seconds that a worker has to end by itself: training finishes its iteration and writes a buffer of a gigabyte."""
 
@@ -84,6 +89,7 @@ def run_job(job: Job, site: Site) -> bool:
 
     Raises:
         KeyboardInterrupt: Interrupted; a checkpoint, if the job makes any, was the last thing written.
+        OSError: Neither a result nor a failure could be written: the disk is full, say.
     """
     store = Store(site.store)
     folder = store.folder(job.key)
@@ -366,10 +372,11 @@ class _Progress:
             return
         self._last = now
         plain = {k: (float(v) if hasattr(v, "item") else v) for k, v in facts.items()}
-        # Not synced to disk: a report that a power cut loses is no loss.
+        # Not synced to disk: a report that a power cut or a full disk loses is no loss.
         temporary = self._path.with_suffix(".tmp")
-        temporary.write_text(json.dumps({"began": self._began, **plain}), encoding="utf-8")
-        temporary.replace(self._path)
+        with contextlib.suppress(OSError):
+            temporary.write_text(json.dumps({"began": self._began, **plain}), encoding="utf-8")
+            temporary.replace(self._path)
 
 
 def main(job: Job, site: Site) -> None:
@@ -391,20 +398,24 @@ def main(job: Job, site: Site) -> None:
         began = run_job(job, site)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+    except OSError:
+        sys.exit(UNWRITABLE)
     if not began:
         sys.exit(HELD)
 
 
 def _end_with_parent() -> None:
-    """End this process when the command that started it ends, whatever ended that: nobody would collect its work, and
-    it would keep its device and its lock. Training saves where it stands; what does not go by itself is ended.
+    """End this process when the command that started it ends, or the server that it was forked from, through which
+    the command learns how it ended; whatever ended these. Nobody would collect its work, and it would keep its device
+    and its lock. Training saves where it stands; what does not go by itself is ended.
     """
-    parent = multiprocessing.parent_process()
+    parent, server = multiprocessing.parent_process(), os.getppid()
     if parent is None:
         return
 
     def watch() -> None:
-        parent.join()
+        while parent.is_alive() and os.getppid() == server:
+            parent.join(LOOK_EVERY)
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(GRACE)
         os.kill(os.getpid(), signal.SIGKILL)

@@ -109,3 +109,34 @@ def test_text_that_the_terminal_cannot_show(project: Project) -> None:
     assert answer.returncode == 2
     assert "unknown suite" in answer.stderr
     assert "Traceback" not in answer.stderr
+
+
+def test_a_working_folder_that_is_gone_is_named(tmp_path: Path) -> None:
+    """It used to be "[Errno 2] No such file or directory", of whatever."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    code = (
+        "import os, sys; os.rmdir(os.getcwd()); from bench.cli.main import main; sys.argv = ['bench', 'list']; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=gone, capture_output=True, text=True, timeout=60)
+    assert done.returncode == PrerequisiteError.exit_code
+    assert done.stderr == "bench: the working folder cannot be used: No such file or directory; change to another one\n"
+
+
+@pytest.mark.parametrize("number", ["SIGTERM", "SIGINT"])
+def test_an_interrupt_inside_of_code_from_text_exits_with_130(number: str, tmp_path: Path) -> None:
+    """Dataclasses run code from text while they are imported: ``python -m bench`` then ended by SIGINT."""
+    (tmp_path / "interrupted.py").write_text(f"""
+import signal, sys
+import bench.cli.main as m
+
+@m.cli.command()
+def text():
+    eval("signal.raise_signal(signal.{number})", {{"signal": signal}})
+
+sys.argv = ["bench", "text"]
+m.main()
+""")
+    command = [sys.executable, "-m", "interrupted"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (130, "bench: interrupted\n")

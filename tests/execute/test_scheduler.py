@@ -13,7 +13,7 @@ from bench.execute.scheduler import Summary, run_plan
 from bench.execute.states import Status, job_states, own_status
 from bench.jobs import Job, Kind, Plan
 from bench.keys import digest
-from bench.store import Store
+from bench.store import JobFolder, Store
 from bench.suite.schema import Suite
 
 SUITE = cast(Suite, None)  # the scheduler looks at jobs alone
@@ -231,6 +231,20 @@ def test_a_dead_worker_is_a_failure_with_its_signal(store: Store) -> None:
     assert states(summary)["a/accuracy"] == "done"
     assert codes(summary) == (1, 1)
     assert job_states(PLAN, store)[ATTACK.key].state == "failed"  # and the next process knows
+
+
+def test_a_failure_that_cannot_be_written_does_not_stop_the_others(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a full disk the first such job ended the run."""
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(JobFolder, "fail", full)
+    summary, _, _ = run(store, a__pgd="die")
+    assert states(summary) == {job.id: "failed" if job is ATTACK else "done" for job in PLAN.jobs}
+    assert codes(summary) == (1, 1)
 
 
 def test_a_worker_that_died_after_its_result_has_one(store: Store) -> None:

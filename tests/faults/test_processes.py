@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import json
 import os
 import random
 import re
@@ -15,6 +17,12 @@ from pathlib import Path
 
 import pytest
 
+from bench.execute.displays import SilentDisplay
+from bench.execute.executors import InProcess
+from bench.execute.scheduler import run_plan
+from bench.execute.worker import Site
+from bench.jobs import Plan
+from bench.store import JobFolder
 from tests.faults.conftest import Small, wait_until
 
 SOFTMAX = "softmax/digits/seed1"
@@ -231,3 +239,66 @@ def test_kills_at_random_instants_change_nothing(tmp_path: Path, finished: Small
 def test_a_thousand_kills_change_nothing(tmp_path: Path, finished: Small) -> None:
     for seed in range(100):
         kills(Small.written(tmp_path / str(seed)), finished, 10, seed)
+
+
+def test_a_disk_that_is_full_fails_jobs_and_names_the_file(copy: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither result nor failure can be written: it ended the run, with tracebacks and without a name."""
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    small, jobs = copy, ["softmax/digits/seed1/accuracy", "softmax/digits/seed1/calibration"]
+    plan = small.bench.plan(small.suite, profile="tiny")
+    chosen = Plan(plan.suite, tuple(job for job in plan.jobs if job.id in jobs))
+    for job in chosen.jobs:
+        small.bench.store.folder(job.key).forget()
+    site = Site(small.store, small.root, small.root, "cpu", "a test")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        summary = run_plan(chosen, small.bench.store, lambda: InProcess(site), SilentDisplay())
+    for job in chosen.jobs:
+        status = summary.states[job.key]
+        assert status.state == "failed"
+        assert "is the disk full?" in status.reason
+        assert str(small.bench.store.folder(job.key).path) in status.reason
+    assert small.run().exit_code() == 0
+
+
+def test_a_run_goes_on_where_its_fork_server_is_killed(tmp_path: Path) -> None:
+    """The job at work is lost, and its process ends; the next one gets a new server (the run ended with EOFError)."""
+    small = Small.written(tmp_path)
+    long_training(small)
+    command = small.start("--workers", "1", "--device", "cpu", "--only", "*/train")
+    worker: list[int] = []
+
+    def at_work() -> bool:
+        worker[:] = [
+            int(json.loads(path.read_text())["pid"])
+            for path in small.store.glob("*/*/lock")
+            if path.with_name("progress.json").exists() and JobFolder(path.parent).locked()
+        ]
+        return bool(worker)
+
+    try:
+        assert wait_until(at_work)
+        (first,) = worker
+        os.kill(_parent(first), signal.SIGKILL)
+        assert wait_until(lambda: not _alive(first), 20)
+        assert wait_until(lambda: at_work() and set(worker) != {first})
+        assert "failed" in small.output()
+        command.send_signal(signal.SIGINT)
+        assert command.wait(60) == 130
+    finally:
+        end(command)
+    assert "Traceback" not in small.output()
+
+
+def _parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
