@@ -258,7 +258,11 @@ class JobFolder:
         """Hold the job's lock; yields False if it is held elsewhere and ``wait`` is False."""
         while True:
             self.path.mkdir(parents=True, exist_ok=True)
-            with (self.path / LOCK).open("a+") as file:
+            try:
+                opened = (self.path / LOCK).open("a+")
+            except FileNotFoundError:  # somebody has removed the folder since
+                continue
+            with opened as file:
                 # Somebody who only looks holds the lock for a moment.
                 patience = time.monotonic() + GLANCE
                 while not self._try(file):
@@ -331,9 +335,10 @@ class JobFolder:
     def size(self) -> int:
         """Bytes on disk; what is deleted meanwhile does not count."""
         total = 0
-        for item in self.path.rglob("*"):
-            with contextlib.suppress(OSError):
-                total += item.stat().st_size if item.is_file() else 0
+        for folder, _, names in os.walk(self.path):
+            for name in names:
+                with contextlib.suppress(OSError):
+                    total += Path(folder, name).lstat().st_size
         return total
 
 
