@@ -27,7 +27,7 @@ class Found:
         weights: Their file.
         state: File of the replay buffer that came along, or None.
         digest: SHA-256 of the weights as they are now; of an imported model it is the one that was recorded.
-        state_digest: SHA-256 of the replay buffer as it was recorded; None if there is none, or if none was recorded.
+        state_digest: SHA-256 of the replay buffer; None if there is none.
         facts: What the import recorded of the model: source, format, notes and more.
     """
 
@@ -96,7 +96,10 @@ def _imported(name: str, weights_root: Path, wanted: Mapping[str, Any]) -> Found
     if digest is not None and facts.get("state_stat") != _stat(state) and _digest(state) != digest:
         return f"imported model {name!r}: {state} was changed or damaged after the import (another SHA-256); {again}"
     kept = {key: facts[key] for key in ("source", "format", "notes", "facts") if key in facts}
-    return Found(weights, state if state.is_file() else None, recorded, digest, kept)
+    if not state.is_file():
+        return Found(weights, None, recorded, None, kept)
+    # Imports of former versions recorded no digest of the buffer: its content counts all the same.
+    return Found(weights, state, recorded, digest or _digest(state), kept)
 
 
 def _stat(path: Path) -> list[int]:

@@ -102,6 +102,7 @@ def draw(
     with torch.no_grad(), seeded(derive_seed(seed, "logits")):
         logits = torch.cat([model.logits(samples.images[i : i + BATCH]) for i in range(0, len(samples.images), BATCH)])
         probabilities = torch.softmax(logits.double(), dim=1)
+        finite = logits.isfinite().all(dim=1)
     rows = []
     for label in wanted:
         own = samples.labels == label
@@ -113,7 +114,7 @@ def draw(
                 "n": int(own.sum()),
                 "energy": float(-logits[own, label].double().mean()),
                 "confidence": float(probabilities[own, label].mean()),
-                "agreement": float((logits[own].argmax(dim=1) == label).double().mean()),
+                "agreement": float((finite[own] & (logits[own].argmax(dim=1) == label)).double().mean()),
             }
         )
     order = {row["class"]: place for place, row in enumerate(rows)}

@@ -47,6 +47,8 @@ SCHEMA = 2
 """Of records; those of schema 1 have no digests."""
 DIGEST = "digest"
 """Field of a record that holds the SHA-256 of the rest of it."""
+GLANCE = 0.1
+"""Seconds after which a lock is held by somebody who works and not by somebody who looks."""
 JOURNAL = "journal"
 """Folder of what a job keeps for the case that it is killed; gone when it is done."""
 
@@ -236,9 +238,10 @@ class JobFolder:
         """Whether some process works on the job right now."""
         try:
             with (self.path / LOCK).open("r+") as file:
-                if not self._try(file):
-                    return True
-                fcntl.flock(file, fcntl.LOCK_UN)
+                # Shared: two that only look do not take each other for a worker.
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
         except OSError:  # no such file, or no right to work on it
             return False
         return False
@@ -256,11 +259,13 @@ class JobFolder:
         while True:
             self.path.mkdir(parents=True, exist_ok=True)
             with (self.path / LOCK).open("a+") as file:
+                # Somebody who only looks holds the lock for a moment.
+                patience = time.monotonic() + GLANCE
                 while not self._try(file):
-                    if not wait:
+                    if not wait and time.monotonic() > patience:
                         yield False
                         return
-                    time.sleep(poll)
+                    time.sleep(poll if wait else GLANCE / 10)
                 if not self._is_lock(file):
                     continue
                 file.seek(0)

@@ -12,6 +12,7 @@ from torch import nn
 from bench.data.splits import Splits
 from bench.errors import BenchError, DamagedFileError
 from bench.family import Batch, Classifier, Family
+from bench.family_contract import FamilyContractError, check_rows, checked_model
 from bench.keys import canonical, derive_seed, file_digest
 from bench.registry import import_object
 from bench.seeding import seeded
@@ -36,18 +37,22 @@ def build(
         num_classes: K.
         image_shape: (C, H, W).
         device: Where it goes.
+
+    Raises:
+        FamilyContractError: The implementation is no family, or builds no classifier of these classes and images.
     """
     family_spec = FAMILIES.get(spec["family"])
     config = family_spec.config.model_validate_json(canonical(spec["config"]))
     implementation = import_object(family_spec.implementation)
-    assert isinstance(implementation, type)
-    assert issubclass(implementation, Family)
+    if not (isinstance(implementation, type) and issubclass(implementation, Family)):
+        raise FamilyContractError(f"{family_spec.implementation} is no subclass of bench.family.Family")
     family: Family[Any] = implementation(config)
     backbone_spec = BACKBONES.get(spec["backbone"])
     make_backbone: Any = import_object(backbone_spec.implementation)
     with seeded(derive_seed(spec["seed"], "initial weights")):
         backbone: nn.Module = make_backbone(backbone_spec.name, image_shape[0])
-        model = family.build(backbone, num_classes, image_shape)
+        built = family.build(backbone, num_classes, image_shape)
+    model = checked_model(built, num_classes, image_shape, implementation.__name__)
     # Convolutions are faster this way: most of our gain over the original code (benchmarks/README.md).
     moved = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     assert isinstance(moved, Classifier)
@@ -115,8 +120,16 @@ def adopt(
             batch = torch.from_numpy(images[i : i + BATCH]).to(device)
             yield Batch(batch, torch.from_numpy(labels[i : i + BATCH]).to(device))
 
+    first = torch.from_numpy(images[:2]).to(device)
+    with torch.no_grad():
+        check_rows(model.logits(first), f"{type(model).__name__}.logits", len(first), model.num_classes)
+    before = {name: tensor.to("meta") for name, tensor in model.state_dict().items()}
     with seeded(derive_seed(spec["seed"], "after training")):
         family.after_training(model, clean)
+    problem = misfit(model.state_dict(), before)
+    if problem is not None:
+        who = type(family).__name__
+        raise FamilyContractError(f"{who}.after_training left another model than it was given: {problem}")
     facts = {"weights": save_tensors(folder.file(WEIGHTS), model.state_dict()), "adopted": spec.get("weights", True)}
     if spec.get("imported"):
         facts["imported"] = spec["imported"]

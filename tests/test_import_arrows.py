@@ -33,6 +33,7 @@ ARROWS: dict[str, set[str]] = {
     "spec": {"registry", "external", "spec_contract"},
     "spec_contract": {"declared", "spec"},
     "family": {"spec"},
+    "family_contract": {"errors", "family"},
     "tensors": {"atomic", "errors", "keys"},
     "unpickle": set(),
     "inert": {"errors", "unpickle"},
@@ -47,9 +48,14 @@ ARROWS: dict[str, set[str]] = {
     "attacks": {"arrays", "errors", "metrics", "seeding"},
     # Work: {train, predict} -> data; evaluate -> {metrics, scores, attacks}.
     "data": {"arrays", "checksums", "declared", "errors", "keys", "registry", "seeding"},
-    "trained": {"data", "errors", "family", "keys", "registry", "seeding", "spec", "state_dicts", "store", "tensors"},
-    "train": {"data", "family", "keys", "seeding", "spec", "store", "tensors"},
-    "predict": {"data", "family"},
+    "trained": {
+        *("data", "errors", "family", "family_contract", "keys", "registry", "seeding", "spec", "state_dicts"),
+        *("store", "tensors"),
+    },
+    "train": {
+        *("data", "family", "family_contract", "keys", "seeding", "spec", "state_dicts", "store", "tensors"),
+    },
+    "predict": {"data", "family", "family_contract"},
     "evaluate": {
         *("metrics", "scores", "attacks"),
         *("arrays", "checksums", "data", "declared", "errors", "family", "registry", "spec", "store", "trained"),

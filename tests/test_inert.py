@@ -427,7 +427,7 @@ for path in sorted(Path(sys.argv[2]).iterdir()):
         found[path.stem] = "read"
     except BenchError as error:
         found[path.stem] = str(error)
-print(json.dumps({"found": found, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - kilobytes("VmRSS")}))
+print(json.dumps({"found": found, "peak": kilobytes("VmHWM") - kilobytes("VmRSS")}))
 """
 
 

@@ -224,6 +224,34 @@ class TestLock:
                 assert not second
 
 
+class TestGlances:
+    def test_those_who_look_take_nobody_for_a_worker(self, folder: JobFolder) -> None:
+        """A glance holds the lock for a moment: neither another glance nor a worker mistakes it for work."""
+        with folder.lock():
+            pass
+        stop = threading.Event()
+        seen: list[bool] = []
+
+        def look() -> None:
+            while not stop.is_set():
+                seen.append(folder.locked())
+
+        lookers = [threading.Thread(target=look) for _ in range(2)]
+        for thread in lookers:
+            thread.start()
+        try:
+            while len(seen) < 2_000:
+                time.sleep(0.01)
+            assert not any(seen)
+            for _ in range(200):
+                with folder.lock(wait=False) as own:
+                    assert own
+        finally:
+            stop.set()
+            for thread in lookers:
+                thread.join()
+
+
 class TestForgettingAndRemoving:
     def test_forget_leaves_nothing_that_counts(self, folder: JobFolder) -> None:
         folder.finish({"status": "ok"})

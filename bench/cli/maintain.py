@@ -32,8 +32,9 @@ def register(cli: click.Group) -> None:
 def clean(yes: bool, keep: tuple[str, ...], as_json: bool) -> None:
     """Delete stored results that no suite refers to, and what kills left. Shows first; deletes with --yes.
 
-    Kept is what any suite in suites/ refers to, with and without each profile, and the suite last run. Of what is
-    kept, files go that no checkpoint needs: a kill left them. Jobs at work are never touched.
+    Kept is what any suite in suites/ refers to, with and without each profile, what the last run of any suite elsewhere
+    referred to as long as its file is there, and what a command at work refers to. Of what is kept, files go that no
+    checkpoint needs: a kill left them. Where anything of this cannot be read, nothing is deleted.
     """
     from bench.api import Bench
     from bench.housekeeping import orphaned, remove, remove_orphaned, unreferenced

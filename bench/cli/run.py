@@ -184,7 +184,7 @@ def plan(suite: str | None, profile: str | None, only: tuple[str, ...], as_json:
     bench = Bench.here()
     chosen = bench.plan(suite, profile=profile, only=only)
     for text in chosen.suite.warnings:
-        click.echo(f"warning: {text}", err=True)
+        echo(f"warning: {text}", err=True)
     states = bench.states(chosen)
     rates = _rates(bench)
     rows: list[dict[str, Any]] = []

@@ -112,16 +112,20 @@ def _number(score: str, name: str, inside: NDArray[np.float64], outside: NDArray
     lost = [said[which] for which in sizes if absent[which] == len(sizes[which])]
     some = [said[which] for which in sizes if absent[which]]
     ranks = missing_as_wrong(inside, outside)
+    # The variance of DeLong is over items of either set: of one item there is none.
+    alone = [f"{len(scores):,} {which} item" for which, scores in sizes.items() if len(scores) < 2]
+    remarks = [f"{' and '.join(some)}, and count as ranked wrongly"] if some else []
+    remarks += [f"no interval: {' and '.join(alone)}"] if alone else []
     return Number(
         metric=f"{score}.auroc",
         argument=name,
         value=None if lost else auroc(*ranks),
         n=len(inside) + len(outside),
-        interval=None if lost else delong(*ranks),
+        interval=None if lost or alone else delong(*ranks),
         definition=_definition(score, name),
         reason=" and ".join(lost) or None,
         not_finite=sum(absent.values()),
-        note=f"{' and '.join(some)}, and count as ranked wrongly" if some and not lost else None,
+        note=None if lost else "; ".join(remarks) or None,
     )
 
 

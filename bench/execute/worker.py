@@ -113,12 +113,20 @@ def run_job(job: Job, site: Site) -> bool:
                     {
                         "job": job.id,
                         "type": type(error).__name__,
-                        "message": str(error) or type(error).__name__,
+                        "message": _message(error),
                         "traceback": traceback.format_exc(),
                         "provenance": provenance(site.device, site.command),
                     }
                 )
     return True
+
+
+def _message(error: BaseException) -> str:
+    """What an error says of itself; its class where that is nothing, or where saying it fails."""
+    try:
+        return str(error) or type(error).__name__
+    except Exception as other:  # an exception of a plug-in may do anything when it is asked
+        return f"{type(error).__name__}, whose text cannot be had: {type(other).__name__}"
 
 
 def _distrust(path: Path, store: Store) -> None:

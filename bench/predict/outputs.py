@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from bench.data.spec import Split
 from bench.family import Classifier
+from bench.family_contract import FamilyContractError, check_rows
 
 __all__ = ["BATCH", "forward_outputs", "gradient_outputs", "predict"]
 
@@ -52,16 +53,27 @@ def forward_outputs(model: Classifier, images: torch.Tensor) -> Arrays:
     """``logits`` (n, K) and ``features`` (n, d) and ``log_density`` (n,) in float32 as the network gives them, and
     ``readout/<name>`` (n, K) log-probabilities, computed from the features in float64.
     """
+    n, name = len(images), type(model).__name__
     features = model.features(images)
+    check_rows(features, f"{name}.features", n)
     logits = model.classify(features)
+    check_rows(logits, f"{name}.classify", n, model.num_classes)
+    density = model.evidence(features, logits)
+    check_rows(density, f"{name}.evidence", n, vector=True)
     precise = features.double()
-    readouts = {f"readout/{name}": _numpy(f(precise)) for name, f in model.readouts().items()}
-    return {
-        "logits": _numpy(logits),
-        "features": _numpy(features),
-        "log_density": _numpy(model.evidence(features, logits)),
-        **readouts,
-    }
+    readouts = {}
+    for readout, function in _readouts(model, name).items():
+        log_probabilities = function(precise)
+        check_rows(log_probabilities, f"{name}.readouts()[{readout!r}]", n, model.num_classes)
+        readouts[f"readout/{readout}"] = _numpy(log_probabilities)
+    return {"logits": _numpy(logits), "features": _numpy(features), "log_density": _numpy(density), **readouts}
+
+
+def _readouts(model: Classifier, name: str) -> Mapping[str, Any]:
+    readouts: object = model.readouts()
+    if not isinstance(readouts, Mapping) or not readouts:
+        raise FamilyContractError(f"{name}.readouts returned {type(readouts).__name__}, expected functions by name")
+    return readouts
 
 
 def gradient_outputs(model: Classifier, images: torch.Tensor) -> Arrays:
@@ -70,7 +82,9 @@ def gradient_outputs(model: Classifier, images: torch.Tensor) -> Arrays:
     One backward of the sum gives every item its own gradient, because in eval mode no layer mixes items.
     """
     leaf = images.detach().requires_grad_()
-    (gradient,) = torch.autograd.grad(model.log_density(leaf).sum(), leaf)
+    density = model.log_density(leaf)
+    check_rows(density, f"{type(model).__name__}.log_density", len(images), vector=True)
+    (gradient,) = torch.autograd.grad(density.sum(), leaf)
     return {"gradient_norm": _numpy(gradient.double().flatten(1).norm(dim=1))}
 
 

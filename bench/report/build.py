@@ -204,11 +204,12 @@ def _notes(
                 else "."
             )
         )
-    repeated = {getattr(column.evaluation.config, "attack_seeds", 1) for column in table.columns} - {1}
+    repeated = sorted({getattr(column.evaluation.config, "attack_seeds", 1) for column in table.columns} - {1})
     if repeated and verdicts:
+        counts = " or ".join(part for part in (", ".join(map(str, repeated[:-1])), str(repeated[-1])) if part)
         notes.append(
-            f"Where an attack draws, its accuracy is the mean over {', '.join(map(str, sorted(repeated)))} attack "
-            "seeds, and the interval covers items and seeds."
+            f"Where an attack draws, its accuracy is the mean over {counts} attack seeds (its definition says how "
+            "many), and the interval covers items and seeds."
         )
     notes += [f"Warning: {text}." for model in suite.models if model.name in table.rows for text in model.warnings]
     notes += _absences(cells, suite, table)

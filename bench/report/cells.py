@@ -102,7 +102,9 @@ class Results:
                 continue
             named = [number for number in numbers if number["items"] == column.column.across]
             if not named or named[0]["value"] is None:
-                missing.append((job, "n/a", str(named[0]["reason"]) if named else "no value of each item was stored"))
+                # A job that measured nothing at all stored no value of any item; its numbers say why.
+                reasons = [number["reason"] for number in (named or numbers) if number["value"] is None]
+                missing.append((job, "n/a", str(reasons[0]) if reasons else "no value of each item was stored"))
                 continue
             arrays = self._arrays(job, "ids", str(column.column.across))
             if arrays is None:

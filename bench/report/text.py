@@ -35,12 +35,13 @@ def value_text(value: float, unit: str, n: int | None = None, decimals: int | No
     Args:
         value: The number.
         unit: Of its column.
-        n: Items that it was measured on: of fewer than a thousand a second decimal of a percentage says nothing.
-            None (quoted numbers): as many decimals as the source gave, at most two.
+        n: Items that it was measured on: of fewer than ten thousand a second decimal of a percentage says nothing,
+            because one item more or less changes the first by at least one. None (quoted numbers): as many decimals as
+            the source gave, at most two.
         decimals: That a number of unit ``"1"`` carries; None: three digits.
     """
     if unit == "fraction":
-        short = n is not None and n < 1000
+        short = n is not None and n < 10_000
         short |= n is None and round(100 * value, 2) == round(100 * value, 1)
         return f"{100 * value:.1f}" if short else f"{100 * value:.2f}"
     if unit == "auroc":

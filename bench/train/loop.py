@@ -12,8 +12,10 @@ from torch import Tensor
 
 from bench.data.splits import Splits
 from bench.family import Batch, Classifier, Family, Iteration, State
+from bench.family_contract import FamilyContractError, check_rows, checked_state, checked_step, checked_streams
 from bench.keys import derive_seed
 from bench.seeding import Generators, seeded
+from bench.state_dicts import misfit
 from bench.train.forward import Forward, tf32
 from bench.train.guard import Guard, adjusted
 from bench.train.schedule import learning_rate
@@ -64,10 +66,12 @@ class Trainer:
 
     Raises:
         ValueError: The model or its device cannot be trained in the precision that the configuration asks for.
+        FamilyContractError: The family's streams or state are not what its contract says.
     """
 
     def __init__(self, family: Family[Any], model: Classifier, splits: Splits, *, augmentation: str, seed: int) -> None:
         self.family, self.model, self.seed = family, model, seed
+        self.who = type(family).__name__
         self.asked = family.config
         self.device = next(model.parameters()).device
         self.forward = Forward(model, self.asked.precision, self.asked.compile)
@@ -88,13 +92,13 @@ class Trainer:
                 batch_size=self.asked.batch_size,
                 seed=derive_seed(seed, "stream", name),
             )
-            for name, spec in family.streams().items()
+            for name, spec in checked_streams(family.streams(), self.who).items()
         }
         self.per_epoch = next(iter(self.streams.values())).per_epoch
         self.generator = torch.Generator(self.device).manual_seed(derive_seed(seed, "step"))
         self.state_generator = torch.Generator(self.device).manual_seed(derive_seed(seed, "state"))
         with seeded(derive_seed(seed, "state", "global")):
-            self.state: State | None = family.start(model, self.state_generator)
+            self.state: State | None = checked_state(family.start(model, self.state_generator), self.who)
         self.globals = Generators(derive_seed(seed, "global"), self.device)
         self.optimizer = torch.optim.Adam(model.parameters(), lr=self.asked.lr, betas=(0.9, 0.999))
         self.guard = Guard(self.asked.guard)
@@ -167,6 +171,9 @@ class Trainer:
         self.model.eval()
         with seeded(derive_seed(self.seed, "after training")):
             self.family.after_training(self.model, self.clean_batches)
+        problem = misfit(self.model.state_dict(), self.selected.weights)
+        if problem is not None:
+            raise FamilyContractError(f"{self.who}.after_training left another model than it was given: {problem}")
         self.selected.weights = copied(self.model.state_dict())
         return self._result()
 
@@ -187,9 +194,8 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         batches = {name: stream.next() for name, stream in self.streams.items()}
-        step = self.family.training_step(
-            self.model, batches, self.state, Iteration(index, self.epoch, self.per_epoch, self.generator)
-        )
+        iteration = Iteration(index, self.epoch, self.per_epoch, self.generator)
+        step = checked_step(self.family.training_step(self.model, batches, self.state, iteration), self.who)
         scalars = {"loss": step.loss.detach(), **step.logs}
         self._unread.append((index, scalars))
         last_of_epoch = (index + 1) % self.per_epoch == 0
@@ -284,15 +290,19 @@ class Trainer:
 
     @torch.no_grad()
     def _validate(self) -> float:
-        """Accuracy on the clean validation items."""
+        """Accuracy on the clean validation items; one without finite logits is wrong."""
         self.model.eval()
         images, labels = self.validation
         right = torch.zeros((), dtype=torch.int64, device=self.device)
         # A model that draws here, too, draws the same after every epoch, and training draws what it would have.
         with seeded(derive_seed(self.seed, "validation")):
             for start in range(0, len(images), EVAL_BATCH):
-                predicted = self.model.logits(images[start : start + EVAL_BATCH]).argmax(dim=1)
-                right += (predicted == labels[start : start + EVAL_BATCH]).sum()
+                batch = images[start : start + EVAL_BATCH]
+                logits = self.model.logits(batch)
+                check_rows(logits, f"{type(self.model).__name__}.logits", len(batch), self.model.num_classes)
+                # An output that is not finite is no prediction, as in every metric.
+                known = logits.isfinite().all(dim=1)
+                right += (known & (logits.argmax(dim=1) == labels[start : start + EVAL_BATCH])).sum()
         return int(right) / len(images)
 
 

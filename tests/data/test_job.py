@@ -380,7 +380,12 @@ def test_a_buffer_beside_imported_weights_is_in_the_key_and_held_to_its_digest(p
     from bench.tensors import save_tensors
 
     folder = project.bench.settings.weights / "theirs"
-    network = torch.nn.Linear(2, 2)
+
+    class Network(torch.nn.Linear):
+        def check_loaded(self) -> None:
+            """As a classifier's: all is well."""
+
+    network = Network(2, 2)
     weights = save_tensors(folder / "weights.safetensors", network.state_dict())
     facts = {"family": "gmmc-gen", "backbone": "wrn", "num_classes": 10, "image_shape": [1, 8, 8], "weights": weights}
     facts["backbone"] = project.bench.plan(project.suite()).suite.models[0].backbone.name

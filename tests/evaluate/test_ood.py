@@ -96,6 +96,24 @@ def test_profiles_know_where_data_sets_are_named() -> None:
         OODConfig(sets=())
 
 
+@pytest.mark.parametrize(("inside", "outside", "alone"), [([3.0], [2, 3], "test"), ([2.0, 3], [2], "svhn")])
+def test_one_item_of_a_set_has_an_area_and_no_interval(
+    given: Callable[..., Any],
+    keeps_its_word: Callable[..., None],
+    inside: list[float],
+    outside: list[float],
+    alone: str,
+) -> None:
+    """Of two pairs one is right and one a tie; the variance over a single item is unknown."""
+    config = OODConfig(sets=("svhn",), scores=("log-density",))
+    outputs = {"test/forward": forward(inside), "ood:svhn/forward": forward(outside)}
+    outcome = OOD().evaluate(config, given(outputs))
+    keeps_its_word(OOD(), config, outcome)
+    (number,) = outcome.numbers
+    assert (number.value, number.n, number.interval) == (0.75, 3, None)
+    assert number.note == f"no interval: 1 {alone} item"
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_an_item_without_a_score_is_ranked_wrongly_against_all_others(
     given: Callable[..., Any], keeps_its_word: Callable[..., None], bad: float

@@ -334,6 +334,18 @@ def test_a_family_cannot_end_the_worker_unnoticed(
     assert error["type"] == "SystemExit"
 
 
+def test_an_error_that_cannot_say_what_it_is_is_still_a_failure(
+    plan: Callable[..., Plan], where: Site, failing: Callable[[str, str], str]
+) -> None:
+    """The worker died of it, with a traceback on the terminal and "exited with code 1" as the reason."""
+    action = 'raise type("Odd", (Exception,), {"__str__": lambda self: 1 // 0})'
+    job = named(plan(failing(action, "speechless")), "/train")
+    run_job(job, where)
+    error = folder(where, job).error()
+    assert error is not None
+    assert (error["type"], error["message"]) == ("Odd", "Odd, whose text cannot be had: ZeroDivisionError")
+
+
 def test_an_interrupt_is_not_a_failure(
     plan: Callable[..., Plan], where: Site, failing: Callable[[str, str], str]
 ) -> None:

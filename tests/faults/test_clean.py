@@ -109,3 +109,19 @@ def test_commands_at_work_are_those_that_hold_their_lock(copy: Small) -> None:
         assert command.keys == {"a", "b"}
         assert 0 <= time.time() - command.began < 60
     assert running_commands(results) == []
+
+
+def test_results_of_suites_elsewhere_are_kept_as_long_as_their_files_are_there(copy: Small) -> None:
+    """Also where another suite was run since; when the file goes, nothing refers to them any more."""
+    unknown_to_all(copy)
+    elsewhere = copy.root / "small.toml"
+    here = copy.bench
+    here.run(elsewhere, profile="tiny", device="cpu", in_process=True)
+    other = copy.root / "suites" / "other.toml"
+    other.write_text(SUITE.replace('name = "small"', 'name = "other"'))
+    here.run(other, profile="tiny", device="cpu", in_process=True, only=["softmax/*/accuracy"])
+    other.write_text(other.read_text().replace('backbone = "wrn-10-1"', 'backbone = "wrn-10-2"'))
+    assert leftovers(here) == []
+    elsewhere.unlink()
+    (copy.root / "results" / "runs" / "other@tiny" / "plan.json").unlink()
+    assert leftovers(here) != []

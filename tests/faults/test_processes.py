@@ -76,7 +76,9 @@ def test_an_early_end_leaves_nobody_behind(tmp_path: Path, seconds: float) -> No
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(seconds)
         process.terminate()
-        assert process.wait(60) in (130, -signal.SIGTERM), small.output()
+        # Before our handler stands the signal ends the process; where it meets an import in C, Python ends by SIGINT
+        # after all, which a shell sees as 130, too.
+        assert process.wait(60) in (130, -signal.SIGTERM, -signal.SIGINT), small.output()
         assert wait_until(lambda: not members(process.pid), 15), members(process.pid)
     finally:
         end(process)
@@ -89,7 +91,7 @@ def test_a_command_that_waits_for_another_ends_at_once(tmp_path: Path) -> None:
         process = small.start("--only", f"{SOFTMAX}/train")
         try:
             assert wait_until(lambda: "held" in small.output()), small.output()
-            assert f"held    {SOFTMAX}/train: process {os.getpid()} on " in small.output()
+            assert f"held {SOFTMAX}/train: process {os.getpid()} on " in " ".join(small.output().split())
             began = time.monotonic()
             process.terminate()
             assert process.wait(60) == 130

@@ -151,6 +151,16 @@ def test_without_a_second_model_or_a_common_item_there_is_no_number(case: Case) 
     assert not any(cell.best for cell in cells.values())
 
 
+def test_a_model_that_measured_nothing_says_why(case: Case) -> None:
+    """It stored no norm, and the column is made by the report: the reason stands in the numbers of the job."""
+    case.measure("softmax", [1.0, 2.0])
+    case.measure("jem", [2.0, 4.0])
+    reason = "the outputs are not finite on any of the 2 items"
+    case.results.measure(case.plan, case.job("gmmc-dis"), {"l2": None, "success": None}, n=0, reason=reason)
+    cell = case.cells()["gmmc-dis"]
+    assert (cell.status, cell.reason) == ("n/a", reason)
+
+
 def test_seeds_are_paired_and_those_with_one_model_do_not_count(case: Case) -> None:
     text = SUITE.replace('family = "softmax"\n', 'family = "softmax"\nseeds = [1, 2, 3]\n')
     case.plan = case.project.plan(text.replace('family = "jem"\n', 'family = "jem"\nseeds = [1, 2]\n'))

@@ -124,9 +124,9 @@ def test_data_that_the_paper_does_not_have(project: Project) -> None:
 
 def test_a_persons_own_file_is_not_the_papers_data_set(project: Project) -> None:
     """Whatever it is called."""
-    images = np.zeros((40, 3, 32, 32), np.uint8)
+    images = np.zeros((100, 3, 32, 32), np.uint8)
     (project.root / "suites").mkdir()
-    np.savez(project.root / "suites" / "cifar100.npz", x=images, y=np.arange(40) % 10)
+    np.savez(project.root / "suites" / "cifar100.npz", x=images, y=np.arange(100) % 10)
     model = 'family = "softmax"\n' + PAPER
     found = suite_lines(project, "./cifar100.npz", model, data="validation = 8\n")
     assert found[0].startswith("data: cifar100, ")
@@ -204,7 +204,8 @@ from bench_models.specs import GMMC_GEN
 
 COPY = replace(GMMC_GEN, name="copy", label="copy")
 OWN = FamilySpec(
-    name="own", label="own", summary="x", source="x", config=TrainingConfig, implementation="x:y",
+    name="own", label="own", summary="x", source="x", config=TrainingConfig,
+    implementation="bench_models.softmax:Softmax",
 )
 """
 
@@ -213,7 +214,7 @@ OWN = FamilySpec(
 def test_the_paper_did_not_train_a_strangers_family(project: Project, site: Site, family: str) -> None:
     """Also where its spec began as a copy of ours; and then nothing else is held against the paper, either."""
     site.module("stranger_t", STRANGER)
-    more = 'callable = "x:y"' if family == "module" else 'backbone = "wrn-10-1"\nepochs = 3'
+    more = 'callable = "torch.nn:Identity"' if family == "module" else 'backbone = "wrn-10-1"\nepochs = 3'
     model = f'family = "{family}"\n{more}'
     assert suite_lines(project, "digits", model, more=ATTACK.format("pgd", 'eps = ["8/255"]')) == ()
 

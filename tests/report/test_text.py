@@ -9,7 +9,7 @@ import pytest
 from bench.report.formats import FORMATS
 from bench.report.model import Report, Table
 from bench.report.select import without_definitions
-from bench.report.text import aside_text, counted, definitions, size_note
+from bench.report.text import aside_text, counted, definitions, size_note, value_text
 
 
 def with_sizes(table: Table, *sizes: list[int]) -> Table:
@@ -99,3 +99,11 @@ def test_definitions_stand_in_every_format_and_can_be_left_out(report: Report, f
     render = FORMATS[format_]
     assert "definition of accuracy" in render(report)
     assert "definition of" not in render(without_definitions(report))
+
+
+@pytest.mark.parametrize(
+    ("n", "text"), [(200, "97.0"), (1000, "97.0"), (9999, "97.0"), (10_000, "97.04"), (None, "97.04")]
+)
+def test_a_percentage_has_the_digits_that_single_items_can_change(n: int | None, text: str) -> None:
+    """One item of 1,000 is .1 %; of 10,000 it is .01 %. Quoted numbers are given back as they are."""
+    assert value_text(0.9704, "fraction", n) == text

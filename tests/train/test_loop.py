@@ -34,6 +34,21 @@ def test_the_best_validation_accuracy_is_selected_and_the_later_epoch_wins_a_tie
     assert [entry["validation_accuracy"] for entry in result.history] == [right / 10 for right in script]
 
 
+def test_a_validation_item_without_finite_logits_is_wrong(
+    scripted: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Logits that are all NaN would otherwise count as class 0, which five of the ten items have."""
+    trainer = scripted((9,))
+    classify = trainer.model.classify
+
+    def without(features: torch.Tensor) -> torch.Tensor:
+        logits = classify(features)
+        return torch.where((features[:, :1] * 100).round() < 4, float("nan"), logits)
+
+    monkeypatch.setattr(trainer.model, "classify", without)
+    assert selected(trainer.run()) == (1, 0.5)  # nine are right, four of them have no output
+
+
 def test_the_last_epoch_where_that_is_asked_for(scripted: Callable[..., Trainer]) -> None:
     assert selected(scripted((3, 9, 5), select="last").run()) == (3, 0.5)
 
