@@ -31,7 +31,9 @@ class ModuleClassifier(Classifier):
 
     def features(self, images: Tensor) -> Tensor:
         """The logits (N, K)."""
-        logits: Tensor = self.module(images)
+        logits = self.module(images)
+        if not isinstance(logits, Tensor):
+            raise BenchError(f"the module returned a {type(logits).__name__}, expected a tensor of logits")
         if logits.shape != (len(images), self.num_classes):
             raise BenchError(
                 f"the module returned shape {tuple(logits.shape)} for {len(images)} images, "

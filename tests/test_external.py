@@ -186,6 +186,11 @@ class TestFailures:
         message = why(project, run(project, text("narrow")))
         assert re.search(r"returned shape \(\d+, 9\) for (\d+) images, expected \(\1, 10\) logits", message)
 
+    def test_something_that_is_no_tensor(self, project: Project, site: Site) -> None:
+        code = "import torch\nclass Named(torch.nn.Module):\n    def forward(self, x):\n        return {'logits': x}\n"
+        site.module("theirs", f"{code}narrow = Named\n")
+        assert "the module returned a dict, expected a tensor of logits" in why(project, run(project, text("narrow")))
+
     @pytest.mark.parametrize(
         ("name", "module", "message"),
         [
