@@ -21,8 +21,9 @@ $(READY): pyproject.toml
 demo: $(READY)
 	$(BIN)/bench run digits
 
+# One process a core, one thread each; the tests of a file stay together, for they share what is dear to make.
 test: $(READY)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 slow: $(READY)
 	$(BIN)/python -m pytest -m slow

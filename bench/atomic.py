@@ -35,7 +35,7 @@ def write_atomically(path: Path, content: bytes | Iterable[bytes | memoryview]) 
     except BaseException as error:
         with contextlib.suppress(OSError):
             Path(temporary).unlink()
-        if isinstance(error, OSError) and error.filename is None:
+        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
             error.filename = str(path)  # a full disk does not say for which file it was
         raise
     folder = os.open(path.parent, os.O_RDONLY)

@@ -140,7 +140,13 @@ class Group:
             fewer = {key: value for key, value in values.items() if key != path}
             if not self._errors(at, fewer):
                 return fewer
-        return {} if not self._errors(at, {}) else values
+        if self._errors(at, {}):
+            return values
+        # Several are at odds: as many as go together, in rounds, for one may be right only beside another.
+        kept: Values = {}
+        while more := next((p for p in values if p not in kept and not self._errors(at, {**kept, p: values[p]})), None):
+            kept = {**kept, more: values[more]}
+        return kept
 
     def _errors(self, at: Path, values: Values) -> list[Keys]:
         """Keys with mistakes; empty ones for values that do not go together."""

@@ -429,3 +429,17 @@ def test_a_batch_that_the_profiles_validation_items_make_too_large(project: Proj
     text = '[suite]\nname = "s"\n[data]\ndataset = "digits"\nvalidation = 100\n[[model]]\nfamily = "softmax"\n'
     text += 'backbone = "wrn-10-1"\nbatch_size = 1_300\n[[evaluation]]\nkind = "accuracy"\n'
     assert project.bench.suite(str(project.suite(text)), "quick").models[0].config.batch_size == 1_200
+
+
+def test_what_goes_together_is_kept_where_several_values_are_at_odds(project: Project) -> None:
+    """A model of two epochs takes none of the profile's schedule, and its batch is bounded all the same."""
+    suite = (
+        '[suite]\nname = "drawn"\n[data]\ndataset = "cifar10"\n'
+        '[[model]]\nname = "long"\nfamily = "gmmc-joint"\nbackbone = "wrn-28-10"\nepochs = 60\n'
+        '[[model]]\nlabel = "short"\nname = "short"\nfamily = "gmmc-joint"\nbackbone = "wrn-28-10"\nepochs = 2\n'
+        'start_generative = 1\nbatch_size = 2048\n[[evaluation]]\nkind = "accuracy"\n'
+    )
+    for profile in SHIPPED_PROFILES:
+        _, short = project.bench.suite(str(project.suite(suite, "drawn")), profile).models
+        assert short.config.batch_size <= 1200
+        assert short.config.lr == 2e-3
