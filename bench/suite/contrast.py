@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from typing import Any, Literal
 
 __all__ = ["Anchor", "bounded", "differ", "shrunk"]
@@ -77,15 +78,16 @@ def _ordered(own: Sequence[Any], value: Any, anchor: Anchor) -> list[Any]:
     distinct = sorted(set(own))
     if distinct[0] < 0 or (isinstance(value, float) and value <= 0):
         return list(own)
-    factor = value / _anchored(own, anchor)
     if not all(isinstance(item, int) for item in [*own, value]):
+        factor = value / _anchored(own, anchor)
         return [float(f"{item * factor:.4g}") for item in own]
-    if factor >= 1:
+    ratio = Fraction(value, _anchored(own, anchor))  # exact: a half is rounded as a half
+    if ratio >= 1:
         return list(own)
     found: dict[Any, int] = {}
     below = -1
     for item in distinct:
-        below = max(round(item * factor), below + 1, 1 if item else 0)
+        below = max(round(item * ratio), below + 1, 1 if item else 0)
         found[item] = below
     return [found[item] for item in own]
 
