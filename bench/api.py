@@ -8,19 +8,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import remembered
+from bench import runs as remembered
 from bench.errors import BenchError, NothingSelectedError, PrerequisiteError, RequestError, did_you_mean
 from bench.execute.devices import slots
 from bench.execute.executors import Executor, InProcess, Pool
+from bench.execute.prerequisites import FILE, Verified, needed, require
 from bench.execute.provenance import command
-from bench.execute.running import announced
 from bench.execute.scheduler import Display, Summary, run_plan
 from bench.execute.states import Status, job_states
 from bench.execute.worker import Site
-from bench.jobs import Job, Plan
-from bench.planner import make_plan
-from bench.prerequisites import FILE, Verified, needed, require
+from bench.plan.jobs import Job, Plan
+from bench.plan.planner import make_plan
 from bench.report.literature import literature_names
+from bench.runs import announced
 from bench.store import Store
 from bench.suite.read import load_suite
 from bench.suite.schema import Suite
@@ -290,7 +290,7 @@ class Bench:
             RequestError: No such model, or it is not trained.
         """
         from bench.data.job import job_splits
-        from bench.trained import load
+        from bench.weights.load import load
 
         path: str | Path
         path, profile = (suite, profile) if suite is not None else self.last(profile)

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-__all__ = ["canonical", "derive_seed", "digest", "file_digest", "source_digest", "tree_digest"]
+__all__ = ["canonical", "digest", "file_digest", "source_digest", "tree_digest"]
 
 
 def canonical(value: Any) -> str:
@@ -19,12 +19,6 @@ def canonical(value: Any) -> str:
 def digest(value: Any) -> str:
     """SHA-256 of the canonical JSON, 40 hexadecimal digits."""
     return hashlib.sha256(canonical(value).encode()).hexdigest()[:40]
-
-
-def derive_seed(seed: int, *names: str | int) -> int:
-    """An independent 63-bit seed for each purpose, so that no two streams of randomness share a state."""
-    text = canonical([seed, *names])
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
 def file_digest(path: Path) -> str:

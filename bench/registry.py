@@ -11,11 +11,11 @@ import importlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
-from typing import Generic, Protocol, TypeVar, cast
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 from bench.errors import RequestError, did_you_mean
 
-__all__ = ["Entry", "Named", "Registry", "UnknownNameError", "import_object"]
+__all__ = ["Entry", "Named", "Registry", "UnknownNameError", "import_object", "when_asked"]
 
 
 class Named(Protocol):
@@ -63,6 +63,18 @@ def import_object(reference: str) -> object:
         return getattr(module, attribute)
     except AttributeError:
         raise ImportError(f"module {module_name!r} has no attribute {attribute!r}") from None
+
+
+def when_asked(reference: str) -> Callable[..., Any]:
+    """A function that imports what ``"package.module:attribute"`` names when it is called: what it is, if it is called
+    without arguments, else what it answers to them. So a registry knows its plug-ins and they may know the registry.
+    """
+
+    def ask(*arguments: Any) -> Any:
+        found: Any = import_object(reference)
+        return found(*arguments) if arguments else found
+
+    return ask
 
 
 @dataclass

@@ -22,7 +22,7 @@ from pydantic import (
     PositiveInt,
 )
 
-from bench.registry import Registry, UnknownNameError
+from bench.registry import Registry, UnknownNameError, when_asked
 
 __all__ = [
     "BACKBONES",
@@ -296,41 +296,22 @@ def _match_backbone(spec: BackboneSpec, name: str) -> BackboneSpec | None:
     return replace(spec, name=name)
 
 
-def _own_families() -> tuple[FamilySpec, ...]:
-    from bench import external
-
-    return (external.MODULE,)
-
-
-def _own_backbones() -> tuple[BackboneSpec, ...]:
-    from bench import external
-
-    return (external.NO_BACKBONE,)
-
-
-def _family_problems(spec: FamilySpec) -> list[str]:
-    from bench.spec_contract import family_problems
-
-    return family_problems(spec)
-
-
-def _backbone_problems(spec: BackboneSpec) -> list[str]:
-    from bench.spec_contract import backbone_problems
-
-    return backbone_problems(spec)
-
-
 FAMILIES: Registry[FamilySpec] = Registry(
-    "family", "families", FamilySpec, "bench.families", builtin=_own_families, problems=_family_problems
+    "family",
+    "families",
+    FamilySpec,
+    "bench.families",
+    builtin=when_asked("bench.weights.module_spec:FAMILIES"),
+    problems=when_asked("bench.plugins.spec_contract:family_problems"),
 )
 BACKBONES: Registry[BackboneSpec] = Registry(
     "backbone",
     "backbones",
     BackboneSpec,
     "bench.backbones",
-    builtin=_own_backbones,
+    builtin=when_asked("bench.weights.module_spec:BACKBONES"),
     match=_match_backbone,
-    problems=_backbone_problems,
+    problems=when_asked("bench.plugins.spec_contract:backbone_problems"),
 )
 
 

@@ -26,8 +26,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from bench.atomic import write_atomically, write_json
 from bench.errors import DamagedFileError
+from bench.files.atomic import write_atomically, write_json
 from bench.keys import canonical, file_digest
 
 __all__ = ["JobFolder", "State", "Store", "write_atomically", "write_json"]

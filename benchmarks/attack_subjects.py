@@ -11,13 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench import attacks, trained
+from bench import attacks
 from bench.data.loading import load_splits
 from bench.data.registry import DATASETS
 from bench.data.spec import Split
 from bench.data.splits import Splits
 from bench.family import Classifier
 from bench.train.loop import Trainer
+from bench.weights import load as trained
 
 __all__ = ["Subject", "budget", "make"]
 

@@ -20,13 +20,13 @@ from typing import Any
 import torch
 from bench_models.replay import ReplayBuffer
 
-from bench import trained
 from bench.data.loading import load_splits
 from bench.data.registry import DATASETS
-from bench.tensors import nested, save_tensors
+from bench.files.tensors import nested, save_tensors
 from bench.train import checkpoint
 from bench.train.loop import Trainer
 from bench.train.snapshot import Selected, capture
+from bench.weights import load as trained
 
 IMAGE = (3, 32, 32)
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from bench import trained
 from bench.data.loading import load_splits
 from bench.data.registry import DATASETS
 from bench.execute import worker
@@ -21,6 +20,7 @@ from bench.train import checkpoint, loop
 from bench.train.loop import Trainer
 from bench.train.schedule import learning_rate
 from bench.train.snapshot import capture
+from bench.weights import load as trained
 
 __all__ = ["measure", "table"]
 

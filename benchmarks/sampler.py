@@ -34,9 +34,9 @@ from allocator import restart_with_settings
 from original_way import Network, OriginalGMMC, OriginalJEM
 from sampler_table import Way, describe, table
 
-from bench import trained
 from bench.family import Batch, Iteration
 from bench.train.forward import Forward
+from bench.weights import load as trained
 
 CLASSES, SHAPE = 10, (3, 32, 32)
 BATCHES = {"jem": 3, "gmmc-gen": 2}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.catalogue import inline
+from bench.commands.describe import inline
 from bench.evaluate.base import EVALUATIONS
 from bench.spec import FAMILIES, Setting, settings
 

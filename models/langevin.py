@@ -15,6 +15,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from bench.rng import signed64, splitmix64, top_bits
+
 __all__ = ["NoiseFn", "generator_noise", "indexed_noise", "indexed_uniform", "regress_to", "sgld"]
 
 NoiseFn = Callable[[int, tuple[int, ...]], Tensor]
@@ -166,9 +168,9 @@ def indexed_noise(seed: int, indices: Tensor, device: torch.device | str) -> Noi
         if not shape or shape[0] != len(keys):
             raise ValueError(f"noise is for {len(keys)} indices, so its shape must start with that; got {shape}")
         count = math.prod(shape[1:])
-        bits = _hash(_hash(keys, step)[:, None], torch.arange((count + 1) // 2, device=keys.device))
+        bits = splitmix64(splitmix64(keys, step)[:, None], torch.arange((count + 1) // 2, device=keys.device))
         # Half a step above zero, so that the logarithm is finite.
-        radius = torch.sqrt(-2 * torch.log((_top_bits(bits, 32).double() + 0.5) * 2.0**-32))
+        radius = torch.sqrt(-2 * torch.log((top_bits(bits, 32).double() + 0.5) * 2.0**-32))
         angle = (bits & 0xFFFFFFFF).double() * (2 * math.pi * 2.0**-32)
         pairs = torch.stack((radius * torch.cos(angle), radius * torch.sin(angle)), dim=-1)
         return pairs.flatten(1)[:, :count].reshape(shape).float()
@@ -206,8 +208,8 @@ def indexed_uniform(
     if not low < high:
         raise ValueError(f"low must be smaller than high, got low={low}, high={high}")
     keys = _row_keys(_UNIFORM, seed, indices, device)
-    bits = _hash(keys[:, None], torch.arange(math.prod(shape), device=keys.device))
-    unit = _top_bits(bits, 24).double() * 2.0**-24
+    bits = splitmix64(keys[:, None], torch.arange(math.prod(shape), device=keys.device))
+    unit = top_bits(bits, 24).double() * 2.0**-24
     return (low + (high - low) * unit).float().reshape(len(keys), *shape)
 
 
@@ -228,34 +230,10 @@ def _check(start: Tensor, steps: int, step_size: float, clamp: tuple[float, floa
 _NORMAL, _UNIFORM = 0, 1
 
 
-def _signed(value: int) -> int:
-    """An integer modulo 2^64 as the int64 with the same bits: torch has no arithmetic on uint64."""
-    return (value + 2**63) % 2**64 - 2**63
-
-
-_GAMMA = _signed(0x9E3779B97F4A7C15)
-_MIX1 = _signed(0xBF58476D1CE4E5B9)
-_MIX2 = _signed(0x94D049BB133111EB)
-
-
-def _top_bits(bits: Tensor, count: int) -> Tensor:
-    """The highest ``count`` bits as a number, not negative: int64 shifts repeat the sign, so mask it."""
-    return (bits >> (64 - count)) & ((1 << count) - 1)
-
-
-def _hash(key: Tensor, counter: Tensor | int) -> Tensor:
-    """Output ``counter`` (from 0) of the SplitMix64 stream that starts at ``key``; int64 wraps around."""
-    distance = (counter + 1) * _GAMMA
-    bits = key + (distance if isinstance(distance, Tensor) else _signed(distance))
-    bits = (bits ^ _top_bits(bits, 34)) * _MIX1
-    bits = (bits ^ _top_bits(bits, 37)) * _MIX2
-    return bits ^ _top_bits(bits, 33)
-
-
 def _row_keys(stream: int, seed: int, indices: Tensor, device: torch.device | str) -> Tensor:
     """(N,) int64, one key for each (stream, seed, index)."""
     integral = not (indices.is_floating_point() or indices.is_complex() or indices.dtype == torch.bool)
     if indices.ndim != 1 or not integral:
         raise ValueError(f"indices must be integers of shape (N,), got {indices.dtype} of shape {tuple(indices.shape)}")
-    seed_key = _hash(torch.tensor([_signed(seed)], device=device), stream)
-    return _hash(seed_key, indices.to(device, torch.int64))
+    seed_key = splitmix64(torch.tensor([signed64(seed)], device=device), stream)
+    return splitmix64(seed_key, indices.to(device, torch.int64))

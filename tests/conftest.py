@@ -16,7 +16,7 @@ import pytest
 from bench.api import Bench
 from bench.data.registry import DATASETS
 from bench.evaluate.base import EVALUATIONS
-from bench.jobs import Job, Plan
+from bench.plan.jobs import Job, Plan
 from bench.spec import BACKBONES, FAMILIES
 from bench.store import Store
 

@@ -18,15 +18,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from bench import planner
 from bench.attacks.catalogue import ENTRIES
 from bench.data.registry import DATASETS
 from bench.evaluate import judge
 from bench.evaluate.base import EVALUATIONS
 from bench.keys import digest, source_digest
+from bench.plan import planner
+from bench.plugins.source_scan import imports_of
+from bench.plugins.sources import SEEDING_VERSION
 from bench.registry import Registry
-from bench.source_scan import imports_of
-from bench.sources import SEEDING_VERSION
 from bench.spec import BACKBONES, FAMILIES
 
 __all__ = ["COMMITTED", "components", "differences", "python"]
@@ -58,11 +58,19 @@ def components() -> dict[str, dict[str, Any]]:
     add(
         "training loop",
         planner.TRAIN_VERSION,
-        ["bench.train.loop", "bench.trained", "bench.data.job"],
-        ("bench.train", "bench.trained", "bench.data", "bench.family", "bench.keys", "bench.seeding", "bench.tensors"),
+        ["bench.train.loop", "bench.weights.load", "bench.data.job"],
+        (
+            "bench.train",
+            "bench.weights.load",
+            "bench.data",
+            "bench.family",
+            "bench.keys",
+            "bench.rng",
+            "bench.files.tensors",
+        ),
     )
     add("prediction pass", planner.PREDICT_VERSION, ["bench.predict.outputs"], ("bench.predict",))
-    add("global generators", SEEDING_VERSION, ["bench.seeding"], ("bench.seeding", "bench.keys"))
+    add("global generators", SEEDING_VERSION, ["bench.rng"], ("bench.rng", "bench.keys"))
     for family in [*_ours(FAMILIES), judge.FAMILY]:
         module = family.implementation.partition(":")[0]
         add(f"family {family.name}", family.version, [module], (module, "bench_models", "bench.family"))

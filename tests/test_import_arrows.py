@@ -17,80 +17,46 @@ ROOT = Path(__file__).parents[1]
 # A folder or module of bench, and the others that it may import; nothing imports against an arrow. Whoever adds a
 # module gives it a line: what it may know is a decision.
 ARROWS: dict[str, set[str]] = {
-    # Foundations: names, keys, files.
+    # Shared things.
     "errors": set(),
-    "plain": set(),
     "keys": set(),
-    "seeding": {"keys"},
-    "source_scan": {"keys"},
-    "sources": {"source_scan"},
-    "declared": set(),
-    "atomic": set(),
-    "arrays": {"atomic", "errors"},
-    "checksums": {"errors"},
-    "store": {"atomic", "errors", "keys"},
+    "plain": set(),
+    "files": {"errors", "keys"},
     "registry": {"errors"},
-    "spec": {"registry", "external", "spec_contract"},
-    "spec_contract": {"declared", "spec"},
+    "rng": {"keys"},
+    "spec": {"registry"},
     "family": {"spec"},
-    "family_contract": {"errors", "family"},
-    "tensors": {"atomic", "errors", "keys"},
-    "unpickle": set(),
-    "inert": {"errors", "unpickle"},
-    "state_dicts": {"unpickle"},
-    "imported": {"errors", "keys", "tensors"},
-    "locating": {"errors", "tensors"},
-    "external": {"keys", "locating", "sources", "spec"},
-    "external_module": {"errors", "external", "family", "inert", "registry", "state_dicts", "tensors"},
+    "store": {"errors", "files", "keys"},
+    "plugins": {"errors", "family", "files", "keys", "spec"},
     # Pure functions.
     "metrics": set(),
     "scores": set(),
-    "attacks": {"arrays", "errors", "metrics", "seeding"},
+    "attacks": {"errors", "files", "metrics", "rng"},
     # Work: {train, predict} -> data; evaluate -> {metrics, scores, attacks}.
-    "data": {"arrays", "checksums", "declared", "errors", "keys", "registry", "seeding"},
-    "trained": {
-        *("data", "errors", "family", "family_contract", "keys", "registry", "seeding", "spec", "state_dicts"),
-        *("store", "tensors"),
-    },
-    "train": {
-        *("data", "family", "family_contract", "keys", "seeding", "spec", "state_dicts", "store", "tensors"),
-    },
-    "predict": {"data", "family", "family_contract"},
+    "data": {"errors", "files", "keys", "plugins", "registry", "rng"},
+    "weights": {"data", "errors", "family", "files", "keys", "plugins", "registry", "rng", "spec", "store"},
+    "train": {"data", "family", "files", "keys", "plugins", "rng", "spec", "store", "weights"},
+    "predict": {"data", "family", "plugins"},
     "evaluate": {
-        *("metrics", "scores", "attacks"),
-        *("arrays", "checksums", "data", "declared", "errors", "family", "registry", "spec", "store", "trained"),
+        *("attacks", "metrics", "scores"),
+        *("data", "errors", "family", "files", "plugins", "registry", "rng", "spec", "store", "weights"),
     },
     # From a suite to jobs, from jobs to results, from results to tables.
-    "suite": {"data", "declared", "errors", "evaluate", "external", "registry", "sources", "spec", "spec_contract"},
-    "jobs": {"errors", "suite"},
-    "planner": {"data", "evaluate", "imported", "jobs", "keys", "sources", "spec", "suite"},
-    "prerequisites": {"atomic", "checksums", "data", "errors", "evaluate", "jobs"},
+    "suite": {"data", "errors", "evaluate", "plugins", "registry", "spec", "weights"},
+    "plan": {"data", "errors", "evaluate", "keys", "plugins", "spec", "suite", "weights"},
     "execute": {
-        *("train", "predict", "evaluate", "data", "trained"),
-        *("arrays", "errors", "jobs", "keys", "plain", "seeding", "sources", "spec", "store", "tensors"),
+        *("evaluate", "predict", "train"),
+        *("data", "errors", "files", "keys", "plain", "plan", "plugins", "rng", "spec", "store", "weights"),
     },
-    "report": {"arrays", "attacks", "errors", "execute", "jobs", "metrics", "plain", "spec", "store", "suite"},
+    "report": {"attacks", "errors", "execute", "files", "metrics", "plain", "plan", "spec", "store", "suite"},
     # What people call.
-    "remembered": {"errors", "jobs", "report", "store"},
-    "api": {
-        *("data", "errors", "execute", "jobs", "planner", "prerequisites", "remembered", "report", "store", "suite"),
-        "trained",
+    "runs": {"errors", "plan", "report", "store"},
+    "api": {"data", "errors", "execute", "plan", "report", "runs", "store", "suite", "weights"},
+    "commands": {
+        *("attacks", "data", "errors", "evaluate", "execute", "family", "files", "keys", "registry", "rng", "runs"),
+        *("spec", "store", "suite", "train", "weights"),
     },
-    "importing": {
-        *("imported", "inert", "registry", "spec", "state_dicts", "store", "tensors", "trained", "unpickle"),
-        "errors",
-    },
-    "sampling": {"errors", "evaluate", "family", "keys", "seeding", "store"},
-    "verifying": {"arrays", "attacks", "data", "errors", "keys", "seeding", "trained"},
-    "catalogue": {"attacks", "data", "errors", "evaluate", "registry", "spec", "suite"},
-    "housekeeping": {
-        *("checksums", "data", "errors", "evaluate", "execute", "prerequisites", "remembered", "store", "suite"),
-        "train",
-    },
-    "cli": {
-        *("api", "catalogue", "housekeeping", "importing", "sampling", "verifying"),
-        *("errors", "execute", "plain", "report", "store", "unpickle"),
-    },
+    "cli": {"api", "commands", "errors", "execute", "plain", "report", "store", "weights"},
     "__init__": {"api"},
     "__main__": {"cli"},
 }
@@ -98,7 +64,7 @@ ARROWS: dict[str, set[str]] = {
 # Where an arrow is for few modules only.
 ONLY: dict[tuple[str, str], set[str]] = {
     ("report", "execute"): {"bench.execute.states"},  # how a job stands, to say why a cell is empty
-    ("housekeeping", "train"): {"bench.train.files"},  # which files belong to checkpoints
+    ("commands", "train"): {"bench.train.files"},  # which files belong to checkpoints
     ("cli", "execute"): {"bench.execute.devices", "bench.execute.displays", "bench.execute.estimate"},
     ("report", "attacks"): {"bench.attacks.diagnostics", "bench.attacks.threat"},  # verdicts that need several jobs
     ("suite", "evaluate"): {"bench.evaluate.base", "bench.evaluate.declared"},
@@ -171,7 +137,9 @@ def test_the_reader_of_imports_sees_them() -> None:
 
     assert imports("x.y.z", Text(path)) == {"a.b", "x.y.c", "typing", "g", "bench.store"}
     assert "bench.train.loop" in within_bench("bench.execute.worker")  # imported inside a function
-    assert "bench.api" not in imports("bench.catalogue", BENCH["bench.catalogue"])  # for type checkers alone
+    assert "bench.api" not in imports(
+        "bench.commands.describe", BENCH["bench.commands.describe"]
+    )  # for type checkers alone
 
 
 def test_every_module_has_its_arrows() -> None:
@@ -194,17 +162,22 @@ def test_imports_follow_the_arrows(folder: str) -> None:
     assert against == {}
 
 
-def test_the_arrows_have_no_cycle() -> None:
-    """But two: ``spec`` lists the family that ``external`` describes, and has descriptions looked at by
-    ``spec_contract``; it imports them only when asked.
-    """
-    left = {name: set(targets) for name, targets in ARROWS.items()}
-    left["spec"] -= {"external", "spec_contract"}
+def free_of_cycles(arrows: dict[str, set[str]]) -> None:
+    left = {name: set(targets) for name, targets in arrows.items()}
     while left:
         free = {name for name, targets in left.items() if not targets & left.keys()}
         assert free, f"a cycle among {sorted(left)}"
         for name in free:
             del left[name]
+
+
+def test_the_arrows_have_no_cycle() -> None:
+    free_of_cycles(ARROWS)
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Inside of folders, too, and inside of functions."""
+    free_of_cycles({name: {x for x in imports(name, path) if x in BENCH} - {name} for name, path in BENCH.items()})
 
 
 def test_no_arrow_is_idle() -> None:
@@ -230,7 +203,7 @@ def test_models_know_their_contract_alone() -> None:
     for module, path in MODELS.items():
         for name in imports(module, path):
             top = name.split(".")[0]
-            ours = top == "bench_models" or name in {"bench.family", "bench.spec"}
+            ours = top == "bench_models" or name in {"bench.family", "bench.rng", "bench.spec"}
             assert ours or top in {"torch", "pydantic", *sys.stdlib_module_names}, f"{module} imports {name}"
 
 
@@ -250,4 +223,4 @@ def test_what_is_pure_reads_neither_store_nor_suite_nor_model(folder: str) -> No
         name = todo.pop()
         reached.add(name)
         todo |= {group(x) for module in BENCH if group(module) == name for x in within_bench(module)} - reached
-    assert not reached & {"store", "suite", "family", "trained", "planner", "api"}
+    assert not reached & {"store", "suite", "family", "weights", "plan", "api"}

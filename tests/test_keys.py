@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.keys import canonical, derive_seed, digest, source_digest
+from bench.keys import canonical, digest, source_digest
+from bench.rng import derive_seed
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
@@ -71,7 +72,10 @@ def test_what_is_no_json_is_refused() -> None:
 
 def test_digests_are_the_same_in_every_process() -> None:
     value = {"b": [1, 2.5, None, "é"], "a": {"y": True, "x": -0.0}}
-    code = f"from bench.keys import *; print(digest({value!r}), derive_seed(3, 'a', 1))"
+    code = (
+        "from bench.keys import digest; from bench.rng import derive_seed; "
+        f"print(digest({value!r}), derive_seed(3, 'a', 1))"
+    )
     seen = {
         subprocess.run(
             [sys.executable, "-c", code],

@@ -10,8 +10,8 @@ from click.testing import CliRunner, Result
 
 from bench.cli.main import cli
 from bench.execute.scheduler import Summary
-from bench.external import MODULE
 from bench.spec import FamilySpec
+from bench.weights.module_spec import MODULE
 
 if TYPE_CHECKING:
     from tests.conftest import Project

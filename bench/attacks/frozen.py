@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .random_state import preserved_random_state
+from bench.rng import preserved
 
 
 class FrozenModel:
@@ -171,7 +171,7 @@ def frozen(model: nn.Module) -> Iterator[FrozenModel]:
         for parameter, _ in flags:
             parameter.requires_grad_(False)
         with (
-            preserved_random_state(),
+            preserved(),
             torch.inference_mode(False),
             torch.enable_grad(),
             torch.autocast("cpu", enabled=False),

@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.arrays import load_arrays
 from bench.errors import DamagedFileError
-from bench.seeding import seeded
+from bench.files.arrays import load_arrays
+from bench.rng import seeded
 
 Arrays = Mapping[str, NDArray[np.generic]]
 

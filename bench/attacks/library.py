@@ -20,10 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bench.rng import derived_seed, seeded
+
 from .frozen import FrozenModel
-from .noise import derived_seed
 from .problem import GradientHealth, Problem, Proposals
-from .random_state import preserved_random_state
 from .threat import ThreatModel, format_eps
 
 
@@ -160,7 +160,7 @@ class LibraryAttack:
             seed,
             problem.clean_logits.shape[1],
         )
-        with preserved_random_state(seed):
+        with seeded(seed):
             proposals = self.run(call)
         return {
             "images": proposals.detach().to("cpu", problem.images.dtype),

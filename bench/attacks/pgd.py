@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import noise
+from bench.rng import uniform, uniform_in_ball
+
 from .ascent import Ascent, Batch, Trace
 from .catalogue import checked_bool, checked_int
 from .losses import Loss, get_loss
@@ -164,9 +165,9 @@ class PGD:
             return images
         ids, size = problem.ids[rows], images[0].numel()
         if self.threat.norm == "linf":
-            unit = 2 * noise.uniform(problem.seed, ids, restart, size) - np.float32(1)
+            unit = 2 * uniform(problem.seed, ids, restart, size) - np.float32(1)
         else:
-            unit = noise.uniform_in_ball(problem.seed, ids, restart, size)
+            unit = uniform_in_ball(problem.seed, ids, restart, size)
         offsets = torch.from_numpy(unit).view(images.shape).to(images) * self.threat.eps
         return self.threat.project(images + offsets, images)
 

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import noise
+from bench.rng import uniform, uniform_in_ball
+
 from .catalogue import checked_int
 from .problem import GradientHealth, Problem, Proposals
 from .threat import ThreatModel, format_eps
@@ -73,9 +74,9 @@ class RandomPoints:
         """Corners of the L_inf ball, or points of the L2 sphere: as far out as the budget allows."""
         size = images[0].numel()
         if self.threat.norm == "linf":
-            unit = np.where(noise.uniform(seed, ids, _STREAM - draw, size) < 0.5, np.float32(-1), np.float32(1))
+            unit = np.where(uniform(seed, ids, _STREAM - draw, size) < 0.5, np.float32(-1), np.float32(1))
         else:
-            unit = noise.uniform_in_ball(seed, ids, _STREAM - draw, size)
+            unit = uniform_in_ball(seed, ids, _STREAM - draw, size)
             unit = unit / np.linalg.norm(unit, axis=1, keepdims=True)
         offsets = torch.from_numpy(unit).view(images.shape).to(images) * self.threat.eps
         return self.threat.project(images + offsets, images)

@@ -23,7 +23,7 @@ def register(cli: click.Group) -> None:
 @options.as_json
 def list_(kind: str, as_json: bool) -> None:
     """List what can be used in suites, by kind; a broken plug-in is shown as broken."""
-    from bench.catalogue import listing
+    from bench.commands.describe import listing
 
     rows = listing(kind)
     if as_json:
@@ -48,7 +48,7 @@ def describe(name: str, suite: str | None, profile: str | None, as_json: bool) -
     calibration.ece; or a column of a table, such as pgd-40.margin@8/255.
     """
     from bench.api import Bench
-    from bench.catalogue import description
+    from bench.commands.describe import description
 
     text = description(Bench.here(), name, suite, profile)
     if as_json:

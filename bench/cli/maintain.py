@@ -37,7 +37,7 @@ def clean(yes: bool, keep: tuple[str, ...], as_json: bool) -> None:
     checkpoint needs: a kill left them. Where anything of this cannot be read, nothing is deleted.
     """
     from bench.api import Bench
-    from bench.housekeeping import orphaned, remove, remove_orphaned, unreferenced
+    from bench.commands.clean import orphaned, remove, remove_orphaned, unreferenced
 
     bench = Bench.here()
     found = unreferenced(bench, keep)
@@ -79,8 +79,8 @@ def doctor(ctx: click.Context, verify: bool, as_json: bool) -> None:
     With --verify the exit code is 5 if a file is damaged.
     """
     from bench.api import Bench
+    from bench.commands.clean import damaged, examine
     from bench.errors import PrerequisiteError
-    from bench.housekeeping import damaged, examine
 
     def progress(file: Any, place: int, count: int) -> None:
         if sys.stderr.isatty():

@@ -101,7 +101,7 @@ def sample(
     picture are classes.
     """
     from bench.api import Bench
-    from bench.sampling import draw
+    from bench.commands.sample import draw
 
     facts = draw(
         Bench.here(),
@@ -144,7 +144,7 @@ def import_(file: Path, format_: str, family: str, backbone: str, name: str, num
     """
     from bench.api import Bench
     from bench.errors import RequestError
-    from bench.importing import import_model
+    from bench.weights.convert import import_model
 
     if not re.fullmatch(r"[1-9][0-9]{0,8}(x[1-9][0-9]{0,8}){2}", shape, re.ASCII):
         raise RequestError(f"--shape {shape[:100]}: expected channels x height x width, such as 3x32x32")
@@ -179,8 +179,8 @@ def import_(file: Path, format_: str, family: str, backbone: str, name: str, num
 def export(model: str, suite: str | None, profile: str | None, out: Path) -> None:
     """Write the weights of a trained model as safetensors or as a plain state dict."""
     from bench.api import Bench
-    from bench.importing import check_target, export_model
-    from bench.unpickle import shown
+    from bench.weights.convert import check_target, export_model
+    from bench.weights.unpickle import shown
 
     check_target(out)
     export_model(Bench.here().load_model(model, suite=suite, profile=profile), out)

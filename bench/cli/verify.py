@@ -31,8 +31,8 @@ def verify(
     with 1 if a claim is not confirmed.
     """
     from bench.api import Bench
-    from bench.verifying import Verified
-    from bench.verifying import verify as check
+    from bench.commands.verify import Verified
+    from bench.commands.verify import verify as check
 
     bench = Bench.here()
     path, profile = (suite, profile) if suite is not None else bench.last(profile)

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.arrays import load_arrays
 from bench.data.content import check_parts, images, labels
 from bench.data.measure import memory_limit, shown
 from bench.data.spec import Split
 from bench.errors import DamagedFileError, nearest
+from bench.files.arrays import load_arrays
 from bench.keys import file_digest
 
 __all__ = ["archive_digest", "read_archive"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench.data.spec import DatasetSpec
-from bench.declared import Checks, keyed
 from bench.errors import RequestError
+from bench.plugins.declared import Checks, keyed
 
 __all__ = ["absence", "dataset_problems"]
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from bench.checksums import Checksum
 from bench.data.spec import DamagedData, ImageShape, Split
 from bench.data.verified import exists, read_verified
+from bench.files.checksums import Checksum
 
 __all__ = ["LIMIT", "SHA256", "checksums", "find", "load"]
 

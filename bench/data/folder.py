@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.checksums import read_measured
 from bench.data.content import check_parts
 from bench.data.measure import FILE_BYTES, check_memory, shown
 from bench.data.pictures import decode
 from bench.data.spec import Split
 from bench.errors import DamagedFileError
+from bench.files.checksums import read_measured
 
 __all__ = ["folder_digest", "read_folder"]
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.data.seeding import generator
 from bench.data.spec import UNLABELLED, ImageShape, Split
+from bench.rng import generator
 
 __all__ = ["load"]
 

@@ -18,9 +18,8 @@ from bench.data.resize import conform
 from bench.data.spec import UNLABELLED, DamagedData, DatasetSpec, ImageShape, MissingData, Split
 from bench.data.splits import Caps, Splits, make_splits, make_test
 from bench.errors import BenchError
-from bench.keys import derive_seed
 from bench.registry import import_object
-from bench.seeding import seeded
+from bench.rng import derive_seed, seeded
 
 __all__ = ["clear_cache", "load_ood", "load_splits"]
 

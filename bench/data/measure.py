@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from bench.arrays import LIMIT
+from bench.files.arrays import LIMIT
 
 __all__ = ["CLASSES", "FILE_BYTES", "PIXELS", "check_memory", "memory_limit", "shown"]
 
@@ -18,7 +18,7 @@ CLASSES = 2**15
 
 
 def memory_limit() -> int:
-    """Bytes that one data set may take: half of this machine's memory, and never more than `bench.arrays.LIMIT`."""
+    """Bytes that one data set may take: half of this machine's memory, at most `bench.files.arrays.LIMIT`."""
     try:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError):

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.data.resize import to_channels
-from bench.data.seeding import generator
 from bench.data.spec import UNLABELLED, DamagedData, ImageShape, Split
+from bench.rng import generator
 
 __all__ = ["SHA256", "load"]
 

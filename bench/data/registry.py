@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 from bench.data.spec import DatasetSpec
-from bench.registry import Registry, UnknownNameError
+from bench.registry import Registry, UnknownNameError, when_asked
 
 __all__ = ["DATASETS", "find_dataset", "own_path"]
 
 
-def _builtin() -> Iterable[DatasetSpec]:
-    from bench.data import catalogue
-
-    return catalogue.DATASETS
-
-
-def _problems(spec: DatasetSpec) -> list[str]:
-    from bench.data.declared import dataset_problems
-
-    return dataset_problems(spec)
-
-
 DATASETS: Registry[DatasetSpec] = Registry(
-    "data set", "datasets", DatasetSpec, "bench.datasets", builtin=_builtin, problems=_problems
+    "data set",
+    "datasets",
+    DatasetSpec,
+    "bench.datasets",
+    builtin=when_asked("bench.data.catalogue:DATASETS"),
+    problems=when_asked("bench.data.declared:dataset_problems"),
 )
 
 

@@ -11,8 +11,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from bench.checksums import Checksum
 from bench.errors import PrerequisiteError
+from bench.files.checksums import Checksum
 
 __all__ = [
     "RESAMPLING",

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bench.data.seeding import generator
 from bench.data.spec import DatasetSpec, Split
+from bench.rng import generator
 
 __all__ = ["Caps", "Splits", "make_splits", "make_test"]
 

@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from bench.checksums import Checksum, read_measured
 from bench.data.measure import FILE_BYTES
 from bench.data.spec import UNLABELLED, DamagedData, ImageShape, Split
 from bench.data.verified import absent, read_verified
 from bench.errors import DamagedFileError
+from bench.files.checksums import Checksum, read_measured
 
 __all__ = [
     "CELEBA",

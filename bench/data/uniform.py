@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from bench.data.seeding import generator
 from bench.data.spec import UNLABELLED, ImageShape, Split
+from bench.rng import generator
 
 __all__ = ["load_constant", "load_uniform"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from bench.checksums import Checksum
 from bench.data.spec import DamagedData
 from bench.errors import DamagedFileError
+from bench.files.checksums import Checksum
 
 __all__ = ["absent", "exists", "read_verified"]
 

@@ -44,7 +44,7 @@ def attack_seeds(config: AttackSeedsConfig) -> tuple[int, ...]:
 
     Another seed of the evaluation has others: counting on from it would share all but one with its neighbour.
     """
-    from bench.attacks.noise import derived_seed
+    from bench.rng import derived_seed
 
     more = (derived_seed(config.seed, "attack seed", run) for run in range(1, config.attack_seeds))
     return (config.seed, *more)

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from pydantic import Field, NonNegativeInt
 
-from bench.registry import Registry
+from bench.registry import Registry, when_asked
 from bench.spec import Config, FamilySpec
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from bench.checksums import Checksum
     from bench.evaluate.inputs import Inputs
+    from bench.files.checksums import Checksum
     from bench.metrics.intervals import Interval
 
 __all__ = [
@@ -299,23 +299,11 @@ class Evaluation(ABC):
         """Measure. Runs in a worker; may import torch."""
 
 
-def _builtin() -> tuple[Evaluation, ...]:
-    from bench.evaluate import catalogue
-
-    return catalogue.EVALUATIONS
-
-
-def _problems(evaluation: Evaluation) -> list[str]:
-    from bench.evaluate.declared import evaluation_problems
-
-    return evaluation_problems(evaluation)
-
-
 EVALUATIONS: Registry[Evaluation] = Registry(
     "evaluation",
     "evaluations",
     Evaluation,  # type: ignore[type-abstract]
     "bench.evaluations",
-    builtin=_builtin,
-    problems=_problems,
+    builtin=when_asked("bench.evaluate.catalogue:EVALUATIONS"),
+    problems=when_asked("bench.evaluate.declared:evaluation_problems"),
 )

@@ -131,10 +131,10 @@ def next_random(labels: NDArray[np.int64], ids: NDArray[np.int64], classes: int,
     """
     import numpy as np
 
-    from bench.attacks import noise
+    from bench.rng import uniform
 
     # A stream of its own: restart -1 is used by no attack.
-    drawn = noise.uniform(seed, np.asarray(ids), -1, 1)[:, 0].astype(np.float64)
+    drawn = uniform(seed, np.asarray(ids), -1, 1)[:, 0].astype(np.float64)
     shift = 1 + np.floor(drawn * (classes - 1)).astype(np.int64)
     targets: NDArray[np.int64] = (labels + shift) % classes
     return targets

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, get_args
 
-from bench.declared import Checks, finite, missing_reference, reply, shown
 from bench.evaluate.base import (
     TESTS,
     UNITS,
@@ -18,6 +17,7 @@ from bench.evaluate.base import (
     Need,
     Part,
 )
+from bench.plugins.declared import Checks, finite, missing_reference, reply, shown
 from bench.registry import UnknownNameError
 from bench.spec import BACKBONES, FAMILIES, FamilySpec
 

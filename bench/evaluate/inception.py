@@ -9,10 +9,10 @@ from typing import Literal
 
 from pydantic import Field, PositiveInt
 
-from bench.checksums import Checksum
 from bench.evaluate.base import Column, Evaluation, EvaluationConfig, Number, Outcome
 from bench.evaluate.generation import CONTROLS, DRAWN
 from bench.evaluate.inputs import Inputs
+from bench.files.checksums import Checksum
 from bench.spec import FamilySpec
 
 __all__ = ["FILE", "FID", "SHA256_PREFIX", "FIDConfig", "weights_path"]
@@ -99,7 +99,7 @@ class FID(Evaluation):
 
         path = weights_path(inputs.weights_root)
         assert path is not None  # the planner has looked
-        network = Inception(path, inputs.device)
+        network = Inception(path, inputs.device, published=SHA256_PREFIX)
         model = inputs.model(with_state=config.source == "buffer")
         train, test = inputs.splits.train, inputs.splits.test
         try:

@@ -8,9 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.arrays import load_arrays
 from bench.data.job import job_dataset, job_splits
 from bench.data.splits import Splits
+from bench.files.arrays import load_arrays
 from bench.store import JOURNAL, Store
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class Inputs:
         return classes
 
     def _load(self, key: str, spec: Mapping[str, Any], *, with_state: bool = False) -> Classifier:
-        from bench.trained import load
+        from bench.weights.load import load
 
         folder = self.store.folder(key)
         model, digest = load(

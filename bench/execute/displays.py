@@ -11,8 +11,8 @@ from bench.execute.estimate import Rates
 from bench.execute.panel import Panel, PanelRow, head_facts
 from bench.execute.scheduler import Summary
 from bench.execute.states import Status
-from bench.jobs import Job, Plan
 from bench.plain import plain
+from bench.plan.jobs import Job, Plan
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from bench.jobs import Job
+from bench.plan.jobs import Job
 from bench.store import Store
 
 __all__ = ["Rates"]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from bench.execute import worker
 from bench.execute.worker import Site
-from bench.jobs import Job
+from bench.plan.jobs import Job
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerProcess

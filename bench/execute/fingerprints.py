@@ -1,7 +1,7 @@
 """What a job finds is held against what its key speaks of: the code of its family, backbone and evaluation.
 
 Data are held to their fingerprints where they are parsed (`bench.data.job`), weights where they are loaded
-(`bench.trained.adopt`). Components with a declared version have nothing to compare: the version speaks for them.
+(`bench.weights.load.adopt`). Components with a declared version have nothing to compare: the version speaks for them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from bench.errors import BenchError
 from bench.evaluate.base import EVALUATIONS
 from bench.keys import canonical
-from bench.sources import component
+from bench.plugins.sources import component
 from bench.spec import BACKBONES, FAMILIES
 
 __all__ = ["hold_code"]

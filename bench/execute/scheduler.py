@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from bench.execute.executors import Executor
 from bench.execute.guarded import guarded
 from bench.execute.states import Status, job_states, own_status, passed_on, ready
-from bench.jobs import Job, Plan
+from bench.plan.jobs import Job, Plan
 from bench.store import Store
 
 __all__ = ["Display", "Summary", "run_plan"]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from bench.jobs import Job, Plan
+from bench.plan.jobs import Job, Plan
 from bench.store import Store
 
 __all__ = ["JobState", "Status", "job_states", "own_status", "passed_on", "ready"]

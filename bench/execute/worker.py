@@ -22,8 +22,8 @@ from bench.execute.devices import check_cuda
 from bench.execute.fingerprints import hold_code
 from bench.execute.provenance import provenance
 from bench.execute.states import own_status
-from bench.jobs import Job
-from bench.seeding import job_seed, seeded
+from bench.plan.jobs import Job
+from bench.rng import job_seed, seeded
 from bench.store import JOB, LOG, PROGRESS, JobFolder, Store, write_atomically, write_json
 
 if TYPE_CHECKING:
@@ -180,11 +180,11 @@ Result = tuple[dict[str, Any], list[str]]
 
 
 def _train(job: Job, site: Site, store: Store, folder: JobFolder, progress: _Progress) -> Result:
-    from bench import trained
     from bench.data.job import job_dataset, job_splits
-    from bench.tensors import save_tensors
+    from bench.files.tensors import save_tensors
     from bench.train import checkpoint
     from bench.train.loop import Trainer, TrainingInterrupted
+    from bench.weights import load as trained
 
     dataset = job_dataset(job.spec)
     splits = job_splits(job.spec, site.data)
@@ -276,11 +276,11 @@ _STOP = _Stop()
 
 
 def _predict(job: Job, site: Site, store: Store, folder: JobFolder, progress: _Progress) -> Result:
-    from bench import trained
-    from bench.arrays import save_arrays
     from bench.data.job import job_dataset, job_ood, job_splits
     from bench.evaluate.inputs import OUTPUTS
+    from bench.files.arrays import save_arrays
     from bench.predict.outputs import BATCH, predict
+    from bench.weights import load as trained
 
     dataset = job_dataset(job.spec)
     splits = job_splits(job.spec, site.data)
@@ -298,10 +298,10 @@ def _predict(job: Job, site: Site, store: Store, folder: JobFolder, progress: _P
 
 
 def _evaluate(job: Job, site: Site, store: Store, folder: JobFolder, progress: _Progress) -> Result:
-    from bench.arrays import save_arrays
     from bench.evaluate.base import EVALUATIONS
     from bench.evaluate.inputs import ITEMS, Inputs
     from bench.evaluate.outcome import check_outcome
+    from bench.files.arrays import save_arrays
     from bench.keys import canonical
     from bench.spec import FAMILIES
 

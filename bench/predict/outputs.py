@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bench.data.spec import Split
 from bench.family import Classifier
-from bench.family_contract import FamilyContractError, check_rows
+from bench.plugins.family_contract import FamilyContractError, check_rows
 
 __all__ = ["BATCH", "forward_outputs", "gradient_outputs", "predict"]
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.execute.states import job_states
-from bench.jobs import Plan
+from bench.plan.jobs import Plan
 from bench.report.cells import Results
 from bench.report.claims import control_notes, item_notes, seed_note
 from bench.report.common import Across, across_rows

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.arrays import load_arrays
 from bench.attacks.diagnostics import WORDS
 from bench.errors import DamagedFileError
 from bench.execute.states import Status
-from bench.jobs import Job, Plan
+from bench.files.arrays import load_arrays
 from bench.metrics.intervals import Interval, carried_decimals, student_t
+from bench.plan.jobs import Job, Plan
 from bench.report.model import Cell, CellStatus
 from bench.store import Store
 from bench.suite.schema import ResolvedColumn, ResolvedModel

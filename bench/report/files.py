@@ -14,7 +14,7 @@ from bench.store import Store, write_atomically
 
 if TYPE_CHECKING:
     from bench.api import Bench
-    from bench.jobs import Plan
+    from bench.plan.jobs import Plan
 
 __all__ = ["pictures", "provenance_summary", "write_report"]
 

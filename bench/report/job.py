@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import BenchError, DamagedFileError, RequestError, did_you_mean
 from bench.execute.states import Status
-from bench.jobs import Plan
+from bench.plan.jobs import Plan
 from bench.report.numbers import flat
 from bench.store import JobFolder
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.jobs import Job, Plan
+from bench.plan.jobs import Job, Plan
 from bench.report.model import Cell
 from bench.store import Store
 from bench.suite.schema import ResolvedModel

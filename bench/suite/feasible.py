@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from bench.data.spec import DatasetSpec
+from bench.plugins.spec_contract import untrained
 from bench.registry import UnknownNameError
 from bench.spec import FAMILIES, Task
-from bench.spec_contract import untrained
 from bench.suite.fitting import task, unfit
 from bench.suite.locate import Path
 from bench.suite.schema import Caps, DataSection, ResolvedEvaluation, ResolvedModel

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bench.data.spec import DatasetSpec, ImageShape
-from bench.declared import finite
+from bench.plugins.declared import finite
 from bench.spec import BackboneSpec, FamilySpec, Task
 
 __all__ = ["features", "task", "unfit"]

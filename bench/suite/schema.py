@@ -12,9 +12,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NonNegativeIn
 
 from bench.data.spec import DatasetSpec
 from bench.evaluate.base import Column, Evaluation, EvaluationConfig
-from bench.external import ModuleConfig
-from bench.sources import uncovered
+from bench.plugins.sources import uncovered
 from bench.spec import BackboneSpec, Config, FamilySpec, TrainingConfig
+from bench.weights.module_spec import ModuleConfig
 
 __all__ = [
     "Caps",

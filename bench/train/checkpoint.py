@@ -19,8 +19,8 @@ import safetensors
 import torch
 from torch import Tensor
 
+from bench.files.tensors import load_tensors, nested, save_tensors, unnested
 from bench.keys import file_digest
-from bench.tensors import load_tensors, nested, save_tensors, unnested
 from bench.train.files import INDEX, Index, checkpoint_name, read_index, remove_orphans
 from bench.train.loop import Trainer
 from bench.train.rows import Rows, is_large, keys, store_rows

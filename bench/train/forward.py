@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.family import Classifier
-from bench.seeding import preserved
+from bench.rng import preserved
 
 __all__ = ["Forward", "tf32"]
 

@@ -12,15 +12,14 @@ from torch import Tensor
 
 from bench.data.splits import Splits
 from bench.family import Batch, Classifier, Family, Iteration, State
-from bench.family_contract import FamilyContractError, check_rows, checked_state, checked_step, checked_streams
-from bench.keys import derive_seed
-from bench.seeding import Generators, seeded
-from bench.state_dicts import misfit
+from bench.plugins.family_contract import FamilyContractError, check_rows, checked_state, checked_step, checked_streams
+from bench.rng import Generators, derive_seed, seeded
 from bench.train.forward import Forward, tf32
 from bench.train.guard import Guard, adjusted
 from bench.train.schedule import learning_rate
 from bench.train.snapshot import Captured, Selected, capture, put_back
 from bench.train.streams import Stream
+from bench.weights.state_dicts import misfit
 
 __all__ = ["Progress", "Selected", "Trainer", "TrainingInterrupted", "TrainingResult"]
 

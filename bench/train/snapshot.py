@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from bench.tensors import nested, unnested
+from bench.files.tensors import nested, unnested
 from bench.train.guard import adjusted
 
 if TYPE_CHECKING:

@@ -17,11 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from bench import trained
 from bench.attacks import run
 from bench.data.loading import load_splits
 from bench.data.registry import DATASETS
 from bench.train.loop import Trainer
+from bench.weights import load as trained
 
 pytestmark = pytest.mark.slow
 

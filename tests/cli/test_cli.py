@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from bench.cli.inspect import KINDS
 from bench.cli.main import cli
 from bench.execute.executors import Ended
-from bench.jobs import Job, Plan
+from bench.plan.jobs import Job, Plan
 from bench.store import Store, write_json
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner, Result
 
-from bench.catalogue import listing
 from bench.cli.main import cli
+from bench.commands.describe import listing
 
 if TYPE_CHECKING:
     from tests.conftest import Project, Site

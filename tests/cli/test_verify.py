@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from bench.cli.main import cli
-from bench.verifying import Verified
+from bench.commands.verify import Verified
 
 if TYPE_CHECKING:
     from tests.conftest import Project
@@ -27,7 +27,7 @@ def says(project: Project, monkeypatch: pytest.MonkeyPatch) -> Says:
     project.suite()
 
     def say(*found: Verified, options: tuple[str, ...] = ()) -> Result:
-        monkeypatch.setattr("bench.verifying.verify", lambda *_: list(found))
+        monkeypatch.setattr("bench.commands.verify.verify", lambda *_: list(found))
         return CliRunner().invoke(cli, ["verify", "tiny", *options], catch_exceptions=False)
 
     return say

@@ -17,7 +17,7 @@ from bench.data.job import job_dataset, job_ood, job_splits
 from bench.data.spec import DamagedData
 from bench.execute.fingerprints import hold_code
 from bench.execute.worker import Site, run_job
-from bench.jobs import Job, Plan
+from bench.plan.jobs import Job, Plan
 from bench.store import Store
 
 SUITE = """\
@@ -374,10 +374,10 @@ def test_a_buffer_beside_imported_weights_is_in_the_key_and_held_to_its_digest(p
     """Another buffer beside equal weights used to be answered from the results of the first."""
     import torch
 
-    from bench import trained
     from bench.errors import DamagedFileError
+    from bench.files.tensors import save_tensors
     from bench.keys import file_digest
-    from bench.tensors import save_tensors
+    from bench.weights import load as trained
 
     folder = project.bench.settings.weights / "theirs"
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.data.seeding import generator
 from bench.data.spec import DatasetSpec, Split, always_found
 from bench.data.splits import Caps, Splits, make_splits, make_test
+from bench.rng import generator
 
 
 def spec(**changes: object) -> DatasetSpec:

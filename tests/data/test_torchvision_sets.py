@@ -16,9 +16,9 @@ import scipy.io
 from PIL import Image
 from torchvision import datasets
 
-from bench.checksums import Checksum
 from bench.data import torchvision_sets as sets
 from bench.data.spec import DamagedData, Split
+from bench.files.checksums import Checksum
 
 RNG = np.random.default_rng(0)
 LIKE = Split(np.zeros((1, 3, 32, 32), np.uint8), np.zeros(1, np.int64), np.zeros(1, np.int64))

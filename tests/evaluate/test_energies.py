@@ -9,13 +9,13 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from bench import trained
 from bench.data.loading import load_splits
 from bench.data.registry import DATASETS
 from bench.data.splits import Caps
 from bench.evaluate.energies import Energies, EnergiesConfig
 from bench.family import Batch, Iteration
 from bench.train.loop import Trainer
+from bench.weights import load as trained
 
 ENERGIES = Energies()
 

@@ -16,8 +16,8 @@ from bench.data.spec import Split
 from bench.data.splits import Splits
 from bench.errors import BenchError
 from bench.evaluate import inception_network
-from bench.evaluate.inception import FID, FILE, FIDConfig, weights_path
-from bench.evaluate.inception_network import SHA256_PREFIX, Inception
+from bench.evaluate.inception import FID, FILE, SHA256_PREFIX, FIDConfig, weights_path
+from bench.evaluate.inception_network import Inception
 from bench.family import Classifier, Samples
 from bench.spec import FAMILIES
 
@@ -56,7 +56,7 @@ def test_a_file_with_another_digest_is_refused_before_it_is_read(tmp_path: Path)
     path.write_bytes(b"not a network")
     digest = hashlib.sha256(b"not a network").hexdigest()
     with pytest.raises(BenchError, match=f"begins {digest[:8]}, expected {SHA256_PREFIX}"):
-        Inception(path, "cpu")
+        Inception(path, "cpu", published=SHA256_PREFIX)
 
 
 # --- the network ------------------------------------------------------------------------------------------------
@@ -97,7 +97,7 @@ def test_features_are_those_of_the_package_on_picture_files(weights: Path, tmp_p
         reference = inception.InceptionV3([inception.InceptionV3.BLOCK_INDEX_BY_DIM[2048]])
     expected = fid_score.get_activations(files, reference, batch_size=2, dims=2048, device="cpu", num_workers=0)
     images = torch.from_numpy(pixels.transpose(0, 3, 1, 2) / np.float32(255))
-    network = Inception(weights, "cpu", verify=False)
+    network = Inception(weights, "cpu")
     pool, log_probs = network.outputs(images, silent)
     assert pool.dtype == log_probs.dtype == np.float64
     np.testing.assert_allclose(pool, expected, rtol=1e-4, atol=1e-5)
@@ -114,7 +114,7 @@ def test_features_are_those_of_the_package_on_picture_files(weights: Path, tmp_p
 def test_grey_images_are_seen_in_three_channels_and_batches_do_not_matter(
     weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    network = Inception(weights, "cpu", verify=False)
+    network = Inception(weights, "cpu")
     grey = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     together, _ = network.outputs(grey, silent)
     monkeypatch.setattr(inception_network, "BATCH", 2)
@@ -146,7 +146,7 @@ class Pixels:
 
     digest = "digest of the network"
 
-    def __init__(self, path: Path, device: str) -> None:
+    def __init__(self, path: Path, device: str, *, published: str) -> None:
         assert path.name == FILE
         assert device == "cpu"
 

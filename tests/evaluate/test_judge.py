@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch.nn import functional
 
-from bench import trained
 from bench.data.loading import load_splits
 from bench.data.registry import DATASETS
 from bench.evaluate.features import judge_outputs
@@ -18,6 +17,7 @@ from bench.family import Batch, Iteration
 from bench.registry import import_object
 from bench.spec import BACKBONES, FAMILIES
 from bench.train.loop import Trainer
+from bench.weights import load as trained
 
 
 def classifier(shape: tuple[int, int, int], classes: int = 10) -> JudgeClassifier:

@@ -17,7 +17,7 @@ from bench.execute.guarded import guarded
 from bench.execute.panel import Panel, PanelRow, head_facts
 from bench.execute.scheduler import Summary
 from bench.execute.states import Status
-from bench.jobs import Job, Plan
+from bench.plan.jobs import Job, Plan
 from bench.suite.schema import Suite
 
 

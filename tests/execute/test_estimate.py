@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bench.execute.estimate import Rates
-from bench.jobs import Job, Plan
+from bench.plan.jobs import Job, Plan
 
 if TYPE_CHECKING:
     from tests.conftest import Project, Results

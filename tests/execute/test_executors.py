@@ -17,7 +17,7 @@ from bench.execute.displays import SilentDisplay
 from bench.execute.executors import Ended, InProcess, Pool
 from bench.execute.scheduler import Summary, run_plan
 from bench.execute.worker import Site
-from bench.jobs import Job, Plan
+from bench.plan.jobs import Job, Plan
 from bench.store import Store
 from bench.train import checkpoint
 

@@ -17,11 +17,11 @@ from bench.execute.displays import SilentDisplay
 from bench.execute.executors import InProcess, Pool
 from bench.execute.scheduler import run_plan
 from bench.execute.worker import Site
-from bench.seeding import preserved, seeded
+from bench.rng import preserved, seeded
 from bench.store import Store
 
 if TYPE_CHECKING:
-    from bench.jobs import Plan
+    from bench.plan.jobs import Plan
     from tests.conftest import Project
     from tests.conftest import Site as Modules
 

@@ -11,8 +11,8 @@ from bench.api import Run
 from bench.execute.executors import Ended
 from bench.execute.scheduler import Summary, run_plan
 from bench.execute.states import Status, job_states, own_status
-from bench.jobs import Job, Kind, Plan
 from bench.keys import digest
+from bench.plan.jobs import Job, Kind, Plan
 from bench.store import JobFolder, Store
 from bench.suite.schema import Suite
 

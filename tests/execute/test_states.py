@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bench.execute.states import Status, job_states
-from bench.jobs import Job, Plan
+from bench.plan.jobs import Job, Plan
 
 if TYPE_CHECKING:
     from tests.conftest import Project, Results

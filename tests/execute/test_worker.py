@@ -14,9 +14,9 @@ import torch
 
 from bench.execute import worker
 from bench.execute.worker import Site, _needs_torch, run_job
-from bench.jobs import Job, Plan
+from bench.files.tensors import load_tensors
+from bench.plan.jobs import Job, Plan
 from bench.store import JobFolder, Store
-from bench.tensors import load_tensors
 from bench.train import checkpoint
 from bench.train.loop import Trainer
 

@@ -9,9 +9,9 @@ import time
 import pytest
 
 from bench.api import Bench
+from bench.commands.clean import Leftover, remove, unreferenced
 from bench.errors import BenchError
-from bench.execute.running import announced, running_commands
-from bench.housekeeping import Leftover, remove, unreferenced
+from bench.runs import announced, running_commands
 from tests.faults.conftest import SUITE, Small
 
 OTHER = SUITE.replace('name = "small"', 'name = "other"').replace("epochs", "epochs")

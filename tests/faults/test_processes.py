@@ -21,7 +21,7 @@ from bench.execute.displays import SilentDisplay
 from bench.execute.executors import InProcess
 from bench.execute.scheduler import run_plan
 from bench.execute.worker import Site
-from bench.jobs import Plan
+from bench.plan.jobs import Plan
 from bench.store import JobFolder
 from tests.faults.conftest import Small, wait_until
 

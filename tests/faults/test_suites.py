@@ -45,7 +45,7 @@ ODD: list[Any] = [
         "é",
         "\u202e",
     ),
-    *("bench.spec:FAMILIES", "os:system", ":", "a:b:c", "nowhere:nothing", "bench.external:MODULE"),
+    *("bench.spec:FAMILIES", "os:system", ":", "a:b:c", "nowhere:nothing", "bench.weights.module_spec:MODULE"),
     *("test", "validation", "fitted", "train", "predict", "ce@T", "ce@0", "next-random", "fresh"),
     *([], [[]], [1, 1], ["a", 1], [0.5], {}, {"a": {}}, {"steps": 1}, [{}], [{"kind": "accuracy"}]),
 ]

@@ -11,7 +11,7 @@ from bench_models.centers import check_published, max_mahalanobis_centers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-authors = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "authors.py")))
+authors = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "weights" / "authors.py")))
 
 
 def literal_algorithm_2(num_classes: int, dim: int, scale: float) -> list[list[float]]:

@@ -11,7 +11,7 @@ from bench_models.importers import gmmc, jem
 from bench_models.wide_resnet import build
 from torch import Tensor
 
-authors = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "authors.py")))
+authors = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "weights" / "authors.py")))
 
 
 def margin(centers: Tensor) -> Any:

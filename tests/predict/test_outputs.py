@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax, logsumexp, softmax
 from torch import Tensor, nn
 
-from bench import trained
 from bench.data.spec import Split
 from bench.family import Classifier
 from bench.predict.outputs import BATCH, forward_outputs, gradient_outputs, predict
+from bench.weights import load as trained
 
 SHAPE = (1, 2, 3)
 K = 4

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bench.errors import RequestError
-from bench.jobs import Plan
+from bench.plan.jobs import Plan
 from bench.report.as_json import as_dict
 from bench.report.build import build_report
 from bench.report.model import Cell, Report, Table

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from bench.execute.states import job_states
-from bench.jobs import Job, Plan
+from bench.plan.jobs import Job, Plan
 from bench.report.cells import Results as Reader
 from bench.report.cells import aggregate
 from bench.report.model import Cell

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from bench.evaluate.base import Column
-from bench.jobs import Job, Plan
 from bench.metrics.intervals import bootstrap_mean
+from bench.plan.jobs import Job, Plan
 from bench.report import terminal
 from bench.report.build import build_report
 from bench.report.cells import Results as Reader

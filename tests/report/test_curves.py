@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from bench.jobs import Plan
 from bench.metrics.intervals import student_t, wilson
+from bench.plan.jobs import Plan
 from bench.report.build import build_report
 from bench.report.chart import Chart, Line, Panel
 

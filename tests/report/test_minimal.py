@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from bench.jobs import Plan
+from bench.plan.jobs import Plan
 from bench.report.build import build_report
 from bench.report.model import Cell
 

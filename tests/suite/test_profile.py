@@ -275,7 +275,7 @@ def test_more_sets_than_substitutes_share_one_and_are_measured_once(project: Pro
 
 
 def test_a_profile_for_models_with_a_backbone_lets_others_be(project: Project) -> None:
-    module = '[[model]]\nfamily = "module"\ncallable = "bench.external_module:no_backbone"\n[[evaluation]]'
+    module = '[[model]]\nfamily = "module"\ncallable = "bench.weights.module_family:no_backbone"\n[[evaluation]]'
     suite = project.bench.suite(str(project.suite(SUITE.replace("[[evaluation]]", module, 1))), "smoke")
     assert [model.backbone_name for model in suite.models] == ["wrn-10-1", "wrn-10-1", "none"]
 
@@ -375,7 +375,7 @@ class Suites:
         family = self.pick(("softmax", "jem", "gmmc-dis", "gmmc-gen", "gmmc-joint", "module"))
         text = f'[[model]]\nname = "m{index}"\nlabel = "model {index}"\nfamily = "{family}"\n'
         if family == "module":
-            return text + 'callable = "bench.external_module:no_backbone"\n'
+            return text + 'callable = "bench.weights.module_family:no_backbone"\n'
         text += f"backbone = {json.dumps(self.pick(self.BACKBONES))}\n"
         epochs = self.pick((2, 10, 60, 150))
         text += f"epochs = {epochs}\n" + self.line("batch_size", (32, 64, 1_000 if self.own == "digits" else 2_048))

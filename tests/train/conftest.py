@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench import trained
 from bench.data.loading import load_splits
 from bench.data.registry import DATASETS
 from bench.data.spec import Split
@@ -19,6 +18,7 @@ from bench.data.splits import Caps, Splits
 from bench.family import Batch, Classifier, Family, Iteration, Step, StreamSpec
 from bench.spec import TrainingConfig
 from bench.train.loop import Trainer
+from bench.weights import load as trained
 
 CLASSES = 2
 

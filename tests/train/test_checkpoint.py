@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from bench.tensors import load_tensors
+from bench.files.tensors import load_tensors
 from bench.train import checkpoint
 from bench.train.loop import Trainer, TrainingInterrupted, TrainingResult
 

@@ -15,13 +15,13 @@ from bench_models.configs import SoftmaxConfig
 from bench_models.softmax import LinearClassifier, Softmax
 from torch import Tensor, nn
 
-from bench import trained
 from bench.data.splits import Splits
 from bench.family import Batch, Iteration, Step
-from bench.seeding import preserved
+from bench.rng import preserved
 from bench.spec import GuardConfig
 from bench.train import checkpoint
 from bench.train.loop import Trainer, TrainingInterrupted
+from bench.weights import load as trained
 
 VARIANTS = [f"wrn-10-1{norm}{drop}" for norm in ("", "-batch", "-layer") for drop in ("", "-drop0.3")]
 SAMPLED = {"sampler": {"steps": 2, "buffer": 40}}

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from bench.tensors import load_tensors
+from bench.files.tensors import load_tensors
 from bench.train import checkpoint, rows
 from bench.train.files import files_of, read_index
 from bench.train.loop import Trainer, TrainingInterrupted

@@ -1,0 +1,263 @@
+"""Looking after a machine: what is installed and found, and what may be deleted."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench import runs as remembered
+from bench.data.registry import DATASETS
+from bench.errors import BenchError, SuiteError
+from bench.evaluate.inception import FID, FILE, weights_path
+from bench.execute.devices import cpu_cores, gpu_count
+from bench.execute.prerequisites import Needed, Progress, Verified, of_dataset
+from bench.files.checksums import Checksum
+from bench.runs import running_commands
+from bench.store import JobFolder
+from bench.suite.document import read
+from bench.suite.settings import find_profile, suite_folders
+from bench.train.files import files_of, remove_orphans
+
+if TYPE_CHECKING:
+    from bench.api import Bench
+
+__all__ = ["DAMAGED", "Leftover", "damaged", "examine", "orphaned", "remove", "remove_orphaned", "unreferenced"]
+
+DAMAGED = ", but damaged: "
+"""How `examine` says that a file is there and not what it should be."""
+
+_PACKAGES = (
+    "torch",
+    "torchvision",
+    "torchattacks",
+    "pytorch-fid",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "pandas",
+)
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """What may be deleted of a job: a result that no suite refers to, or files that no checkpoint needs."""
+
+    folder: JobFolder
+    name: str
+    size: int
+
+
+def unreferenced(bench: Bench, keep: Sequence[str]) -> list[Leftover]:
+    """Results in the store that no suite refers to, with or without any profile, and no command is at work on.
+
+    Args:
+        bench: Settings and store.
+        keep: Further suites, by path or name.
+
+    Raises:
+        BenchError: A suite or profile, or what says which suite was run last, cannot be read: what it refers to is
+            unknown, so nothing may be called unreferenced.
+    """
+    commands = running_commands(bench.settings.results)
+    if not all(command.readable for command in commands):
+        raise BenchError("a command that has just begun does not say yet which results it refers to; try again")
+    wanted = _referred_to(bench, keep).union(*(command.keys for command in commands))
+    oldest = min((command.began for command in commands), default=None)
+    found = []
+    for folder in bench.store.folders():
+        if folder.key in wanted or folder.locked() or (oldest is not None and _changed(folder) >= oldest):
+            continue
+        found.append(Leftover(folder, _name(folder), folder.size()))
+    return found
+
+
+def _referred_to(bench: Bench, keep: Sequence[str]) -> set[str]:
+    """Keys of all jobs of the suites that are known here."""
+    folders = suite_folders(bench.settings)
+    pairs: dict[tuple[str, str | None], bool] = {}
+    profiles = [str(path) for folder in folders for path in sorted((folder / "profiles").glob("*.toml"))]
+    suites = [str(path) for folder in folders for path in sorted(folder.glob("*.toml"))] + list(keep)
+    if bench.has_run:
+        last, profile = bench.last()
+        suites.append(last)
+        profiles += [profile] if profile else []
+    for suite in suites:
+        pairs[suite, None] = True
+        pairs.update(((suite, profile), False) for profile in profiles)
+    wanted: set[str] = set()
+    for (suite, overlay), must in pairs.items():
+        try:
+            wanted.update(job.key for job in bench.plan(suite, profile=overlay).jobs)
+        except SuiteError:
+            # A profile that a suite cannot take was never run with it; both are read without the other.
+            if must:
+                raise
+    for overlay in dict.fromkeys(profiles):
+        read(find_profile(overlay, bench.settings))
+    # A suite elsewhere that was run here keeps what its last run referred to, as long as its file is there.
+    for plan in remembered.plans(bench.settings.results):
+        if plan.file.is_file():
+            wanted.update(plan.jobs)
+    return wanted
+
+
+def _changed(folder: JobFolder) -> float:
+    """When something in a folder was last written, in seconds since the epoch."""
+    newest = 0.0
+    for path in (folder.path, *folder.path.iterdir()):
+        with contextlib.suppress(OSError):
+            newest = max(newest, path.stat().st_mtime)
+    return newest
+
+
+def _name(folder: JobFolder) -> str:
+    """What a person calls the job, as far as its files say."""
+    facts = folder.record() or folder.job() or {}
+    return str(facts.get("job") or facts.get("id") or "unknown job")
+
+
+def remove(bench: Bench, leftovers: Sequence[Leftover]) -> list[Leftover]:
+    """Delete them; returns those that went: what a command has begun to refer to meanwhile stays, and so does a job
+    that is at work.
+    """
+    commands = running_commands(bench.settings.results)
+    wanted = frozenset[str]().union(*(command.keys for command in commands))
+    safe = [item for item in leftovers if item.folder.key not in wanted]
+    if not all(command.readable for command in commands):
+        return []
+    return [item for item in safe if bench.store.remove(item.folder)]
+
+
+def orphaned(bench: Bench) -> list[Leftover]:
+    """What kills left of checkpoints, by job: files that none of its checkpoints needs.
+
+    A job that goes on with training deletes them itself.
+    """
+    found = []
+    for folder in bench.store.folders():
+        files = files_of(folder.path).orphans
+        if files and not folder.locked():
+            found.append(Leftover(folder, _name(folder), _size(files)))
+    return found
+
+
+def remove_orphaned(leftovers: Sequence[Leftover]) -> list[Leftover]:
+    """Delete the files of ``orphaned``; returns those whose files went (a job that began meanwhile keeps its own)."""
+    gone = []
+    for item in leftovers:
+        with item.folder.lock(wait=False) as held:
+            if held:
+                remove_orphans(item.folder.path)
+                gone.append(item)
+    return gone
+
+
+def examine(bench: Bench, *, verify: bool = False, progress: Progress | None = None) -> dict[str, dict[str, str]]:
+    """Facts about this machine by section, each a mapping from name to text.
+
+    Args:
+        bench: Settings and store.
+        verify: Read every file with a published checksum, whatever is known of it.
+        progress: Told of each such file before it is read.
+    """
+    settings = bench.settings
+    files = {spec.name: of_dataset(spec, settings.data) for spec in DATASETS.values()}
+    inception = [Needed(file, "FID") for file in FID().checksums(settings.weights)]
+    verdicts = _verdicts(
+        [*(one for own in files.values() for one in own), *inception], bench.verified, verify, progress
+    )
+    return {
+        "versions": {name: _version(name) for name in ("gmmc-bench", *_PACKAGES)},
+        "devices": {"CPU cores": str(cpu_cores()), "CUDA GPUs": str(gpu_count())},
+        "folders": {
+            "project": str(settings.home),
+            "data": f"{settings.data} ({settings.sources['data']})",
+            "results": f"{settings.results} ({settings.sources['results']}), {_space(bench)}",
+            "checkpoints": _checkpoints(bench),
+            "weights": f"{settings.weights} ({settings.sources['weights']})",
+        },
+        "data sets": {
+            spec.name: f"found{_verdict(files[spec.name], verdicts)}"
+            if (problem := spec.find(settings.data)) is None
+            else f"missing: {problem}"
+            for spec in DATASETS.values()
+        },
+        "weights": {"Inception (FID, IS)": _inception(bench) + _verdict(inception, verdicts)},
+    }
+
+
+def damaged(facts: Mapping[str, Mapping[str, str]]) -> bool:
+    """Whether `examine` has found a file that is not what it should be."""
+    return any(DAMAGED in text for section in facts.values() for text in section.values())
+
+
+def _verdicts(
+    files: Sequence[Needed], verified: Verified, verify: bool, progress: Progress | None
+) -> dict[Checksum, str | None]:
+    """What is known of each file: None that it is right, an empty text that it was not looked at, or the problem."""
+    found: dict[Checksum, str | None] = {}
+    for place, one in enumerate(files):
+        if verify:
+            if progress is not None:
+                progress(one.file, place, len(files))
+            problem = verified.verify(one.file)
+            found[one.file] = None if problem is None else f"{one.file.path} {problem}"
+        else:
+            found[one.file] = None if verified.holds(one.file) else ""
+    if verify:
+        verified.keep()
+    return found
+
+
+def _verdict(files: Sequence[Needed], verdicts: Mapping[Checksum, str | None]) -> str:
+    """What follows "found": nothing for what has no files with published checksums."""
+    if not files:
+        return ""
+    problems = [problem for one in files if (problem := verdicts[one.file])]
+    if problems:
+        return f"{DAMAGED}{'; '.join(problems)}"
+    if all(verdicts[one.file] is None for one in files):
+        return ", verified"
+    return ", not verified: bench doctor --verify reads it"
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _space(bench: Bench) -> str:
+    used = sum(folder.size() for folder in bench.store.folders())
+    home = next(path for path in (bench.settings.results, *bench.settings.results.parents) if path.exists())
+    return f"{used / 1e6:.1f} MB used by the store, {shutil.disk_usage(home).free / 1e9:.1f} GB free"
+
+
+def _checkpoints(bench: Bench) -> str:
+    """What checkpoints of unfinished training take up."""
+    every = [files_of(folder.path) for folder in bench.store.folders()]
+    jobs = sum(bool(files.checkpoints) for files in every)
+    whole, rows, orphans = (
+        sum(_size(getattr(files, kind)) for files in every) / 1e6 for kind in ("checkpoints", "segments", "orphans")
+    )
+    text = f"{whole:.1f} MB for {jobs} jobs, and {rows:.1f} MB in segments of shared rows"
+    return text + (f"; {orphans:.1f} MB being written, or left by a kill: see bench clean" if orphans else "")
+
+
+def _size(paths: Iterable[Path]) -> int:
+    total = 0
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):  # a job at work may have deleted it
+            total += path.stat().st_size
+    return total
+
+
+def _inception(bench: Bench) -> str:
+    path = weights_path(bench.settings.weights)
+    return f"found: {path}" if path else f"missing: put {FILE} into {bench.settings.weights}"

@@ -1,0 +1,279 @@
+"""Checking kept adversarial images again: is each within its threat model, and does it fool the model?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from bench.errors import DamagedFileError, NothingSelectedError, RequestError
+from bench.rng import job_seed, seeded
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from bench.api import Bench
+    from bench.data.spec import Split
+    from bench.family import Classifier
+    from bench.plan.jobs import Job, Plan
+    from bench.store import JobFolder
+
+__all__ = ["Verified", "verify"]
+
+BATCH = 128
+ROUNDING = 1e-4
+"""An image that no longer fools the model by less than this share of its largest logit has met other kernels."""
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What became of one number.
+
+    Attributes:
+        job: Id of the job.
+        metric: Of the number.
+        argument: Of the number.
+        claimed: Items that the record counts as broken.
+        confirmed: Of these, images that are within the threat model and fool the model here and now.
+        rounding: Of the others, images that miss by no more than rounding: other kernels see other last bits.
+        largest: Largest norm of the confirmed perturbations, in units of the pixel range; None without any.
+        eps: The budget, or None.
+        recorded: The number in the record.
+        measured: The same number from the confirmed images alone.
+        problem: What is wrong with the files or the record, whatever the images are.
+    """
+
+    job: str
+    metric: str
+    argument: str
+    claimed: int
+    confirmed: int
+    rounding: int
+    largest: float | None
+    eps: str | None
+    recorded: float | None
+    measured: float | None
+    problem: str | None = None
+
+    @property
+    def holds(self) -> bool:
+        """Whether every claim is confirmed, up to rounding."""
+        return self.problem is None and self.confirmed + self.rounding == self.claimed
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it."""
+        return {**asdict(self), "holds": self.holds}
+
+
+def verify(bench: Bench, plan: Plan, device: str) -> list[Verified]:
+    """Check all adversarial images that the jobs of a plan have kept.
+
+    Args:
+        bench: Settings and store.
+        plan: Of the suite, or a selection of it.
+        device: Torch device for the models.
+
+    Raises:
+        NothingSelectedError: No job of the plan has kept any.
+        RequestError: No such device.
+    """
+    _check_device(device)
+    models = _Models(bench, device)
+    found = []
+    for job in plan.jobs:
+        folder = bench.store.folder(job.key)
+        record = folder.record()
+        if record is None and job.spec.get("evaluation_config", {}).get("adversarials") and folder.damage():
+            found.append(_unreadable(job, str(folder.damage())))
+        facts = (record or {}).get("details", {}).get("adversarials")
+        if record is not None and facts is not None:
+            found += _checked(job, folder, record, facts, models)
+    if not found:
+        raise NothingSelectedError(
+            "no job has kept adversarial images; set adversarials = true in an [[evaluation]] of an attack and run it"
+        )
+    return found
+
+
+def _check_device(device: str) -> None:
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # what torch raises where it has no CUDA
+        raise RequestError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from None
+
+
+@dataclass
+class _Models:
+    """The models and the test items of a plan, each loaded once."""
+
+    bench: Bench
+    device: str
+    _models: dict[str, Classifier] = field(default_factory=dict)
+    _digests: dict[str, str | None] = field(default_factory=dict)
+    _test: Split | None = None
+
+    def digest(self, job: Job) -> str | None:
+        """Of the weights of the job's model, or None if they are gone."""
+        from bench.keys import file_digest
+        from bench.weights.load import WEIGHTS
+
+        train = job.spec["train"]
+        if train not in self._digests:
+            path = self.bench.store.folder(train).file(WEIGHTS)
+            self._digests[train] = file_digest(path) if path.is_file() else None
+        return self._digests[train]
+
+    def model(self, job: Job) -> Classifier:
+        """The model that the job measured."""
+        from bench.data.job import job_dataset
+        from bench.weights.load import load
+
+        train = job.spec["train"]
+        if train not in self._models:
+            classes, shape = job_dataset(job.spec).num_classes, self.test(job).image_shape
+            assert classes is not None
+            self._models[train], _ = load(self.bench.store.folder(train), job.spec, classes, shape, self.device)
+        return self._models[train]
+
+    def test(self, job: Job) -> Split:
+        """The test items of the suite: the same for all of its jobs."""
+        from bench.data.job import job_splits
+
+        if self._test is None:
+            self._test = job_splits(job.spec, self.bench.settings.data).test
+        return self._test
+
+
+def _checked(
+    job: Job, folder: JobFolder, record: Mapping[str, Any], facts: Mapping[str, Any], models: _Models
+) -> list[Verified]:
+    """The numbers of one job."""
+    from bench.attacks.journal import arrays_in
+    from bench.keys import file_digest
+
+    path = folder.file(facts["file"])
+    kept = arrays_in(path) if path.is_file() and file_digest(path) == facts["sha256"] else None
+    items = _items(folder)
+    if kept is None:
+        problem = f"{facts['file']} is {'damaged' if path.is_file() else 'missing'}"
+    elif items is None:
+        problem = "items.npz is damaged or missing"
+    elif models.digest(job) != record["weights"]:
+        problem = "it was measured on weights that the store no longer holds"
+    else:
+        with seeded(job_seed(job.kind, job.spec)):
+            return [_entry(job, record, entry, items, kept, models) for entry in facts["entries"]]
+    return [_refused(job, entry, problem) for entry in facts["entries"]]
+
+
+def _items(folder: JobFolder) -> dict[str, NDArray[Any]] | None:
+    """What the record counts, item by item, or None if it is not what was recorded."""
+    from bench.files.arrays import load_arrays
+
+    try:
+        return load_arrays(folder.file("items.npz"), sha256=folder.artefacts().get("items.npz"))
+    except DamagedFileError:
+        return None
+
+
+def _entry(
+    job: Job,
+    record: Mapping[str, Any],
+    entry: Mapping[str, Any],
+    items: Mapping[str, NDArray[Any]],
+    kept: Mapping[str, NDArray[Any]],
+    models: _Models,
+) -> Verified:
+    """One number, from its images."""
+    import numpy as np
+    import torch
+
+    from bench.attacks.check import check, clean_disagreements
+
+    metric, eps = entry["metric"], entry["eps"]
+    test, model = models.test(job), models.model(job)
+    number = next((n for n in record["numbers"] if (n["metric"], n["argument"]) == (metric, job.argument)), None)
+    planned = (job.argument, job.spec["evaluation_config"].get("norm", entry["norm"]))
+    if number is None or (entry["argument"], entry["norm"]) != planned or eps not in (None, job.argument):
+        return _refused(job, entry, "the images are of another number, norm or budget than the job's")
+    # A repeated attack breaks an item in some of its runs: claims are of pairs (item, run), run by run.
+    runs = int(entry.get("attack_seeds", 1))
+    robust = metric if runs == 1 else f"{metric}.seeds"
+    needed = {"ids", "clean", *((metric, robust) if eps else ("success",))}
+    if not needed <= items.keys() or f"{metric}.ids" not in kept or (runs > 1 and f"{metric}.runs" not in kept):
+        return _refused(job, entry, "arrays are missing")
+    ids, images = kept[f"{metric}.ids"], kept.get(f"{metric}.images", np.empty(0))
+    if runs > 1 and items[robust].shape != (len(items["ids"]), runs):
+        return _refused(job, entry, f"the record counts {runs} attack seeds, the items have other ones")
+    if runs > 1 and not np.allclose(items[metric], items[robust].mean(axis=1)):
+        return _refused(job, entry, "the shares of the attack seeds are not those of their flags")
+    pairs = items["clean"] & ~np.atleast_2d(items[robust].T) if eps else np.atleast_2d(items["success"])
+    which, claimed = np.nonzero(pairs)
+    rows = {int(identity): row for row, identity in enumerate(test.ids)}
+    listed = np.array([rows.get(int(identity), -1) for identity in items["ids"]])
+    same = np.array_equal(items["ids"][claimed], ids) and (runs == 1 or np.array_equal(kept[f"{metric}.runs"], which))
+    if not same or (listed < 0).any() or len(set(listed)) < len(listed):
+        return _refused(job, entry, "the images are of other items than those that the record counts as broken")
+    clean, labels = torch.from_numpy(test.unit_images()[listed]), torch.from_numpy(test.labels[listed])
+    if images.dtype != np.float32 or images.shape[1:] != tuple(clean.shape[1:]) or len(images) != len(ids):
+        return _refused(job, entry, f"the images are {images.dtype} of shape {images.shape}")
+    common: dict[str, Any] = {"device": models.device, "batch_size": BATCH, "rounding": ROUNDING}
+    other = clean_disagreements(model, clean, labels, items["clean"], **common)
+    broken = torch.from_numpy(claimed)
+    targets = torch.from_numpy(items["targets"])[broken] if "targets" in items else None
+    checked = check(
+        model, clean[broken], labels[broken], torch.from_numpy(images),
+        norm=entry["norm"], eps=eps, targets=targets, **common,
+    )  # fmt: skip
+
+    def value(which: NDArray[np.bool_]) -> float | None:
+        if eps is None:
+            return float(checked.norms[which].mean()) if which.any() else None
+        return (runs * int(items["clean"].sum()) - int(which.sum())) / (runs * len(items["ids"]))
+
+    accepted = checked.confirmed | checked.rounding
+    follows, recorded = value(accepted), number["value"]
+    problem = None
+    if other:
+        problem = f"clean items that are not classified as the record says: {other}"
+    elif accepted.all() and not _equal(follows, recorded):
+        problem = f"the record says {_shown(recorded)}, but {_shown(follows)} follows from its items"
+    norms = checked.norms[checked.confirmed]
+    return Verified(
+        job=job.id,
+        metric=metric,
+        argument=entry["argument"],
+        claimed=len(ids),
+        confirmed=int(checked.confirmed.sum()),
+        rounding=int(checked.rounding.sum()),
+        largest=float(norms.max()) if len(norms) else None,
+        eps=eps,
+        recorded=recorded,
+        measured=value(checked.confirmed),
+        problem=problem,
+    )
+
+
+def _equal(one: float | None, other: float | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return math.isclose(one, other, rel_tol=1e-6, abs_tol=1e-9)
+
+
+def _shown(value: float | None) -> str:
+    return "nothing" if value is None else f"{value:.4g}"
+
+
+def _unreadable(job: Job, problem: str) -> Verified:
+    """Of a record that cannot be believed: which numbers it claims is not known."""
+    return Verified(job.id, job.evaluation, job.argument, 0, 0, 0, None, None, None, None, problem)
+
+
+def _refused(job: Job, entry: Mapping[str, Any], problem: str) -> Verified:
+    return Verified(
+        job.id, entry["metric"], entry["argument"], entry["broken"], 0, 0, None, entry["eps"], None, None, problem
+    )

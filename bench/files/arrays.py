@@ -1,0 +1,97 @@
+"""Named arrays in files: ``.npz``, written atomically; whatever is wrong with a file that is read is one error."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.errors import DamagedFileError
+from bench.files.atomic import write_atomically
+
+__all__ = ["LIMIT", "load_arrays", "save_arrays"]
+
+LIMIT = 32 * 2**30
+"""Bytes that the arrays of one archive may take in memory: an archive of kilobytes can ask for terabytes."""
+
+
+def save_arrays(path: Path, arrays: Mapping[str, NDArray[np.generic]]) -> str:
+    """Write arrays as a compressed ``.npz`` and return the SHA-256 of the file; no objects."""
+    content = io.BytesIO()
+    np.savez_compressed(content, allow_pickle=False, **dict(arrays))
+    data = content.getvalue()
+    write_atomically(path, data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def load_arrays(path: Path, *, sha256: str | None = None, limit: int = LIMIT) -> dict[str, NDArray[Any]]:
+    """All arrays of an ``.npz`` file. Their headers are read first, so that nothing larger than ``limit`` is expanded.
+
+    Args:
+        path: The archive; it is read whole.
+        sha256: What the file must hash to, if that is known.
+        limit: Bytes that all arrays may take in memory.
+
+    Raises:
+        DamagedFileError: The file is missing, has another digest, is no archive of plain arrays, is damaged in any
+            place, or is larger than the limit.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise DamagedFileError(path, "is missing") from None
+    except OSError as error:
+        raise DamagedFileError(path, f"cannot be read: {error.strerror or error}") from error
+    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+        raise DamagedFileError(path, "does not have the content that was recorded (another SHA-256)")
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            total = sum(_size(archive, member) for member in archive.infolist())
+        if total <= limit:
+            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+                return dict(arrays)
+    # An archive that is damaged on purpose or by accident makes zipfile, zlib, lzma, struct, ast and NumPy raise what
+    # they like, from NotImplementedError to MemoryError: any of it says that the file is not what it should be.
+    except Exception as error:
+        raise DamagedFileError(path, f"is not a readable .npz archive: {_reason(error)}") from error
+    raise DamagedFileError(path, f"asks for {total / 2**30:,.1f} GiB of memory; the limit is {limit / 2**30:,.1f} GiB")
+
+
+def _size(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> int:
+    """Bytes of an array by its own header.
+
+    Raises:
+        ValueError: It holds objects, has a header of a version that is not known, or the archive states another size
+            than the array's header.
+    """
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        if version == (1, 0):
+            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        elif version == (2, 0):
+            shape, _, dtype = np.lib.format.read_array_header_2_0(file)
+        else:
+            raise ValueError(f"{member.filename} has format version {version}")
+        if dtype.hasobject:
+            raise ValueError(f"{member.filename} holds Python objects")
+        size = dtype.itemsize
+        for length in shape:
+            if length < 0:
+                raise ValueError(f"{member.filename} has shape {shape}")
+            size *= int(length)
+        if file.tell() + size != member.file_size:
+            raise ValueError(
+                f"{member.filename} holds {member.file_size} bytes, its shape {shape} asks for another number"
+            )
+    return size
+
+
+def _reason(error: Exception) -> str:
+    """First line of an error, or its class where it says nothing."""
+    return (str(error).splitlines() or [""])[0][:200] or type(error).__name__

@@ -1,0 +1,85 @@
+"""Named tensors in files: safetensors, written atomically, with a digest. Torch is imported where tensors are made."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import safetensors
+
+from bench.errors import DamagedFileError
+from bench.files.atomic import write_atomically
+from bench.keys import file_digest
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["load_shapes", "load_tensors", "nested", "save_tensors", "unnested"]
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> str:
+    """Write tensors and return the SHA-256 of the file."""
+    import safetensors.torch
+
+    # Independent, contiguous CPU copies: safetensors refuses memory that is shared or laid out otherwise.
+    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    content = safetensors.torch.save(plain, dict(metadata) if metadata else None)
+    write_atomically(path, content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def load_tensors(path: Path, *, sha256: str | None = None) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a file. The format has no compression: what is read is never larger than the file.
+
+    Args:
+        path: The file.
+        sha256: What the file must hash to, if that is known.
+
+    Raises:
+        DamagedFileError: The file is missing, has another digest, or is damaged.
+    """
+    try:
+        if sha256 is not None and file_digest(path) != sha256:
+            raise DamagedFileError(path, "does not have the content that was recorded (another SHA-256)")
+        with safetensors.safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+            return tensors, dict(file.metadata() or {})
+    except DamagedFileError:
+        raise
+    except Exception as error:
+        raise _damaged(path, error) from error
+
+
+def load_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Shapes of the tensors of a file, from its header; the library holds it against the size of the file. Light.
+
+    Raises:
+        DamagedFileError: The file is missing or damaged, except in the numbers of its tensors.
+    """
+    try:
+        with safetensors.safe_open(path, framework="np") as file:
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except Exception as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> DamagedFileError:
+    """A damaged header makes the library and torch raise SafetensorError, RuntimeError, ValueError, KeyError and
+    others: any of it says that the file is not what it should be.
+    """
+    if isinstance(error, FileNotFoundError):
+        return DamagedFileError(path, "is missing")
+    reason = (str(error).splitlines() or [""])[0][:200] or type(error).__name__
+    return DamagedFileError(path, f"is not a readable safetensors file: {reason}")
+
+
+def nested(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Names with a prefix, for one file that holds several groups."""
+    return {f"{prefix}/{name}": tensor for name, tensor in tensors.items()}
+
+
+def unnested(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The group with a prefix, without it."""
+    return {name[len(prefix) + 1 :]: tensor for name, tensor in tensors.items() if name.startswith(f"{prefix}/")}

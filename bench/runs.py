@@ -1,0 +1,286 @@
+"""What a run leaves of itself below the results folder, for commands that come later.
+
+``last.json`` names the suite that was run last. ``runs/<suite>[@<profile>]/plan.json`` lists the jobs of its last plan,
+so that a script can tell results that count from those of configurations that nobody asks for any more; and
+``tables.json`` beside it holds the tables as the run left them, so that they can be printed where the suite cannot be
+read: because a plug-in that it names is not installed, say.
+
+A command at work holds the lock of a file of its own in ``running``: what it refers to may not be deleted. The lock
+ends with the process, however that ended, so a file whose lock nobody holds is a leftover.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.errors import DamagedFileError, RequestError
+from bench.plan.jobs import Plan
+from bench.report import as_json
+from bench.report.model import Report
+from bench.store import write_json
+
+__all__ = [
+    "LAST",
+    "RememberedPlan",
+    "Running",
+    "StoredTables",
+    "announced",
+    "plans",
+    "read_last",
+    "running_commands",
+    "tables",
+    "write_last",
+    "write_plan",
+    "write_tables",
+]
+
+LAST, RUNS, PLAN, TABLES, RUNNING = "last.json", "runs", "plan.json", "tables.json", "running"
+_SCHEMA = 1
+
+
+def write_last(results: Path, home: Path, suite: Path, profile: str | None) -> None:
+    """Remember which suite was run, with which profile.
+
+    Args:
+        results: The results folder.
+        home: The project folder. A file inside of it is remembered relative to the results folder if that is inside,
+            too: such a project can be moved.
+        suite: The suite file.
+        profile: Name or path, as a person gave it.
+    """
+    if profile is not None and _is_path(profile):
+        profile = _portable(Path(profile), results, home)
+    write_json(results / LAST, {"suite": _portable(suite, results, home), "profile": profile})
+
+
+def read_last(results: Path) -> tuple[str, str | None]:
+    """Path of the suite that was run last, and name or path of its profile.
+
+    Raises:
+        RequestError: None was run yet, or the file of the suite is not there any more.
+        DamagedFileError: ``last.json`` does not say.
+    """
+    path = results / LAST
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        suite, profile = facts["suite"], facts["profile"]
+        if not isinstance(suite, str) or not isinstance(profile, str | None) or not suite:
+            raise ValueError("suite and profile are no names")
+    except FileNotFoundError:
+        text = f"no suite was run yet in {results}; name one, or run one first: bench run"
+        raise RequestError(text) from None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DamagedFileError(path, f"does not say which suite was run last ({error}); name the suite") from None
+    found = _located(suite, results)
+    if not found.is_file():
+        raise RequestError(f"the suite last run, {found}, is not there any more (says {path}); name one")
+    if profile is not None and _is_path(profile):
+        profile = str(_located(profile, results))
+    return str(found), profile
+
+
+def _is_path(name: str) -> bool:
+    return "/" in name or name.endswith(".toml")
+
+
+def _portable(path: Path, results: Path, home: Path) -> str:
+    # By name alone, without following links: a results folder may be a link to another disk.
+    whole, below, root = (Path(os.path.normpath(p.absolute())) for p in (path, results, home))
+    if whole.is_relative_to(root) and below.is_relative_to(root):
+        return str(Path(os.path.relpath(whole, below)))
+    return str(whole)
+
+
+def _located(name: str, results: Path) -> Path:
+    return Path(os.path.normpath(results.absolute() / name))
+
+
+@dataclass(frozen=True)
+class RememberedPlan:
+    """The last plan of a suite.
+
+    Attributes:
+        suite: Name of the suite.
+        profile: Name of its profile, or None.
+        file: The suite file; it need not be there any more.
+        jobs: By key, the names that the plan gave to the job: its id, model, seed, evaluation and argument.
+    """
+
+    suite: str
+    profile: str | None
+    file: Path
+    jobs: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class StoredTables:
+    """The tables of a suite as a run left them, and when, as ``2026-11-28T13:37:38Z``."""
+
+    report: Report
+    written: str
+
+
+def write_plan(results: Path, home: Path, plan: Plan) -> None:
+    """Remember the jobs of a whole plan, and the suite file as ``write_last`` does."""
+    jobs = {
+        job.key: {
+            "job": job.id,
+            "kind": job.kind,
+            "model": job.model,
+            "seed": job.seed,
+            "evaluation": job.evaluation,
+            "argument": job.argument,
+        }
+        for job in reversed(plan.jobs)  # of several jobs with one key the first
+    }
+    facts = {
+        "schema": _SCHEMA,
+        "suite": plan.suite.name,
+        "file": _portable(plan.suite.path, results, home),
+        "profile": plan.suite.profile,
+        "written": _now(),
+        "jobs": jobs,
+    }
+    write_json(_folder(results, plan.suite.name, plan.suite.profile) / PLAN, facts)
+
+
+def plans(results: Path) -> list[RememberedPlan]:
+    """The last plan of every suite, with and without profiles, in order of their names.
+
+    Raises:
+        DamagedFileError: A file is none that a run left: which results count is not known.
+    """
+    found = []
+    for path in sorted((results / RUNS).glob(f"*/{PLAN}")):
+        facts = _read(path)
+        try:
+            jobs = {str(key): {name: job[name] for name in _NAMES} for key, job in facts["jobs"].items()}
+            file = _located(str(facts["file"]), results)
+            found.append(RememberedPlan(facts["suite"], facts["profile"], file, jobs))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise DamagedFileError(path, f"is no plan that a run left: {type(error).__name__} {error}") from None
+    return found
+
+
+_NAMES = ("job", "kind", "model", "seed", "evaluation", "argument")
+
+
+def write_tables(results: Path, report: Report, suite: Path, profile: Path | None) -> None:
+    """Remember tables, with digests of the files that they were made from."""
+    facts = {
+        "schema": _SCHEMA,
+        "written": _now(),
+        "made_from": _digests(suite, profile),
+        "report": as_json.as_dict(report),
+    }
+    write_json(_folder(results, report.suite, report.profile) / TABLES, facts)
+
+
+def tables(results: Path, suite: Path, profile: Path | None) -> StoredTables | None:
+    """The tables that a run of these files left; None if there are none, or if a file has been edited since.
+
+    Raises:
+        DamagedFileError: They are there and cannot be read.
+    """
+    wanted = _digests(suite, profile)
+    for path in sorted((results / RUNS).glob(f"*/{TABLES}")):
+        facts = _read(path)
+        if facts.get("made_from") != wanted:
+            continue
+        try:
+            return StoredTables(as_json.from_dict(facts["report"]), str(facts["written"]))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DamagedFileError(path, f"holds no tables that a run left: {type(error).__name__} {error}") from None
+    return None
+
+
+def _folder(results: Path, suite: str, profile: str | None) -> Path:
+    return results / RUNS / (suite if profile is None else f"{suite}@{profile}")
+
+
+def _digests(suite: Path, profile: Path | None) -> dict[str, str]:
+    files = {"suite": suite} if profile is None else {"suite": suite, "profile": profile}
+    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DamagedFileError(path, f"cannot be read: {error}") from None
+    if not isinstance(facts, dict) or facts.get("schema") != _SCHEMA:
+        raise DamagedFileError(path, f"is none that a run of this version left: schema {_SCHEMA} was expected")
+    return facts
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+@dataclass(frozen=True)
+class Running:
+    """A command at work.
+
+    Attributes:
+        began: When, in seconds since the epoch.
+        keys: Of the jobs of its plan.
+        readable: Whether the file says all this: else the command protects everything.
+    """
+
+    began: float
+    keys: frozenset[str]
+    readable: bool = True
+
+
+@contextlib.contextmanager
+def announced(results: Path, keys: Iterable[str]) -> Iterator[None]:
+    """Say that this process is at work on jobs, as long as the context lasts; sweep what killed commands left.
+
+    Raises:
+        OSError: The results folder cannot be written.
+    """
+    running_commands(results)
+    folder = results / RUNNING
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{os.getpid()}-{uuid.uuid4().hex[:8]}.json"
+    with path.open("x", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        json.dump({"pid": os.getpid(), "began": time.time(), "keys": sorted(set(keys))}, file)
+        file.flush()
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def running_commands(results: Path) -> list[Running]:
+    """The commands at work; what killed ones left is removed."""
+    found = []
+    for path in sorted((results / RUNNING).glob("*.json")):
+        with contextlib.suppress(FileNotFoundError), path.open("r+", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                found.append(_announced(path, file.read()))
+            else:
+                path.unlink(missing_ok=True)
+    return found
+
+
+def _announced(path: Path, text: str) -> Running:
+    """What a command said of itself; one that is about to say it has just begun, and protects everything."""
+    try:
+        facts = json.loads(text)
+        return Running(float(facts["began"]), frozenset(map(str, facts["keys"])))
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return Running(path.stat().st_mtime, frozenset(), readable=False)

@@ -1,0 +1,1 @@
+"""Trained weights and those of strangers: found, read, converted, loaded."""

@@ -1,0 +1,119 @@
+"""Weights that were not trained here: where imported models lie and what is known of them. Light."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from bench.errors import DamagedFileError, did_you_mean
+from bench.files.tensors import load_shapes
+from bench.keys import file_digest
+
+__all__ = ["MODEL", "STATE", "WEIGHTS", "Found", "find_weights"]
+
+MODEL, WEIGHTS, STATE = "model.json", "weights.safetensors", "state.safetensors"
+
+
+@dataclass(frozen=True)
+class Found:
+    """Weights on this machine.
+
+    Attributes:
+        weights: Their file.
+        state: File of the replay buffer that came along, or None.
+        digest: SHA-256 of the weights as they are now; of an imported model it is the one that was recorded.
+        state_digest: SHA-256 of the replay buffer; None if there is none.
+        facts: What the import recorded of the model: source, format, notes and more.
+    """
+
+    weights: Path
+    state: Path | None
+    digest: str
+    state_digest: str | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def find_weights(
+    name: str, weights_root: Path, relative_to: Path, wanted: Mapping[str, Any] | None = None
+) -> Found | str:
+    """Imported weights by name, or a ``.safetensors`` file by path; or one sentence that says what is wrong: they are
+    missing, damaged, changed since they were imported, or of another model.
+
+    Args:
+        name: What a suite gives as ``weights``.
+        weights_root: The weights folder of the settings.
+        relative_to: Folder of the suite, where relative paths start.
+        wanted: What the model is in the suite: family, backbone, num_classes, image_shape.
+    """
+    try:
+        if name.endswith(".safetensors"):
+            path = Path(name).expanduser()
+            return _file(path if path.is_absolute() else relative_to / path)
+        return _imported(name, weights_root, wanted or {})
+    except DamagedFileError as error:
+        return f"weights {name!r}: {error}"
+    # A name too long for the file system, a folder that may not be entered, a home folder that nobody has.
+    except (OSError, RuntimeError, ValueError) as error:
+        return f"weights {name[:200]!r} cannot be read: {getattr(error, 'strerror', None) or error}"
+
+
+def _file(path: Path) -> Found | str:
+    if not path.is_file():
+        return f"weights {path} {'is not a file' if path.exists() else 'not found'}"
+    load_shapes(path)
+    return Found(path.resolve(), None, _digest(path))
+
+
+def _imported(name: str, weights_root: Path, wanted: Mapping[str, Any]) -> Found | str:
+    folder = weights_root / name
+    if "/" in name or name in ("", ".", "..") or not (folder / MODEL).is_file():
+        known = [path.parent.name for path in weights_root.glob(f"*/{MODEL}")]
+        hint = did_you_mean(name, known) if known else f"bring one in with: bench import FILE --name {name} …"
+        return f"no imported model {name!r} in {weights_root}; {hint}"
+    again = f"import it again: delete {folder}, then bench import FILE --name {name} …"
+    try:
+        facts = json.loads((folder / MODEL).read_text(encoding="utf-8"))
+        recorded = str(facts["weights"])
+        for key, value in wanted.items():
+            if facts[key] != value:
+                return f"imported model {name!r} has {key} {facts[key]}, the suite says {value}"
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return f"imported model {name!r}: {folder / MODEL} is damaged; {again}"
+    weights, state = folder / WEIGHTS, folder / STATE
+    digest = facts.get("state")
+    if not weights.is_file() or (digest is not None and not state.is_file()):
+        missing = state if weights.is_file() else weights
+        return f"imported model {name!r}: {missing} is missing; {again}"
+    if _digest(weights) != recorded:
+        return f"imported model {name!r}: {weights} was changed or damaged after the import (another SHA-256); {again}"
+    # A replay buffer has gigabytes: it is hashed only where its size or time are not those that were recorded, and
+    # by whoever reads it.
+    if digest is not None and facts.get("state_stat") != _stat(state) and _digest(state) != digest:
+        return f"imported model {name!r}: {state} was changed or damaged after the import (another SHA-256); {again}"
+    kept = {key: facts[key] for key in ("source", "format", "notes", "facts") if key in facts}
+    if not state.is_file():
+        return Found(weights, None, recorded, None, kept)
+    # Imports of former versions recorded no digest of the buffer: its content counts all the same.
+    return Found(weights, state, recorded, digest or _digest(state), kept)
+
+
+def _stat(path: Path) -> list[int]:
+    """Size and time of change (ns): where both are as recorded a file is taken to be the same."""
+    found = path.stat()
+    return [found.st_size, found.st_mtime_ns]
+
+
+def _digest(path: Path) -> str:
+    """SHA-256 of a file, computed once a process for each state of it."""
+    found = path.stat()
+    return _hashed(os.fspath(path), found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+@lru_cache(maxsize=256)
+def _hashed(path: str, *_state: int) -> str:
+    return file_digest(Path(path))

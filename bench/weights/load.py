@@ -1,0 +1,162 @@
+"""Classifiers as files: build one from its specification, save what training left, load it again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from bench.data.splits import Splits
+from bench.errors import BenchError, DamagedFileError
+from bench.family import Batch, Classifier, Family
+from bench.files.tensors import load_tensors, save_tensors
+from bench.keys import canonical, file_digest
+from bench.plugins.family_contract import FamilyContractError, check_rows, checked_model
+from bench.registry import import_object
+from bench.rng import derive_seed, seeded
+from bench.spec import BACKBONES, FAMILIES
+from bench.store import JobFolder
+from bench.weights.state_dicts import misfit
+
+__all__ = ["STATE", "WEIGHTS", "adopt", "build", "load", "start_from"]
+
+WEIGHTS, STATE = "weights.safetensors", "state.safetensors"
+BATCH = 256
+
+
+def build(
+    spec: Mapping[str, Any], num_classes: int, image_shape: tuple[int, int, int], device: str
+) -> tuple[Family[Any], Classifier]:
+    """A freshly initialised classifier; its initial weights depend on ``spec["seed"]`` alone.
+
+    Args:
+        spec: family, backbone, config and seed of a train job.
+        num_classes: K.
+        image_shape: (C, H, W).
+        device: Where it goes.
+
+    Raises:
+        FamilyContractError: The implementation is no family, or builds no classifier of these classes and images.
+    """
+    family_spec = FAMILIES.get(spec["family"])
+    config = family_spec.config.model_validate_json(canonical(spec["config"]))
+    implementation = import_object(family_spec.implementation)
+    if not (isinstance(implementation, type) and issubclass(implementation, Family)):
+        raise FamilyContractError(f"{family_spec.implementation} is no subclass of bench.family.Family")
+    family: Family[Any] = implementation(config)
+    backbone_spec = BACKBONES.get(spec["backbone"])
+    make_backbone: Any = import_object(backbone_spec.implementation)
+    with seeded(derive_seed(spec["seed"], "initial weights")):
+        backbone: nn.Module = make_backbone(backbone_spec.name, image_shape[0])
+        built = family.build(backbone, num_classes, image_shape)
+    model = checked_model(built, num_classes, image_shape, implementation.__name__)
+    # Convolutions are faster this way: most of our gain over the original code (benchmarks/README.md).
+    moved = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    assert isinstance(moved, Classifier)
+    return family, moved
+
+
+def load(
+    folder: JobFolder,
+    spec: Mapping[str, Any],
+    num_classes: int,
+    image_shape: tuple[int, int, int],
+    device: str,
+    *,
+    with_state: bool = False,
+) -> tuple[Classifier, str]:
+    """A trained classifier in eval mode and the digest of the weights that were read.
+
+    Args:
+        folder: Of the train job.
+        spec: Of the train job.
+        num_classes: K.
+        image_shape: (C, H, W).
+        device: Where it goes.
+        with_state: Attach what the sampler kept, for ``stored_samples``.
+
+    Raises:
+        DamagedFileError: A file is missing or not what the record of training says.
+    """
+    family, model = build(spec, num_classes, image_shape, device)
+    recorded = folder.artefacts()
+    if WEIGHTS not in recorded:
+        raise DamagedFileError(folder.file(WEIGHTS), "belongs to no finished training")
+    weights, _ = load_tensors(folder.file(WEIGHTS), sha256=recorded[WEIGHTS])
+    model.load_state_dict(weights)
+    if with_state and STATE in recorded:
+        state, _ = load_tensors(folder.file(STATE), sha256=recorded[STATE])
+        family.attach(model, {name: tensor.to(device) for name, tensor in state.items()})
+    model.eval()
+    return model, recorded[WEIGHTS]
+
+
+def adopt(
+    spec: Mapping[str, Any], family: Family[Any], model: Classifier, splits: Splits, folder: JobFolder
+) -> dict[str, Any]:
+    """Take a model as it comes, imported or brought by its own code, in place of training; facts for the record.
+
+    Raises:
+        BenchError: The weights are not those that were planned with, or do not fit the model.
+    """
+    if spec.get("weights"):
+        path = Path(spec["weights"])
+        digest = file_digest(path)
+        if digest != spec["weights_digest"]:
+            raise BenchError(f"{path} has changed since the suite was read; start again with the new content")
+        start_from(model, path, sha256=digest)
+        if spec.get("state"):
+            state, _ = load_tensors(Path(spec["state"]), sha256=spec.get("state_digest"))
+            save_tensors(folder.file(STATE), state)
+    model.eval()
+    images, labels = splits.train.unit_images(), splits.train.labels
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+
+    def clean() -> Iterator[Batch]:
+        for i in range(0, len(images), BATCH):
+            batch = torch.from_numpy(images[i : i + BATCH]).to(device)
+            yield Batch(batch, torch.from_numpy(labels[i : i + BATCH]).to(device))
+
+    first = torch.from_numpy(images[:2]).to(device)
+    with torch.no_grad():
+        check_rows(model.logits(first), f"{type(model).__name__}.logits", len(first), model.num_classes)
+    before = {name: tensor.to("meta") for name, tensor in model.state_dict().items()}
+    with seeded(derive_seed(spec["seed"], "after training")):
+        family.after_training(model, clean)
+    problem = misfit(model.state_dict(), before)
+    if problem is not None:
+        who = type(family).__name__
+        raise FamilyContractError(f"{who}.after_training left another model than it was given: {problem}")
+    facts = {"weights": save_tensors(folder.file(WEIGHTS), model.state_dict()), "adopted": spec.get("weights", True)}
+    if spec.get("imported"):
+        facts["imported"] = spec["imported"]
+    if family.notes:
+        facts["notes"] = list(family.notes)
+    return facts
+
+
+def start_from(model: Classifier, path: Path, *, sha256: str | None = None) -> str:
+    """Load weights into a freshly built model and return their digest; every tensor must be there and fit.
+
+    Args:
+        model: Takes the weights.
+        path: A safetensors file.
+        sha256: What the file must hash to, if that is known.
+
+    Raises:
+        BenchError: With the names of all that are missing, unknown, or of another shape or kind of number.
+        DamagedFileError: The file is missing or damaged, or has another digest.
+    """
+    weights, _ = load_tensors(path, sha256=sha256)
+    problem = misfit(weights, model.state_dict())
+    if problem is not None:
+        raise BenchError(f"{path} does not fit the model: {problem}")
+    model.load_state_dict(weights)
+    try:
+        model.check_loaded()
+    except ValueError as error:
+        raise BenchError(f"{path} does not fit the model: {error}") from error
+    return file_digest(path)
