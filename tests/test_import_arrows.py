@@ -31,7 +31,7 @@ ARROWS: dict[str, set[str]] = {
     # Pure functions.
     "metrics": set(),
     "scores": set(),
-    "attacks": {"errors", "files", "metrics", "rng"},
+    "attacks": {"errors", "files", "metrics", "registry", "rng"},
     # Work: {train, predict} -> data; evaluate -> {metrics, scores, attacks}.
     "data": {"errors", "files", "keys", "plugins", "registry", "rng"},
     "weights": {"data", "errors", "family", "files", "keys", "plugins", "registry", "rng", "spec", "store"},
