@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, model_validator
+from pydantic import AfterValidator
 from typing_extensions import override
 
 from .losses import AUTOMATIC, LOSSES, TYPICAL_GAP, Loss, get_loss, tempered
 from .pgd import PGDAttack
-from .spec import Attack, Count, Shape, Step, Switch, check_reach, halved_text, restarts_text
-from .threat import ThreatModel, format_eps, parse_step
+from .spec import Count, Decaying, Shape, Step, Switch, halved_text, restarts_text
+from .threat import ThreatModel, format_eps
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,7 +56,7 @@ def temperature(clean_gaps: NDArray[np.floating[Any]]) -> float:
     return found if np.isfinite(found) and found > 0 else 1.0
 
 
-class AdaptivePGD(Attack):
+class AdaptivePGD(Decaying):
     """In every restart each loss attacks what is left by all losses and restarts before it. Steps are halved after half
     and after three quarters of a run; one wrong iterate is enough.
 
@@ -83,11 +83,6 @@ class AdaptivePGD(Attack):
     restarts: Count = 5
     rivals: Count = 9
     complete: Switch = False
-
-    @model_validator(mode="after")
-    def _reach(self) -> Self:
-        check_reach(self.steps, parse_step(self.step), None)
-        return self
 
     @property
     @override
@@ -129,11 +124,6 @@ class AdaptivePGD(Attack):
         if any(classes >= loss.min_classes for loss in self._losses):
             return None
         return f"{self.name}: none of the losses {', '.join(self.losses)} applies to a model with {classes} classes"
-
-    def check(self, threat: ThreatModel, *, targeted: bool) -> None:
-        """The steps cross the ball."""
-        super().check(threat, targeted=targeted)
-        check_reach(self.steps, parse_step(self.step), threat.eps)
 
     def attack(self, problem: Problem) -> Found:
         """Attack with every loss that the model admits.

@@ -13,7 +13,7 @@ from itertools import pairwise
 from math import ceil, isfinite
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 
 from .losses import LOSSES, get_loss
 from .threat import LARGEST, NORMS, StepSize, ThreatModel, format_eps, parse_eps, parse_step
@@ -28,6 +28,7 @@ __all__ = [
     "Attack",
     "Choice",
     "Count",
+    "Decaying",
     "Switch",
     "LossName",
     "NotNegative",
@@ -205,6 +206,24 @@ class Attack(BaseModel, ABC):
     @abstractmethod
     def attack(self, problem: Problem) -> Found:
         """Attack the images of a problem. Runs in a worker; may import torch."""
+
+
+class Decaying(Attack):
+    """An attack by gradient steps that are halved as `HALVE_AT` says, so that they must cross the ball."""
+
+    if TYPE_CHECKING:
+        steps: int
+        step: Any
+
+    @model_validator(mode="after")
+    def _reach(self) -> Self:
+        check_reach(self.steps, parse_step(self.step), None)
+        return self
+
+    def check(self, threat: ThreatModel, *, targeted: bool) -> None:
+        """The steps cross the ball."""
+        super().check(threat, targeted=targeted)
+        check_reach(self.steps, parse_step(self.step), threat.eps)
 
 
 def _said(error: ValidationError) -> Iterator[str]:

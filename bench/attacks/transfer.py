@@ -7,15 +7,14 @@ not. Where transfer breaks images that white-box attacks left, those attacks wer
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import model_validator
 from typing_extensions import override
 
 from .losses import get_loss
 from .pgd import PGDAttack
-from .spec import Attack, Count, LossName, Step, check_reach, halved_text, restarts_text
-from .threat import ThreatModel, format_eps, parse_step
+from .spec import Count, Decaying, LossName, Step, halved_text, restarts_text
+from .threat import ThreatModel, format_eps
 
 if TYPE_CHECKING:
     from .problem import Problem
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Transfer"]
 
 
-class Transfer(Attack):
+class Transfer(Decaying):
     """PGD on the surrogate with decaying steps; the final iterate counts, which is farthest beyond its boundary.
 
     Attributes:
@@ -47,11 +46,6 @@ class Transfer(Attack):
     step: Step = "eps/10"
     restarts: Count = 1
 
-    @model_validator(mode="after")
-    def _reach(self) -> Self:
-        check_reach(self.steps, parse_step(self.step), None)
-        return self
-
     @property
     @override
     def is_random(self) -> bool:
@@ -69,11 +63,6 @@ class Transfer(Attack):
     def passes(self) -> float:
         """A forward and an input gradient of the surrogate a step."""
         return 2.0 * self.steps * self.restarts
-
-    def check(self, threat: ThreatModel, *, targeted: bool) -> None:
-        """The steps cross the ball."""
-        super().check(threat, targeted=targeted)
-        check_reach(self.steps, parse_step(self.step), threat.eps)
 
     def attack(self, problem: Problem) -> Found:
         """Attack the surrogate; what fools the model under attack counts.
