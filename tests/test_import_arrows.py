@@ -27,7 +27,7 @@ ARROWS: dict[str, set[str]] = {
     "spec": {"registry"},
     "family": {"spec"},
     "store": {"errors", "files", "keys"},
-    "plugins": {"errors", "family", "files", "keys", "spec"},
+    "plugins": {"attacks", "errors", "family", "files", "keys", "spec"},
     # Pure functions.
     "metrics": set(),
     "scores": set(),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bench.registry import Registry, UnknownNameError
+from bench.registry import Registry, UnknownNameError, when_asked
 
 from .adaptive import AdaptivePGD
 from .carlini_wagner import CarliniWagner
@@ -28,6 +28,7 @@ ATTACKS: Registry[Attack] = Registry(
     Attack,  # type: ignore[type-abstract]
     "bench.attacks",
     builtin=lambda: OWN,
+    problems=when_asked("bench.plugins.attack_contract:attack_problems"),
 )
 
 
