@@ -10,7 +10,7 @@ from pydantic import Field, PositiveInt, ValidationInfo, field_validator, model_
 from bench.attacks.named import named_attack
 from bench.attacks.spec import Attack
 from bench.attacks.threat import ThreatModel
-from bench.evaluate.base import Column, Outcome, Part
+from bench.evaluate.base import Column, Outcome, Part, Used
 from bench.evaluate.robust.accuracies import RobustAccuracies, item_arrays, nothing_measured
 from bench.evaluate.robust.attack_seeds import attack_seeds, per_seed, stacked
 from bench.evaluate.robust.budgets import BudgetsConfig, OnBudgets, Subject
@@ -126,6 +126,12 @@ class NamedAttack(OnBudgets):
     def impossible(self, config: NamedAttackConfig, image_shape: tuple[int, int, int], classes: int) -> str | None:
         """What the attack says of such images."""
         return config.named.impossible(config.norm, image_shape, classes)
+
+    def uses(self, config: NamedAttackConfig) -> tuple[Used, ...]:
+        """An attack that is not ours: ours belong to the version of this evaluation."""
+        attack = config.named
+        module = type(attack).__module__
+        return () if module.startswith("bench.attacks.") else (Used("attack", attack.name, attack.version, module),)
 
     def measure(self, config: NamedAttackConfig, subject: Subject) -> Outcome:
         """Attack."""
