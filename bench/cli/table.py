@@ -9,6 +9,7 @@ import click
 
 from bench.cli import options
 from bench.cli.say import echo, echo_document, is_terminal, reserve_stdout, reserved
+from bench.report.formats import FORMATS
 
 if TYPE_CHECKING:
     from bench.report.model import Report
@@ -27,7 +28,7 @@ def register(cli: click.Group) -> None:
 @click.option(
     "--format",
     "format_",
-    type=click.Choice(["markdown", "latex", "html", "csv", "json"]),
+    type=click.Choice(list(FORMATS)),
     help="Default: drawn on a terminal, Markdown elsewhere.",
 )
 @click.option("--id", "ids", metavar="NAME", multiple=True, help="Only this table; may be repeated.")
@@ -52,7 +53,6 @@ def table(
     """
     reserve_stdout(ctx)
     from bench.api import Bench
-    from bench.report.formats import FORMATS
     from bench.report.select import only_tables, without_definitions
 
     bench = Bench.here()
@@ -82,6 +82,4 @@ def show_report(report: Report) -> None:
 
         terminal.render(report, Console(file=reserved()))
     else:
-        from bench.report import markdown
-
-        echo_document(markdown.render(report))
+        echo_document(FORMATS["markdown"](report))

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from bench.errors import DamagedFileError
 from bench.report.draw import draw_all
 from bench.report.formats import FORMATS
+from bench.report.formats.html import Picture, render
 from bench.report.model import Report
-from bench.report.page import Picture, render
 from bench.store import Store, write_atomically
 
 if TYPE_CHECKING:
@@ -18,18 +18,17 @@ if TYPE_CHECKING:
 
 __all__ = ["pictures", "provenance_summary", "write_report"]
 
-_ENDINGS = {"markdown": "md", "latex": "tex", "csv": "csv", "json": "json"}
-
 
 def write_report(bench: Bench, plan: Plan, report: Report) -> Path:
     """Write tables, charts and report below ``<results>/reports/<suite>[-<profile>]/`` and return the html file.
 
     The chart of a table is ``<id of the table>.png``.
     """
-    name = report.suite + (f"-{report.profile}" if report.profile else "")
-    folder = bench.settings.results / "reports" / name
-    for format_, ending in _ENDINGS.items():
-        write_atomically(folder / f"tables.{ending}", FORMATS[format_](report).encode())
+    run = report.suite + (f"-{report.profile}" if report.profile else "")
+    folder = bench.settings.results / "reports" / run
+    for name, format_ in FORMATS.items():
+        if name != "html":  # the report is the tables in HTML, and more
+            write_atomically(folder / f"tables.{format_.ending}", format_(report).encode())
     charts = draw_all(report)
     for table in report.tables:
         if table.id in charts:

@@ -8,8 +8,8 @@ import pytest
 
 from bench.errors import RequestError
 from bench.plan.jobs import Plan
-from bench.report.as_json import as_dict
 from bench.report.build import build_report
+from bench.report.formats.json import as_dict
 from bench.report.model import Cell, Report, Table
 from bench.report.select import only_tables
 

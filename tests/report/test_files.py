@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from bench.report.chart import Chart, Line, Panel
 from bench.report.files import write_report
+from bench.report.formats.html import render
 from bench.report.model import Report
-from bench.report.page import render
 
 if TYPE_CHECKING:
     from tests.conftest import Project

@@ -20,10 +20,13 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from bench.plain import plain
-from bench.report import as_json, latex, markdown, page, terminal
-from bench.report.md_text import escaped as md_escaped
+from bench.report import terminal
+from bench.report.formats import html as page
+from bench.report.formats import json as as_json
+from bench.report.formats import latex, markdown
+from bench.report.formats.latex import escaped as tex_escaped
+from bench.report.formats.markdown import escaped as md_escaped
 from bench.report.model import Report
-from bench.report.tex_text import escaped as tex_escaped
 
 # Anything at all, and texts dense in what the formats give a meaning to.
 TEXT = st.text(st.characters()) | st.text(

@@ -9,9 +9,9 @@ import pytest
 
 from bench.plan.jobs import Plan
 from bench.report import html
-from bench.report.as_json import as_dict
 from bench.report.build import build_report
 from bench.report.cells import Curve
+from bench.report.formats.json import as_dict
 from bench.report.model import Cell, Report
 from bench.report.verdicts import flatness
 

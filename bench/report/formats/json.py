@@ -11,7 +11,9 @@ from bench.metrics.intervals import Interval
 from bench.report.model import Cell, Report, Table, TableColumn, TableRow
 from bench.report.text import column_name
 
-__all__ = ["SCHEMA", "as_dict", "from_dict", "render"]
+__all__ = ["ENDING", "SCHEMA", "as_dict", "from_dict", "render"]
+
+ENDING = "json"
 
 SCHEMA = 1
 

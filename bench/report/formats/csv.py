@@ -9,7 +9,9 @@ import re
 from bench.plain import visible
 from bench.report.model import Cell, Report
 
-__all__ = ["FIELDS", "render"]
+__all__ = ["ENDING", "FIELDS", "render"]
+
+ENDING = "csv"
 
 FIELDS = (
     "suite",

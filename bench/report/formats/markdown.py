@@ -1,12 +1,32 @@
-"""Markdown."""
+"""Markdown: GitHub's dialect."""
 
 from __future__ import annotations
 
-from bench.report.md_text import escaped
+import re
+
+from bench.plain import plain
 from bench.report.model import Cell, Report, Table, TableColumn
 from bench.report.text import aside_text, cell_text, counted, definitions, header, preamble
 
-__all__ = ["render", "render_table"]
+__all__ = ["ENDING", "escaped", "render", "render_table"]
+
+ENDING = "md"
+
+_MEANING = re.compile(
+    r"""
+      (?P<backslash> \\ (?= [!-/:-@\[-`{-~] | $ ) )           # an escape where punctuation follows
+    | (?P<less> < (?= [A-Za-z/!?] ) )                        # a tag, a comment, an address
+    | (?P<and> & (?= \# | [A-Za-z][A-Za-z0-9]* ; ) )         # an entity
+    | ^ (?P<number> \d+ ) (?= [.)] (?: [ ] | $ ) )           # a numbered list
+    | (?P<other>
+          [*`~$|]                                            # emphasis, code, strike-through, formula; end of a cell
+        | _ (?! [^\W_] ) | (?<! [^\W_] ) _                   # emphasis, but not inside of a word
+        | \] (?= \( ) | ^ \[                                 # a link, a picture; the definition of one, a box to tick
+        | ^ (?: \# | > | [-+=] (?= [ =+-] | $ ) )            # a heading, a quotation, a list, a rule
+      )
+    """,
+    re.VERBOSE,
+)
 
 
 def render(report: Report) -> str:
@@ -57,3 +77,21 @@ def _line(cells: list[str], widths: list[int]) -> str:
         for i, (text, width) in enumerate(zip(cells, widths, strict=True))
     ]
     return "| " + " | ".join(padded) + " |"
+
+
+def escaped(text: str) -> str:
+    """Text as one line of Markdown that shows it as it is spelt, in a cell, a list item or a paragraph.
+
+    Only what would mean something is escaped, so that the source stays legible: ``L_inf``, ``n <= 400`` and ``[8/255]``
+    need nothing. ``bench.plain.plain`` says what becomes of line breaks and control characters.
+    """
+    return _MEANING.sub(_escape, plain(text))
+
+
+def _escape(match: re.Match[str]) -> str:
+    name, found = match.lastgroup, match.group()
+    if name == "number":
+        return f"{found}\\"
+    # An entity where a backslash would do: readers of tables do not agree on a bar behind two backslashes.
+    entity = {"backslash": "&#92;", "less": "&lt;", "and": "&amp;"}.get(str(name))
+    return entity if entity is not None else f"\\{found}"

@@ -17,7 +17,9 @@ from bench.report.model import Report
 from bench.report.page_style import STYLE
 from bench.report.text import preamble
 
-__all__ = ["Picture", "render"]
+__all__ = ["ENDING", "Picture", "render"]
+
+ENDING = "html"
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
