@@ -18,7 +18,7 @@ from bench.report.literature import load_literature
 from bench.report.minimal import with_norm_checks
 from bench.report.model import Cell, Report, Table, TableColumn, TableRow
 from bench.report.origins import origins
-from bench.report.text import size_note
+from bench.report.text import row_names, size_note
 from bench.report.verdicts import with_curve_checks
 from bench.store import Store
 from bench.suite.schema import ResolvedColumn, ResolvedModel, ResolvedTable, Suite
@@ -223,9 +223,4 @@ def _absences(cells: list[list[Cell]], suite: Suite, table: ResolvedTable) -> li
         for cell in row:
             if cell.status != "ok" or cell.reason:
                 reasons.setdefault(f"{cell.status}: {cell.reason}", []).append(labels[name])
-    notes = []
-    for text, rows in reasons.items():
-        who = list(dict.fromkeys(rows))
-        named = "all rows" if len(who) == len(table.rows) > 1 else ", ".join(who)
-        notes.append(f"{text.removeprefix('ok: ')} ({named}).")
-    return notes
+    return [f"{text.removeprefix('ok: ')} ({row_names(rows, len(table.rows))})." for text, rows in reasons.items()]

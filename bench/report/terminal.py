@@ -14,11 +14,22 @@ from rich.text import Text
 
 from bench.plain import plain
 from bench.report.model import Report, Table
-from bench.report.text import aside_text, cell_text, counted, definitions, groups, header, origin_notes, preamble
+from bench.report.text import (
+    aside_text,
+    cell_text,
+    counted,
+    definitions,
+    groups,
+    has_intervals,
+    header,
+    mark_text,
+    origin_notes,
+    preamble,
+    report_title,
+)
 
 __all__ = ["render"]
 
-_MARKS = ("†", "‡")
 _LEAST_LABEL_WIDTH = 14
 _ELSEWHERE = "bench table --format markdown"
 
@@ -29,8 +40,7 @@ def render(report: Report, console: Console) -> None:
     A table that is wider than the console loses its intervals first, and a note says how to see them; then its columns
     are split into blocks, by group as far as groups fit.
     """
-    profile = f" (PROFILE {report.profile})" if report.profile else ""
-    console.print(Text(plain(report.title + profile), style="bold"))
+    console.print(Text(plain(report_title(report)), style="bold"))
     for table in report.tables:
         console.print()
         _print_table(table, console)
@@ -55,7 +65,7 @@ def _print_table(table: Table, console: Console) -> None:
             if number:
                 console.print()
             console.print(layout.grid(block))
-        hidden = any(cell.interval is not None for row in table.rows for cell in row.cells)
+        hidden = has_intervals(table)
     narrow = []
     if hidden:
         narrow.append(f"Intervals need a wider terminal. They fit into {needed} columns; or see {_ELSEWHERE}.")
@@ -78,9 +88,9 @@ def _blocks(layout: _Layout, console: Console) -> list[list[int]]:
     """
     blocks: list[list[int]] = []
     start = 0
-    for _, size in groups(layout.table):
-        group = list(range(start, start + size))
-        start += size
+    for _, columns in groups(layout.table):
+        group = list(range(start, start + len(columns)))
+        start += len(columns)
         fits = layout.width(group, console) <= console.width
         for piece in [group] if fits else [[index] for index in group]:
             if blocks and layout.width([*blocks[-1], *piece], console) <= console.width:
@@ -131,10 +141,8 @@ class _Layout:
         cells = [row.cells[index] for row in self.table.rows]
         parts = []
         for cell in cells:
-            text = cell_text(cell, column.unit)
-            mark = text[-1] if text.endswith(_MARKS) else ""
             aside = aside_text(cell, column.unit, sizes, interval=self.intervals)
-            parts.append((text.removesuffix(mark), mark, f" {aside}" if aside else ""))
+            parts.append((cell_text(cell, column.unit), mark_text(cell), f" {aside}" if aside else ""))
         numbers, marks, asides = (max((cell_len(part[i]) for part in parts), default=0) for i in range(3))
         total = max(numbers + marks + asides, *map(cell_len, lines))
         texts = []

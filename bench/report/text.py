@@ -11,15 +11,22 @@ from bench.report.model import Cell, Report, Table, TableColumn, TableRow
 __all__ = [
     "ARROWS",
     "aside_text",
+    "banner",
     "cell_text",
     "column_name",
     "counted",
     "definitions",
+    "full_header",
     "groups",
+    "has_intervals",
     "header",
     "interval_text",
+    "mark_text",
     "origin_notes",
+    "origins",
     "preamble",
+    "report_title",
+    "row_names",
     "size_note",
     "value_text",
 ]
@@ -155,16 +162,37 @@ def _split(definition: str) -> tuple[str, str]:
     return (start, end) if closed else (definition, "")
 
 
+def row_names(labels: Sequence[str], count: int) -> str:
+    """Which rows of so many are meant, each once: ``JEM, GMMC`` or ``all rows``."""
+    names = list(dict.fromkeys(labels))
+    return "all rows" if len(names) == count > 1 else ", ".join(names)
+
+
+def origins(table: Table) -> list[str]:
+    """What the literature rows of a table are quoted from, each once: its number is its place, from 1 on."""
+    return list(dict.fromkeys(row.origin for row in table.rows if row.source == "literature" and row.origin))
+
+
+def has_intervals(table: Table) -> bool:
+    """Whether any cell has an interval: a format that leaves them out says so."""
+    return any(cell.interval is not None for row in table.rows for cell in row.cells)
+
+
 def origin_notes(rows: Sequence[TableRow]) -> list[str]:
     """What literature rows are quoted from, one line each."""
     return [f"{row.label}: {row.origin}" for row in rows if row.source == "literature" and row.origin]
 
 
 def cell_text(cell: Cell, unit: str) -> str:
-    """What stands in a cell, without bold: the number with its verdict's mark, or why there is none."""
+    """What stands in a cell, without bold and mark: the number, or why there is none."""
     if cell.value is None:
         return {"n/a": "n/a", "failed": "failed", "diverged": "diverged", "pending": "…"}.get(cell.status, "")
-    return value_text(cell.value, unit, cell.n, cell.decimals) + _MARKS.get(cell.verdict or "", "")
+    return value_text(cell.value, unit, cell.n, cell.decimals)
+
+
+def mark_text(cell: Cell) -> str:
+    """The mark of a verdict, behind the number: † masked, ‡ inconclusive; else nothing."""
+    return "" if cell.value is None else _MARKS.get(cell.verdict or "", "")
 
 
 def header(column: TableColumn) -> str:
@@ -174,25 +202,37 @@ def header(column: TableColumn) -> str:
     return f"{column.label}{percent}{' ' + arrow if arrow else ''}"
 
 
-def preamble(report: Report) -> list[str]:
-    """Lines about the run as a whole: what the tables were printed from, profile and substitutions, cost of training,
-    deviations from the paper.
-    """
+def full_header(column: TableColumn) -> str:
+    """The header of a column with its group, where groups have no row of their own."""
+    return f"{column.group}: {header(column)}" if column.group else header(column)
+
+
+def report_title(report: Report) -> str:
+    """The title of a report with its profile."""
+    return report.title + (f" (PROFILE {report.profile})" if report.profile else "")
+
+
+def banner(report: Report) -> list[str]:
+    """Lines that nobody may overlook: what the tables were printed from; the profile, with substituted data sets."""
     lines = [report.stored] if report.stored else []
     if report.profile:
         swapped = ", ".join(f"{a} → {b}" for a, b in report.substitutions)
         lines.append(f"PROFILE {report.profile}" + (f": data sets {swapped}" if swapped else ""))
-    lines += [report.budget] if report.budget else []
-    lines += [f"Differs from the paper: {line}" for line in report.deviations]
     return lines
 
 
-def groups(table: Table) -> list[tuple[str, int]]:
-    """Neighbouring columns under one heading, as (heading, number of columns)."""
-    found: list[tuple[str, int]] = []
+def preamble(report: Report) -> list[str]:
+    """Lines about the run as a whole: the banner, cost of training, deviations from the paper."""
+    lines = banner(report) + ([report.budget] if report.budget else [])
+    return lines + [f"Differs from the paper: {line}" for line in report.deviations]
+
+
+def groups(table: Table) -> list[tuple[str, list[TableColumn]]]:
+    """Neighbouring columns under one heading, as (heading, columns); a column without a group stands alone."""
+    found: list[tuple[str, list[TableColumn]]] = []
     for column in table.columns:
         if found and column.group and found[-1][0] == column.group:
-            found[-1] = (column.group, found[-1][1] + 1)
+            found[-1][1].append(column)
         else:
-            found.append((column.group, 1))
+            found.append((column.group, [column]))
     return found

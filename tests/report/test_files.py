@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -31,7 +32,7 @@ def test_charts_stand_beside_the_report_and_in_it(project: Project, report: Repo
     section = text.split('<section id="table-main_table">')[1].split("</section>")[0]
     (data,) = re.findall(r'<figure class="chart">\n<img src="data:image/png;base64,([^"]+)" width="420"', section)
     assert base64.b64decode(data) == png
-    assert "<figcaption>Robust &quot;accuracy&quot; &amp; more; n = 30.</figcaption>" in section
+    assert '<figcaption>Robust "accuracy" & more; n = 30.</figcaption>' in html.unescape(section)
     assert text.count("<img") == 1
     # A later report without the chart leaves none that looks as if it belonged to it.
     write_report(project.bench, project.plan(), report)

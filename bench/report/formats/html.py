@@ -1,27 +1,31 @@
 """The whole report as one HTML file: tables, pictures, what differs from the paper, provenance.
 
 It loads nothing from anywhere (its content security policy forbids it), runs no script, follows the reader's light
-or dark scheme, and can be read on a phone and in print.
+or dark scheme, and can be read on a phone and in print. The templates are beside this module; what they print passes
+``bench.plain.plain`` and is escaped.
 """
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from bench.plain import plain
+from bench.report import text
 from bench.report.draw import draw_all
-from bench.report.html import anchor, render_table
-from bench.report.html_text import escaped
-from bench.report.model import Report
-from bench.report.page_style import STYLE
-from bench.report.text import preamble
+from bench.report.model import Cell, Report, Table, TableColumn, TableRow
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 __all__ = ["ENDING", "Picture", "render"]
 
 ENDING = "html"
 
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -63,92 +67,98 @@ def render(
         meta: Provenance, as name → text (versions, devices, command).
         charts: PNG files of the charts by id of their table; None: they are drawn here.
     """
-    meta = {**({"cost": report.budget} if report.budget else {}), **(meta or {})}
-    charts = draw_all(report) if charts is None else charts
-    title = escaped(report.title)
-    body = [
-        "<header>",
-        f'<p class="suite">Suite {escaped(report.suite)}</p>',
-        f"<h1>{title}</h1>",
-        *_banner(report),
-        "</header>",
-        *_contents(report, pictures, meta),
-        _LEGEND,
-        *(render_table(table, charts.get(table.id)) for table in report.tables),
-        *_pictures(pictures),
-        *_deviations(report),
-        *_provenance(meta),
-    ]
-    return "\n".join(
-        [
-            "<!DOCTYPE html>",
-            '<html lang="en">',
-            "<head>",
-            '<meta charset="utf-8">',
-            f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            '<meta name="color-scheme" content="light dark">',
-            f"<title>{title}{f' (PROFILE {escaped(report.profile)})' if report.profile else ''}</title>",
-            f"<style>{STYLE}</style>",
-            "</head>",
-            "<body>",
-            "<main>",
-            *body,
-            "</main>",
-            "</body>",
-            "</html>",
-            "",
-        ]
+    return (
+        _templates()
+        .get_template("page.html")
+        .render(
+            report=report,
+            pictures=pictures,
+            meta={**({"cost": report.budget} if report.budget else {}), **(meta or {})},
+            charts=draw_all(report) if charts is None else charts,
+        )
     )
 
 
-_LEGEND = """<aside class="legend">
-<p><b>Reading the tables.</b> ↑ higher is better, ↓ lower is better; % marks percent.
-<strong>Bold</strong>: the best measured value and those not told from it, where a test was made.
-<small class="interval">[low, high]</small>: confidence interval.
-<sup>†</sup> masked and <sup>‡</sup> inconclusive: verdicts on an attack; the true robustness may be lower.
-<span class="absent">n/a</span>, failed, diverged, … (pending): no number, the reason is in the notes.
-<i class="quoted">Italic and tinted</i>: quoted from a paper, not measured here.</p>
-</aside>"""
+@cache
+def _templates() -> Environment:
+    # Here, so that tables in other formats do not wait for it.
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        finalize=_one_line,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    functions = (anchor, data_uri, facts_of, hover, png_width)
+    environment.globals |= {name: getattr(text, name) for name in text.__all__}
+    environment.globals |= {function.__name__: function for function in functions}
+    return environment
 
 
-def _banner(report: Report) -> list[str]:
-    lines = preamble(replace(report, deviations=(), budget=""))
-    return [f'<p class="banner" role="note">{escaped(line)}</p>' for line in lines]
+def _one_line(value: Any) -> Any:
+    """What a template prints of a value; results of macros are no ``str`` but markup, and stay."""
+    return plain(value) if type(value) is str else value
 
 
-def _contents(report: Report, pictures: Sequence[Picture], meta: Mapping[str, str]) -> list[str]:
-    links = [(anchor(table), table.title) for table in report.tables]
-    links += [("pictures", "Pictures")] if pictures else []
-    links += [("deviations", "Differs from the paper")] if report.deviations else []
-    links += [("provenance", "Provenance")] if meta else []
-    items = [f'<li><a href="#{escaped(target)}">{escaped(text)}</a></li>' for target, text in links]
-    return ["<nav><ol>", *items, "</ol></nav>"] if items else []
+def anchor(table: Table) -> str:
+    """The id of a table's section in the page."""
+    return f"table-{'-'.join(plain(table.id).split())}"
 
 
-def _pictures(pictures: Sequence[Picture]) -> list[str]:
-    if not pictures:
-        return []
-    figures = []
-    for picture in pictures:
-        data = base64.b64encode(picture.png).decode("ascii")
-        alt = escaped(f"{picture.label}: {picture.caption}")
-        figures.append(
-            f'<figure><img src="data:image/png;base64,{data}" alt="{alt}">'
-            f"<figcaption><b>{escaped(picture.label)}</b> {escaped(picture.caption)}</figcaption></figure>"
-        )
-    return ['<section id="pictures">', "<h2>Pictures</h2>", '<div class="pictures">', *figures, "</div>", "</section>"]
+def data_uri(png: bytes) -> str:
+    """A PNG file as an address that holds it."""
+    return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
 
 
-def _deviations(report: Report) -> list[str]:
-    if not report.deviations:
-        return []
-    items = [f"<li>{escaped(line)}</li>" for line in report.deviations]
-    return ['<section id="deviations">', "<h2>Differs from the paper</h2>", "<ul>", *items, "</ul>", "</section>"]
+def png_width(png: bytes) -> int:
+    """Pixels in a line of a PNG file, as its header says."""
+    return int.from_bytes(png[16:20], "big")
 
 
-def _provenance(meta: Mapping[str, str]) -> list[str]:
-    if not meta:
-        return []
-    items = [f"<dt>{escaped(name)}</dt><dd>{escaped(text)}</dd>" for name, text in meta.items()]
-    return ['<section id="provenance">', "<h2>Provenance</h2>", "<dl>", *items, "</dl>", "</section>"]
+def hover(cell: Cell, column: TableColumn, row: TableRow) -> list[str]:
+    """All that is known of a cell, in lines."""
+    lines = [column.definition] if column.definition else []
+    if cell.value is not None:
+        lines.append(f"value {cell.value:.6g}" + (f", sd over seeds {cell.sd:.3g}" if cell.sd is not None else ""))
+    if row.source == "literature":
+        lines.append(f"quoted from {row.origin}")
+    return lines + _facts(cell)
+
+
+def facts_of(table: Table, column: int) -> list[tuple[str, str]]:
+    """What the measured cells of a column rest on, as (fact, rows): rows that agree share an entry."""
+    measured = [row for row in table.rows if row.source == "measured"]
+    found: dict[str, list[str]] = {}
+    for row in measured:
+        for fact in _facts(row.cells[column]):
+            found.setdefault(fact, []).append(row.label)
+    return [(fact, text.row_names(labels, len(measured))) for fact, labels in found.items()]
+
+
+def _facts(cell: Cell) -> list[str]:
+    """What a cell rests on, why it has no number, and its verdict with the checks behind it and those not made."""
+    facts = [_basis(cell)] if cell.n is not None or cell.seeds else []
+    if cell.status != "ok":
+        facts.append(f"{cell.status}: {cell.reason}" if cell.reason else cell.status)
+    elif cell.reason:
+        facts.append(cell.reason)
+    facts += [f"verdict: {cell.verdict}"] if cell.verdict else []
+    facts += [f"{name}: {flag}" for name, flag in cell.flags.items()]
+    return facts + ([f"not checked: {', '.join(cell.not_measured)}"] if cell.not_measured else [])
+
+
+def _basis(cell: Cell) -> str:
+    """Sample size, seeds and kind of the interval: ``n = 200, seed 1, 95% interval: wilson``."""
+    several = len(cell.seeds) > 1
+    parts = []
+    if cell.n is not None:
+        parts.append(f"n = {cell.n:,}" + (" for each seed" if several else ""))
+    if cell.seeds:
+        parts.append(f"seed{'s' if several else ''} {', '.join(map(str, cell.seeds))}")
+    interval = cell.interval
+    kind = "no interval" if interval is None else f"{100 * interval.level:g}% interval: {interval.kind}"
+    return ", ".join([*parts, kind])

@@ -15,11 +15,21 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
 
 from bench.plain import plain
 from bench.report.model import Cell, Report, Table, TableColumn, TableRow
-from bench.report.text import aside_text, cell_text, counted, definitions, groups, header, preamble
+from bench.report.text import (
+    aside_text,
+    cell_text,
+    counted,
+    definitions,
+    groups,
+    has_intervals,
+    header,
+    mark_text,
+    origins,
+    preamble,
+)
 
 __all__ = ["ENDING", "MAX_COLUMNS_UNSCALED", "MAX_COLUMNS_WITH_INTERVALS", "escaped", "render", "render_table"]
 
@@ -39,7 +49,6 @@ _COLUMN = 219 / 345
 _TINY = 0.65
 r"""Width of a character in \tiny by that of one in \small."""
 
-_MARKS = {"†": r"$\dag$", "‡": r"$\ddag$"}
 _LONG_LABEL = 10
 
 # What LaTeX would read as a command, as an argument of the `\\` before it (`[`, `*`) or as a ligature; and what the
@@ -163,7 +172,6 @@ def render_table(table: Table) -> str:
 
     Best values are bold; literature rows stand below a rule, in italics, with their origins numbered in the notes.
     """
-    origins = list(dict.fromkeys(row.origin for row in table.rows if row.source == "literature" and row.origin))
     with_intervals = len(table.columns) <= MAX_COLUMNS_WITH_INTERVALS
     scaled = _needs_scaling(table)
     environment = "table*" if scaled or _share_of_page(table) > _COLUMN else "table"
@@ -173,7 +181,7 @@ def render_table(table: Table) -> str:
         if rows:
             body.append(r"\midrule")
         for row in rows:
-            body += _row(row, table, origins, with_intervals)
+            body += _row(row, table, with_intervals)
     label = re.sub(r"[^A-Za-z0-9:.-]", "-", table.id)
     lines = [
         rf"\begin{{{environment}}}[tbp]",
@@ -189,7 +197,7 @@ def render_table(table: Table) -> str:
         *body,
         r"\bottomrule",
         r"\end{tabular}" + ("}" if scaled else ""),
-        *_notes(table, origins, with_intervals),
+        *_notes(table, with_intervals),
         rf"\end{{{environment}}}",
     ]
     return "\n".join(lines) + "\n"
@@ -216,7 +224,8 @@ def _heading(table: Table) -> list[str]:
         return [labels]
     cells, rules = [""], []
     first = 2
-    for group, width in groups(table):
+    for group, columns in groups(table):
+        width = len(columns)
         cells.append(rf"\multicolumn{{{width}}}{{c}}{{{escaped(group)}}}" if group else "")
         if group:
             rules.append(rf"\cmidrule(lr){{{first}-{first + width - 1}}}")
@@ -251,25 +260,26 @@ def _share_of_page(table: Table) -> float:
     widths = []
     for index, column in enumerate(table.columns):
         cells = [row.cells[index] for row in table.rows]
-        texts = _broken(header(column)) + [cell_text(cell, column.unit) for cell in cells]
+        texts = _broken(header(column)) + [cell_text(cell, column.unit) + mark_text(cell) for cell in cells]
         asides = [aside_text(cell, column.unit, sizes, interval=with_intervals) for cell in cells]
         widths.append(max([float(len(text)) for text in texts] + [_TINY * len(text) for text in asides]))
     labels = max(map(len, ["model", *(plain(row.label) for row in table.rows)]))
     total = labels + 2.0 * (len(widths) + 1)
     start = 0
-    for group, size in groups(table):
+    for group, columns in groups(table):
+        size = len(columns)
         total += max(sum(widths[start : start + size]), len(group) - 2 * (size - 1))
         start += size
     return total / (_PAGE_WITH_INTERVALS if with_intervals else _PAGE_WITHOUT_INTERVALS)
 
 
-def _row(row: TableRow, table: Table, origins: Sequence[str], with_intervals: bool) -> list[str]:
+def _row(row: TableRow, table: Table, with_intervals: bool) -> list[str]:
     quoted = row.source == "literature"
     label = escaped(row.label)
     if quoted:
         label = rf"\textit{{{label}}}"
         if row.origin:
-            label += rf"\textsuperscript{{{origins.index(row.origin) + 1}}}"
+            label += rf"\textsuperscript{{{origins(table).index(row.origin) + 1}}}"
     pairs = list(zip(row.cells, table.columns, strict=True))
     lines = [" & ".join([label, *(_cell(cell, column, quoted) for cell, column in pairs)]) + r" \\"]
     sizes = counted(table)
@@ -283,26 +293,21 @@ def _row(row: TableRow, table: Table, origins: Sequence[str], with_intervals: bo
 
 
 def _cell(cell: Cell, column: TableColumn, quoted: bool) -> str:
-    text = cell_text(cell, column.unit)
-    mark = ""
-    if text[-1:] in _MARKS:
-        # In a box without width, so that the digits of the column stay below each other.
-        mark = rf"\rlap{{\textsuperscript{{{_MARKS[text[-1]]}}}}}"
-        text = text[:-1]
-    shown = escaped(text)
+    shown = escaped(cell_text(cell, column.unit))
     if cell.best:
         shown = rf"\textbf{{{shown}}}"
     if quoted:
         shown = rf"\textit{{{shown}}}"
-    return shown + mark
+    mark = escaped(mark_text(cell))
+    # In a box without width, so that the digits of the column stay below each other.
+    return shown + (rf"\rlap{{\textsuperscript{{{mark}}}}}" if mark else "")
 
 
-def _notes(table: Table, origins: Sequence[str], with_intervals: bool) -> list[str]:
+def _notes(table: Table, with_intervals: bool) -> list[str]:
     notes = [escaped(note) for note in table.notes]
-    hidden = any(cell.interval is not None for row in table.rows for cell in row.cells) and not with_intervals
-    if hidden:
+    if has_intervals(table) and not with_intervals:
         notes.append("Intervals are not shown here for want of width.")
-    notes += [rf"\textsuperscript{{{number}}}{escaped(text)}" for number, text in enumerate(origins, 1)]
+    notes += [rf"\textsuperscript{{{number}}}{escaped(text)}" for number, text in enumerate(origins(table), 1)]
     # In one paragraph: a line each would be longer than the table.
     explained = [rf"\textit{{{escaped(names)}}}: {escaped(text)}" for names, text in definitions(table)]
     notes += ["; ".join(explained) + "."] if explained else []

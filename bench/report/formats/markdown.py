@@ -6,7 +6,7 @@ import re
 
 from bench.plain import plain
 from bench.report.model import Cell, Report, Table, TableColumn
-from bench.report.text import aside_text, cell_text, counted, definitions, header, preamble
+from bench.report.text import aside_text, cell_text, counted, definitions, full_header, mark_text, preamble
 
 __all__ = ["ENDING", "escaped", "render", "render_table"]
 
@@ -43,7 +43,7 @@ def render_table(table: Table) -> str:
 
     Labels, titles and notes are text: whatever they hold is shown as it is spelt.
     """
-    heads = ["model", *(escaped(f"{c.group}: {header(c)}" if c.group else header(c)) for c in table.columns)]
+    heads = ["model", *(escaped(full_header(c)) for c in table.columns)]
     sizes = counted(table)
     rows = []
     for row in table.rows:
@@ -64,7 +64,7 @@ def render_table(table: Table) -> str:
 
 
 def _cell(cell: Cell, column: TableColumn, sizes: frozenset[str]) -> str:
-    text = cell_text(cell, column.unit)
+    text = cell_text(cell, column.unit) + mark_text(cell)
     if cell.best:
         text = f"**{text}**"
     aside = aside_text(cell, column.unit, sizes)
