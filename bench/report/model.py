@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol
 
 from bench.metrics.intervals import Interval
-from bench.report.chart import Chart
 
-__all__ = ["Cell", "CellStatus", "Report", "Table", "TableColumn", "TableRow"]
+__all__ = ["Cell", "CellStatus", "Figure", "Report", "Table", "TableColumn", "TableRow"]
 
 CellStatus = Literal["ok", "n/a", "failed", "diverged", "pending"]
 
@@ -84,16 +83,32 @@ class TableRow:
     made_with: str = ""
 
 
+class Figure(Protocol):
+    """A picture of what a table shows."""
+
+    @property
+    def title(self) -> str:
+        """What is drawn."""
+
+    @property
+    def caption(self) -> str:
+        """What the reader must know of it."""
+
+    @property
+    def png(self) -> bytes:
+        """The file; drawn when it is asked for."""
+
+
 @dataclass(frozen=True)
 class Table:
-    """A table with what has to be printed under it, and a chart of the curves that its columns are points of."""
+    """A table with what has to be printed under it, and its figures (``bench.report.figures``) by their suffix."""
 
     id: str
     title: str
     columns: tuple[TableColumn, ...]
     rows: tuple[TableRow, ...]
     notes: tuple[str, ...] = ()
-    chart: Chart | None = None
+    figures: Mapping[str, Figure] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

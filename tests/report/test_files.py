@@ -8,7 +8,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bench.report.chart import Chart, Line, Panel
+from bench.report.figures.curves import Chart, Line, Panel
 from bench.report.files import write_report
 from bench.report.formats.html import render
 from bench.report.model import Report
@@ -21,7 +21,7 @@ CHART = Chart("Title", (Panel("C&W", "L2 norm", (LINE,), True, (0.5,), 0.6),), '
 
 
 def test_charts_stand_beside_the_report_and_in_it(project: Project, report: Report) -> None:
-    drawn = replace(report, tables=(replace(report.tables[0], chart=CHART), report.tables[1]))
+    drawn = replace(report, tables=(replace(report.tables[0], figures={"": CHART}), report.tables[1]))
     page = write_report(project.bench, project.plan(), drawn)
     assert page == project.results / "reports" / "tiny_suite-smoke" / "report.html"
     assert {path.name for path in page.parent.iterdir()} == {
@@ -40,6 +40,6 @@ def test_charts_stand_beside_the_report_and_in_it(project: Project, report: Repo
 
 
 def test_the_page_draws_for_itself_where_nobody_did(report: Report) -> None:
-    drawn = replace(report, tables=(replace(report.tables[0], chart=CHART), report.tables[1]))
+    drawn = replace(report, tables=(replace(report.tables[0], figures={"": CHART}), report.tables[1]))
     assert render(drawn).count('<figure class="chart">') == 1
     assert render(report).count('<figure class="chart">') == 0

@@ -1,7 +1,7 @@
 """Text of suites and plug-ins is data in every format: whatever it holds, the structure stays, the text comes back.
 
 Each format is read by an independent reader: ``json`` and ``html.parser`` of the standard library; for Markdown and
-LaTeX small ones written from the specifications. CSV has its own in ``test_csv_table.py``.
+LaTeX small ones written from the specifications. CSV has its own in ``formats/test_csv.py``.
 """
 
 from __future__ import annotations
@@ -177,13 +177,13 @@ def test_json(report: Report, text: str) -> None:
 @ANY
 @given(text=TEXT)
 def test_html(report: Report, text: str) -> None:
-    harmless, hostile = (Tags(page.render(everywhere(report, word), charts={})) for word in ("word", text))
+    harmless, hostile = (Tags(page.render(everywhere(report, word))) for word in ("word", text))
     if plain(text):
         assert hostile.found == harmless.found
     else:
         assert {tag for tag, _ in hostile.found} <= {tag for tag, _ in harmless.found}
     assert hostile.other == harmless.other == []
-    source = page.render(everywhere(report, text), [page.Picture(text, text, b"\x89PNG\r\n\x1a\n")], {text: text}, {})
+    source = page.render(everywhere(report, text), [page.Picture(text, text, b"\x89PNG\r\n\x1a\n")], {text: text})
     assert controls(source) == set()
     source.encode("utf-8")
 

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from bench.plain import plain
 from bench.report import text
-from bench.report.draw import draw_all
 from bench.report.model import Cell, Report, Table, TableColumn, TableRow
 
 if TYPE_CHECKING:
@@ -57,7 +56,6 @@ def render(
     report: Report,
     pictures: Sequence[Picture] = (),
     meta: Mapping[str, str] | None = None,
-    charts: Mapping[str, bytes] | None = None,
 ) -> str:
     """The report as the text of one self-contained HTML file, to be encoded as UTF-8.
 
@@ -65,7 +63,6 @@ def render(
         report: Tables and what has to be said about the run.
         pictures: Shown below the tables, in this order.
         meta: Provenance, as name → text (versions, devices, command).
-        charts: PNG files of the charts by id of their table; None: they are drawn here.
     """
     return (
         _templates()
@@ -74,7 +71,6 @@ def render(
             report=report,
             pictures=pictures,
             meta={**({"cost": report.budget} if report.budget else {}), **(meta or {})},
-            charts=draw_all(report) if charts is None else charts,
         )
     )
 
