@@ -53,14 +53,13 @@ def table(
     """
     reserve_stdout(ctx)
     from bench.api import Bench
-    from bench.report.select import only_tables, without_definitions
 
     bench = Bench.here()
-    report = only_tables(bench.tables(suite, profile=profile), ids)
+    report = bench.tables(suite, profile=profile).only_tables(ids)
     if report.stored:
         echo(f"bench: {report.stored}", err=True)
     if not definitions:
-        report = without_definitions(report)
+        report = report.without_definitions()
     if out is None and format_ is None:
         show_report(report)
         return

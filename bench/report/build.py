@@ -145,10 +145,10 @@ def _title(table: ResolvedTable, suite: Suite, models: list[ResolvedModel]) -> s
 
 
 def _quoted(name: str, table: ResolvedTable, suite: Suite, folders: Sequence[Path]) -> list[TableRow]:
-    source = load_literature(name, folders)
+    literature = load_literature(name, folders)
     wanted = [column.id for column in table.columns]
     rows = []
-    for row in source.rows:
+    for row in literature.rows:
         if not any(column in row.values for column in wanted):
             continue
         same = row.dataset == suite.dataset.name and suite.profile is None
@@ -159,7 +159,7 @@ def _quoted(name: str, table: ResolvedTable, suite: Suite, folders: Sequence[Pat
             else Cell(column=column, status="n/a", reason="not in the source")
             for column in wanted
         )
-        origin = f"{source.title}, {row.table}{comparable}"
+        origin = f"{literature.source.title}, {row.table}{comparable}"
         rows.append(TableRow(row.label, row.family, "literature", cells, origin))
     return rows
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
+from bench.errors import RequestError, did_you_mean
 from bench.metrics.intervals import Interval
 
 __all__ = ["Cell", "CellStatus", "Figure", "Report", "Table", "TableColumn", "TableRow"]
@@ -128,3 +129,23 @@ class Report:
     tables: tuple[Table, ...]
     budget: str = ""
     stored: str = ""
+
+    def only_tables(self, ids: Sequence[str]) -> Report:
+        """The report with the named tables alone, in the order of the suite; all of them for no names.
+
+        Raises:
+            RequestError: The suite has no table of a name.
+        """
+        known = [table.id for table in self.tables]
+        for name in ids:
+            if name not in known:
+                raise RequestError(f"suite {self.suite} has no table {name!r}; {did_you_mean(name, known)}")
+        return replace(self, tables=tuple(table for table in self.tables if table.id in ids)) if ids else self
+
+    def without_definitions(self) -> Report:
+        """The report without what each column is: for a narrow page."""
+        tables = (
+            replace(table, columns=tuple(replace(column, definition="") for column in table.columns))
+            for table in self.tables
+        )
+        return replace(self, tables=tuple(tables))

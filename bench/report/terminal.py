@@ -23,7 +23,6 @@ from bench.report.text import (
     has_intervals,
     header,
     mark_text,
-    origin_notes,
     preamble,
     report_title,
 )
@@ -70,7 +69,8 @@ def _print_table(table: Table, console: Console) -> None:
     if hidden:
         narrow.append(f"Intervals need a wider terminal. They fit into {needed} columns; or see {_ELSEWHERE}.")
     explained = [f"{names}: {text}" for names, text in definitions(table)]
-    notes = [*narrow, *table.notes, *origin_notes(table.rows), *explained]
+    quoted = [f"{row.label}: {row.origin}" for row in table.rows if row.source == "literature" and row.origin]
+    notes = [*narrow, *table.notes, *quoted, *explained]
     if notes:
         console.print()
     _print_notes(notes, console)

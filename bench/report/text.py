@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from string import ascii_lowercase
 
-from bench.report.model import Cell, Report, Table, TableColumn, TableRow
+from bench.report.model import Cell, Report, Table, TableColumn
 
 __all__ = [
     "ARROWS",
@@ -22,7 +22,6 @@ __all__ = [
     "header",
     "interval_text",
     "mark_text",
-    "origin_notes",
     "origins",
     "preamble",
     "report_title",
@@ -47,19 +46,20 @@ def value_text(value: float, unit: str, n: int | None = None, decimals: int | No
             the source gave, at most two.
         decimals: That a number of unit ``"1"``, or an AUROC near 0 or 1, carries; None: three digits.
     """
+    long = n >= 10_000 if n is not None else round(100 * value, 2) != round(100 * value, 1)
+    return f"{100 * value:.2f}" if unit == "fraction" and long else _number(value, unit, decimals)
+
+
+def _number(value: float, unit: str, decimals: int | None) -> str:
+    """A number with the decimals of its unit. One of unit ``"1"`` has its own, else three digits or all of its integer
+    part; never an exponent for large numbers.
+    """
     if unit == "fraction":
-        short = n is not None and n < 10_000
-        short |= n is None and round(100 * value, 2) == round(100 * value, 1)
-        return f"{100 * value:.1f}" if short else f"{100 * value:.2f}"
+        return f"{100 * value:.1f}"
     if unit == "auroc":
         return f"{value:.{decimals or 3}f}".removeprefix("0")
     if unit == "l2":
         return f"{value:.3f}"
-    return _plain(value, decimals)
-
-
-def _plain(value: float, decimals: int | None = None) -> str:
-    """So many decimals, else three digits or all of the integer part; never an exponent for large numbers."""
     if decimals is not None:
         return f"{value:,.{decimals}f}"
     return f"{value:.3g}" if abs(value) < 999.5 else f"{value:,.0f}"
@@ -69,13 +69,8 @@ def interval_text(cell: Cell, unit: str) -> str:
     """``[low, high]``, or nothing."""
     if cell.interval is None:
         return ""
-    digits = {"fraction": 1, "auroc": cell.decimals or 3, "l2": 3}.get(unit)
-    scale = 100 if unit == "fraction" else 1
-    ends = []
-    for end in (cell.interval.low, cell.interval.high):
-        text = f"{scale * end:.{digits}f}" if digits is not None else _plain(end, cell.decimals)
-        ends.append(text.removeprefix("0") if unit == "auroc" else text)
-    return f"[{ends[0]}, {ends[1]}]"
+    low, high = (_number(end, unit, cell.decimals) for end in (cell.interval.low, cell.interval.high))
+    return f"[{low}, {high}]"
 
 
 def counted(table: Table) -> frozenset[str]:
@@ -178,15 +173,10 @@ def has_intervals(table: Table) -> bool:
     return any(cell.interval is not None for row in table.rows for cell in row.cells)
 
 
-def origin_notes(rows: Sequence[TableRow]) -> list[str]:
-    """What literature rows are quoted from, one line each."""
-    return [f"{row.label}: {row.origin}" for row in rows if row.source == "literature" and row.origin]
-
-
 def cell_text(cell: Cell, unit: str) -> str:
     """What stands in a cell, without bold and mark: the number, or why there is none."""
     if cell.value is None:
-        return {"n/a": "n/a", "failed": "failed", "diverged": "diverged", "pending": "…"}.get(cell.status, "")
+        return {"pending": "…", "ok": ""}.get(cell.status, cell.status)
     return value_text(cell.value, unit, cell.n, cell.decimals)
 
 
