@@ -41,18 +41,18 @@ def value_text(value: float, unit: str, n: int | None = None, decimals: int | No
     Args:
         value: The number.
         unit: Of its column.
-        n: Items that it was measured on: of fewer than ten thousand a second decimal of a percentage says nothing,
-            because one item more or less changes the first by at least one. None (quoted numbers): as many decimals as
-            the source gave, at most two.
-        decimals: That a number of unit ``"1"``, or an AUROC near 0 or 1, carries; None: three digits.
+        n: Items that it was measured on. A percentage of fewer than ten thousand has one decimal, because one item
+            changes that decimal by one or more; else two. None (quoted numbers): as many decimals as the source gave,
+            at most two.
+        decimals: Of a number of unit ``"1"``, or of an AUROC near 0 or 1; None: three digits.
     """
     long = n >= 10_000 if n is not None else round(100 * value, 2) != round(100 * value, 1)
     return f"{100 * value:.2f}" if unit == "fraction" and long else _number(value, unit, decimals)
 
 
 def _number(value: float, unit: str, decimals: int | None) -> str:
-    """A number with the decimals of its unit. One of unit ``"1"`` has its own, else three digits or all of its integer
-    part; never an exponent for large numbers.
+    """A number with the decimals of its unit; without any, three digits or all of its integer part, and no exponent
+    for large numbers.
     """
     if unit == "fraction":
         return f"{100 * value:.1f}"
@@ -74,7 +74,7 @@ def interval_text(cell: Cell, unit: str) -> str:
 
 
 def counted(table: Table) -> frozenset[str]:
-    """Ids of the columns whose measured numbers are of different numbers of items: their cells say how many."""
+    """Ids of the columns whose measured numbers were made from different numbers of items; their cells show n."""
     sizes = _sizes(table)
     return frozenset(name for name, found in sizes.items() if len(found) > 1)
 
@@ -85,7 +85,7 @@ def aside_text(cell: Cell, unit: str, counted: frozenset[str], *, interval: bool
     Args:
         cell: The cell.
         unit: Of its column.
-        counted: As the function of that name has it.
+        counted: Result of ``counted`` for the table.
         interval: Whether there is room for the interval.
     """
     parts = [interval_text(cell, unit)] if interval and cell.interval is not None else []
@@ -95,15 +95,16 @@ def aside_text(cell: Cell, unit: str, counted: frozenset[str], *, interval: bool
 
 
 def size_note(table: Table) -> str | None:
-    """How many items of each seed the numbers of a table are of; None if nothing is measured yet.
+    """How many items of each seed the numbers of a table were made from; None if nothing is measured yet.
 
-    One number where it is the same everywhere; else by column; columns whose cells differ say it in each cell.
+    The note has one number if it is the same everywhere, else one by column; cells of a column that differ show it.
     """
     sizes = _sizes(table)
-    if not sizes:
+    everywhere = set().union(*sizes.values())
+    if not everywhere:
         return None
-    if len(set(sizes.values())) == 1 and len(next(iter(sizes.values()))) == 1:
-        return f"n = {next(iter(next(iter(sizes.values())))):,} items for every number of this table."
+    if len(everywhere) == 1:
+        return f"n = {everywhere.pop():,} items for every number of this table."
     names: dict[int, list[str]] = {}
     mixed = []
     for name, found in sizes.items():
@@ -116,7 +117,7 @@ def size_note(table: Table) -> str | None:
 
 
 def _sizes(table: Table) -> dict[str, frozenset[int]]:
-    """By id of the column, the numbers of items of its measured numbers; without columns that have none."""
+    """By id of a column, the numbers of items of its measured numbers; columns without any are left out."""
     found: dict[str, set[int]] = {}
     for row in table.rows:
         for cell in row.cells:
@@ -133,8 +134,8 @@ def column_name(column: TableColumn) -> str:
 def definitions(table: Table) -> list[tuple[str, str]]:
     """What the columns of a table are, as (names, definition).
 
-    Columns of one definition share an entry. A long protocol that several definitions end in, after a colon, is
-    written once: they refer to it as ``(a)``, and its own entry follows them.
+    Columns of one definition share an entry. A long protocol at the end of several definitions, after a colon, is
+    written once: these definitions refer to it as ``(a)``, and its own entry follows them.
     """
     found: dict[str, list[str]] = {}
     for column in table.columns:
@@ -151,30 +152,30 @@ def definitions(table: Table) -> list[tuple[str, str]]:
 
 
 def _split(definition: str) -> tuple[str, str]:
-    """What is measured, and the protocol behind the first colon that stands in no brackets; else all and nothing."""
+    """A definition as (what is measured, protocol), split at the first colon; (definition, "") if it is in brackets."""
     start, _, end = definition.partition(": ")
     closed = all(start.count(left) == start.count(right) for left, right in ("()", "[]"))
     return (start, end) if closed else (definition, "")
 
 
 def row_names(labels: Sequence[str], count: int) -> str:
-    """Which rows of so many are meant, each once: ``JEM, GMMC`` or ``all rows``."""
+    """The rows with these labels, each once, of ``count`` rows: ``JEM, GMMC`` or ``all rows``."""
     names = list(dict.fromkeys(labels))
     return "all rows" if len(names) == count > 1 else ", ".join(names)
 
 
 def origins(table: Table) -> list[str]:
-    """What the literature rows of a table are quoted from, each once: its number is its place, from 1 on."""
+    """The sources of a table's literature rows, each once. Footnotes number them in this order, from 1."""
     return list(dict.fromkeys(row.origin for row in table.rows if row.source == "literature" and row.origin))
 
 
 def has_intervals(table: Table) -> bool:
-    """Whether any cell has an interval: a format that leaves them out says so."""
+    """Whether any cell has an interval. A format without room for intervals says so."""
     return any(cell.interval is not None for row in table.rows for cell in row.cells)
 
 
 def cell_text(cell: Cell, unit: str) -> str:
-    """What stands in a cell, without bold and mark: the number, or why there is none."""
+    """The number of a cell, without bold and mark, or its status if it has none."""
     if cell.value is None:
         return {"pending": "…", "ok": ""}.get(cell.status, cell.status)
     return value_text(cell.value, unit, cell.n, cell.decimals)
@@ -203,7 +204,7 @@ def report_title(report: Report) -> str:
 
 
 def banner(report: Report) -> list[str]:
-    """Lines that nobody may overlook: what the tables were printed from; the profile, with substituted data sets."""
+    """Warnings about the run as a whole: tables of a former run; the profile with its substituted data sets."""
     lines = [report.stored] if report.stored else []
     if report.profile:
         swapped = ", ".join(f"{a} → {b}" for a, b in report.substitutions)

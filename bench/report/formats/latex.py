@@ -5,10 +5,10 @@ common styles of two):
 
 * Intervals stand under the numbers, small, in tables of at most six columns; wider ones are set smaller and leave
   them out (JSON, CSV and HTML have them), and a note says so.
-* The width of a table is estimated from the lengths of its texts. What fits a column is a ``table``. What does not is
-  a ``table*``, which spans both columns of a page (in a document of one column it is the same as ``table``); and where
-  it would be wider than the page, or has more than eight columns, it is scaled to the text width with ``\resizebox``,
-  which needs the package graphicx. The comment at the head of the output names the packages that are needed.
+* The width of a table is estimated from the lengths of its texts. A table that fits a column is a ``table``. A wider
+  one is a ``table*``, which spans both columns of a page (in a document of one column it is the same as ``table``). One
+  that is wider than the page, or has more than eight columns, is scaled to the text width with ``\resizebox``, which
+  needs the package graphicx. The comment at the head of the output names the packages that are needed.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ r"""Tables with more columns are scaled to the text width."""
 _PAGE_WITH_INTERVALS = 73
 _PAGE_WITHOUT_INTERVALS = 84
 _COLUMN = 219 / 345
-"""What of a page one of two columns takes."""
+"""Width of one of two columns by that of a page."""
 _TINY = 0.65
 r"""Width of a character in \tiny by that of one in \small."""
 
@@ -172,8 +172,7 @@ def render_table(table: Table) -> str:
 
     Best values are bold; literature rows stand below a rule, in italics, with their origins numbered in the notes.
     """
-    with_intervals = len(table.columns) <= MAX_COLUMNS_WITH_INTERVALS
-    scaled = _needs_scaling(table)
+    with_intervals, scaled = _shows_intervals(table), _needs_scaling(table)
     environment = "table*" if scaled or _share_of_page(table) > _COLUMN else "table"
     body = _heading(table)
     for source in ("measured", "literature"):
@@ -181,7 +180,7 @@ def render_table(table: Table) -> str:
         if rows:
             body.append(r"\midrule")
         for row in rows:
-            body += _row(row, table, with_intervals)
+            body += _row(row, table)
     label = re.sub(r"[^A-Za-z0-9:.-]", "-", table.id)
     lines = [
         rf"\begin{{{environment}}}[tbp]",
@@ -197,7 +196,7 @@ def render_table(table: Table) -> str:
         *body,
         r"\bottomrule",
         r"\end{tabular}" + ("}" if scaled else ""),
-        *_notes(table, with_intervals),
+        *_notes(table),
         rf"\end{{{environment}}}",
     ]
     return "\n".join(lines) + "\n"
@@ -249,14 +248,17 @@ def _broken(text: str) -> list[str]:
     return min(pairs, key=lambda pair: max(map(len, pair)))
 
 
+def _shows_intervals(table: Table) -> bool:
+    return len(table.columns) <= MAX_COLUMNS_WITH_INTERVALS
+
+
 def _needs_scaling(table: Table) -> bool:
     return len(table.columns) > MAX_COLUMNS_UNSCALED or _share_of_page(table) > 1
 
 
 def _share_of_page(table: Table) -> float:
     """Estimated width of a table by that of a page."""
-    with_intervals = len(table.columns) <= MAX_COLUMNS_WITH_INTERVALS
-    sizes = counted(table)
+    with_intervals, sizes = _shows_intervals(table), counted(table)
     widths = []
     for index, column in enumerate(table.columns):
         cells = [row.cells[index] for row in table.rows]
@@ -273,7 +275,7 @@ def _share_of_page(table: Table) -> float:
     return total / (_PAGE_WITH_INTERVALS if with_intervals else _PAGE_WITHOUT_INTERVALS)
 
 
-def _row(row: TableRow, table: Table, with_intervals: bool) -> list[str]:
+def _row(row: TableRow, table: Table) -> list[str]:
     quoted = row.source == "literature"
     label = escaped(row.label)
     if quoted:
@@ -282,7 +284,7 @@ def _row(row: TableRow, table: Table, with_intervals: bool) -> list[str]:
             label += rf"\textsuperscript{{{origins(table).index(row.origin) + 1}}}"
     pairs = list(zip(row.cells, table.columns, strict=True))
     lines = [" & ".join([label, *(_cell(cell, column, quoted) for cell, column in pairs)]) + r" \\"]
-    sizes = counted(table)
+    with_intervals, sizes = _shows_intervals(table), counted(table)
     asides = [aside_text(cell, column.unit, sizes, interval=with_intervals) for cell, column in pairs]
     if any(asides):
         # An asterisk keeps the page from breaking here; the negative space keeps an interval at its number.
@@ -303,9 +305,9 @@ def _cell(cell: Cell, column: TableColumn, quoted: bool) -> str:
     return shown + (rf"\rlap{{\textsuperscript{{{mark}}}}}" if mark else "")
 
 
-def _notes(table: Table, with_intervals: bool) -> list[str]:
+def _notes(table: Table) -> list[str]:
     notes = [escaped(note) for note in table.notes]
-    if has_intervals(table) and not with_intervals:
+    if has_intervals(table) and not _shows_intervals(table):
         notes.append("Intervals are not shown here for want of width.")
     notes += [rf"\textsuperscript{{{number}}}{escaped(text)}" for number, text in enumerate(origins(table), 1)]
     # In one paragraph: a line each would be longer than the table.
@@ -325,7 +327,7 @@ def escaped(text: str) -> str:
     r"""Text as pure-ASCII LaTeX that is set as it is spelt; runs of white space and line breaks become one space.
 
     A character that the standard fonts lack appears as its code point, ``[U+4E2D]``: visible, and the document
-    compiles. Two hyphens stay two hyphens. The marks † and ‡ stand on the line here; raising them is the caller's.
+    compiles. Two hyphens stay two hyphens. The marks † and ‡ stand on the line here; the caller raises them.
     """
     pieces: list[str] = []
     previous = ""
