@@ -1,4 +1,4 @@
-"""Tables on a terminal, through rich: as much as its width allows, and never a number broken over two lines."""
+"""Tables on a terminal, through rich: as much as fits its width, and no number broken over two lines."""
 
 from __future__ import annotations
 
@@ -55,19 +55,17 @@ def _print_table(table: Table, console: Console) -> None:
     everything = range(len(table.columns))
     with_intervals = _Layout(table, intervals=True, label_width=label_width)
     needed = with_intervals.width(everything, console)
+    narrow = []
     if needed <= console.width:
         console.print(with_intervals.grid(everything))
-        hidden = False
     else:
         layout = _Layout(table, intervals=False, label_width=label_width)
         for number, block in enumerate(_blocks(layout, console)):
             if number:
                 console.print()
             console.print(layout.grid(block))
-        hidden = has_intervals(table)
-    narrow = []
-    if hidden:
-        narrow.append(f"Intervals need a wider terminal. They fit into {needed} columns; or see {_ELSEWHERE}.")
+        if has_intervals(table):
+            narrow.append(f"Intervals need a wider terminal. They fit into {needed} columns; or see {_ELSEWHERE}.")
     explained = [f"{names}: {text}" for names, text in definitions(table)]
     quoted = [f"{row.label}: {row.origin}" for row in table.rows if row.source == "literature" and row.origin]
     notes = [*narrow, *table.notes, *quoted, *explained]
@@ -133,7 +131,8 @@ class _Layout:
     def _column(self, index: int) -> tuple[Text, list[Text]]:
         """Heading and cells of a column, filled to one width.
 
-        Were rich to align them to the right, it would strip the blanks that hold the place of a mark or an interval.
+        The cells are padded here, because rich strips the blanks that stand for a missing mark or interval when it
+        aligns to the right.
         """
         column = self.table.columns[index]
         lines = [plain(line) for line in ([column.group] if column.group else []) + [header(column)]]

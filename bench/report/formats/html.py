@@ -64,15 +64,9 @@ def render(
         pictures: Shown below the tables, in this order.
         meta: Provenance, as name → text (versions, devices, command).
     """
-    return (
-        _templates()
-        .get_template("page.html")
-        .render(
-            report=report,
-            pictures=pictures,
-            meta={**({"cost": report.budget} if report.budget else {}), **(meta or {})},
-        )
-    )
+    cost = {"cost": report.budget} if report.budget else {}
+    page = _templates().get_template("page.html")
+    return page.render(report=report, pictures=pictures, meta={**cost, **(meta or {})})
 
 
 @cache
@@ -96,8 +90,8 @@ def _templates() -> Environment:
 
 
 def _one_line(value: Any) -> Any:
-    """What a template prints of a value; results of macros are no ``str`` but markup, and stay."""
-    return plain(value) if type(value) is str else value
+    """What a template prints of a value: text in one line; markup, which macros return, as it is."""
+    return plain(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
 def anchor(table: Table) -> str:
