@@ -19,7 +19,7 @@ from bench.api import Bench
 from bench.cli.main import cli
 from bench.errors import DamagedFileError, RequestError
 from bench.plan.jobs import Plan
-from bench.report.as_json import as_dict
+from bench.report.formats.json import as_dict
 from bench.store import write_json
 from tests.conftest import reset_registries
 

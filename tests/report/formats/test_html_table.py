@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 
@@ -7,13 +8,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bench.plain import plain
-from bench.report.html import render_table
+from bench.report.formats.html import render
 from bench.report.model import Report, Table
 
 
 def parsed(table: Table) -> ET.Element:
-    """The fragment; it is well-formed XML too, so a strict parser reads it."""
-    return ET.fromstring(render_table(table))
+    """The table's section of the page; it is well-formed XML too, so a strict parser reads it."""
+    page = render(Report("suite", "title", None, (), (), (table,)))
+    (section,) = re.findall("<section .*?</section>", page, re.DOTALL)
+    return ET.fromstring(section)
 
 
 def text(element: ET.Element) -> str:
@@ -67,13 +70,14 @@ def test_best_interval_and_mark(report: Report) -> None:
 
 def test_hover_tells_what_a_number_rests_on(report: Report) -> None:
     section = parsed(report.tables[0])
-    # XML turns line breaks of attributes into blanks.
-    assert cell(section, 1, 0).get("title") == (
-        "definition of accuracy, eps <= 8/255 & more value 0.93451, sd over seeds 0.0042 "
-        "n = 397 for each seed, seeds 1, 2, 3, 95% interval: wilson 1 of 4 seeds without a number: diverged"
-    )
+    assert (cell(section, 1, 0).get("title") or "").splitlines() == [
+        "definition of accuracy, eps <= 8/255 & more",
+        "value 0.93451, sd over seeds 0.0042",
+        "n = 397 for each seed, seeds 1, 2, 3, 95% interval: wilson",
+        "1 of 4 seeds without a number: diverged",
+    ]
     masked = cell(section, 1, 3).get("title") or ""
-    assert masked.endswith("verdict: masked GRAD0: zero input gradient for 31% of the images & more")
+    assert masked.endswith("verdict: masked\nGRAD0: zero input gradient for 31% of the images & more")
 
 
 def test_absent_cells_show_their_reason(report: Report) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.report.latex import render, render_table
+from bench.report.formats.latex import render, render_table
 from bench.report.model import Report, Table
 
 

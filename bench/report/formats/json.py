@@ -11,7 +11,9 @@ from bench.metrics.intervals import Interval
 from bench.report.model import Cell, Report, Table, TableColumn, TableRow
 from bench.report.text import column_name
 
-__all__ = ["SCHEMA", "as_dict", "from_dict", "render"]
+__all__ = ["ENDING", "SCHEMA", "as_dict", "from_dict", "render"]
+
+ENDING = "json"
 
 SCHEMA = 1
 
@@ -87,30 +89,15 @@ def from_dict(facts: Mapping[str, Any]) -> Report:
 
 
 def _table(facts: Mapping[str, Any]) -> Table:
-    columns = tuple(
-        TableColumn(
-            id=column["id"],
-            label=column["label"].removeprefix(f"{column['group']}: ") if column["group"] else column["label"],
-            group=column["group"],
-            direction=column["direction"],
-            unit=column["unit"],
-            definition=column["definition"],
-            tested=column["tested"],
-        )
-        for column in facts["columns"]
-    )
-    rows = tuple(
-        TableRow(
-            row["label"],
-            row["family"],
-            row["source"],
-            tuple(_read_cell(cell) for cell in row["cells"]),
-            row["origin"],
-            row["made_with"],
-        )
-        for row in facts["rows"]
-    )
+    columns = tuple(TableColumn(**{**column, "label": _own_label(column)}) for column in facts["columns"])
+    rows = tuple(TableRow(**{**row, "cells": tuple(map(_read_cell, row["cells"]))}) for row in facts["rows"])
     return Table(facts["id"], facts["title"], columns, rows, tuple(facts["notes"]))
+
+
+def _own_label(column: Mapping[str, Any]) -> str:
+    """What ``column_name`` was given; the group stands before it."""
+    label: str = column["label"]
+    return label.removeprefix(f"{column['group']}: ") if column["group"] else label
 
 
 def _read_cell(facts: Mapping[str, Any]) -> Cell:

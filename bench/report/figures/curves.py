@@ -1,29 +1,103 @@
-"""From a table to its chart: which of its columns are points of a curve, and the curves behind them."""
+"""Accuracy against the size of a perturbation, one line a model: from the columns of a table to the picture."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.attacks.threat import parse_eps
 from bench.metrics.intervals import Interval, student_t, wilson
+from bench.report import drawing
 from bench.report.cells import Results
-from bench.report.chart import Chart, Line, Panel
 from bench.report.model import Cell
 from bench.suite.schema import ResolvedColumn, ResolvedModel
 
-__all__ = ["chart_of"]
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as MatplotlibFigure
+
+__all__ = ["SUFFIX", "Chart", "Line", "Panel", "figure_of"]
+
+SUFFIX = ""
 
 GREY_LEVELS = 255
 """L_inf budgets are drawn in grey levels, as they are written; L2 norms in units of the pixel range."""
+
+_PANELS_A_ROW = 3
+_WIDE = 16
+"""From this ratio of the largest budget to the smallest on, the axis is logarithmic."""
 
 Point = tuple[float, float, float, float, bool]
 """x, accuracy, ends of its interval, whether it is masked."""
 
 
-def chart_of(
+@dataclass(frozen=True)
+class Line:
+    """One model in one panel.
+
+    Attributes:
+        label: The model.
+        rank: Its place among the rows of the table, which gives it one look in all panels.
+        x: Increasing sizes, from 0 on, in the unit of the axis.
+        y: Accuracies in [0, 1].
+        low, high: Ends of the 95 % intervals; equal to ``y`` where there is none.
+        masked: Whether the number is known to be too high; for lines of points.
+    """
+
+    label: str
+    rank: int
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    masked: tuple[bool, ...] = ()
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One metric of one evaluation.
+
+    Attributes:
+        title: What was attacked how.
+        axis: What ``x`` is, with its unit.
+        lines: The models.
+        steps: Whether the lines are exact between their points: step functions, continuous from the right.
+        marks: Sizes that are columns of the table.
+        limit: Right end of the axis.
+    """
+
+    title: str
+    axis: str
+    lines: tuple[Line, ...]
+    steps: bool
+    marks: tuple[float, ...]
+    limit: float
+
+
+@dataclass(frozen=True)
+class Chart:
+    """All panels of one table, with what has to be said under them."""
+
+    title: str
+    panels: tuple[Panel, ...]
+    caption: str
+
+    @cached_property
+    def png(self) -> bytes:
+        """The picture; its bytes are a function of the chart and the version of matplotlib."""
+        columns = min(len(self.panels), _PANELS_A_ROW)
+        rows = math.ceil(len(self.panels) / columns)
+        width = 4.2 if columns == 1 else 2.9 * columns
+        return drawing.png_of(partial(_paint, self, rows, columns), width, 2.6 * rows + 0.7)
+
+
+def figure_of(
     title: str,
     columns: Sequence[ResolvedColumn],
     models: Sequence[ResolvedModel],
@@ -33,14 +107,7 @@ def chart_of(
     """The chart of a table, or None if none of its columns are points of a curve, or nothing is measured yet.
 
     A panel for each metric with accuracies at several budgets, through the cells of the table and the clean accuracy
-    at 0; and for each whose columns name the stored norms, the whole curve.
-
-    Args:
-        title: Of the table.
-        columns: Of the table.
-        models: Its measured rows.
-        cells: By row and column.
-        results: What the store holds.
+    at 0; and for each whose columns name the stored norms, the whole curve. Arguments as in ``figures_of``.
     """
     panels: list[Panel] = []
     counts: list[set[int]] = []
@@ -172,3 +239,55 @@ def _caption(panels: Sequence[Panel], counts: Sequence[set[int]], several: bool)
 def _range(numbers: set[int]) -> str:
     low, high = min(numbers), max(numbers)
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def _paint(chart: Chart, rows: int, columns: int, figure: MatplotlibFigure) -> None:
+    axes = figure.subplots(rows, columns, squeeze=False, sharey=True)
+    for place, ax in enumerate(axes.flat):
+        if place < len(chart.panels):
+            _paint_panel(ax, chart.panels[place])
+            ax.set_ylabel("accuracy, %" if place % columns == 0 else "")
+        else:
+            ax.set_axis_off()
+    drawing.title(figure, chart.title)
+    shown = {line.rank: line.label for panel in chart.panels for line in panel.lines}
+    pointed = any(not panel.steps for panel in chart.panels)
+    looks = []
+    for rank, label in sorted(shown.items()):
+        look = drawing.line_look(rank) | (drawing.marker_look(rank, filled=True) if pointed else {})
+        looks.append((label, look))
+    drawing.legend(figure, looks)
+
+
+def _paint_panel(ax: Axes, panel: Panel) -> None:
+    ax.set_title(drawing.literal(panel.title))
+    ax.set_xlabel(panel.axis)
+    ax.set_ylim(-3, 103)
+    ax.grid(axis="y", color="0.9", linewidth=0.6)
+    ax.set_axisbelow(True)
+    for mark in panel.marks if panel.steps else ():
+        if mark <= panel.limit:
+            ax.axvline(mark, color="0.75", linewidth=0.6, linestyle=(0, (1, 2)), zorder=0.5)
+    for line in panel.lines:
+        x, y, low, high = (list(values) for values in (line.x, line.y, line.low, line.high))
+        if panel.steps:  # the last value holds on to the edge
+            x, y, low, high = [*x, max(x[-1], panel.limit)], [*y, y[-1]], [*low, low[-1]], [*high, high[-1]]
+        percent = [[100 * value for value in values] for values in (y, low, high)]
+        look = drawing.line_look(line.rank)
+        step: Literal["post"] | None = "post" if panel.steps else None
+        ax.fill_between(x, percent[1], percent[2], step=step, color=look["color"], alpha=0.11, linewidth=0)
+        ax.plot(x, percent[0], drawstyle="steps-post" if panel.steps else "default", **look)
+        for masked in () if panel.steps else (False, True):
+            points = [(x[i], percent[0][i]) for i, flag in enumerate(line.masked) if flag == masked]
+            if points:
+                marker = drawing.marker_look(line.rank, filled=not masked)
+                ax.plot(*zip(*points, strict=True), linestyle="", clip_on=False, **marker)
+    smallest = min((x for line in panel.lines for x in line.x if x > 0), default=1.0)
+    if not panel.steps and max(panel.marks) / smallest >= _WIDE:
+        ax.set_xscale("symlog", base=2, linthresh=smallest)
+        ax.set_xlim(0, panel.limit * 1.1)
+    else:
+        ax.set_xlim(0, panel.limit)
+    if not panel.steps:
+        ax.set_xticks([0, *panel.marks], [f"{mark:.4g}" for mark in (0, *panel.marks)], minor=False)
+        ax.minorticks_off()

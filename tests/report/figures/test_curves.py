@@ -10,7 +10,7 @@ import pytest
 from bench.metrics.intervals import student_t, wilson
 from bench.plan.jobs import Plan
 from bench.report.build import build_report
-from bench.report.chart import Chart, Line, Panel
+from bench.report.figures.curves import Chart, Line, Panel
 
 if TYPE_CHECKING:
     from tests.conftest import Project, Results
@@ -77,7 +77,9 @@ class Case:
     def chart(self) -> Chart | None:
         assert self.plan is not None
         (table,) = build_report(self.plan, self.results.store, self.project.bench.settings.literature).tables
-        return table.chart
+        figure = table.figures.get("")
+        assert figure is None or isinstance(figure, Chart)
+        return figure
 
     def panels(self) -> tuple[Panel, ...]:
         chart = self.chart()

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bench.plain import visible
-from bench.report.csv_table import FIELDS, render
+from bench.report.formats.csv import FIELDS, render
 from bench.report.model import Report
 
 

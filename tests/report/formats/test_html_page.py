@@ -7,8 +7,8 @@ from html.parser import HTMLParser
 
 import pytest
 
+from bench.report.formats.html import Picture, render
 from bench.report.model import Report
-from bench.report.page import Picture, render
 
 PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg==")
 VOID = {"meta", "img"}

@@ -5,39 +5,54 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from bench.plain import visible
-from bench.report.model import Cell, Report
+from bench.report.model import Cell, Report, Table, TableColumn, TableRow
 
-__all__ = ["FIELDS", "render"]
+__all__ = ["ENDING", "FIELDS", "render"]
 
-FIELDS = (
-    "suite",
-    "profile",
-    "table",
-    "row",
-    "family",
-    "source",
-    "origin",
-    "column",
-    "definition",
-    "unit",
-    "direction",
-    "value",
-    "low",
-    "high",
-    "level",
-    "kind",
-    "n",
-    "seeds",
-    "status",
-    "reason",
-    "best",
-    "verdict",
-    "flags",
-    "not_measured",
-    "made_with",
-)
+ENDING = "csv"
+
+
+class _Place(NamedTuple):
+    """A cell with all that it stands in."""
+
+    report: Report
+    table: Table
+    row: TableRow
+    column: TableColumn
+    cell: Cell
+
+
+FIELDS: Mapping[str, Callable[[_Place], str | float | int | None]] = {
+    "suite": lambda at: at.report.suite,
+    "profile": lambda at: at.report.profile,
+    "table": lambda at: at.table.id,
+    "row": lambda at: at.row.label,
+    "family": lambda at: at.row.family,
+    "source": lambda at: at.row.source,
+    "origin": lambda at: at.row.origin,
+    "column": lambda at: at.column.id,
+    "definition": lambda at: at.column.definition,
+    "unit": lambda at: at.column.unit,
+    "direction": lambda at: at.column.direction,
+    "value": lambda at: at.cell.value,
+    "low": lambda at: getattr(at.cell.interval, "low", None),
+    "high": lambda at: getattr(at.cell.interval, "high", None),
+    "level": lambda at: getattr(at.cell.interval, "level", None),
+    "kind": lambda at: getattr(at.cell.interval, "kind", None),
+    "n": lambda at: at.cell.n,
+    "seeds": lambda at: " ".join(map(str, at.cell.seeds)),
+    "status": lambda at: at.cell.status,
+    "reason": lambda at: at.cell.reason,
+    "best": lambda at: "true" if at.cell.best else "false",
+    "verdict": lambda at: at.cell.verdict,
+    "flags": lambda at: "; ".join(f"{name}: {text}" for name, text in at.cell.flags.items()),
+    "not_measured": lambda at: " ".join(at.cell.not_measured),
+    "made_with": lambda at: at.row.made_with,
+}
 """``table`` and ``column`` are ids; ``level`` and ``kind`` belong to the interval ``low`` … ``high``; ``made_with``
 says with which libraries and on which machine the row was made, as far as the rows of its table differ in it.
 """
@@ -62,24 +77,8 @@ def render(report: Report) -> str:
     for table in report.tables:
         for row in table.rows:
             for cell, column in zip(row.cells, table.columns, strict=True):
-                writer.writerow(
-                    _text(field)
-                    for field in [
-                        report.suite,
-                        report.profile,
-                        table.id,
-                        row.label,
-                        row.family,
-                        row.source,
-                        row.origin,
-                        column.id,
-                        column.definition,
-                        column.unit,
-                        column.direction,
-                        *_cell(cell),
-                        row.made_with,
-                    ]
-                )
+                place = _Place(report, table, row, column, cell)
+                writer.writerow(_text(value(place)) for value in FIELDS.values())
     return buffer.getvalue()
 
 
@@ -89,20 +88,3 @@ def _text(field: str | float | int | None) -> str | float | int | None:
         return field
     shown = visible(field)
     return f"'{shown}" if _FORMULA.match(shown) and not _NUMBER.fullmatch(shown) else shown
-
-
-def _cell(cell: Cell) -> list[str | float | int | None]:
-    interval = cell.interval
-    ends = [None] * 4 if interval is None else [interval.low, interval.high, interval.level, interval.kind]
-    return [
-        cell.value,
-        *ends,
-        cell.n,
-        " ".join(map(str, cell.seeds)),
-        cell.status,
-        cell.reason,
-        "true" if cell.best else "false",
-        cell.verdict,
-        "; ".join(f"{name}: {text}" for name, text in cell.flags.items()),
-        " ".join(cell.not_measured),
-    ]
