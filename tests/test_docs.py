@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -46,3 +48,17 @@ def test_what_the_protocol_says_of_the_recursion_in_float32(classes: int, told: 
 def test_links_to_files_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_one_version_and_one_date_everywhere() -> None:
+    """pyproject.toml, the installed package, the newest release in the changelog, and what people cite."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    assert version == importlib.metadata.version("gmmc-bench")
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^## (.*)$", changes, re.MULTILINE)
+    assert headings[0] == "Unreleased"
+    newest, _, date = headings[1].partition(" - ")
+    assert newest == version
+    cited = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert re.findall(r"^version: (.*)$", cited, re.MULTILINE) == [version]
+    assert re.findall(r"^date-released: (.*)$", cited, re.MULTILINE) == [date]
