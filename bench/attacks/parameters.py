@@ -8,11 +8,12 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from .definitions import checked_reach
 from .threat import LARGEST, parse_eps, parse_step
 
-__all__ = ["LOSS_NAMES", "check_parameters", "checked_loss"]
+__all__ = ["LOSS_NAMES", "check_parameters", "checked_loss", "loss_schema"]
 
 AUTOMATIC = "ce@T"
 LOSS_NAMES = ("ce", "margin", "margin-targeted", "dlr", "distance", "distance-targeted")
@@ -50,6 +51,12 @@ def checked_loss(name: object, known: Iterable[str] = LOSS_NAMES) -> str:
     hint = f"; did you mean {near[0]!r}?" if near else ""
     also = ", ce@<temperature>" if "ce" in known else ""
     raise ValueError(f"unknown loss {name!r}, expected one of {', '.join(known)}{also}{hint}")
+
+
+def loss_schema(known: Iterable[str] = LOSS_NAMES) -> dict[str, Any]:
+    """The names that ``checked_loss`` accepts, as a JSON schema."""
+    temperature = {"type": "string", "pattern": r"^ce@\d+(\.\d+)?$"}
+    return {"anyOf": [{"enum": list(known)}, temperature]}
 
 
 def check_parameters(attack: str, params: Mapping[str, object], eps: Iterable[str] = (), *, targeted: bool) -> None:

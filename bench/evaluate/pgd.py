@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt, ValidationInfo, field_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, ValidationInfo, WithJsonSchema, field_validator
 
 from bench.attacks.definitions import LEAST_CLASSES
-from bench.attacks.parameters import LOSS_NAMES, checked_loss
+from bench.attacks.parameters import LOSS_NAMES, checked_loss, loss_schema
 from bench.attacks.threat import parse_step
 from bench.evaluate.adversarials import AdversarialsConfig
 from bench.evaluate.attack_seeds import AttackSeedsConfig, attack_seeds, paired_test, repeated, stacked
@@ -45,7 +45,7 @@ class PGDConfig(AttackSeedsConfig, AdversarialsConfig):
         description='Step size: "eps/30", or absolute such as "2/255"',
         json_schema_extra={"paper": "not stated", "code": "eps/30 (JEM, through foolbox)"},
     )
-    losses: tuple[str, ...] = Field(
+    losses: tuple[Annotated[str, WithJsonSchema(loss_schema())], ...] = Field(
         ("ce", "margin"),
         min_length=1,
         description="Losses, each an attack of its own; the first is the paper's",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Field, PositiveInt, field_validator, model_validator
+from pydantic import Field, PositiveInt, WithJsonSchema, field_validator, model_validator
 
 from bench.attacks import catalogue, definitions
 from bench.attacks.catalogue import ADAPTIVE_LOSSES
-from bench.attacks.parameters import checked_loss
+from bench.attacks.parameters import checked_loss, loss_schema
 from bench.attacks.threat import parse_eps, parse_step
 from bench.evaluate.attack_seeds import AttackSeedsConfig, stacked
 from bench.evaluate.robust import healthiest
@@ -27,12 +27,14 @@ __all__ = [
     "white_box_flags",
 ]
 
+_LOSSES = (*ADAPTIVE_LOSSES, "ce", "distance")
+
 
 class LossesConfig(AttackSeedsConfig):
     """Parameters of adaptive PGD that do not depend on the budget."""
 
     norm: Literal["linf", "l2"] = Field("linf", description="Norm of the perturbation")
-    losses: tuple[str, ...] = Field(
+    losses: tuple[Annotated[str, WithJsonSchema(loss_schema(_LOSSES))], ...] = Field(
         ADAPTIVE_LOSSES,
         min_length=1,
         description="Losses in the order of attack; ce@T chooses T by the median clean gap; distance needs centers",
@@ -59,8 +61,7 @@ class LossesConfig(AttackSeedsConfig):
     @field_validator("losses")
     @classmethod
     def _losses(cls, values: tuple[str, ...]) -> tuple[str, ...]:
-        known = (*ADAPTIVE_LOSSES, "ce", "distance")
-        names = [checked_loss(value, known) for value in values]
+        names = [checked_loss(value, _LOSSES) for value in values]
         if len(set(names)) != len(values):
             raise ValueError("a loss is listed twice")
         return values
