@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.metadata
 import importlib.util
 import re
@@ -65,3 +66,16 @@ def test_one_version_and_one_date_everywhere() -> None:
     cited = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     assert re.findall(r"^version: (.*)$", cited, re.MULTILINE) == [version]
     assert re.findall(r"^date-released: (.*)$", cited, re.MULTILINE) == [date]
+
+
+@pytest.mark.parametrize(
+    "module",
+    [*sorted((ROOT / "bench" / "metrics").glob("*.py")), *sorted((ROOT / "bench" / "scores").glob("*.py"))],
+    ids=lambda path: f"{path.parent.name}/{path.name}",
+)
+def test_public_functions_on_arrays_have_a_runnable_example(module: Path) -> None:
+    functions = [
+        node for node in ast.parse(module.read_text(encoding="utf-8")).body if isinstance(node, ast.FunctionDef)
+    ]
+    public = [function for function in functions if not function.name.startswith("_")]
+    assert [function.name for function in public if ">>> " not in (ast.get_docstring(function) or "")] == []
