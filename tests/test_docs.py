@@ -79,3 +79,23 @@ def test_public_functions_on_arrays_have_a_runnable_example(module: Path) -> Non
     ]
     public = [function for function in functions if not function.name.startswith("_")]
     assert [function.name for function in public if ">>> " not in (ast.get_docstring(function) or "")] == []
+
+
+def test_every_decision_is_listed_and_linked_both_ways() -> None:
+    folder = ROOT / "docs" / "decisions"
+    listed = (folder / "README.md").read_text(encoding="utf-8")
+    pages = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs").glob("*.md"))
+    for record in sorted(folder.glob("[0-9]*.md")):
+        text = record.read_text(encoding="utf-8")
+        assert f"[{record.name[:4]}]({record.name})" in listed
+        assert f"](decisions/{record.name})" in pages
+        assert re.findall(r"^## (.*)$", text, re.MULTILINE) == ["Context", "Decision", "Consequences"]
+        assert re.search(r"\]\(\.\./\w+\.md#", text)
+
+
+def test_links_to_headings_lead_somewhere() -> None:
+    for page in PAGES:
+        for target, heading in re.findall(r"\]\((?!https?:)([^)#]+\.md)#([^)]+)\)", page.read_text(encoding="utf-8")):
+            titles = re.findall(r"^#+ (.*)$", (page.parent / target).read_text(encoding="utf-8"), re.MULTILINE)
+            anchors = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+            assert heading in anchors, f"{page.name} links to {target}#{heading}"
