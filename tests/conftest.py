@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from bench.api import Bench
+from bench.attacks.named import ATTACKS
 from bench.data.registry import DATASETS
 from bench.evaluate.base import EVALUATIONS
 from bench.plan.jobs import Job, Plan
@@ -143,7 +144,7 @@ class Site:
 
 
 def reset_registries() -> None:
-    for registry in (FAMILIES, BACKBONES, DATASETS, EVALUATIONS):
+    for registry in (FAMILIES, BACKBONES, DATASETS, EVALUATIONS, ATTACKS):
         registry.reset()
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.metadata
 import importlib.util
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -42,7 +45,57 @@ def test_what_the_protocol_says_of_the_recursion_in_float32(classes: int, told: 
     assert float(difference.abs().max()) < 1e-5
 
 
-@pytest.mark.parametrize("page", sorted(ROOT.glob("*.md")) + sorted((ROOT / "docs").glob("*.md")), ids=lambda p: p.name)
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")]
+
+
+@pytest.mark.parametrize("page", sorted(PAGES), ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_to_files_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_one_version_and_one_date_everywhere() -> None:
+    """pyproject.toml, the installed package, the newest release in the changelog, and what people cite."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    assert version == importlib.metadata.version("gmmc-bench")
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^## (.*)$", changes, re.MULTILINE)
+    assert headings[0] == "Unreleased"
+    newest, _, date = headings[1].partition(" - ")
+    assert newest == version
+    cited = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert re.findall(r"^version: (.*)$", cited, re.MULTILINE) == [version]
+    assert re.findall(r"^date-released: (.*)$", cited, re.MULTILINE) == [date]
+
+
+@pytest.mark.parametrize(
+    "module",
+    [*sorted((ROOT / "bench" / "metrics").glob("*.py")), *sorted((ROOT / "bench" / "scores").glob("*.py"))],
+    ids=lambda path: f"{path.parent.name}/{path.name}",
+)
+def test_public_functions_on_arrays_have_a_runnable_example(module: Path) -> None:
+    functions = [
+        node for node in ast.parse(module.read_text(encoding="utf-8")).body if isinstance(node, ast.FunctionDef)
+    ]
+    public = [function for function in functions if not function.name.startswith("_")]
+    assert [function.name for function in public if ">>> " not in (ast.get_docstring(function) or "")] == []
+
+
+def test_every_decision_is_listed_and_linked_both_ways() -> None:
+    folder = ROOT / "docs" / "decisions"
+    listed = (folder / "README.md").read_text(encoding="utf-8")
+    pages = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs").glob("*.md"))
+    for record in sorted(folder.glob("[0-9]*.md")):
+        text = record.read_text(encoding="utf-8")
+        assert f"[{record.name[:4]}]({record.name})" in listed
+        assert f"](decisions/{record.name})" in pages
+        assert re.findall(r"^## (.*)$", text, re.MULTILINE) == ["Context", "Decision", "Consequences"]
+        assert re.search(r"\]\(\.\./\w+\.md#", text)
+
+
+def test_links_to_headings_lead_somewhere() -> None:
+    for page in PAGES:
+        for target, heading in re.findall(r"\]\((?!https?:)([^)#]+\.md)#([^)]+)\)", page.read_text(encoding="utf-8")):
+            titles = re.findall(r"^#+ (.*)$", (page.parent / target).read_text(encoding="utf-8"), re.MULTILINE)
+            anchors = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+            assert heading in anchors, f"{page.name} links to {target}#{heading}"

@@ -30,6 +30,8 @@ COMMANDS = [
     "describe calibration.ece",
     "table digits",
     "table digits --format json",
+    "schema",
+    "schema profile",
     "clean",
     "doctor",
 ]

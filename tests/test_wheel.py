@@ -38,7 +38,7 @@ def test_what_is_in_the_wheel(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     top = {name.split("/")[0] for name in names}
     assert {name for name in top if not name.endswith(".dist-info")} == {"bench", "bench_models"}
-    for suite in (ROOT / "suites").rglob("*.toml"):
+    for suite in [*(ROOT / "suites").rglob("*.toml"), *(ROOT / "suites").rglob("*.json")]:
         assert f"bench/_suites/{suite.relative_to(ROOT / 'suites').as_posix()}" in names
     for source in (ROOT / "results" / "literature").glob("*.toml"):
         assert f"bench/_literature/{source.name}" in names

@@ -13,14 +13,14 @@ import difflib
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .threat import LARGEST
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["AUTOMATIC", "LOSSES", "Loss", "LossInputs", "TYPICAL_GAP", "get_loss", "margins", "tempered"]
+__all__ = ["AUTOMATIC", "LOSSES", "Loss", "LossInputs", "TYPICAL_GAP", "get_loss", "loss_schema", "margins", "tempered"]
 
 AUTOMATIC = "ce@T"
 """The cross-entropy of z / T with T chosen by the attack, from the median clean gap (adaptive PGD)."""
@@ -234,3 +234,9 @@ def tempered(temperature: float) -> Loss:
     text = f"{temperature:g}"
     formula = f"-log softmax(z/{text})_y; with a target log softmax(z/{text})_t"
     return Loss(f"ce@{text}", formula, _cross_entropy(temperature))
+
+
+def loss_schema(known: Iterable[str] | None = None) -> dict[str, Any]:
+    """The names that `get_loss` accepts, as a JSON schema."""
+    temperature = {"type": "string", "pattern": r"^ce@\d+(\.\d+)?(e[+-]?\d+)?$"}
+    return {"anyOf": [{"enum": list(LOSSES if known is None else known)}, temperature]}

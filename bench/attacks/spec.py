@@ -13,9 +13,9 @@ from itertools import pairwise
 from math import ceil, isfinite
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, WithJsonSchema, model_validator
 
-from .losses import LOSSES, get_loss
+from .losses import LOSSES, get_loss, loss_schema
 from .threat import LARGEST, NORMS, StepSize, ThreatModel, format_eps, parse_eps, parse_step
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ Positive = Annotated[
 NotNegative = Annotated[Any, _checked(lambda v: _number(v) and 0 <= v <= LARGEST, f"a number from 0 to {LARGEST:g}")]
 Share = Annotated[Any, _checked(lambda v: _number(v) and 0 < v <= 1, "a number > 0 and at most 1")]
 Step = Annotated[Any, BeforeValidator(_step)]
-LossName = Annotated[str, BeforeValidator(_loss)]
+LossName = Annotated[str, BeforeValidator(_loss), WithJsonSchema(loss_schema())]
 
 
 def Choice(*names: str) -> BeforeValidator:  # noqa: N802 - reads as a type beside the others

@@ -35,6 +35,9 @@ def parse_eps(value: str | float) -> float:
 
     Raises:
         ValueError: The value is not a number, negative or not finite.
+
+    >>> parse_eps("51/255"), parse_eps(0.5)
+    (0.2, 0.5)
     """
     problem = f'eps must be a finite number >= 0 or a fraction such as "8/255", got {value!r}'
     if isinstance(value, bool):
@@ -52,6 +55,9 @@ def format_eps(eps: float) -> str:
     """Write a budget the way papers do: ``"8/255"`` if it is a multiple of 1/255 below 1, else a decimal.
 
     ``parse_eps(format_eps(eps)) == eps`` for every finite budget; infinity is ``"unbounded"``.
+
+    >>> format_eps(8 / 255), format_eps(0.3), format_eps(2.0)
+    ('8/255', '0.3', '2')
     """
     if math.isinf(eps):
         return "unbounded"
@@ -85,6 +91,9 @@ def parse_step(value: str | float) -> StepSize:
 
     Raises:
         ValueError: The value is none of these, not positive, or larger than `LARGEST`.
+
+    >>> parse_step("eps/4").resolve(0.2), parse_step("51/255").resolve(0.5)
+    (0.05, 0.2)
     """
     problem = f'step must be a multiple of eps (0.1), "eps/30" or an absolute step such as "2/255", got {value!r}'
     if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""``bench list``, ``describe`` and ``show``."""
+"""``bench list``, ``describe``, ``schema`` and ``show``."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from bench.cli.say import echo, echo_json
 __all__ = ["register"]
 
 KINDS = ("families", "backbones", "datasets", "evaluations", "attacks", "suites", "profiles")
+FILES = ("suite", "profile", "settings")
 
 
 def register(cli: click.Group) -> None:
     """Add the commands of this module."""
-    for command in (list_, describe, show):
+    for command in (list_, describe, schema, show):
         cli.add_command(command)
 
 
@@ -55,6 +56,22 @@ def describe(name: str, suite: str | None, profile: str | None, as_json: bool) -
         echo_json({"schema": 1, "name": name, "lines": text.splitlines()})
         return
     echo(text)
+
+
+@click.command()
+@click.argument("kind", type=click.Choice(FILES), default="suite")
+def schema(kind: str) -> None:
+    """Print the JSON schema of suites (or of profiles, or of bench.toml), by which editors complete and check keys.
+
+    It lists the parameters of every family and evaluation that is installed.
+
+    \b
+    Example:
+      bench schema > schema.json     and in the first line of a suite beside it:   #:schema ./schema.json
+    """
+    from bench.commands.schema import schema as made
+
+    echo_json(made(kind))
 
 
 @click.command()

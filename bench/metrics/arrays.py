@@ -21,6 +21,9 @@ def vector(name: str, values: npt.ArrayLike, *, at_least: int = 1) -> FloatArray
 
     Raises:
         ValueError: If the shape is not (n,), n is too small, or a value is NaN.
+
+    >>> vector("scores", [1, 2])
+    array([1., 2.])
     """
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1:
@@ -36,6 +39,9 @@ def matrix(name: str, values: npt.ArrayLike) -> FloatArray:
 
     Raises:
         ValueError: If the shape is not (n, m) with n, m >= 1, or a value is NaN.
+
+    >>> matrix("features", [[1, 2]])
+    array([[1., 2.]])
     """
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 2 or 0 in array.shape:
@@ -45,7 +51,12 @@ def matrix(name: str, values: npt.ArrayLike) -> FloatArray:
 
 
 def finite_matrix(name: str, values: npt.ArrayLike) -> FloatArray:
-    """As `matrix`, and infinities are refused too."""
+    """As `matrix`, and infinities are refused too.
+
+    >>> finite_matrix("logits", [[0, np.inf]])
+    Traceback (most recent call last):
+    ValueError: logits must be finite, got 1 infinite of 2 values
+    """
     array = matrix(name, values)
     infinite = int(np.isinf(array).sum())
     if infinite:
@@ -58,6 +69,9 @@ def probabilities(name: str, values: npt.ArrayLike) -> FloatArray:
 
     Raises:
         ValueError: If a value lies outside [0, 1] or a row does not sum to one.
+
+    >>> probabilities("probs", [[0.25, 0.75]])
+    array([[0.25, 0.75]])
     """
     array = matrix(name, values)
     if array.min() < 0 or array.max() > 1 + NORMALISATION_TOLERANCE:
@@ -74,6 +88,9 @@ def log_probabilities(name: str, values: npt.ArrayLike) -> FloatArray:
 
     Raises:
         ValueError: If the exponentials of a row do not sum to one.
+
+    >>> log_probabilities("log_probs", [[0.0, -np.inf]])
+    array([[  0., -inf]])
     """
     array = matrix(name, values)
     if array.max() > NORMALISATION_TOLERANCE:
@@ -87,6 +104,9 @@ def class_labels(values: npt.ArrayLike, items: int, classes: int) -> npt.NDArray
 
     Raises:
         ValueError: If they are no integers, not one an item, or outside the range.
+
+    >>> class_labels([0, 2], items=2, classes=3)
+    array([0, 2])
     """
     array = np.asarray(values)
     if array.dtype.kind not in "iu":
@@ -103,6 +123,9 @@ def correctness(name: str, values: npt.ArrayLike) -> npt.NDArray[np.bool_]:
 
     Raises:
         ValueError: If the shape is not (n,), n is 0, or a value is neither 0 nor 1.
+
+    >>> correctness("correct", [1, 0])
+    array([ True, False])
     """
     array = vector(name, values)
     if not np.isin(array, (0.0, 1.0)).all():

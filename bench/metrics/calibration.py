@@ -107,6 +107,10 @@ def reliability(
     Raises:
         ValueError: On NaN, confidences outside [0, 1], unequal lengths, no items, bins < 1, or an unknown
             `edges`.
+
+    >>> curve = reliability([0.2, 0.75, 1.0], [0, 1, 1], bins=2)
+    >>> curve.count, curve.mean_confidence, curve.accuracy
+    (array([1, 2]), array([0.2  , 0.875]), array([0., 1.]))
     """
     if bins < 1:
         raise ValueError(f"bins must be at least 1, got {bins}")
@@ -137,6 +141,11 @@ def ece(confidence: npt.ArrayLike, correct: npt.ArrayLike, *, bins: int = 20, ed
 
     Arguments and errors are those of `reliability`. The estimate is biased upwards: a perfectly calibrated
     model scores about 0.007 with 15 bins and n = 10,000.
+
+    >>> ece([0.75, 0.75, 0.75, 0.75], [1, 1, 1, 0])
+    0.0
+    >>> ece([1.0, 1.0], [1, 0])
+    0.5
     """
     return reliability(confidence, correct, bins=bins, edges=edges).ece
 
@@ -153,6 +162,9 @@ def nll(log_probs: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     Raises:
         ValueError: On NaN, rows whose probabilities do not sum to one, or labels of a wrong type, length or
             range.
+
+    >>> round(nll(np.log([[0.5, 0.5]]), [0]), 6)  # log 2
+    0.693147
     """
     log_p = log_probabilities("log_probs", log_probs)
     y = class_labels(labels, *log_p.shape)
@@ -171,6 +183,9 @@ def brier(probs: npt.ArrayLike, labels: npt.ArrayLike) -> float:
 
     Raises:
         ValueError: On NaN, values outside [0, 1], rows that do not sum to one, or bad labels.
+
+    >>> brier([[0.5, 0.5]], [0]), brier([[1.0, 0.0]], [1])
+    (0.5, 2.0)
     """
     p = probabilities("probs", probs)
     y = class_labels(labels, *p.shape)
@@ -192,6 +207,10 @@ def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> Temperature
 
     Raises:
         ValueError: If a logit is NaN or infinite, or the labels are of a wrong type, length or range.
+
+    >>> fitted = fit_temperature([[2, 0], [2, 0], [2, 0], [2, 0]], [0, 0, 0, 1])
+    >>> round(fitted.value, 6)  # 2 / log 3: then three of four have probability 3/4
+    1.820478
     """
     z = finite_matrix("logits", logits)
     y = class_labels(labels, *z.shape)

@@ -108,6 +108,10 @@ def frechet_distance(a: GaussianStats, b: GaussianStats) -> float:
 
     Raises:
         ValueError: If the dimensions differ.
+
+    >>> a, b = GaussianStats(9, np.zeros(1), np.eye(1)), GaussianStats(9, np.full(1, 3.0), 4 * np.eye(1))
+    >>> frechet_distance(a, b)  # 3^2 + (1 - 2)^2
+    10.0
     """
     _require_same_dimension(a, b)
     product_eigenvalues = np.linalg.eigvalsh(a.root.T @ b.covariance @ a.root)

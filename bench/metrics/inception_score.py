@@ -33,6 +33,11 @@ def inception_score(log_probs: npt.ArrayLike, *, splits: int = 1) -> tuple[float
 
     Raises:
         ValueError: On NaN, rows whose probabilities do not sum to one, or splits outside 1 … n.
+
+    >>> inception_score([[0.0, -np.inf], [-np.inf, 0.0]])  # two classes, each certain
+    (2.0, 0.0)
+    >>> inception_score(np.log([[0.5, 0.5], [0.5, 0.5]]))
+    (1.0, 0.0)
     """
     log_p = log_probabilities("log_probs", log_probs)
     n = log_p.shape[0]

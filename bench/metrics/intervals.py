@@ -44,6 +44,9 @@ def carried_decimals(value: float, interval: Interval) -> int:
     Args:
         value: The number.
         interval: Its interval, of which half of the longer side is taken as the standard error.
+
+    >>> carried_decimals(9.708, symmetric(9.708, 2 * 0.047, 0.95, "t"))
+    2
     """
     error = max(interval.high - value, value - interval.low) / 2
     if not 0 < error < math.inf:
@@ -63,6 +66,10 @@ def wilson(successes: int, n: int, level: float = 0.95) -> Interval:
 
     Raises:
         ValueError: If n < 1, successes lies outside 0 … n, or level outside (0, 1).
+
+    >>> interval = wilson(8, 10)
+    >>> round(interval.low, 4), round(interval.high, 4)
+    (0.4902, 0.9433)
     """
     if n < 1:
         raise ValueError(f"n must be at least 1, got {n}")
@@ -92,6 +99,12 @@ def delong(in_scores: npt.ArrayLike, out_scores: npt.ArrayLike, level: float = 0
     Raises:
         ValueError: If a set has fewer than 2 items, is not one-dimensional, or holds NaN, or level is out of
             range.
+
+    >>> delong([3, 4], [1, 2]).kind  # perfectly separated
+    'wilson of disjoint pairs'
+    >>> interval = delong([1, 3, 4], [0, 2])
+    >>> round(interval.low, 3), round(interval.high, 3)
+    (0.152, 0.993)
     """
     z = _normal_quantile(level)
     inside = vector("in_scores", in_scores, at_least=2)
@@ -125,6 +138,10 @@ def student_t(
 
     Raises:
         ValueError: If there are fewer than 2 values, one is not finite, or level lies outside (0, 1).
+
+    >>> interval = student_t([1, 2, 3])
+    >>> round(interval.low, 4), round(interval.high, 4)  # 2 -+ 4.3027 / sqrt(3)
+    (-0.4841, 4.4841)
     """
     _require_level(level)
     array = _finite("values", values)
@@ -147,6 +164,9 @@ def symmetric(
         level: Nominal coverage, in (0, 1).
         kind: How ``half`` was made.
         within: Range of the number. The interval always holds the estimate, even one outside the range.
+
+    >>> symmetric(0.75, 0.5, 0.95, "t", within=(0, 1))
+    Interval(low=0.25, high=1, level=0.95, kind='t, cut to [0, 1]')
     """
     low, high = max(value - half, min(within[0], value)), min(value + half, max(within[1], value))
     cut = f", cut to {_range(within)}" if (low, high) != (value - half, value + half) else ""
@@ -173,6 +193,12 @@ def bootstrap_mean(values: npt.ArrayLike, seed: int, level: float = 0.95, resamp
     Raises:
         ValueError: If there are fewer than 2 values, one is not finite, level lies outside (0, 1), or
             resamples < 100.
+
+    >>> interval = bootstrap_mean([0, 0, 1, 1], seed=0)
+    >>> interval.low, interval.high
+    (0.0, 1.0)
+    >>> bootstrap_mean([1, 1, 1], seed=0) is None
+    True
     """
     _require_level(level)
     if resamples < 100:

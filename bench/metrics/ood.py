@@ -31,6 +31,9 @@ def placement_values(in_scores: npt.ArrayLike, out_scores: npt.ArrayLike) -> tup
 
     Raises:
         ValueError: If a set is empty, not one-dimensional, or holds NaN.
+
+    >>> placement_values([2, 3], [1, 2])
+    (array([0.75, 1.  ]), array([1.  , 0.75]))
     """
     inside, outside = _scores(in_scores, out_scores)
     return _share_below(inside, outside), 1.0 - _share_below(outside, inside)
@@ -45,6 +48,9 @@ def auroc(in_scores: npt.ArrayLike, out_scores: npt.ArrayLike) -> float:
 
     Raises:
         ValueError: If a set is empty, not one-dimensional, or holds NaN.
+
+    >>> auroc([2, 3], [1, 2])  # three pairs in order, and a tie
+    0.875
     """
     inside, outside = _scores(in_scores, out_scores)
     return float(_twice_count_below(inside, outside).sum() / (2 * inside.size * outside.size))
@@ -65,6 +71,9 @@ def missing_as_wrong(in_scores: npt.ArrayLike, out_scores: npt.ArrayLike) -> tup
 
     Raises:
         ValueError: If a set is empty or not one-dimensional.
+
+    >>> missing_as_wrong([np.nan, 2.0], [1.0])
+    (array([-1.,  1.]), array([0.]))
     """
     inside, outside = np.asarray(in_scores, dtype=np.float64), np.asarray(out_scores, dtype=np.float64)
     present = [~np.isnan(inside), ~np.isnan(outside)]
@@ -90,6 +99,9 @@ def average_precision(in_scores: npt.ArrayLike, out_scores: npt.ArrayLike, *, po
 
     Raises:
         ValueError: If a set is empty, not one-dimensional, or holds NaN, or `positive` is unknown.
+
+    >>> round(average_precision([3, 1], [2], positive="in"), 6)  # (1 + 2/3) / 2
+    0.833333
     """
     wanted, other = _by_positive(in_scores, out_scores, positive)
     # Recall moves at scores of positive items only, so those are all the thresholds that count.
@@ -116,6 +128,9 @@ def fpr_at_tpr(in_scores: npt.ArrayLike, out_scores: npt.ArrayLike, tpr: float =
     Raises:
         ValueError: If a set is empty, not one-dimensional, or holds NaN, or `tpr` or `positive` is out of
             range.
+
+    >>> fpr_at_tpr([1, 2, 3, 4], [0.0, 1.5], positive="in")
+    0.5
     """
     if not 0 < tpr <= 1:
         raise ValueError(f"tpr must lie in (0, 1], got {tpr}")

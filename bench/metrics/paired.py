@@ -27,6 +27,9 @@ def mcnemar_exact(correct_a: npt.ArrayLike, correct_b: npt.ArrayLike) -> float:
 
     Raises:
         ValueError: If the lengths differ, are 0, or a value is neither 0 nor 1.
+
+    >>> mcnemar_exact([1, 1, 1, 1, 1], [0, 0, 0, 0, 0])  # 2 / 2^5
+    0.0625
     """
     a, b = correctness("correct_a", correct_a), correctness("correct_b", correct_b)
     if a.size != b.size:
@@ -48,6 +51,9 @@ def sign_flip(differences: npt.ArrayLike) -> float:
 
     Raises:
         ValueError: If there are no or more than 20 differences, or one is not finite.
+
+    >>> sign_flip([1, 2, 3])  # two of eight patterns
+    0.25
     """
     d = vector("differences", differences)
     if not np.isfinite(d).all():
@@ -82,6 +88,9 @@ def permutation_mean(values_a: npt.ArrayLike, values_b: npt.ArrayLike, seed: int
 
     Raises:
         ValueError: If the lengths differ or are 0, a value is not finite, or resamples < 99.
+
+    >>> permutation_mean([1, 2, 3], [0, 0, 0], seed=0)
+    0.25
     """
     if resamples < 99:
         raise ValueError(f"resamples must be at least 99, got {resamples}")
@@ -113,6 +122,9 @@ def smallest_sign_flip_p(k: int) -> float:
 
     Raises:
         ValueError: If k < 1.
+
+    >>> smallest_sign_flip_p(3)
+    0.25
     """
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
@@ -134,6 +146,9 @@ def delong_paired(in_a: npt.ArrayLike, out_a: npt.ArrayLike, in_b: npt.ArrayLike
 
     Raises:
         ValueError: If A and B differ in length, a set has fewer than 2 items, or holds NaN.
+
+    >>> delong_paired([2, 3], [0, 1], [2, 3], [0, 1])  # the same scores
+    1.0
     """
     scores = {
         name: vector(name, values, at_least=2)
@@ -165,6 +180,9 @@ def holm(p_values: npt.ArrayLike) -> list[float]:
 
     Raises:
         ValueError: If a p value is NaN or lies outside [0, 1].
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
     """
     p = vector("p_values", p_values, at_least=0)
     if p.size and (p.min() < 0 or p.max() > 1):

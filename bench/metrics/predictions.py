@@ -17,6 +17,9 @@ def finite_items(outputs: npt.ArrayLike) -> npt.NDArray[np.bool_]:
 
     Returns:
         Shape (n,).
+
+    >>> finite_items([[0.0, 1.0], [0.0, np.nan]])
+    array([ True, False])
     """
     array = np.asarray(outputs, dtype=np.float64)
     return np.asarray(np.isfinite(array).all(axis=tuple(range(1, array.ndim))), dtype=np.bool_)
@@ -35,6 +38,9 @@ def predicted_classes(logits: npt.ArrayLike) -> npt.NDArray[np.int64]:
 
     Raises:
         ValueError: If the shape is not (n, K) with K >= 1.
+
+    >>> predicted_classes([[0.0, 1.0], [np.nan, 0.0]])
+    array([ 1, -1])
     """
     array = np.asarray(logits, dtype=np.float64)
     if array.ndim != 2 or array.shape[1] == 0:
@@ -50,5 +56,8 @@ def absence(count: int, n: int, what: str) -> str:
         count: Items without.
         n: All items.
         what: Of what there is none, such as ``"test items have no finite logits"``.
+
+    >>> absence(3, 397, "test items have no finite logits")
+    '3 of 397 test items have no finite logits'
     """
     return f"{count:,} of {n:,} {what}"

@@ -35,6 +35,11 @@ def repeated_variance(outcomes: npt.ArrayLike) -> tuple[float, float]:
 
     Raises:
         ValueError: Another shape, or a value that is neither 0 nor 1.
+
+    >>> repeated_variance([[1], [0]])  # one run: p (1 - p) / n
+    (0.125, 0.0)
+    >>> repeated_variance([[1, 0], [0, 1]])  # independent runs: p (1 - p) / (n A)
+    (0.0625, 0.0)
     """
     values = _outcomes(outcomes)
     n, runs = values.shape
@@ -64,6 +69,11 @@ def repeated_proportion(outcomes: npt.ArrayLike, level: float = 0.95) -> Interva
 
     Raises:
         ValueError: Another shape, a value that is neither 0 nor 1, or a level outside (0, 1).
+
+    >>> repeated_proportion([[1], [0]]) == wilson(1, 2)
+    True
+    >>> repeated_proportion([[1, 1], [0, 1]]).kind
+    'wilson over items and 2 attack seeds'
     """
     values = _outcomes(outcomes)
     n, runs = values.shape

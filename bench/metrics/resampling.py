@@ -31,6 +31,9 @@ def allocate(shares: Mapping[int, float], size: int, available: Mapping[int, int
 
     Raises:
         ValueError: If the strata with a share hold fewer than ``size`` items.
+
+    >>> allocate({0: 0.5, 1: 0.5}, 4, {0: 1, 1: 9})
+    {0: 1, 1: 3}
     """
     open_ = {stratum: share for stratum, share in shares.items() if share > 0 and available.get(stratum, 0) > 0}
     taken = dict.fromkeys(shares, 0)
@@ -58,6 +61,9 @@ def proportional_size(shares: Mapping[int, float], available: Mapping[int, int])
     Args:
         shares: By stratum, its share of the draw; strata without items are left out.
         available: By stratum, its items.
+
+    >>> proportional_size({0: 0.5, 1: 0.5}, {0: 4, 1: 9})
+    8
     """
     present = {stratum: share for stratum, share in shares.items() if share > 0 and available.get(stratum, 0) > 0}
     items = sum(available[stratum] for stratum in present)
@@ -85,6 +91,10 @@ def stratified_draws(
 
     Raises:
         ValueError: If a draw is larger than the strata with a share.
+
+    >>> strata = np.array([0, 0, 1, 1])
+    >>> [sorted(strata[draw].tolist()) for draw in stratified_draws(strata, 2, 2, seed=0)]
+    [[0, 1], [0, 1]]
     """
     labels = np.asarray(strata)
     generator = np.random.default_rng(seed)
@@ -130,6 +140,11 @@ def jackknife_error(
 
     Returns:
         The standard error, >= 0; None for fewer than three items.
+
+    >>> values = np.array([1.0, 2.0, 3.0])
+    >>> error = jackknife_error(lambda items: float(values[items].mean()), [0, 0, 0], seed=0)
+    >>> round(error, 6)  # s / sqrt(n)
+    0.57735
     """
     labels = np.asarray(strata)
     groups = min(groups, labels.size)

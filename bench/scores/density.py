@@ -17,6 +17,9 @@ def log_density(log_p: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
     Raises:
         ValueError: If the shape is not (n,) or a value is NaN.
+
+    >>> log_density([-3, -1])
+    array([-3., -1.])
     """
     return _one_an_item("log_p", log_p)
 
@@ -32,6 +35,9 @@ def approximate_mass(gradient_norm: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
     Raises:
         ValueError: If the shape is not (n,), or a value is NaN or negative.
+
+    >>> approximate_mass([1, 2])
+    array([-1., -2.])
     """
     norm = _one_an_item("gradient_norm", gradient_norm)
     if (norm < 0).any():

@@ -21,6 +21,9 @@ def max_probability(logits: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
     Raises:
         ValueError: If the shape is not (n, K) with K >= 2, or a logit is NaN or infinite.
+
+    >>> max_probability([[3.0, 1.0], [0.0, 0.0]])
+    array([2., 0.])
     """
     z = np.array(logits, dtype=np.float64)
     if z.ndim != 2 or z.shape[1] < 2:

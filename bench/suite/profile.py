@@ -20,9 +20,9 @@ from bench.suite.overlay import Group, Leaf, leaves
 from bench.suite.schema import EvaluationEntry, ModelEntry, ProfileFile
 from bench.suite.substitute import Substitution
 
-__all__ = ["Applied", "apply"]
+__all__ = ["ENTRY_KEYS", "Applied", "apply"]
 
-_ENTRY_KEYS = ("backbone", "preset", "seeds")
+ENTRY_KEYS = ("backbone", "preset", "seeds")
 """What a profile may say of a model beside hyper-parameters of its family."""
 
 
@@ -149,8 +149,8 @@ def _model_leaves(parsed: ProfileFile, family: str) -> list[Leaf]:
 def _accepted(family: str) -> Callable[[tuple[str, ...]], bool]:
     """Which keys a family understands: a sampler means nothing to a softmax classifier."""
     if not _is_family(family):
-        return lambda path: path[0] in _ENTRY_KEYS
-    return lambda path: path[0] in _ENTRY_KEYS or _names_setting(family, path)
+        return lambda path: path[0] in ENTRY_KEYS
+    return lambda path: path[0] in ENTRY_KEYS or _names_setting(family, path)
 
 
 def _names_setting(family: str, path: tuple[str, ...]) -> bool:
@@ -183,7 +183,7 @@ def _siblings(path: tuple[str, ...], families: set[str]) -> set[str]:
     }
     above = "".join(f"{part}." for part in path[:-1])
     names = {key.removeprefix(above).partition(".")[0] for key in known if key.startswith(above)}
-    return names | set(_ENTRY_KEYS) if len(path) == 1 else names
+    return names | set(ENTRY_KEYS) if len(path) == 1 else names
 
 
 def _unknown_evaluations(parsed: ProfileFile, document: Document, profile: Document) -> list[Problem]:

@@ -19,7 +19,7 @@ from bench.spec import Config
 from bench.suite.document import read, validate
 from bench.suite.schema import FileName
 
-__all__ = ["Settings", "find_profile", "find_suite", "load_settings", "suite_folders"]
+__all__ = ["Settings", "SettingsFile", "find_profile", "find_suite", "load_settings", "suite_folders"]
 
 FILE, LOCAL = "bench.toml", "bench.local.toml"
 
@@ -34,7 +34,9 @@ class _Run(Config):
     default_suite: FileName | None = Field(None, description="What `bench run` without a suite runs")
 
 
-class _File(Config):
+class SettingsFile(Config):
+    """``bench.toml``, as it is written."""
+
     paths: _Paths = Field(default_factory=_Paths)
     run: _Run = Field(default_factory=_Run)
 
@@ -84,7 +86,7 @@ def load_settings(start: Path | None = None, environ: Mapping[str, str] | None =
         if not path.exists():
             continue
         document = read(path)
-        parsed, found = validate(_File, document.data, document, ())
+        parsed, found = validate(SettingsFile, document.data, document, ())
         problems += found
         if parsed is None:
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from bench.attacks.losses import get_loss
@@ -59,7 +60,7 @@ class Momentum(Attack):
         batches = []
         for start in range(0, count, problem.batch_size):
             part = problem.part(np.arange(start, min(start + problem.batch_size, count)))
-            batches.append(problem.remember(f"batch {start}", lambda part=part: self._batch(part)))
+            batches.append(problem.remember(f"batch {start}", partial(self._batch, part)))
         return Found(Table.joined(batches), steps=self.steps)
 
     def _batch(self, part: Problem) -> Table:

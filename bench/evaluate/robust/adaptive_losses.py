@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Annotated, Self
 
-from pydantic import Field, PositiveInt, field_validator, model_validator
+from pydantic import Field, PositiveInt, WithJsonSchema, field_validator, model_validator
 
 from bench.attacks.adaptive import ADAPTIVE_LOSSES, AdaptivePGD
+from bench.attacks.losses import loss_schema
 from bench.evaluate.robust.accuracies import healthiest
 from bench.evaluate.robust.attack_seeds import stacked
 from bench.evaluate.robust.budgets import BudgetsConfig, listed_losses
@@ -17,11 +18,13 @@ if TYPE_CHECKING:
 
 __all__ = ["LossesConfig", "white_box_flags"]
 
+_LOSSES = (*ADAPTIVE_LOSSES, "ce", "distance")
+
 
 class LossesConfig(BudgetsConfig):
     """Parameters of adaptive PGD."""
 
-    losses: tuple[str, ...] = Field(
+    losses: tuple[Annotated[str, WithJsonSchema(loss_schema(_LOSSES))], ...] = Field(
         ADAPTIVE_LOSSES,
         min_length=1,
         description="Losses in the order of attack; ce@T chooses T by the median clean gap; distance needs centers",
@@ -34,7 +37,7 @@ class LossesConfig(BudgetsConfig):
     @field_validator("losses")
     @classmethod
     def _losses(cls, values: tuple[str, ...]) -> tuple[str, ...]:
-        return listed_losses(values, (*ADAPTIVE_LOSSES, "ce", "distance"))
+        return listed_losses(values, _LOSSES)
 
     @model_validator(mode="after")
     def _reach(self) -> Self:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, WithJsonSchema, field_validator
 
-from bench.attacks.losses import get_loss
+from bench.attacks.losses import get_loss, loss_schema
 from bench.attacks.pgd import PGDAttack
 from bench.attacks.random_points import RandomPoints
 from bench.evaluate.base import Column, Number, Outcome
@@ -35,7 +35,7 @@ class PGDConfig(BudgetsConfig, AdversarialsConfig):
         description='Step size: "eps/30", or absolute such as "2/255"',
         json_schema_extra={"paper": "not stated", "code": "eps/30 (JEM, through foolbox)"},
     )
-    losses: tuple[str, ...] = Field(
+    losses: tuple[Annotated[str, WithJsonSchema(loss_schema())], ...] = Field(
         ("ce", "margin"),
         min_length=1,
         description="Losses, each an attack of its own; the first is the paper's",

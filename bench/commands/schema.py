@@ -1,0 +1,248 @@
+"""JSON schemas of the files that people write, made from the models that read them, so that editors complete keys.
+
+The schemas are those of draft 7, which every editor reads, without references. They say of a value what its type says;
+what a validator alone knows (budgets that can be read, columns that exist) `bench check` says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from bench.data.registry import DATASETS
+from bench.evaluate.base import EVALUATIONS, Evaluation
+from bench.spec import BACKBONES, FAMILIES, FamilySpec
+from bench.suite.profile import ENTRY_KEYS
+from bench.suite.schema import (
+    Caps,
+    DataSection,
+    EvaluationEntry,
+    ModelEntry,
+    ProfileHeader,
+    Substitutes,
+    SuiteHeader,
+    TableEntry,
+)
+from bench.suite.settings import SettingsFile
+
+__all__ = ["KINDS", "schema"]
+
+Schema = dict[str, Any]
+
+_DRAFT = "http://json-schema.org/draft-07/schema#"
+_REFERENCE = r"^[^:]+:[^:]+$"
+"""How a suite names a plug-in that is not registered; what its parameters are nobody knows before it is imported."""
+_SAID = ("paper", "code", "why")
+"""What fields say beside their description."""
+
+
+def schema(kind: str) -> Schema:
+    """The JSON schema of a file.
+
+    Args:
+        kind: One of ``KINDS``: a suite, a profile, or ``bench.toml``.
+    """
+    return {"$schema": _DRAFT, **_MAKERS[kind]()}
+
+
+def _suite() -> Schema:
+    return {
+        "title": "Suite of bench",
+        **_table(
+            {
+                "suite": _of(SuiteHeader),
+                "data": _data(),
+                "model": _array("family", [_model(spec) for spec in FAMILIES.values()]),
+                "evaluation": _array("kind", [_evaluation(one) for one in EVALUATIONS.values()]),
+                "table": {"type": "array", "items": _of(TableEntry)},
+            },
+            required=["suite", "data", "model", "evaluation"],
+        ),
+    }
+
+
+def _profile() -> Schema:
+    families = {spec.name: (spec.summary, _loose(_entry(ModelEntry, spec.config))) for spec in FAMILIES.values()}
+    kinds = {one.name: (one.summary, _loose(_entry(EvaluationEntry, one.Config))) for one in EVALUATIONS.values()}
+    for key, tables in (("family", families), ("kind", kinds)):
+        for _, table in tables.values():
+            del table["properties"][key]  # it is the name of the table
+    united = _union([table for _, table in families.values()])["properties"]
+    common = {key: united[key] for key in united if key in ENTRY_KEYS or key not in ModelEntry.model_fields}
+    backbone = _naming({"type": "string"}, _backbones())
+    networks = {
+        "description": "A backbone, or alternatives of which different networks of the suite take different ones",
+        "anyOf": [backbone, {"type": "array", "items": backbone, "minItems": 1}],
+    }
+    strangers = {"patternProperties": {_REFERENCE: {"type": "object"}}}
+    return {
+        "title": "Profile of bench",
+        **_table(
+            {
+                "profile": _of(ProfileHeader),
+                "substitute": _of(Substitutes),
+                "data": {**_loose(_data()), "description": "Values in place of the suite's"},
+                "model": {
+                    "description": "Values for every model whose family has the setting, or for those of one family",
+                    **_table({**common, "backbone": networks, **_described(families)}),
+                    **strangers,
+                },
+                "evaluation": {
+                    "description": "Values for the evaluations of a kind",
+                    **_table(_described(kinds)),
+                    **strangers,
+                },
+                "caps": _of(Caps),
+            },
+            required=["profile"],
+        ),
+    }
+
+
+def _settings() -> Schema:
+    return {"title": "Settings of bench (bench.toml)", **_of(SettingsFile)}
+
+
+_MAKERS: Mapping[str, Callable[[], Schema]] = {"suite": _suite, "profile": _profile, "settings": _settings}
+KINDS = tuple(_MAKERS)
+"""Files that have a schema."""
+
+
+def _model(spec: FamilySpec) -> Schema:
+    table = _entry(ModelEntry, spec.config)
+    properties, required = table["properties"], set(table["required"])
+    properties["family"] = {"const": spec.name, "description": f"{spec.label}: {spec.summary}"}
+    if spec.needs_backbone:
+        properties["backbone"] = _naming(properties["backbone"], _backbones())
+        required.add("backbone")
+    else:
+        properties["backbone"] = {"const": "none", "description": "The family has no backbone of the harness"}
+    if spec.presets:
+        properties["preset"]["enum"] = sorted(spec.presets)
+        required -= {key for values in spec.presets.values() for key in values}  # a preset may give it
+    else:
+        del properties["preset"]
+    return {**table, "description": spec.summary, "required": sorted(required)}
+
+
+def _evaluation(evaluation: Evaluation) -> Schema:
+    table = _entry(EvaluationEntry, evaluation.Config)
+    properties = table["properties"]
+    properties["kind"] = {"const": evaluation.name, "description": evaluation.summary}
+    for name in set(evaluation.dataset_fields) & properties.keys():
+        properties[name] = _naming(properties[name], DATASETS.names())
+    return {**table, "description": evaluation.summary}
+
+
+def _entry(entry: type[BaseModel], config: type[BaseModel]) -> Schema:
+    """The keys of an entry and of its plug-in."""
+    table, own = _of(entry), _of(config)
+    return {
+        **_table({**table["properties"], **own["properties"]}, [*table["required"], *own.get("required", ())]),
+        "additionalProperties": own.get("additionalProperties", True),
+    }
+
+
+def _array(key: str, entries: list[Schema]) -> Schema:
+    """Tables of which one key says what the others may be."""
+    reference = {"type": "string", "pattern": _REFERENCE, "description": "'module:attribute' of one not registered"}
+    stranger = {"type": "object", "properties": {key: reference}, "required": [key]}
+    return {
+        "description": f"Which keys there are depends on {key!r}",
+        "type": "array",
+        "minItems": 1,
+        "items": {"oneOf": [*entries, stranger]},
+    }
+
+
+def _table(properties: Mapping[str, Schema], required: Iterable[str] = ()) -> Schema:
+    """A table without other keys."""
+    found: Schema = {"type": "object", "properties": dict(properties), "additionalProperties": False}
+    return {**found, "required": sorted(required)} if required else found
+
+
+def _described(tables: Mapping[str, tuple[str, Schema]]) -> dict[str, Schema]:
+    return {name: {**table, "description": summary} for name, (summary, table) in tables.items()}
+
+
+def _loose(table: Schema) -> Schema:
+    """A table of which any part may be given; defaults are the suite's."""
+    found = {key: value for key, value in table.items() if key not in ("required", "default")}
+    if "properties" in found:
+        found["properties"] = {name: _loose(value) for name, value in found["properties"].items()}
+    return found
+
+
+def _union(schemas: list[Schema]) -> Schema:
+    """What any of some schemas allows; tables are united key by key, because a profile speaks of all families."""
+    apart: dict[str, Schema] = {}
+    for one in schemas:
+        apart.setdefault(repr({key: one[key] for key in sorted(one) if key != "description"}), one)
+    distinct = list(apart.values())
+    if len(distinct) == 1:
+        return distinct[0]
+    if not all("properties" in one for one in distinct):
+        return {"anyOf": distinct}
+    names = dict.fromkeys(name for one in distinct for name in one["properties"])
+    united = {
+        name: _union([one["properties"][name] for one in distinct if name in one["properties"]]) for name in names
+    }
+    return _table(united)
+
+
+def _data() -> Schema:
+    table = _of(DataSection)
+    table["properties"]["dataset"] = _naming(table["properties"]["dataset"], DATASETS.names())
+    return table
+
+
+def _backbones() -> list[str]:
+    return [example for spec in BACKBONES.values() for example in spec.examples]
+
+
+def _naming(value: Schema, examples: list[str]) -> Schema:
+    """A text, or a list of texts, with what it may be: others are possible, such as a folder of images."""
+    if "items" in value:
+        return {**value, "items": {**value["items"], "examples": examples}}
+    return {**value, "examples": examples}
+
+
+def _of(model: type[BaseModel]) -> Schema:
+    """The schema of a model as TOML sees it: references resolved, nothing null, no titles made from names."""
+    try:
+        whole = model.model_json_schema()
+    except Exception:  # a type of a stranger that JSON Schema has no word for, or a validator that raises anything
+        return {"type": "object", "properties": {}, "additionalProperties": True}
+    found: Schema = {"properties": {}, **_plain(whole, whole.get("$defs", {}), ())}
+    return found
+
+
+def _plain(value: Any, definitions: Mapping[str, Any], above: tuple[str, ...]) -> Any:
+    if isinstance(value, list):
+        return [_plain(item, definitions, above) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if "$ref" in value:
+        name = value["$ref"].rpartition("/")[2]
+        beside = {key: item for key, item in value.items() if key != "$ref"}
+        target = {"type": "object"} if name in above else definitions[name]  # a table in itself has no end
+        return _plain({**target, **beside}, definitions, (*above, name))
+    found: Schema = {}
+    for key, item in value.items():
+        if key in ("properties", "patternProperties"):
+            found[key] = {name: _plain(one, definitions, above) for name, one in item.items()}
+        elif key in ("default", "enum", "const", "examples"):
+            found[key] = item
+        elif key not in ("title", "$defs", *_SAID):
+            found[key] = _plain(item, definitions, above)
+    if found.get("default", 0) is None:
+        del found["default"]
+    if "anyOf" in found:
+        kinds = [kind for kind in found.pop("anyOf") if kind != {"type": "null"}]
+        found = {**found, **kinds[0]} if len(kinds) == 1 else {**found, "anyOf": kinds}
+    if isinstance(found.get("description"), str):
+        said = "; ".join(f"{who}: {value[who]}" for who in _SAID if isinstance(value.get(who), str))
+        found["description"] = found["description"].replace("``", "`") + (f" ({said})" if said else "")
+    return found

@@ -1,0 +1,1 @@
+"""A softmax classifier trained with label smoothing."""
