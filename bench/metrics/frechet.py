@@ -79,20 +79,6 @@ class GaussianStats:
         factor: FloatArray = eigenvectors * np.sqrt(np.maximum(eigenvalues, 0.0))
         return factor
 
-    def merge(self, other: GaussianStats) -> GaussianStats:
-        """Statistics of the union of two sets (Chan, Golub and LeVeque 1979): equal to fitting all features
-        at once.
-
-        Raises:
-            ValueError: If the dimensions differ.
-        """
-        _require_same_dimension(self, other)
-        n = self.n + other.n
-        shift = other.mean - self.mean
-        scatter = (self.n - 1) * self.covariance + (other.n - 1) * other.covariance
-        scatter += np.outer(shift, shift) * (self.n * other.n / n)
-        return GaussianStats(n, self.mean + shift * (other.n / n), scatter / (n - 1))
-
 
 def frechet_distance(a: GaussianStats, b: GaussianStats) -> float:
     """Fréchet (2-Wasserstein, squared) distance |m_a - m_b|² + tr(A + B - 2 (A B)^½), >= 0 (Dowson and Landau

@@ -111,18 +111,6 @@ def test_the_bias_of_two_samples_of_one_gaussian(d, n, repetitions):
     assert slack < 0.06 * expected
 
 
-@given(seeds, st.integers(2, 30), st.integers(2, 30), st.floats(-1e3, 1e3))
-def test_merged_statistics_equal_those_of_all_features(seed, n_a, n_b, offset):
-    generator = np.random.default_rng(seed)
-    x, y = generator.normal(size=(n_a, 4)), generator.normal(size=(n_b, 4)) + offset
-    merged = GaussianStats.from_features(x).merge(GaussianStats.from_features(y))
-    together = GaussianStats.from_features(np.concatenate([x, y]))
-    assert merged.n == together.n == n_a + n_b
-    np.testing.assert_allclose(merged.mean, together.mean, rtol=1e-10, atol=1e-10)
-    scale = np.abs(together.covariance).max()
-    np.testing.assert_allclose(merged.covariance, together.covariance, rtol=1e-10, atol=1e-12 * scale)
-
-
 @settings(max_examples=5)
 @given(seeds)
 def test_statistics_are_those_of_numpy_also_over_several_chunks(seed):
@@ -185,5 +173,3 @@ def test_different_dimensions_are_refused():
     a, b = stats(np.zeros(2), np.eye(2)), stats(np.zeros(3), np.eye(3))
     with pytest.raises(ValueError, match="one dimension, got 2 and 3"):
         frechet_distance(a, b)
-    with pytest.raises(ValueError, match="one dimension, got 2 and 3"):
-        a.merge(b)
