@@ -182,7 +182,7 @@ def _goal(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 def _true_probability(logits: Tensor, labels: Tensor) -> Tensor:
-    """softmax(z)_y in float32, whatever the precision of the model."""
+    """softmax(z)_y, computed in float32 for any precision of the model."""
     probabilities = logits.float().softmax(dim=1)
     return probabilities.gather(1, labels[:, None]).squeeze(1).to(logits.dtype)
 

@@ -118,7 +118,7 @@ class InTurn:
         return self.composition.members
 
     def left(self, member: int | None = None) -> NDArray[np.int64]:
-        """As `Composition.left`."""
+        """Indices of unbroken images; see `Composition.left`."""
         return self.composition.left(member)
 
     def take(self, rows: NDArray[np.int64], member: int, found: Table, proposals: Tensor, turn: int) -> None:

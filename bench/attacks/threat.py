@@ -83,7 +83,7 @@ def parse_step(value: str | float) -> StepSize:
     """Read a step size: a number and ``"eps/30"`` are multiples of eps, ``"2/255"`` is absolute.
 
     Raises:
-        ValueError: The value is none of these, not positive, or larger than `LARGEST`.
+        ValueError: The value has another form, is not positive, or is larger than `LARGEST`.
     """
     problem = f'step must be a multiple of eps (0.1), "eps/30" or an absolute step such as "2/255", got {value!r}'
     if isinstance(value, bool):

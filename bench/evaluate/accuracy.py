@@ -11,7 +11,7 @@ DEFINITION = "accuracy[argmax of logits, clean test set, no noise]"
 
 
 class AccuracyConfig(EvaluationConfig):
-    """Accuracy has no parameters beside the common ones."""
+    """Accuracy has no parameters other than the common ones."""
 
 
 class Accuracy(Evaluation):

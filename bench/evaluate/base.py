@@ -211,7 +211,7 @@ class Evaluation(ABC):
         Config: Schema of the parameters.
         requires: Capabilities that a family must have (``"density"``, ``"samples"``).
         model_fields: Fields of the parameters that hold names of other models of the suite, which the evaluation
-            reads beside the measured one.
+            reads in addition to the measured one.
         dataset_fields: Fields of the parameters that hold names of data sets (profiles substitute them).
         reads_model: Whether the job needs the model itself rather than its predictions.
         reads_diverged: Whether it applies to diverged training, which leaves no weights.
