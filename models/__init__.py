@@ -1,5 +1,5 @@
 """The model families that bench compares, installed as ``bench_models``: softmax, JEM and GMMC (Dis, Gen, Joint).
 
-``specs`` describes them without torch; the harness imports the implementations only in workers. They reach the
-harness through the entry-point groups ``bench.families`` and ``bench.backbones``, like anybody's.
+``specs`` describes them without torch; the harness imports the implementations only in workers. They are registered
+through the entry-point groups ``bench.families`` and ``bench.backbones``, like those of other packages.
 """

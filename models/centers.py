@@ -1,4 +1,4 @@
-"""Max-Mahalanobis centers: class means as far from each other as a common norm allows."""
+"""Max-Mahalanobis centers: class means of a common norm with the largest possible distances."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def max_mahalanobis_centers(num_classes: int, dim: int, scale: float = 10.0) -> 
     The C means are the corners of a regular simplex around the origin: norms S, inner products -S^2/(C-1),
     squared distances 2 S^2 C/(C-1), sum zero. All but the first C-1 coordinates are zero.
 
-    The recursion of the paper fills column j with a_j on the diagonal and one common value b_j below it. Here
-    it is solved in closed form, with j from 0:
+    The recursion of the paper fills column j with a_j on the diagonal and a common value b_j below it. This is its
+    closed form, with j from 0:
 
         a_j = sqrt(C (C-1-j) / ((C-1) (C-j))),    b_j = -a_j / (C-1-j)    for j < C-1
 
-    The last diagonal entry of the recursion is the root of a radicand that is zero but for rounding, and not
-    a number if that comes out negative. In this form it is exactly zero, and no entry at all when C = d + 1.
+    The last diagonal entry of the recursion is the root of a radicand that is zero up to rounding; it is NaN if the
+    radicand is negative. In closed form this entry is exactly zero; it does not exist if C = d + 1.
 
     Args:
         num_classes: C, at least 2.
@@ -56,28 +56,28 @@ def max_mahalanobis_centers(num_classes: int, dim: int, scale: float = 10.0) -> 
 
 
 def check_published(centers: Tensor, scale: float = 10.0) -> Mapping[str, float]:
-    """Hold centers that were computed by the recursion of Algorithm 2 in float32 against the exact ones.
+    """Compare centers that were computed by the recursion of Algorithm 2 in float32 with the exact ones.
 
-    The published code runs the recursion in float32. All entries agree with ours to rounding but the last one on the
-    diagonal, mu[C-1, C-1]: it is the root of 1 - ||mu||^2, which is zero but for rounding, so that the root of a
-    rounding error of 1e-7 stands there, times S: about .006 for 10 classes and .010 for 100 where ours is 0, and 0 or
-    somewhat more in other orders of summation. It lies in a coordinate that is 0 in all other centers, so no inner
-    product and no distance between centers changes by more than 1e-4, but each feature vector is regressed to it. A
-    model is therefore evaluated with the centers that it was trained with.
+    The published code runs the recursion in float32. All entries agree with ours up to rounding, except for the last
+    one on the diagonal, mu[C-1, C-1]. It is S times the root of 1 - ||mu||^2, which is zero up to a rounding error of
+    1e-7: the entry is about .006 for 10 classes and .010 for 100 where ours is 0, and 0 or slightly more for other
+    orders of summation. All other centers are 0 in this coordinate, so no inner product and no distance between centers
+    changes by more than 1e-4, but training regresses features to this center. A model is therefore evaluated with the
+    centers of its training.
 
-    What float32 explains: S C eps (but 1e-5 S at least) in an entry and 2 S sqrt(C eps) in that last one,
-    eps = 2^-23. Between 2 and 257 classes the largest differences seen were 2e-5 and .02.
+    Accepted differences: S C eps (at least 1e-5 S) in an entry and 2 S sqrt(C eps) in the last diagonal one, with
+    eps = 2^-23. Between 2 and 257 classes the largest observed differences were 2e-5 and .02.
 
     Args:
         centers: (C, d).
-        scale: Norm S that they should have.
+        scale: Expected norm S.
 
     Returns:
         ``max_difference`` (largest |difference| to ours), ``last_diagonal`` (mu[C-1, C-1]; 0 if d = C - 1),
         ``norm_min``, ``norm_max``, ``cosine_min`` and ``cosine_max`` (over pairs), ``cosine_exact`` = -1/(C-1).
 
     Raises:
-        ValueError: They are not finite, or differ by more than float32 explains.
+        ValueError: The centers are not finite, or the differences exceed the accepted ones.
     """
     classes, dim = centers.shape
     given, exact = centers.double(), max_mahalanobis_centers(classes, dim, scale)

@@ -1,5 +1,5 @@
-"""Hyper-parameters of the families. Defaults are the column "choice" of the protocol; what the paper or released
-code says otherwise stands beside each. Free of torch.
+"""Hyper-parameters of the families. Defaults are the column "choice" of the protocol; deviating values of the paper and
+the released code are given with each field. This module does not import torch.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class JEMConfig(TrainingConfig):
 
 
 class GMMCConfig(TrainingConfig):
-    """What all three ways to train GMMC share."""
+    """Common parameters of the three ways to train GMMC."""
 
     scale: PositiveFloat = Field(
         10.0, description="S: norm of the class centers (Algorithm 2)", json_schema_extra={"paper": "10"}

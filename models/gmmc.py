@@ -24,25 +24,25 @@ G = TypeVar("G", bound=GMMCGenConfig)
 
 
 def center_regression(features: Tensor, centers: Tensor) -> Tensor:
-    """0.5 ||phi - mu||^2 for each row: (N, d), (N, d) -> (N,). The energy of Eq. 5 with gamma = 1."""
+    """0.5 ||phi - mu||^2 of each row, (N, d), (N, d) -> (N,): the energy of Eq. 5 with gamma = 1."""
     return 0.5 * (features - centers).square().sum(dim=1)
 
 
 class GMMCClassifier(Classifier):
     """Linear discriminant analysis with fixed means mu_y (Algorithm 2) and covariance gamma^2 I.
 
-    Logits are -0.5 ||phi(x) - mu_y||^2, that is gamma^2 = 1 as in the released code, with a uniform prior. The
-    estimate of gamma^2 from the training set enters the read-out ``paper`` (Eq. 11) only.
+    Logits are -0.5 ||phi(x) - mu_y||^2, which means gamma^2 = 1 as in the released code, with a uniform prior. Only the
+    read-out ``paper`` (Eq. 11) uses the estimate of gamma^2 from the training set.
 
     Args:
         backbone: phi, with ``feature_dim`` d >= K - 1.
         num_classes: K.
         image_shape: (C, H, W).
-        scale: S, norm of the centers.
-        sampler: Settings of sampling, or None for a model that was not trained to generate.
+        scale: Norm S of the centers.
+        sampler: Settings of the sampler; None for a model that was not trained to generate.
 
     Raises:
-        ValueError: Too few features for K centers.
+        ValueError: There are too few features for K centers.
     """
 
     centers: Tensor
@@ -73,13 +73,13 @@ class GMMCClassifier(Classifier):
 
     def classify(self, features: Tensor) -> Tensor:
         """-0.5 ||phi - mu_y||^2: (N, d) -> (N, K), in the precision of the features."""
-        # The difference itself: expanding the square loses the small distances that decide (norm 10, float32).
+        # Not expanded: in float32 with centers of norm 10, the expanded square is too coarse for small distances.
         difference = features[:, None, :] - self.centers.to(features.dtype)[None]
         return -0.5 * difference.square().sum(dim=2)
 
     def readouts(self) -> Mapping[str, Callable[[Tensor], Tensor]]:
         """``code``: gamma^2 = 1; ``paper``: the estimated gamma^2 (Eq. 11); ``linear``: the posterior whose mean
-        the regression estimates, p_y = ((K - 1) <phi, mu_y> / S^2 + 1) / K, clipped and renormalised.
+        center the regression estimates, p_y = ((K - 1) <phi, mu_y> / S^2 + 1) / K, clipped and renormalised.
         """
 
         def code(features: Tensor) -> Tensor:
@@ -91,18 +91,22 @@ class GMMCClassifier(Classifier):
         def linear(features: Tensor) -> Tensor:
             inner = features @ self.centers.to(features.dtype).T
             shares = ((self.num_classes - 1) * inner / self.scale**2 + 1) / self.num_classes
-            # A floor instead of zero keeps log-probabilities finite; it moves no confidence by more than 1e-12.
+            # A floor above zero keeps log-probabilities finite; it changes no confidence by more than 1e-12.
             shares = shares.clamp(1e-12, 1)
             return torch.log(shares / shares.sum(dim=1, keepdim=True))
 
         return {"code": code, "paper": paper, "linear": linear}
 
     def class_centers(self) -> Tensor:
-        """mu, (K, d): those of Algorithm 2, or what the loaded weights were trained with."""
+        """(K, d) centers mu: those of Algorithm 2, or those of the loaded weights."""
         return self.centers
 
     def check_loaded(self) -> None:
-        """Centers come with the weights; S of the configuration, which read-outs use, has to be theirs."""
+        """Check that the loaded centers have the configured norm S, which read-outs use.
+
+        Raises:
+            ValueError: A norm differs from S by more than 0.1 %.
+        """
         norms = self.centers.norm(dim=1)
         low, high = float(norms.min()), float(norms.max())
         if not (abs(low - self.scale) <= 1e-3 * self.scale and abs(high - self.scale) <= 1e-3 * self.scale):
@@ -111,7 +115,7 @@ class GMMCClassifier(Classifier):
             )
 
     def stored_samples(self) -> Samples | None:
-        """The replay buffer with the class that each chain was drawn to."""
+        """The replay buffer with the class of each chain."""
         return self.stored
 
     def sample(
@@ -123,7 +127,11 @@ class GMMCClassifier(Classifier):
         steps: int | None = None,
         start: Tensor | None = None,
     ) -> Tensor:
-        """Staged or noise-injected sampling to the centers of ``labels``: (N, C, H, W) in [0, 1]."""
+        """Staged or noise-injected sampling towards the centers of ``labels``: (N, C, H, W) in [0, 1].
+
+        Raises:
+            NotImplementedError: The model was not trained to generate.
+        """
         if self.sampler is None:
             raise NotImplementedError("GMMC (Dis) was not trained to generate images")
         device = labels.device
@@ -147,7 +155,7 @@ class GMMCClassifier(Classifier):
         shape = tuple(centers.shape)
         gamma: float | Tensor = sampler.gamma
         if sampler.gamma_source == "running":
-            # Before there is an estimate, the constant.
+            # The constant is used until there is an estimate.
             gamma = torch.where(self.gamma2.isnan(), sampler.gamma, self.gamma2.sqrt()).to(centers.dtype)
 
         def target(step: int) -> Tensor:
@@ -164,10 +172,10 @@ class GMMCClassifier(Classifier):
 
 
 class _GMMC(Family[C]):
-    """What the three ways of training share."""
+    """Shared parts of the three ways of training."""
 
     def after_training(self, model: GMMCClassifier, clean: Callable[[], Iterable[Batch]]) -> None:
-        """gamma^2 = mean ||phi(x_i) - mu_{y_i}||^2 / d over the clean training set (paper, Sec. 3.1)."""
+        """Estimate gamma^2 = mean ||phi(x_i) - mu_{y_i}||^2 / d on the clean training set (paper, Sec. 3.1)."""
         total = torch.zeros((), dtype=torch.float64)
         items = 0
         with torch.no_grad():
@@ -205,7 +213,7 @@ class _Generative(_GMMC[G]):
         return GMMCClassifier(backbone, num_classes, image_shape, self.config.scale, self.config.sampler)
 
     def start(self, model: GMMCClassifier, generator: torch.Generator) -> ReplayBuffer:
-        """A buffer of uniform noise whose labels follow its class partitions."""
+        """A buffer of uniform noise; the label of a slot is that of its class partition."""
         return ReplayBuffer(
             self.config.sampler.buffer,
             model.image_shape,
@@ -226,7 +234,7 @@ class _Generative(_GMMC[G]):
         beta: float,
         iteration: Iteration,
     ) -> Step:
-        """One real batch and one of samples; the energy of samples is to mu_{y'}, not to the drawn z."""
+        """The loss of a real batch and a batch of samples; the energy of a sample is that to mu_{y'}, not to z."""
         sampler = self.config.sampler
         labels = batch.labels if sampler.labels == "batch" else None
         draw = buffer.draw(len(batch.labels), labels=labels, reinit=sampler.reinit)
@@ -242,7 +250,7 @@ class _Generative(_GMMC[G]):
             model.gamma2.copy_(torch.where(model.gamma2.isnan(), now, model.gamma2.lerp(now, 0.01)))
         logs = {"fp": fp.detach(), "fq": fq.detach()}
         if iteration.index < self.config.log_iterations:
-            # E(x) = -log sum_y exp(-E(x, y)), as for JEM, so that the two can stand in one column.
+            # E(x) = -log sum_y exp(-E(x, y)), as for JEM, so that both fit in one column.
             for name, features in (("energy_real", real), ("energy_sampled", sampled)):
                 logs[name] = -torch.logsumexp(model.classify(features.detach()), dim=1).mean()
         return Step(fp - beta * fq, logs)
@@ -254,17 +262,17 @@ class GMMCGen(_Generative[GMMCGenConfig]):
     def training_step(
         self, model: GMMCClassifier, batches: Mapping[str, Batch], state: ReplayBuffer, iteration: Iteration
     ) -> Step:
-        """Algorithm 1."""
+        """One step of Algorithm 1."""
         return self.generative_step(model, batches["train"], state, self.config.beta, iteration)
 
 
 class GMMCJoint(_Generative[GMMCJointConfig]):
-    """Dis until ``start_generative``, then Gen; optimiser and schedule go on."""
+    """Dis until ``start_generative``, then Gen; optimiser and schedule are not reset."""
 
     def training_step(
         self, model: GMMCClassifier, batches: Mapping[str, Batch], state: ReplayBuffer, iteration: Iteration
     ) -> Step:
-        """Regression alone while beta is 0, else Algorithm 1."""
+        """One step of regression while beta is 0, else one step of Algorithm 1."""
         beta = self.beta(iteration)
         if beta == 0:
             return _regression_step(model, batches["train"])
@@ -278,7 +286,7 @@ class GMMCJoint(_Generative[GMMCJointConfig]):
             return 0.0
         if config.ramp_epochs == 0:
             return config.beta
-        # The first iteration after the switch already has a little of it.
+        # The ramp starts above 0 at the first iteration after the switch.
         return config.beta * min(1.0, (since + 1) / (config.ramp_epochs * iteration.per_epoch))
 
 

@@ -1,7 +1,7 @@
-"""Readers of the checkpoints that the authors of JEM and GMMC published: their names of tensors into ours.
+"""Converters of checkpoints that the authors of JEM and GMMC published, with the names of tensors mapped to ours.
 
-They get what a checkpoint holds, with every unknown class replaced by an inert stub, and return tensors; nothing
-of the file is ever executed.
+They get the content of a checkpoint, in which inert stubs replace all unknown classes, and return tensors. No code of
+the file is executed.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ __all__ = ["Imported", "gmmc", "jem"]
 
 @dataclass(frozen=True)
 class Imported:
-    """What a foreign checkpoint gives.
+    """The converted content of a foreign checkpoint.
 
     Attributes:
-        weights: By our names; shapes are checked by whoever builds the model.
+        weights: Tensors by our names; loading into the model checks their shapes.
         state: ``images`` (on the [-1, 1] scale), ``labels`` and ``age`` of the replay buffer; empty if there is none.
-        ignored: Names of tensors that our model has no place for, with the reason.
-        notes: What a person should know.
-        facts: What the record of the model should hold beside the notes, as JSON.
+        ignored: Names of tensors without a place in our model, with the reason.
+        notes: Remarks for users.
+        facts: Further facts for the record of the model, as JSON values.
     """
 
     weights: Mapping[str, Tensor]
@@ -41,18 +41,20 @@ _BLOCK_PARTS = {"bn1": "norm1", "bn2": "norm2", "conv1": "conv1", "conv2": "conv
 
 
 def gmmc(checkpoint: Any, dim: int, num_classes: int) -> Imported:
-    """``ckpt_*.pt`` of the GMMC code: ``model_state_dict`` of the trunk, ``replay_buffer`` (images, labels), and the
-    pickled head ``margin`` with its fixed centers. These become the centers of the model: they are what it was trained
-    with, and differ from ours where the authors' float32 recursion rounds.
+    """Convert ``ckpt_*.pt`` of the GMMC code.
+
+    It holds ``model_state_dict`` of the trunk, ``replay_buffer`` (images, labels), and the pickled head ``margin`` with
+    its fixed centers. The model keeps these centers, because it was trained with them; they differ from ours by
+    rounding of the authors' float32 recursion.
 
     Args:
-        checkpoint: What the file holds.
-        dim: d of the backbone.
+        checkpoint: Content of the file.
+        dim: Feature dimension d of the backbone.
         num_classes: K.
 
     Raises:
-        ValueError: The file is not such a checkpoint, its centers are not those of Algorithm 2 within what float32
-            explains (``centers.check_published``), or its replay buffer is none.
+        ValueError: The file is not such a checkpoint, its centers are not those of Algorithm 2 up to rounding
+            (``centers.check_published``), or its replay buffer is invalid.
     """
     weights, ignored = _trunk(_state_dict(checkpoint))
     notes = ["gamma^2 is estimated on the training set when a suite first uses the model"]
@@ -86,15 +88,15 @@ def gmmc(checkpoint: Any, dim: int, num_classes: int) -> Imported:
 
 
 def jem(checkpoint: Any, dim: int, num_classes: int) -> Imported:  # noqa: ARG001 - the signature of importers
-    """``*.pt`` of the JEM code: ``model_state_dict`` with two dead heads, and ``replay_buffer`` (images).
+    """Convert ``*.pt`` of the JEM code: ``model_state_dict`` with two unused heads, and ``replay_buffer`` (images).
 
     Args:
-        checkpoint: What the file holds.
-        dim: d of the backbone.
+        checkpoint: Content of the file.
+        dim: Feature dimension d of the backbone.
         num_classes: K.
 
     Raises:
-        ValueError: The file is not such a checkpoint, or its replay buffer is none.
+        ValueError: The file is not such a checkpoint, or its replay buffer is invalid.
     """
     own = _state_dict(checkpoint)
     heads = {name: tensor for name, tensor in own.items() if name.startswith(("class_output.", "energy_output."))}
@@ -117,12 +119,12 @@ def jem(checkpoint: Any, dim: int, num_classes: int) -> Imported:  # noqa: ARG00
 def _state_dict(checkpoint: Any) -> dict[str, Tensor]:
     if not isinstance(checkpoint, Mapping) or not isinstance(checkpoint.get("model_state_dict"), Mapping):
         raise ValueError("no model_state_dict in the file: it is not a checkpoint of the JEM or GMMC code")
-    # DataParallel puts "module." in front of every name.
+    # DataParallel prefixes every name with "module.".
     return {str(name).removeprefix("module."): tensor for name, tensor in checkpoint["model_state_dict"].items()}
 
 
 def _trunk(own: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Our names of the Wide-ResNet's tensors; what has no place, with the reason."""
+    """Tensors of the Wide-ResNet by our names, and the names of ignored tensors with the reason."""
     weights: dict[str, Tensor] = {}
     ignored: dict[str, str] = {}
     for name, tensor in own.items():
@@ -145,7 +147,7 @@ def _trunk(own: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]
 
 
 def _centers_of(margin: Any) -> Tensor | None:
-    """The centers inside a pickled head that was read as a stub: a module keeps its tensors in dictionaries."""
+    """The centers in a pickled head that was read as a stub, from the dictionaries in which modules keep tensors."""
     for place in ("_parameters", "_buffers"):
         tensors = getattr(margin, place, None)
         centers = tensors.get("centers") if isinstance(tensors, Mapping) else None
@@ -155,10 +157,10 @@ def _centers_of(margin: Any) -> Tensor | None:
 
 
 def _buffer(images: Any, labels: Any, classes: range) -> dict[str, Tensor]:
-    """The replay buffer as our samplers keep it.
+    """The replay buffer in the format of our samplers.
 
     Raises:
-        ValueError: It is not of images and of one of ``classes`` for each.
+        ValueError: It does not hold images with one label out of ``classes`` each.
     """
     if not isinstance(images, Tensor) or not isinstance(labels, Tensor):
         raise ValueError("the replay buffer is not of tensors")
@@ -174,6 +176,6 @@ def _buffer(images: Any, labels: Any, classes: range) -> dict[str, Tensor]:
             f"the replay buffer has labels from {low} to {high}, expected whole numbers from {classes[0]} to "
             f"{classes[-1]}"
         )
-    # The authors keep no ages: a slot that is still noise cannot be told from one that was sampled.
+    # The authors store no ages, so slots with noise cannot be distinguished from samples.
     age = torch.ones(len(images), dtype=torch.int32)
     return {"images": images.float(), "labels": labels.long(), "age": age}

@@ -75,14 +75,14 @@ class JEMClassifier(LinearClassifier):
 def langevin(
     log_density: Callable[[Tensor], Tensor], start: Tensor, sampler: SGLDConfig, steps: int, noise: NoiseFn
 ) -> Tensor:
-    """SGLD as the configuration says: constant, or with step and noise that decay polynomially (paper, Eq. 3).
+    """Configured SGLD, with constant step and noise, or with polynomial decay of both (paper, Eq. 3).
 
     Args:
         log_density: (N, C, H, W) on the [-1, 1] scale -> (N,).
-        start: Where the chains start, on that scale.
+        start: (N, C, H, W) starts of the chains, on the same scale.
         sampler: Step size, noise, decay and clamp.
         steps: Number of steps.
-        noise: Where the noise of each step comes from.
+        noise: Source of the noise of each step.
     """
     clamp = (-1.0, 1.0) if sampler.clamp else None
     if sampler.decay_power == 0:
@@ -118,7 +118,7 @@ class JEM(Family[JEMConfig]):
         return JEMClassifier(backbone, num_classes, image_shape, self.config.sampler)
 
     def streams(self) -> Mapping[str, StreamSpec]:
-        """``density`` drives the epoch and feeds p(x); ``train`` is labelled and feeds p(y|x)."""
+        """``density`` defines the epoch and is used for p(x); ``train`` has labels and is used for p(y|x)."""
         config = self.config
         density = StreamSpec(augment=config.augment and config.augment_density, sigma=config.sigma)
         return {"density": density, "train": StreamSpec(augment=config.augment, sigma=config.sigma)}
@@ -146,7 +146,7 @@ class JEM(Family[JEMConfig]):
         state: ReplayBuffer,
         iteration: Iteration,
     ) -> Step:
-        """One batch of each stream and one of samples."""
+        """The loss of one batch of each stream and one batch of samples."""
         real, labelled = batches["density"], batches["train"]
         sampler = self.config.sampler
         draw = state.draw(len(real.images), reinit=sampler.reinit)

@@ -1,10 +1,9 @@
-"""Samplers that move images along input gradients, and the noise that they are given.
+"""Samplers that move images along input gradients, and their sources of noise.
 
-Images are in the model's own space, usually [-1, 1]. Networks arrive as callables and are only evaluated:
-their parameters get no gradients, and no flag or mode of theirs changes. Put them into eval mode first if
-they have batch norm or dropout. Row i of a result depends on row i of the arguments alone, as far as that
-holds for the callable itself. Nothing waits for the device; values that are not finite pass through, for the
-caller to judge.
+Images are in the model's space, usually [-1, 1]. Networks are callables that are only evaluated: their parameters get
+no gradients, and their flags and modes do not change. Networks with batch norm or dropout must be in eval mode. Row i
+of a result depends only on row i of the arguments if this holds for the callable. No function waits for the device.
+Values that are not finite are returned unchanged; the caller must handle them.
 """
 
 from __future__ import annotations
@@ -37,8 +36,7 @@ def sgld(
 
         x <- x + step_size * d/dx sum_i log p(x_i) + noise * N(0, 1)
 
-    Step and noise are two numbers of their own (JEM: 1 and 0.01), not the alpha/2 and sqrt(alpha) of exact
-    SGLD.
+    Step and noise are independent parameters (JEM: 1 and 0.01), not alpha/2 and sqrt(alpha) as in exact SGLD.
 
     Args:
         log_density: (N, C, H, W) -> (N,), log p(x) or log p(x, y) up to a constant.
@@ -46,21 +44,21 @@ def sgld(
         steps: Number of steps; 0 returns a copy of ``start``.
         step_size: Factor of the gradient of each image's own log density.
         noise: Standard deviation of the noise of one step.
-        noise_fn: Where the noise comes from; may be None only if ``noise`` is 0.
-        clamp: (low, high) to clamp to after every step, or None (the original).
+        noise_fn: Source of the noise; may be None only if ``noise`` is 0.
+        clamp: (low, high) to clamp to after every step, or None (as in the JEM code).
 
     Returns:
         (N, C, H, W), a new tensor without graph.
 
     Raises:
-        ValueError: A bad argument, or ``log_density`` does not return shape (N,).
+        ValueError: An argument is invalid, or ``log_density`` does not return shape (N,).
     """
     _check(start, steps, step_size, clamp)
     if not (math.isfinite(noise) and noise >= 0):
         raise ValueError(f"noise must be finite and not negative, got {noise}")
     if noise > 0 and noise_fn is None:
         raise ValueError(f"noise {noise} needs a noise_fn to come from (generator_noise or indexed_noise)")
-    # Callers may be in no_grad or inference mode; the input gradient needs neither to be on.
+    # The caller may be in no_grad or inference mode, which the input gradient does not allow.
     with torch.inference_mode(False), torch.enable_grad():
         x = start.detach().clone()
         for step in range(steps):
@@ -88,18 +86,18 @@ def regress_to(
     step_size: float = 1 / 64,
     clamp: tuple[float, float] | None = (-1.0, 1.0),
 ) -> Tensor:
-    """Move images until their features meet their targets: the sampler of GMMC (paper, Eq. 8 and 10).
+    """Move images so that their features approach their targets: the sampler of GMMC (paper, Eq. 8 and 10).
 
         x <- clamp(x - step_size * d/dx sum_i 0.5 ||phi(x_i) - z_i||^2)
 
-    Fixed targets z = mu_y + gamma eps are the paper's staged sampling, targets redrawn in every step its
-    noise injected sampling. ``step_size`` is that of each image, whatever the batch. The original code takes
-    the mean over the batch with step 1, which is 1/64 at its batch size of 64: hence the default.
+    Fixed targets z = mu_y + gamma eps give the paper's staged sampling; targets that are redrawn in every step give its
+    noise-injected sampling. ``step_size`` applies to each image and does not depend on the batch. The original code
+    takes the mean over the batch with step 1, which means 1/64 at its batch size of 64; this is the default.
 
     Args:
         features: phi, (N, C, H, W) -> (N, d).
         start: (N, C, H, W), not changed.
-        targets: z, (N, d), or a callable that gives them for a step (from 0).
+        targets: z, (N, d), or a callable that returns them for a step (from 0).
         steps: Number of steps; 0 returns a copy of ``start``.
         step_size: Factor of the gradient of each image's own 0.5 ||phi(x) - z||^2.
         clamp: (low, high) to clamp to after every step (the original code; not in the paper), or None.
@@ -108,7 +106,7 @@ def regress_to(
         (N, C, H, W), a new tensor without graph.
 
     Raises:
-        ValueError: A bad argument, or targets and features of different shape.
+        ValueError: An argument is invalid, or targets and features differ in shape.
     """
     _check(start, steps, step_size, clamp)
     with torch.inference_mode(False), torch.enable_grad():
@@ -122,7 +120,7 @@ def regress_to(
                     f"features and targets must both have shape ({len(x)}, d); "
                     f"got {tuple(phi.shape)} and {tuple(target.shape)}"
                 )
-            # d/dx 0.5 ||phi - z||^2 = J^T (phi - z): the backward pass starts from the residual itself.
+            # d/dx 0.5 ||phi - z||^2 = J^T (phi - z): the backward pass starts from the residual.
             residual = (phi.detach() - target.detach()).to(phi.dtype)
             (gradient,) = torch.autograd.grad(phi, leaf, grad_outputs=residual)
             x.sub_(gradient, alpha=step_size)
@@ -132,10 +130,10 @@ def regress_to(
 
 
 def generator_noise(generator: torch.Generator, device: torch.device | str) -> NoiseFn:
-    """Noise for training, from a generator whose state goes into the checkpoint.
+    """Noise for training, from a generator whose state is part of checkpoints.
 
-    It is drawn where the generator lives, so a generator on the CPU gives the same noise for every device, at
-    the price of a copy a step.
+    It is drawn on the device of the generator, so a generator on the CPU gives the same noise for every device, at the
+    cost of one copy per step.
     """
     device = torch.device(device)
 
@@ -149,18 +147,18 @@ def generator_noise(generator: torch.Generator, device: torch.device | str) -> N
 def indexed_noise(seed: int, indices: Tensor, device: torch.device | str) -> NoiseFn:
     """Noise for evaluation: element e of row i in step t depends on (seed, indices[i], t, e) alone.
 
-    So an item gets the same noise whatever else is in its batch. Elements are counted within a row, last
-    dimension fastest. It is a counter-based generator: the finaliser of SplitMix64 (Steele et al. 2014) over
-    a chain of seed, index, step and element, then the Box-Muller transform in float64. |values| stay below
-    6.8.
+    So the noise of an item does not depend on the rest of its batch. Elements are counted within a row, last dimension
+    fastest. The generator is counter-based: the finaliser of SplitMix64 (Steele et al. 2014) over a chain of seed,
+    index, step and element, then the Box-Muller transform in float64. Absolute values stay below 6.8.
 
     Args:
         seed: Any integer, taken modulo 2^64.
         indices: (N,) integers, the identities of the rows.
-        device: Where the noise is made.
+        device: Device of the noise.
 
     Raises:
-        ValueError: ``indices`` are not one-dimensional integers; by the function returned: rows are not N.
+        ValueError: ``indices`` are not one-dimensional integers. The returned function raises it if the number of rows
+            is not N.
     """
     keys = _row_keys(_NORMAL, seed, indices, device)
 
@@ -169,7 +167,7 @@ def indexed_noise(seed: int, indices: Tensor, device: torch.device | str) -> Noi
             raise ValueError(f"noise is for {len(keys)} indices, so its shape must start with that; got {shape}")
         count = math.prod(shape[1:])
         bits = splitmix64(splitmix64(keys, step)[:, None], torch.arange((count + 1) // 2, device=keys.device))
-        # Half a step above zero, so that the logarithm is finite.
+        # Shifted by half a step, so that the logarithm is finite.
         radius = torch.sqrt(-2 * torch.log((top_bits(bits, 32).double() + 0.5) * 2.0**-32))
         angle = (bits & 0xFFFFFFFF).double() * (2 * math.pi * 2.0**-32)
         pairs = torch.stack((radius * torch.cos(angle), radius * torch.sin(angle)), dim=-1)
@@ -187,15 +185,15 @@ def indexed_uniform(
     low: float = -1.0,
     high: float = 1.0,
 ) -> Tensor:
-    """Uniform noise to start from: element e of row i depends on (seed, indices[i], e) alone.
+    """Uniform noise for starts: element e of row i depends on (seed, indices[i], e) alone.
 
-    Independent of ``indexed_noise`` with the same seed and indices.
+    It is independent of ``indexed_noise`` with the same seed and indices.
 
     Args:
         seed: Any integer, taken modulo 2^64.
         indices: (N,) integers, the identities of the rows.
         shape: Shape of one row, for example (C, H, W).
-        device: Where the noise is made.
+        device: Device of the noise.
         low: Lower end of the interval.
         high: Upper end of the interval.
 
@@ -203,7 +201,7 @@ def indexed_uniform(
         (N, *shape) float32 in [low, high], in 2^24 equal steps.
 
     Raises:
-        ValueError: ``indices`` are not one-dimensional integers, or not ``low < high``.
+        ValueError: ``indices`` are not one-dimensional integers, or ``low >= high``.
     """
     if not low < high:
         raise ValueError(f"low must be smaller than high, got low={low}, high={high}")
@@ -226,7 +224,7 @@ def _check(start: Tensor, steps: int, step_size: float, clamp: tuple[float, floa
         raise ValueError(f"clamp must be (low, high) with low < high, got {clamp}")
 
 
-# Streams of one seed that must not share numbers.
+# Separate streams of one seed.
 _NORMAL, _UNIFORM = 0, 1
 
 

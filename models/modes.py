@@ -1,7 +1,7 @@
-"""Networks whose items see each other, or chance, in training mode: batch normalisation and dropout.
+"""Handling of networks with batch normalisation or dropout, which in training mode mix items or draw random numbers.
 
-The papers' networks have neither, and everything here then costs nothing. With them the sampler must look at the
-network as evaluation does (as the JEM code does), and real and generated images must not share a batch.
+The papers' networks have neither; this module then has no cost. With such layers, the sampler must use the network in
+evaluation mode (as in the JEM code), and real and generated images must not share a batch.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ __all__ = ["evaluating", "features_of", "mixes_items", "sampling"]
 
 
 def mixes_items(network: nn.Module) -> bool:
-    """Whether in training mode an item's features depend on the other items of its batch."""
+    """Whether, in training mode, the features of an item depend on the other items of the batch."""
     return any(isinstance(module, _BatchNorm) for module in network.modules())
 
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode for the modules whose mode matters; every flag is given back as it was."""
+    """Set batch normalisation and dropout to evaluation mode, and restore all modes afterwards."""
     changed = [m for m in network.modules() if isinstance(m, _BatchNorm | _DropoutNd) and m.training]
     for module in changed:
         module.training = False
@@ -37,11 +37,11 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def sampling(network: nn.Module) -> Iterator[None]:
-    """What a sampler needs of a network in training: evaluation mode, and parameters without gradients; every flag is
-    given back as it was.
+    """Set a network in training to evaluation mode without gradients of parameters, as a sampler needs it, and restore
+    all flags afterwards.
 
-    Only the images move. Eager autograd computes the gradients asked for alone; a compiled backward pass computes all
-    that were wanted when it was compiled, so what is not wanted has to be said before.
+    Only the images move. Eager autograd computes only the requested gradients, but a compiled backward pass computes
+    the gradients of all tensors that required one at compilation, so parameters must not require one then.
     """
     frozen = [parameter for parameter in network.parameters() if parameter.requires_grad]
     with evaluating(network):
@@ -55,8 +55,8 @@ def sampling(network: nn.Module) -> Iterator[None]:
 
 
 def features_of(network: nn.Module, batches: Sequence[Tensor]) -> list[Tensor]:
-    """Features of several batches (N_i, C, H, W): in one pass where no layer mixes the items of a batch, which is
-    faster, else one after the other.
+    """Features (N_i, d) of several batches (N_i, C, H, W), in one pass, which is faster, or one after the other if a
+    layer mixes the items of a batch.
     """
     if network.training and mixes_items(network):
         return [network(images) for images in batches]

@@ -15,14 +15,13 @@ _STATE_KEYS = ("images", "labels", "age", "generator")
 
 @dataclass(frozen=True)
 class Draw:
-    """Chains taken from a buffer, to be advanced by a sampler and given back with
-    ``ReplayBuffer.write_back``.
+    """Chains from a buffer. A sampler advances them, and ``ReplayBuffer.write_back`` stores them.
 
     Attributes:
-        indices: (n,) int64, the slots that the chains go back to.
-        images: (n, C, H, W) float32, where the sampler starts.
-        labels: (n,) int64, the class of each chain.
-        age: (n,) int32, how many updates each chain has had; 0 = fresh noise.
+        indices: (n,) int64, slots of the chains.
+        images: (n, C, H, W) float32, starts of the sampler.
+        labels: (n,) int64, classes of the chains.
+        age: (n,) int32, number of updates of each chain; 0: new noise.
     """
 
     indices: Tensor
@@ -34,32 +33,31 @@ class Draw:
 class ReplayBuffer:
     """Images and labels of ``size`` sampler chains, on one device.
 
-    Slots are divided into one contiguous partition a class: class y owns the slots
-    [floor(y size / K), floor((y + 1) size / K)). If K divides size that is label = slot // (size // K);
-    if not, partition sizes differ by at most one and every slot belongs to a class. At the start every image
-    is uniform noise and the label of a slot is its partition. Draws with given labels keep it so;
-    unconditional draws do not, because a chain restarted from noise gets a new label but goes back to the
-    slot it replaces.
+    Slots are divided into one contiguous partition per class: class y owns the slots
+    [floor(y size / K), floor((y + 1) size / K)). If K divides size, label = slot // (size // K); if not, partition
+    sizes differ by at most one and every slot belongs to a class. Initially every image is uniform noise, and the label
+    of a slot is its partition. Draws with given labels preserve this; unconditional draws do not, because a chain that
+    is restarted from noise gets a new label but keeps its slot.
 
-    Nothing here waits for the device while buffer, generator and arguments share one. A generator on another
-    device works as well, and then gives the same numbers whatever the device of the buffer.
+    No method waits for the device if buffer, generator and arguments are on the same one. A generator on another device
+    works too, and then the numbers do not depend on the device of the buffer.
 
     Args:
         size: Number of slots N, at least ``num_classes``.
         image_shape: (C, H, W).
         num_classes: K.
-        generator: The only source of randomness; advanced by construction and by ``draw``.
-        device: Where images, labels and ages live; N C H W 4 bytes are taken there for the images.
+        generator: The only source of random numbers; construction and ``draw`` advance it.
+        device: Device of images, labels and ages; the images take 4 N C H W bytes.
         low: Lower end of the uniform noise.
         high: Upper end of the uniform noise.
 
     Attributes:
         images: (N, C, H, W) float32.
         labels: (N,) int64.
-        age: (N,) int32, updates of each slot since it last was noise; 0 = never updated.
+        age: (N,) int32, updates of each slot since it was noise; 0: never updated.
 
     Raises:
-        ValueError: ``size`` < ``num_classes``, ``num_classes`` < 1, an empty image, or not ``low < high``.
+        ValueError: ``size`` < ``num_classes``, ``num_classes`` < 1, the image is empty, or ``low >= high``.
     """
 
     def __init__(
@@ -103,15 +101,15 @@ class ReplayBuffer:
     def draw(self, n: int, *, labels: Tensor | None = None, reinit: float = 0.05) -> Draw:
         """Draw n chains, uniformly and with replacement.
 
-        Without ``labels`` (unconditional) slots come from the whole buffer, and a chain keeps its label or,
-        if it is restarted, gets one uniformly. With ``labels`` each slot comes from the partition of its
-        label. The buffer itself stays as it is until ``write_back``.
+        Without ``labels`` (unconditional), slots come from the whole buffer, and a chain keeps its label or, if it is
+        restarted, gets a uniformly drawn one. With ``labels``, each slot comes from the partition of its label. The
+        buffer does not change until ``write_back``.
 
         Args:
             n: Number of chains.
-            labels: (n,) integers in [0, K), or None. Values are checked only if they are on the CPU:
-                elsewhere that would wait for the device.
-            reinit: Probability rho that a chain is restarted from uniform noise, for each chain on its own.
+            labels: (n,) integers in [0, K), or None. Values are checked only on the CPU, because a check on another
+                device would wait for it.
+            reinit: Probability rho that a chain is restarted from uniform noise, independently for each chain.
 
         Raises:
             ValueError: ``n`` < 1, ``reinit`` outside [0, 1], or labels of wrong shape, type or range.
@@ -125,28 +123,28 @@ class ReplayBuffer:
         else:
             self._check_labels(labels, n)
             labels = labels.to(self.device, torch.int64)
-            # float64: rounding of u * count never reaches count, so the slot stays inside its partition.
+            # In float64, rounding of u * count never reaches count, so the slot stays inside its partition.
             offset = (self._unit(n, dtype=torch.float64) * self._partition_size[labels]).long()
             indices = self._partition_start[labels] + offset
         fresh = self._unit(n) < reinit
         if labels is None:
             labels = torch.where(fresh, self._integers(self.num_classes, n), self.labels[indices])
-        # Noise for all, used or not: selecting the fresh rows first would wait for the device, and this way
-        # how far the generator moves does not depend on chance.
+        # Noise is drawn for all rows: selecting the fresh rows first would wait for the device, and the number of
+        # draws from the generator would be random.
         images = torch.where(fresh[:, None, None, None], self._noise(n), self.images[indices])
         age = self.age[indices].masked_fill_(fresh, 0)
         return Draw(indices=indices, images=images, labels=labels, age=age)
 
     @torch.no_grad()
     def write_back(self, draw: Draw, images: Tensor) -> None:
-        """Store advanced chains in the slots that they were drawn for, with their labels and age + 1.
+        """Store advanced chains in their slots, with their labels and age + 1.
 
-        Where a slot was drawn more than once the last row wins, on every device.
+        If a slot was drawn more than once, the last row is stored, on every device.
 
         Args:
-            draw: What ``draw`` returned.
-            images: (n, C, H, W), the chains after the sampler. They are stored as they are: whoever trains
-                decides about values that are not finite.
+            draw: The return value of ``draw``.
+            images: (n, C, H, W), the chains after the sampler. They are stored unchanged: the training loop handles
+                values that are not finite.
 
         Raises:
             ValueError: ``images`` does not have the shape of ``draw.images``.
@@ -155,8 +153,8 @@ class ReplayBuffer:
             raise ValueError(
                 f"images must have the shape of the draw, {tuple(draw.images.shape)}; got {tuple(images.shape)}"
             )
-        # Writing to an index twice has no defined order. So look up the last row of each slot first and let
-        # all rows of a slot write that one's values; the maximum does not depend on an order.
+        # Writes to a repeated index have no defined order. So all rows of a slot write the values of its last row,
+        # which a maximum finds independently of the order.
         rows = torch.arange(len(draw.indices), device=self.device)
         last_row = torch.zeros(self.size, dtype=torch.int64, device=self.device)
         last_row.scatter_reduce_(0, draw.indices, rows, "amax")
@@ -166,9 +164,9 @@ class ReplayBuffer:
         self.age[draw.indices] = draw.age[winner] + 1
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Everything that changes, as tensors: images, labels, age and the state of the generator.
+        """The whole state as tensors: images, labels, age and the state of the generator.
 
-        As with ``nn.Module.state_dict`` the first three are the buffer's own tensors, not copies.
+        As in ``nn.Module.state_dict``, the first three are the buffer's own tensors, not copies.
         """
         return {
             "images": self.images,
@@ -178,13 +176,13 @@ class ReplayBuffer:
         }
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Restore what ``state_dict`` gave, in place; the next draw is then the one that followed it.
+        """Restore a state of ``state_dict`` in place, so that the next draw is the same as after ``state_dict``.
 
-        The generator is set too: who restarts with another seed seeds it after this call.
+        The generator is restored too: to restart with another seed, seed it after this call.
 
         Raises:
-            ValueError: Missing or unknown keys, another shape or type, labels outside [0, K), negative ages,
-                or a generator state of another kind of device. The buffer is unchanged then.
+            ValueError: Keys are missing or unknown, a shape or type differs, labels are outside [0, K), ages are
+                negative, or the generator state is that of another kind of device. The buffer is unchanged then.
         """
         if set(state) != set(_STATE_KEYS):
             raise ValueError(f"a buffer state has the keys {sorted(_STATE_KEYS)}, got {sorted(state)}")
@@ -218,12 +216,12 @@ class ReplayBuffer:
             raise ValueError(f"labels must be in [0, {self.num_classes}), got {labels.min()} to {labels.max()}")
 
     def _unit(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Uniform on [0, 1), drawn where the generator lives."""
+        """Uniform on [0, 1), drawn on the device of the generator."""
         drawn = torch.rand(shape, generator=self._generator, device=self._generator.device, dtype=dtype)
         return drawn.to(self.device, non_blocking=True)
 
     def _integers(self, high: int, n: int) -> Tensor:
-        """(n,) uniform on 0 .. high - 1, drawn where the generator lives."""
+        """(n,) uniform on 0 .. high - 1, drawn on the device of the generator."""
         drawn = torch.randint(high, (n,), generator=self._generator, device=self._generator.device)
         return drawn.to(self.device, non_blocking=True)
 

@@ -44,10 +44,10 @@ class LinearClassifier(Classifier):
 
 
 class Softmax(Family[SoftmaxConfig]):
-    """Cross-entropy on the labelled stream."""
+    """Trains a linear classifier by cross-entropy on the labelled stream."""
 
     def build(self, backbone: nn.Module, num_classes: int, image_shape: tuple[int, int, int]) -> LinearClassifier:
-        """A linear classifier on ``backbone``, PyTorch's default initialisation."""
+        """A linear classifier on ``backbone`` with PyTorch's default initialisation."""
         return LinearClassifier(backbone, num_classes, image_shape)
 
     def training_step(
@@ -57,6 +57,6 @@ class Softmax(Family[SoftmaxConfig]):
         state: Any,  # noqa: ARG002 - there is none
         iteration: Iteration,  # noqa: ARG002 - the loss does not depend on it
     ) -> Step:
-        """Mean cross-entropy."""
+        """The mean cross-entropy of a batch."""
         batch = batches["train"]
         return Step(functional.cross_entropy(model.logits(batch.images), batch.labels))

@@ -1,4 +1,4 @@
-"""What the harness knows of our families and backbones before it imports any of them. Free of torch."""
+"""Specifications of our families and backbones, which the harness reads before it imports them; without torch."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from .wide_resnet_shape import blocks_per_stage, macs, parameters, parse_variant
 __all__ = ["GMMC_DIS", "GMMC_GEN", "GMMC_JOINT", "JEM", "SOFTMAX", "WIDE_RESNET"]
 
 _UPDATE = 3.0
-"""Forward-equivalents of one item in an update: a forward, and a backward towards activations and weights."""
+"""Forward-equivalents per item of an update: a forward pass, and a backward pass to activations and weights."""
 _SAMPLER_STEP = 2.0
-"""Of one sampler step: a forward, and a backward towards the input only."""
+"""Forward-equivalents per item of a sampler step: a forward pass, and a backward pass to the input only."""
 
 
 def _warn_of_batch_norm(_config: Any, backbone: str) -> tuple[str, ...]:
-    """A sampler and batch normalisation do not go together; other people's backbones are not known here."""
+    """A warning against a sampler with batch normalisation; backbones of other packages are not checked."""
     try:
         normalised = parse_variant(backbone).norm == "batch"
     except ValueError:
@@ -42,7 +42,7 @@ _PAPER_TRAINING = {
     "backbone": "wrn-28-10",
 }
 _ALL_THREE: Mapping[str, Mapping[str, Any]] = {"cifar10": {}, "cifar100": {"decay_epochs": (120, 140)}, "svhn": {}}
-"""Data sets of Tables 1 and 2, with what Appendix A says of each."""
+"""Data sets of Tables 1 and 2, with their settings in Appendix A."""
 _RELEASED = {"warmup": 1000, "batch_size": 64, "sigma": 0.03}
 _RELEASED_SAMPLER = {
     "sampler.step_size": 1 / 64,
@@ -51,7 +51,7 @@ _RELEASED_SAMPLER = {
     "sampler.clamp": True,
 }
 _BUFFER = frozenset({"sampler.buffer", "sampler.reinit"})
-"""What of a sampler only training reads; steps, step size and noise serve every picture drawn later."""
+"""Sampler parameters that only training reads; later sampling also uses steps, step size and noise."""
 _GENERATIVE = _BUFFER | {"beta", "sampler.labels"}
 _PAPER_SAMPLER = {
     "sampler.steps": 20,
@@ -73,7 +73,7 @@ def _centers(config: Any) -> str:
 
 
 def _unfit_centers(_config: Any, task: Task) -> Mapping[str, str]:
-    """The K centers are a simplex (Algorithm 2): it has K - 1 dimensions."""
+    """Refuse backbones with fewer than K - 1 features: the K centers form a simplex (Algorithm 2)."""
     if task.features is None or task.num_classes <= task.features + 1:
         return {}
     return {
@@ -83,7 +83,7 @@ def _unfit_centers(_config: Any, task: Task) -> Mapping[str, str]:
 
 
 def _unfit_buffer(config: Any, task: Task) -> Mapping[str, str]:
-    """Every class has a slot."""
+    """Refuse buffers with fewer slots than classes."""
     if config.sampler.buffer >= task.num_classes:
         return {}
     return {
@@ -250,7 +250,7 @@ def _facts(name: str, image_shape: tuple[int, int, int]) -> Mapping[str, float]:
 
 
 def _like(name: str, other: str) -> str:
-    """``name`` with the normalisation and dropout of ``other``, where it has none of its own."""
+    """``name`` with the normalisation and dropout of ``other``, unless it has options itself."""
     size, own, options = "-".join(name.split("-")[:3]), name.split("-")[3:], other.split("-")[3:]
     return name if own else "-".join([size, *options])
 

@@ -32,14 +32,14 @@ def _norm_layer(norm: Norm, channels: int) -> nn.Module:
         case "none":
             return nn.Identity()
         case "batch":
-            # PyTorch's convention: a running mean takes 0.9 of the newest batch. The original code has it so.
+            # In PyTorch's convention the newest batch has weight 0.9 in running means, as in the original code.
             return nn.BatchNorm2d(channels, momentum=0.9)
         case "layer":
             return nn.GroupNorm(1, channels)
 
 
 class _Block(nn.Module):
-    """norm, LeakyReLU, conv, dropout, norm, LeakyReLU, strided conv; plus the shortcut of the raw input."""
+    """norm, LeakyReLU, conv, dropout, norm, LeakyReLU, strided conv; plus a shortcut from the raw input."""
 
     def __init__(self, entering: int, leaving: int, stride: int, norm: Norm, dropout: float) -> None:
         super().__init__()
@@ -53,9 +53,8 @@ class _Block(nn.Module):
         self._normalises = norm != "none"
 
     def forward(self, x: Tensor) -> Tensor:
-        # In place wherever nobody needs the value any more: a convolution or norm keeps its input for the
-        # backward pass, not its output. Without a norm the first activation would overwrite x, which the
-        # shortcut reads.
+        # In place where the value is not needed any more: a convolution or norm keeps its input for the backward
+        # pass, not its output. Without a norm, the first activation would overwrite x, which the shortcut reads.
         h: Tensor = F.leaky_relu(self.norm1(x), _NEGATIVE_SLOPE, inplace=self._normalises)
         h = self.dropout(self.conv1(h))
         h = F.leaky_relu(self.norm2(h), _NEGATIVE_SLOPE, inplace=True)
@@ -66,25 +65,25 @@ class _Block(nn.Module):
 class WideResNet(nn.Module):
     """Pre-activation Wide ResNet, images (N, C, H, W) -> features (N, 64 width).
 
-    As in the JEM and GMMC code it differs from the original Wide ResNet: all convolutions have biases, the
-    stride of a block is on its second convolution, the shortcut convolution sees the raw block input,
-    activations are LeakyReLU(0.2), and there is no normalisation by default. The mean over all positions at
-    the end is their 8x8 pool for 32x32 images, and works for any image of at least 4x4. Initial weights are
-    PyTorch's defaults. The trunk of wrn-28-10 has 36,464,928 parameters, with a norm 17,952 more.
+    It differs from the original Wide ResNet as in the JEM and GMMC code: all convolutions have biases, the stride of a
+    block is on its second convolution, the input of the shortcut convolution is the raw block input, activations are
+    LeakyReLU(0.2), and there is no normalisation by default. The mean over all positions at the end is equal to the 8x8
+    pool of the original for 32x32 images, and works for any image of at least 4x4. Initial weights are PyTorch's
+    defaults. The trunk of wrn-28-10 has 36,464,928 parameters, and 17,952 more with a norm.
 
     Args:
-        depth: 6 n + 4.
-        width: Multiple of the channels (16, 32, 64).
+        depth: 6 n + 4 with n >= 1.
+        width: Factor of the channels (16, 32, 64).
         in_channels: C.
-        norm: ``none``; ``batch``: batch norm with PyTorch's momentum 0.9; ``layer``: one mean and variance an
-            image (group norm with one group).
-        dropout: Probability between the two convolutions of a block.
+        norm: ``none``; ``batch``: batch norm with PyTorch's momentum 0.9; ``layer``: one mean and variance per image
+            (group norm with one group).
+        dropout: Probability of dropout between the two convolutions of a block.
 
     Attributes:
         feature_dim: 64 width.
 
     Raises:
-        ValueError: Another depth, width, norm, or a dropout outside [0, 1).
+        ValueError: Depth, width or norm is invalid, or dropout is outside [0, 1).
     """
 
     def __init__(
@@ -116,7 +115,7 @@ class WideResNet(nn.Module):
         """Features (N, 64 width) of images (N, C, H, W).
 
         Raises:
-            ValueError: Another number of dimensions or channels, or an image smaller than 4x4.
+            ValueError: The number of dimensions or channels is wrong, or the images are smaller than 4x4.
         """
         if images.ndim != 4 or images.shape[1] != self.in_channels or min(images.shape[2:]) < MIN_IMAGE_SIZE:
             raise ValueError(
@@ -129,12 +128,12 @@ class WideResNet(nn.Module):
 
 
 def _mean_over_positions(h: Tensor) -> Tensor:
-    """(N, C) means of (N, C, H, W), in float32 at least: under autocast h is in bfloat16, but a mean has more digits
+    """(N, C) means of (N, C, H, W), in float32 or better: under autocast h is in bfloat16, but a mean has more digits
     than its terms.
 
-    The gradient of a mean over (H, W) is contiguous whatever the layout of h, and LeakyReLU's backward pass over two
-    layouts takes several times as long. With the positions in front, as channels-last has them in memory, the gradient
-    has the layout of h; the values are the same bits.
+    The gradient of a mean over (H, W) is contiguous for any layout of h, and the backward pass of LeakyReLU over two
+    different layouts takes several times as long. If the mean is taken over flattened positions in front of the
+    channels, the order of channels-last in memory, the gradient has the layout of h; the values are the same bits.
     """
     dtype = torch.promote_types(h.dtype, torch.float32)
     if h.is_contiguous(memory_format=torch.channels_last) and not h.is_contiguous():
@@ -147,7 +146,7 @@ def build(name: str, in_channels: int) -> WideResNet:
     ``wrn-28-10-batch`` and ``-layer`` with it, ``-drop0.3`` with dropout.
 
     Raises:
-        ValueError: No Wide ResNet has that name.
+        ValueError: The name is not that of a Wide ResNet.
     """
     variant = parse_variant(name)
     return WideResNet(variant.depth, variant.width, in_channels=in_channels, norm=variant.norm, dropout=variant.dropout)

@@ -1,4 +1,4 @@
-"""What the name of a Wide ResNet says about its size. Free of torch, so that planning needs none."""
+"""Names of Wide ResNets and the sizes that follow from them. This module does not import torch; planning uses it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = [
 
 STEM_CHANNELS = 16
 STAGE_STRIDES = (1, 2, 2)
-MIN_IMAGE_SIZE = 4  # the two strides of 2 leave one pixel of it
+MIN_IMAGE_SIZE = 4  # the two strides of 2 reduce it to one pixel
 LARGEST = 1000
 """Of depth and width: beyond it a name asks for more layers or weights than any machine builds."""
 _NAME = re.compile(r"wrn-([1-9][0-9]*)-([1-9][0-9]*)")
@@ -33,7 +33,7 @@ def parse_name(name: str) -> tuple[int, int]:
     """Depth and width of a backbone name: ``"wrn-28-10"`` -> (28, 10).
 
     Raises:
-        ValueError: The name is not ``wrn-DEPTH-WIDTH``, or no network has that depth.
+        ValueError: The name is not ``wrn-DEPTH-WIDTH``, or the depth or width is invalid.
     """
     match = _NAME.fullmatch(name)
     if match is None:
@@ -49,7 +49,7 @@ def parse_name(name: str) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Variant:
-    """A Wide ResNet with its options, as its name says."""
+    """The size and options in the name of a Wide ResNet."""
 
     depth: int
     width: int
@@ -58,11 +58,11 @@ class Variant:
 
 
 def parse_variant(name: str) -> Variant:
-    """What a full name says: ``wrn-28-10``, ``wrn-28-10-batch``, ``wrn-16-4-layer-drop0.3``.
+    """Size and options of a full name: ``wrn-28-10``, ``wrn-28-10-batch``, ``wrn-16-4-layer-drop0.3``.
 
     Raises:
-        ValueError: The name is not ``wrn-DEPTH-WIDTH[-batch|-layer][-dropP]`` with 0 < P < 1, or no network has that
-            depth.
+        ValueError: The name is not ``wrn-DEPTH-WIDTH[-batch|-layer][-dropP]`` with 0 < P < 1, or the depth or width is
+            invalid.
     """
     match = _VARIANT.fullmatch(name)
     if match is None:
@@ -79,7 +79,7 @@ def blocks_per_stage(depth: int) -> int:
     """Residual blocks in each of the three stages, (depth - 4) / 6.
 
     Raises:
-        ValueError: depth is not 6 n + 4 with n >= 1.
+        ValueError: The depth is not 6 n + 4 with n >= 1.
     """
     if depth < 10 or (depth - 4) % 6:
         nearest = max(10, 6 * round((depth - 4) / 6) + 4)
@@ -101,19 +101,18 @@ def stage_channels(width: int) -> tuple[int, int, int]:
 
 
 def macs(depth: int, width: int, image_shape: tuple[int, int, int]) -> int:
-    """Multiply-adds of the convolutions in one forward pass of one image, the cost of nearly all of it.
+    """Multiply-adds of the convolutions in one forward pass of one image, nearly its whole cost.
 
-    The stride of a block is on its second convolution, as in the JEM and GMMC code, so that the first one
-    works at the resolution of the block's input: 5.95e9 for wrn-28-10 at 32x32 where the original Wide ResNet
-    has 5.25e9.
+    The stride of a block is on its second convolution, as in the JEM and GMMC code, so the first one works at the
+    resolution of the block's input: 5.95e9 for wrn-28-10 at 32x32, against 5.25e9 for the original Wide ResNet.
 
     Args:
         depth: 6 n + 4.
-        width: Multiple of the channels (16, 32, 64).
+        width: Factor of the channels (16, 32, 64).
         image_shape: (C, H, W), H and W at least 4.
 
     Raises:
-        ValueError: No such network, or no such image.
+        ValueError: Depth, width or image shape is invalid.
     """
     channels, height, breadth = image_shape
     if channels < 1 or min(height, breadth) < MIN_IMAGE_SIZE:
@@ -134,15 +133,15 @@ def macs(depth: int, width: int, image_shape: tuple[int, int, int]) -> int:
 
 
 def parameters(depth: int, width: int, channels: int) -> int:
-    """Weights and biases of the convolutions, all that a network without normalisation has: 36.5 million for wrn-28-10.
+    """Number of weights and biases of a network without normalisation: 36.5 million for wrn-28-10.
 
     Args:
         depth: 6 n + 4.
-        width: Multiple of the channels (16, 32, 64).
-        channels: Of the images.
+        width: Factor of the channels (16, 32, 64).
+        channels: Channels of the images.
 
     Raises:
-        ValueError: No such network.
+        ValueError: Depth or width is invalid.
     """
     blocks = blocks_per_stage(depth)
     total = 9 * channels * STEM_CHANNELS + STEM_CHANNELS

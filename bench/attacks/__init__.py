@@ -1,7 +1,7 @@
 """Adversarial attacks on any torch module from images in [0, 1] to logits.
 
-`run` attacks and judges; `bench.attacks.named` lists the attacks without importing torch, and so does importing this
-package: what needs torch is loaded when it is asked for.
+`run` attacks and judges. `bench.attacks.named` lists the attacks. Importing this package does not import torch: names
+that need torch are loaded on first access.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Adaptive PGD: several losses in turn, so that no single one decides what "robust" means (Tramèr et al. 2020)."""
+"""Adaptive PGD: several losses in turn, so that robustness does not rest on one loss (Tramèr et al. 2020)."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ ADAPTIVE_LOSSES = (AUTOMATIC, "margin", "margin-targeted", "distance-targeted", 
 
 
 def loss_names(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Losses of a list, each once, under the names that definitions print.
+    """The canonical names of a list of losses, as definitions print them.
 
     Raises:
-        ValueError: Empty, an unknown loss, or one that is listed twice.
+        ValueError: The list is empty, a loss is unknown, or a loss is listed twice.
     """
     found = tuple(get_loss(name, (*LOSSES, AUTOMATIC)).name for name in names)
     if not found:
@@ -45,7 +45,7 @@ def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def temperature(clean_gaps: NDArray[np.floating[Any]]) -> float:
-    """T such that the median of clean_gaps / T is 5.5, to three digits; 1 where that is zero.
+    """T such that the median of clean_gaps / T is 5.5, to three digits; 1 if that is not finite and positive.
 
     Args:
         clean_gaps: (N,) z_y - max_{k != y} z_k of correctly classified images.
@@ -57,16 +57,16 @@ def temperature(clean_gaps: NDArray[np.floating[Any]]) -> float:
 
 
 class AdaptivePGD(Decaying):
-    """In every restart each loss attacks what is left by all losses and restarts before it. Steps are halved after half
-    and after three quarters of a run; one wrong iterate is enough.
+    """In every restart, each loss attacks the images that no earlier loss or restart broke. The step size is halved
+    after half and after three quarters of a run; one wrong iterate is enough.
 
     Attributes:
         losses: Names in the order of attack.
         steps: Gradient steps of each run.
         step: First step size.
-        restarts: Rounds over all losses, each from other starts.
+        restarts: Rounds over all losses, each from different starts.
         rivals: How many rivals the losses ``...-targeted`` visit, by decreasing clean logit.
-        complete: Every loss attacks every image until it breaks it itself, so that sole wins are known.
+        complete: Whether every loss attacks every image until this loss breaks it, so that sole wins are known.
     """
 
     name: ClassVar[str] = "adaptive_pgd"
@@ -115,21 +115,21 @@ class AdaptivePGD(Decaying):
         return f"{loss.name} ({', '.join(details)})" if details else loss.name
 
     def passes(self) -> float:
-        """A forward and an input gradient a step, for every loss and rival."""
+        """A forward pass and an input gradient per step, for every loss and rival."""
         runs = sum(self.rivals if loss.per_rival else 1 for loss in self._losses)
         return 2.0 * runs * self.steps * self.restarts
 
     def impossible(self, norm: str, shape: Shape, classes: int) -> str | None:  # noqa: ARG002
-        """Every loss needs more classes."""
+        """Why no loss applies: all of them need more classes; None if one applies."""
         if any(classes >= loss.min_classes for loss in self._losses):
             return None
         return f"{self.name}: none of the losses {', '.join(self.losses)} applies to a model with {classes} classes"
 
     def attack(self, problem: Problem) -> Found:
-        """Attack with every loss that the model admits.
+        """Attack with every loss that applies to the model.
 
         Raises:
-            ValueError: The model admits none of them.
+            ValueError: None of them applies.
         """
         import numpy as np
 
@@ -148,7 +148,7 @@ class AdaptivePGD(Decaying):
                     steps=self.steps, step=self.step, loss=loss.name, iterate="any", survivors_only=True,
                     rivals=self.rivals if loss.per_rival else None,
                 )  # fmt: skip
-                # Other losses start elsewhere: equal starts would find equal corners.
+                # Every loss has its own starts: equal starts would lead to the same corners of the ball.
                 start = restart * len(losses) + number
                 part = problem.part(rows).within(f"restart {restart}, {name}")
                 found = climb(pgd, part, loss=loss, decaying=True, first_restart=start)
@@ -159,12 +159,12 @@ class AdaptivePGD(Decaying):
                         "zero_gradient_share": found.health.zero_gradient_share,
                         "certain_share": found.health.certain_share,
                     }
-        # Losses differ in scale: a mixture of them would say nothing.
+        # Losses differ in scale, so one column of values of several losses has no meaning.
         turns.table["loss"].fill_(np.nan)
         return turns.found(self.steps, any_iterate=True)
 
     def _applicable(self, problem: Problem) -> tuple[list[Loss], dict[str, dict[str, float]]]:
-        """The losses that the model admits, and what is known of each before the attack."""
+        """The losses that apply to the model, and the facts on each that are known before the attack."""
         from .losses import margins
 
         classes, centers = problem.clean_logits.shape[1], problem.model.has_centers

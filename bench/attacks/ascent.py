@@ -34,8 +34,8 @@ class Batch:
         images: (N, C, H, W) clean images.
         labels: (N,) true classes.
         goals: (N,) classes that must be predicted for a success; None: any wrong class.
-        pull: (N,) targets of the loss; None: the loss is untargeted. Differs from ``goals`` where a
-            loss visits the rivals in turn although any wrong class will do.
+        pull: (N,) targets of the loss; None: the loss is untargeted. Differs from ``goals`` where a loss visits the
+            rivals in turn although any wrong class is a success.
     """
 
     images: Tensor
@@ -51,12 +51,12 @@ class Ascent:
     Attributes:
         model: The frozen model.
         threat: Ball and box.
-        loss: What is maximised.
+        loss: The loss that is maximised.
         steps: Gradient steps.
         step: Step size in pixel units.
         centers: (K, d) class centers, for losses that need them.
-        survivors_only: Stop working on an image once it reached the goal.
-        halve_at: Shares of the steps, increasing, after each of which the step size is halved.
+        survivors_only: Whether an image is dropped once it reached the goal.
+        halve_at: Increasing shares of the steps; the step size is halved after each of them.
     """
 
     model: FrozenModel
@@ -74,8 +74,8 @@ class Ascent:
         Args:
             batch: The images.
             starts: (N, C, H, W) in the ball.
-            instead: (N, C, H, W) where the first step leads from a start with a gradient of exactly zero, from which no
-                gradient leads anywhere; None: it stays.
+            instead: (N, C, H, W) points to which the first step moves images whose start has a gradient of exactly
+                zero; None: such images stay.
         """
         count, device = len(starts), starts.device
         current, first = starts.clone(), starts.clone()
@@ -86,7 +86,7 @@ class Ascent:
         start_gradient, last_gradient, start_probability, last_probability = health
         active = torch.arange(count, device=device)
         for number in range(self.steps + 1):
-            # While no image was dropped there is nothing to gather and to scatter.
+            # Gathering and scattering are skipped while no image has been dropped.
             whole = len(active) == count
             points, part = current if whole else current[active], _select(batch, active)
             more = number < self.steps
@@ -137,7 +137,7 @@ class Ascent:
         if self.threat.norm == "linf":
             direction = gradient.sign()
         else:
-            # Divided by the largest entry first: squares of tiny gradients would underflow.
+            # Divide by the largest entry first: squares of tiny gradients would underflow.
             shape = (-1, *[1] * (points.ndim - 1))
             tiny = torch.finfo(gradient.dtype).tiny
             direction = gradient / largest(gradient).clamp_min(tiny).view(shape)
@@ -147,7 +147,7 @@ class Ascent:
     def _evaluate(
         self, points: Tensor, batch: Batch, *, with_gradient: bool
     ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor] | None, int]:
-        """Logits (N, K), losses (N,), the input gradient of each loss with its size, and the passes that were made."""
+        """Logits (N, K), losses (N,), the input gradient of each loss with its size, and the number of passes."""
         points = points.detach().requires_grad_(with_gradient)
         features, passes = None, 1
         with torch.set_grad_enabled(with_gradient):
@@ -172,7 +172,7 @@ def _select(batch: Batch, rows: Tensor) -> Batch:
 
 
 def _goal(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Margin towards the goal (N,) and whether it is reached (N,); never with logits that are not finite."""
+    """Margin towards the goal (N,) and whether it is reached (N,). Logits that are not finite never reach it."""
     finite = logits.isfinite().all(dim=1)
     if batch.goals is None:
         closeness, reached = margins(logits, batch.labels), logits.argmax(dim=1) != batch.labels
@@ -182,7 +182,7 @@ def _goal(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 def _true_probability(logits: Tensor, labels: Tensor) -> Tensor:
-    """softmax(z)_y in float32, whatever the precision of the model."""
+    """softmax(z)_y, computed in float32 for any precision of the model."""
     probabilities = logits.float().softmax(dim=1)
     return probabilities.gather(1, labels[:, None]).squeeze(1).to(logits.dtype)
 
@@ -195,12 +195,12 @@ def climb(
     Args:
         pgd: Parameters.
         problem: The images.
-        loss: In place of the loss that ``pgd`` names, such as a cross-entropy whose temperature was chosen.
-        decaying: Whether the step size is halved as `bench.attacks.spec.HALVE_AT` says.
+        loss: Replaces the loss that ``pgd`` names, for example by a cross-entropy with a chosen temperature.
+        decaying: Whether the step size is halved after the shares `bench.attacks.spec.HALVE_AT`.
         first_restart: Number of the first restart; the noise of a start depends on its number.
 
     Returns:
-        On the CPU, with all columns of `bench.attacks.table`.
+        A table on the CPU with all columns of `bench.attacks.table`.
     """
     loss = get_loss(pgd.loss) if loss is None else loss
     model, like = problem.model, problem.images[:1].to(problem.device)
@@ -227,7 +227,7 @@ def _attack_batch(pgd: PGDAttack, ascent: Ascent, part: Problem, restarts: range
     for restart in restarts:
         starts, instead = _starts(pgd, part, restart, images)
         for direction in _directions(pgd, ascent.loss, part):
-            # What later runs cannot change: a wrong final iterate settles both ways of counting.
+            # Later runs cannot change a settled image: a wrong final iterate settles both ways of counting.
             left = torch.arange(len(images), device=device)
             if best is not None:
                 settled = best["first_step"] >= 0 if pgd.survivors_only else best["final_wrong"]
@@ -246,10 +246,11 @@ def _attack_batch(pgd: PGDAttack, ascent: Ascent, part: Problem, restarts: range
 
 
 def _take(best: Table, later: Table, rows: Tensor) -> None:
-    """Take a later run of the images in ``rows`` (M,) into the best so far.
+    """Merge a later run of the images in ``rows`` (M,) into the best so far.
 
-    They are images whose final iterate has not reached the goal. It is replaced if the later one did or came closer;
-    the first wrong iterate if there was none. Gradient health stays that of the first run.
+    These are images whose final iterate has not reached the goal. The final iterate is replaced if the later one
+    reached the goal or came closer, the first wrong iterate if there was none. Gradient health stays that of the first
+    run.
     """
     closer = later["final_wrong"] | (later["final_margin"] > best["final_margin"][rows])
     best.put(rows[closer], later.rows(closer), ("final", "final_wrong", "final_margin", "loss"))
@@ -262,7 +263,7 @@ def _take(best: Table, later: Table, rows: Tensor) -> None:
 
 
 def _directions(pgd: PGDAttack, loss: Loss, part: Problem) -> list[Tensor | None]:
-    """Targets that the loss pulls towards, one after the other; [None] for untargeted losses."""
+    """Successive targets of the loss, each (N,); [None] for untargeted losses."""
     if part.targets is not None:
         return [part.targets]
     if not loss.per_rival:
@@ -273,7 +274,7 @@ def _directions(pgd: PGDAttack, loss: Loss, part: Problem) -> list[Tensor | None
 
 
 def _starts(pgd: PGDAttack, part: Problem, restart: int, images: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Where to start; and with given starts, where to go from those that have no gradient."""
+    """The starts; with given starts, also the points that replace starts with zero gradient."""
     drawn = _drawn(pgd, part, restart, images)
     if part.starts is not None and restart == 0:
         return part.threat.project(part.starts.to(images), images), drawn

@@ -31,16 +31,16 @@ def _patience(value: Any) -> Any:
 
 
 class CarliniWagner(Attack):
-    """Minimises ``||x' - x||^2 + c max(0, kappa - margin(x'))`` by Adam, for every image on its own.
+    """Minimises ``||x' - x||^2 + c max(0, kappa - margin(x'))`` by Adam, separately for every image.
 
-    A finite eps keeps successes within it only.
+    With a finite eps, only successes within eps count.
 
     Attributes:
         steps: Adam steps of each round.
         rounds: Rounds of the binary search over c.
-        c0: First c; times ten until a round succeeds, then bisected.
+        c0: First c; it is multiplied by ten until a round succeeds, then bisected.
         lr: Learning rate of Adam, in w.
-        kappa: Margin by which to succeed.
+        kappa: Margin that a success must have.
         patience: Steps without a smaller cost after which an image ends its round; None: never.
     """
 
@@ -63,7 +63,7 @@ class CarliniWagner(Attack):
 
     @property
     def effective_patience(self) -> int | None:
-        """None in short runs, where most images still improve when their patience would end."""
+        """The patience; None in short runs, where most images still improve when their patience would end."""
         return self.patience if self.steps >= PATIENT_STEPS else None
 
     def definition(self, threat: ThreatModel, targets: str | None = None) -> str:
@@ -76,11 +76,11 @@ class CarliniWagner(Attack):
         return f"cw-l2[{', '.join(parts)}, x = 1/2 + tanh(w)/{self.tanh_divisor:g}, smallest success of each image]"
 
     def passes(self) -> float:
-        """A forward and an input gradient a step; patience may save most of them."""
+        """A forward pass and an input gradient per step; patience may save most of them."""
         return 2.0 * self.steps * self.rounds
 
     def attack(self, problem: Problem) -> Found:
-        """Attack batch by batch; the smallest successful iterate decides, and is what is proposed."""
+        """Attack batch by batch; the smallest successful iterate of each image is proposed."""
         from .descent import descend
         from .table import Found
 

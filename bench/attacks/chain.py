@@ -1,7 +1,6 @@
 """Attacks in turn on one model: a worst case over several attacks, or one attack at growing budgets.
 
-Every member is an attack of its own, run and judged by `bench.attacks.run` on the images that the members before it
-left.
+Every member is an attack that `bench.attacks.run` runs and judges on the images that earlier members did not break.
 """
 
 from __future__ import annotations
@@ -33,10 +32,10 @@ class Member:
     """One attack of a chain.
 
     Attributes:
-        name: Of the member.
-        attack: With its parameters.
+        name: Name of the member.
+        attack: The attack with its parameters.
         eps: Budget in pixel units, a number or ``"8/255"``.
-        surrogate: Loads the other model, for attacks that need one.
+        surrogate: Loads the surrogate, for attacks that need one.
     """
 
     name: str
@@ -47,17 +46,18 @@ class Member:
 
 @dataclass(frozen=True)
 class Chain:
-    """What the members left, for N images.
+    """Result of attacks in turn on N images.
 
     Attributes:
         composition: Which member broke which image.
-        results: By member that attacked something, the indices (M,) of its images and what it did there.
-        left_out: By member that was not made, why.
+        results: For each member that attacked at least one image, the indices (M,) of its images and its result.
+        left_out: For each member that was left out, the reason.
         ids: (N,) identities of the images.
         clean_correct: (N,) whether the clean prediction is right.
         clean_finite: (N,) whether all outputs for the clean image are finite.
         robust: (N,) clean-correct, and broken by no member.
-        adversarials: (N, C, H, W) what the member found that broke the image, else what the first one left.
+        adversarials: (N, C, H, W) proposal of the member that broke the image; for other images that of the first
+            member, or of the last one in a chained sweep.
     """
 
     composition: Composition
@@ -70,7 +70,7 @@ class Chain:
     adversarials: NDArray[np.floating]
 
     def forwards(self, names: Sequence[str]) -> NDArray[np.float64]:
-        """(N,) forward passes of some members; of the surrogate, where a member has one."""
+        """(N,) forward passes of some members; passes through the surrogate for members that have one."""
         total = np.zeros(len(self.ids))
         for name in names:
             if name in self.results:
@@ -79,7 +79,7 @@ class Chain:
         return total
 
     def won(self, name: str) -> NDArray[np.bool_]:
-        """(N,) what a member broke first."""
+        """(N,) whether a member was the first to break the image."""
         won: NDArray[np.bool_] = self.composition.winner == self.composition.members.index(name)
         return won
 
@@ -96,21 +96,21 @@ def attack_in_turn(
     done: Callable[[int], None] = lambda _: None,
     **common: Any,
 ) -> Chain:
-    """Let every member attack what those before it left; what is misclassified without an attack is nobody's.
+    """Let every member attack the images that earlier members did not break.
 
-    A library that ends in an error takes its own attack away, not the rest: the error stands in ``left_out``. Errors of
-    the machine (memory, device, disk) and of our own attacks are raised.
+    No member breaks an image that is misclassified without an attack. An error inside a library leaves out its attack
+    alone: ``left_out`` gives the error. Errors of the machine (memory, device, disk) and of our own attacks are raised.
 
     Args:
         members: At least one; the first is one of ours.
         model: Under attack.
         images: (N, C, H, W) in [0, 1].
-        labels: (N,).
+        labels: (N,) true classes.
         ids: (N,) identities; positions if None.
-        left_out: By member that is not to be tried, why.
-        chained: Whether a member starts from where the one before ended, scaled to its budget; of an image that stays,
-            the last proposal is kept.
-        done: Told the number of members that are done.
+        left_out: For each member that must not be tried, the reason.
+        chained: Whether a member starts from the last proposals, scaled to its budget; the last proposal is kept for
+            images that stay robust.
+        done: Called with the number of finished members.
         **common: ``norm``, ``seed``, ``batch_size``, ``journal`` and ``clean`` of `bench.attacks.run`.
     """
     pictures, classes = torch.as_tensor(images), torch.as_tensor(labels)
@@ -128,7 +128,7 @@ def attack_in_turn(
         index, budget = torch.from_numpy(rows), parse_eps(member.eps)
         starts = None
         if chained and previous > 0:
-            # Small steps would take long from the old boundary to the new one.
+            # Small steps would need long to move from the old boundary to the new one.
             centers = pictures[index].detach().cpu().numpy()
             starts = np.clip(centers + (adversarials[rows] - centers) * (budget / previous), 0, 1)
         try:
@@ -164,7 +164,7 @@ def attack_in_turn(
 
 
 def _of_the_machine(error: Exception) -> bool:
-    """Whether the same attack may end well elsewhere: such an error is no property of attack and model."""
+    """Whether the error is one of the machine, so that the same attack may succeed elsewhere."""
     machine = (MemoryError, OSError, ImportError, torch.OutOfMemoryError, torch.AcceleratorError)
     return isinstance(error, machine) or "not installed" in str(error)
 
@@ -174,15 +174,15 @@ class Sweep:
     """A chained sweep over E increasing budgets, for N images.
 
     Attributes:
-        definition: Of the sweep; says that it is chained.
+        definition: Definition of the sweep, which says that it is chained.
         eps: Budgets in pixel units.
         ids: (N,) identities of the images.
         clean_correct: (N,) whether the clean prediction is right.
         clean_finite: (N,) whether all outputs for the clean image are finite.
-        robust: (E, N) robust flags: never true again after they were false.
-        adversarials: (N, C, H, W) the adversarial at the smallest budget that broke the image, else the last miss.
+        robust: (E, N) robust flags; a flag that is false stays false at all larger budgets.
+        adversarials: (N, C, H, W) the adversarial at the smallest budget that broke the image, else the last proposal.
         forwards: (N,) forward passes over all budgets.
-        stages: Of each budget that was attacked, what the attack did on the images that the smaller ones left.
+        stages: For each budget that was attacked, the result on the images that smaller budgets did not break.
     """
 
     definition: str
@@ -211,24 +211,25 @@ def eps_sweep(
     clean: CleanPass | None = None,
     **params: Any,
 ) -> Sweep:
-    """Attack at increasing budgets, each on what the smaller ones left, from where they ended scaled to the budget.
+    """Attack at increasing budgets. Each budget attacks the images that smaller ones did not break, and starts from
+    their last proposals, scaled to the budget.
 
     Args:
-        name: An attack that can be given starts, such as ``"adaptive_pgd"``; or one with its parameters.
+        name: Name of an attack that accepts starts, such as ``"adaptive_pgd"``; or an attack with its parameters.
         model: As in `bench.attacks.run`, like all arguments that are not described here.
-        images: (N, C, H, W).
-        labels: (N,).
+        images: (N, C, H, W) in [0, 1].
+        labels: (N,) true classes.
         norm: ``"linf"`` or ``"l2"``.
         eps: Increasing budgets, such as ``["1/255", "2/255"]``.
         seed: Seed of all noise.
         ids: (N,) identities.
         batch_size: Images per forward pass.
-        journal: Where to keep pieces for the case that the sweep is killed.
-        clean: Made for ``model`` and ``batch_size``, if several sweeps share a clean pass.
+        journal: Keeps finished pieces, so that a killed sweep can resume.
+        clean: A clean pass of ``model`` and ``batch_size`` that several sweeps share.
         **params: Parameters of the attack.
 
     Raises:
-        ValueError: Budgets that do not increase, or an attack that cannot be given starts.
+        ValueError: The budgets do not increase, or the attack accepts no starts.
     """
     budgets = tuple(parse_eps(value) for value in eps)
     if not budgets or any(large <= small for small, large in pairwise(budgets)):

@@ -1,4 +1,4 @@
-"""Whether given images are what an attack claimed of them."""
+"""Checks stored adversarial images and clean predictions against a model."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Checked:
     """Verdicts on M claimed adversarial images, all of shape (M,).
 
     Attributes:
-        confirmed: The clean image is classified correctly, the adversarial is within the threat model, and wrong (or
-            its target).
-        rounding: Not confirmed, within the threat model, and off by no more than rounding.
+        confirmed: Whether the clean image is classified correctly, and the adversarial is within the threat model and
+            misclassified (or classified as its target).
+        rounding: Not confirmed, but within the threat model, and short of a success by no more than rounding.
         norms: Norm of the perturbation, in units of the pixel range.
     """
 
@@ -44,16 +44,16 @@ def check(
     batch_size: int = 128,
     rounding: float = 1e-4,
 ) -> Checked:
-    """Judge adversarial images that somebody has kept, as `bench.attacks.run` judges its own.
+    """Judge stored adversarial images by the rules of `bench.attacks.run`.
 
     Args:
-        model: Module from images to logits; frozen meanwhile.
+        model: Module from images to logits; frozen during the check.
         images: (M, C, H, W) clean images in [0, 1].
         labels: (M,) true classes.
         adversarials: (M, C, H, W).
-        norm: Of the threat model.
-        eps: Budget; None for none.
-        targets: (M,) classes that were to be reached, or None.
+        norm: Norm of the threat model.
+        eps: Budget; None for no budget.
+        targets: (M,) target classes, or None.
         device: Where the model is.
         batch_size: Images per forward pass.
         rounding: Share of the largest logit that counts as rounding.
@@ -86,13 +86,13 @@ def clean_disagreements(
     batch_size: int = 128,
     rounding: float = 1e-4,
 ) -> int:
-    """How many clean images are classified otherwise than somebody claims, by more than rounding.
+    """How many clean images are classified differently from a claim, by more than rounding.
 
     Args:
-        model: Module from images to logits; frozen meanwhile.
+        model: Module from images to logits; frozen during the check.
         images: (N, C, H, W) in [0, 1].
         labels: (N,) true classes.
-        claimed: (N,) whether each is said to be classified correctly.
+        claimed: (N,) whether the image is claimed to be classified correctly.
         device: Where the model is.
         batch_size: Images per forward pass.
         rounding: Share of the largest logit that counts as rounding.

@@ -1,4 +1,4 @@
-"""What a model says of clean images: computed once, for all attacks that it has to withstand."""
+"""The clean logits of a model, computed once and shared by all attacks on it."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ __all__ = ["CleanPass"]
 
 
 class CleanPass:
-    """The clean logits of one model, each image once. For `bench.attacks.run`, several times on the same images.
+    """The clean logits of one model, computed once per image, for several calls of `bench.attacks.run`.
 
-    Images are known by their content, so attacks on some of them find theirs. The first attack sees all images and
-    fixes the shape of the batches in which everything is judged, see `bench.attacks.judge`. The weights of the model
-    must not change between the attacks.
+    Images are identified by their content, so an attack on a subset finds its logits. The first attack must get all
+    images: it fixes the shape of the batches in which proposals are judged, see `bench.attacks.judge`. The weights of
+    the model must not change between the attacks.
 
     Args:
         model: The model under attack.
-        batch_size: Images per forward pass, of all the attacks: last bits depend on it.
+        batch_size: Images per forward pass in all attacks; the last bits of logits depend on it.
     """
 
     def __init__(self, model: nn.Module, batch_size: int) -> None:
@@ -30,10 +30,10 @@ class CleanPass:
         self._known: dict[bytes, Tensor] = {}
 
     def shape(self, images: int) -> int:
-        """Images of every batch that is judged: the number of ``images`` of the first attack, at most the batch size.
+        """Size of every judged batch: the number of ``images`` of the first attack, at most the batch size.
 
         Args:
-            images: How many images the attack has.
+            images: Number of images of the attack.
         """
         if self._shape is None:
             self._shape = min(self._batch_size, images)
@@ -43,13 +43,13 @@ class CleanPass:
         """Refuse another model or batch size.
 
         Raises:
-            ValueError: It is another one.
+            ValueError: The model or the batch size differs.
         """
         if model is not self._model or batch_size != self._batch_size:
             raise ValueError("clean logits are of one model at one batch size; make a CleanPass for each")
 
     def logits(self, images: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
-        """(N, K) logits of (N, C, H, W) images on the CPU; ``compute`` is asked for those that are not known yet."""
+        """(N, K) logits of (N, C, H, W) images on the CPU; ``compute`` is called with the images not seen before."""
         keys = [hashlib.sha256(image.contiguous().numpy().tobytes()).digest() for image in images]
         unknown = [index for index, key in enumerate(keys) if key not in self._known]
         if unknown:

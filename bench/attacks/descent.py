@@ -1,6 +1,6 @@
 """Carlini-Wagner L2 with binary search over c: Adam in the variable w of a tanh.
 
-One c, one optimiser and one record for every image, so that the result does not depend on who shares the batch.
+Every image has its own c, optimiser state and record, so that its result does not depend on the rest of the batch.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _ROUNDING = 4e-6
 
 @dataclass(frozen=True)
 class _Goal:
-    """What a batch must reach: (N,) labels to leave, or (N,) targets to reach."""
+    """Goal of a batch: (N,) labels to leave, or (N,) targets to reach."""
 
     labels: Tensor
     targets: Tensor | None
@@ -53,7 +53,7 @@ def descend(cw: CarliniWagner, problem: Problem) -> Table:
     """The smallest successful perturbation of each image, batch by batch; the image itself where none succeeded.
 
     Returns:
-        On the CPU, without columns of final iterates: ``first`` is ``final``.
+        A table on the CPU without columns of final iterates: ``first`` is ``final``.
     """
     search = _Search(cw, problem.threat, cw.effective_patience)
     layout = problem.model.memory_format(problem.images[:1].to(problem.device))
@@ -79,15 +79,15 @@ class _Search:
 
     @property
     def half_range(self) -> float:
-        """X = 1/2 + half_range tanh(w), w kept where x is in [0, 1].
+        """Factor of the tanh: x = 1/2 + half_range tanh(w), with w restricted to x in [0, 1].
 
-        With 1/2, as published, pixels of exactly 0 or 1 lie at infinite w, and those near them move by millionths a
-        step. With 1/1.9 they lie at |w| = 1.83, where a step of w changes the pixel a tenth as much as in the middle.
+        With 1/2, as published, pixels of exactly 0 or 1 lie at infinite w, and pixels near them move by millionths per
+        step. With 1/1.9 they lie at |w| = 1.83, where a step of w changes a pixel a tenth as much as at w = 0.
         """
         return 1 / self.cw.tanh_divisor
 
     def batch(self, problem: Problem, images: Tensor, goal: _Goal) -> Table:
-        """All rounds of one batch; each is a piece that survives a kill."""
+        """All rounds of one batch; each round is a piece that the journal keeps."""
         empty = torch.full((len(images),), torch.nan, device=images.device, dtype=images.dtype)
         best = Table(
             {
@@ -112,14 +112,14 @@ class _Search:
     def _found_by_round(
         self, model: FrozenModel, images: Tensor, goal: _Goal, constants: Tensor, best: Table, number: int
     ) -> Table:
-        """What stands after a round, with a column ``succeeded``."""
+        """The best so far after a round, with a column ``succeeded``."""
         succeeded = self._round(model, images, goal, constants, best, number)
         return Table({"succeeded": succeeded, **best.columns})
 
     def _round(
         self, model: FrozenModel, images: Tensor, goal: _Goal, constants: Tensor, best: Table, number: int
     ) -> Tensor:
-        """Adam for one c an image, from the image; (N,) whether an iterate succeeded."""
+        """Run Adam from the images, with one c per image; (N,) whether an iterate succeeded."""
         half_range = self.half_range
         bound = float(np.arctanh(0.5 / half_range))
         shape = (-1, *[1] * (images.ndim - 1))
@@ -157,7 +157,7 @@ class _Search:
                     clean[keep], aim.rows(keep), c[keep], w[keep], tanh[keep], first[keep], second[keep],
                     difference[keep], gradient[keep], missing[keep], lowest[keep], idle[keep],
                 )  # fmt: skip
-            # In place: a fresh tensor is memory that no cache holds. The hinge stops pulling where the goal is reached.
+            # In place, because fresh tensors are not in the cache. The hinge has no gradient where the goal is reached.
             pull = gradient * (c * (missing > 0).view(shape))
             stretch = tanh.square_().neg_().add_(1).mul_(half_range)
             slope = difference.mul_(2).sub_(pull).mul_(stretch)
@@ -171,7 +171,7 @@ class _Search:
     def _record(
         self, best: Table, active: Tensor, points: Tensor, squared: Tensor, reached: Tensor, iterate: int
     ) -> None:
-        """Take the points that reached the goal with less than ever before, within eps."""
+        """Keep the points that reached the goal within eps and with a smaller norm than before."""
         limit = self.threat.eps**2
         takes = reached & (squared <= limit) & (squared < best["squared"][active])
         if not bool(takes.any()):
@@ -184,7 +184,7 @@ class _Search:
     def _measure(
         self, best: Table, active: Tensor, size: Tensor, logits: Tensor, goal: _Goal, *, first_time: bool
     ) -> None:
-        """Gradient health of the margin, not of its hinge, which is flat where the goal is reached."""
+        """Record the gradient health of the margin. That of its hinge would be zero where the goal is reached."""
         probability = logits.float().softmax(dim=1).gather(1, goal.labels[:, None]).squeeze(1).to(logits.dtype)
         if first_time:
             best["start_gradient"][active], best["start_probability"][active] = size, probability
@@ -192,8 +192,8 @@ class _Search:
 
 
 def _margin_and_gradient(model: FrozenModel, points: Tensor, goal: _Goal) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Logits (N, K), margin towards the goal (N,), its input gradient, zero where it is not finite, and the largest
-    absolute entry of that (N,).
+    """Logits (N, K), margin towards the goal (N,), its input gradient with zeros where it is not finite, and the
+    largest absolute entry of the gradient (N,).
     """
     points = points.detach().requires_grad_()
     logits = model.logits(points)

@@ -1,16 +1,16 @@
 """Warning signs of gradient masking next to a robust accuracy (Carlini et al. 2019; Tramèr et al. 2020).
 
-A robust accuracy is an upper bound whatever happens. These checks say when it is known to be a loose one.
+A robust accuracy is always an upper bound. These checks tell when the bound is known to be loose.
 Pure NumPy: verdicts are recomputed from stored results without a network.
 
-Where a check that can say ``masked`` holds a measured share against a limit, the share has an interval, and there are
-three answers: the interval lies above the limit (raised), it does not exceed the limit (not raised), or the limit lies
-inside (raised, and ``inconclusive`` at most). So two runs of one attack do not say ``masked`` and ``no warning`` of a
-share near its limit. Of a share of 0 nothing was seen: not raised. FLAT, which holds three shares of a whole curve
-against limits, is raised by their values, and ``masked`` only if all three intervals say so.
+A check that can imply ``masked`` compares a measured share with a limit. The share has an interval, and there are three
+answers: the interval lies above the limit (raised), it does not exceed the limit (not raised), or the limit lies inside
+(raised, and ``inconclusive`` at most). So two runs of one attack do not get ``masked`` and ``no warning`` for a share
+near its limit. A share of 0 never raises a flag. FLAT compares three shares of a whole curve with limits: their values
+raise it, and it implies ``masked`` only if all three intervals agree.
 
-Robust flags are (N,) booleans, or where an attack was repeated (N, A), item i under attack seed a. What a table made of
-repeated attacks is (N,) shares of the seeds, which `flat_flag` and `contradiction_flag` take too.
+Robust flags are (N,) booleans, or (N, A) for repeated attacks: image i under attack seed a. `flat_flag` and
+`contradiction_flag` also take (N,) shares of the seeds, which tables store for repeated attacks.
 """
 
 from __future__ import annotations
@@ -70,14 +70,14 @@ SIGNIFICANCE = 0.05
 def gradient_flag(zero_share: float, certain_share: float, starts: int | None = None, counted: str = "starts") -> Flag:
     """GRAD0: the loss has an exactly zero input gradient for more than 1 % of the starts of an attack.
 
-    With ``starts`` the share has a Wilson interval of so many trials: what other random starts of the same images would
-    give. It is on the safe side, because images differ in how likely their gradient vanishes.
+    With ``starts``, the share has a Wilson interval for that number of trials: the range for other random starts of the
+    same images. It is conservative, because images differ in how likely their gradient vanishes.
 
     Args:
         zero_share: Share with exactly zero gradient, in [0, 1].
-        certain_share: Share with p_y == 1 in float32, in [0, 1]; printed, does not raise the flag.
+        certain_share: Share with p_y == 1 in float32, in [0, 1]; printed only, it does not raise the flag.
         starts: Attacked images times attack seeds; None: the share is known exactly.
-        counted: What they are in its sentence: an attack may look at its last steps, too.
+        counted: Noun for the starts in the sentence: an attack may look at its last steps, too.
     """
     for name, share in (("zero_share", zero_share), ("certain_share", certain_share)):
         if not 0 <= share <= 1:
@@ -97,17 +97,16 @@ def gradient_flag(zero_share: float, certain_share: float, starts: int | None = 
 
 
 def answered_by(flag: Flag, robust: NDArray[np.bool_], others: Mapping[str, NDArray[np.bool_]]) -> Flag:
-    """GRAD0 in the light of other losses whose gradients do not vanish: is the number too high, or just its symptom?
+    """GRAD0, revised by the results of other losses whose gradients do not vanish.
 
-    The strongest of them decides. Where it leaves significantly less (level .05, on the same images), the number is
-    known to be too high: masked. Where it leaves exactly the same images, or the interval of the gap holds 0 and does
-    not exceed 2 points, the other loss has found nothing more: the number is ``confirmed``. In between it is
-    inconclusive.
+    The strongest of these losses decides. If it leaves significantly fewer images robust (level .05, same images), the
+    number is known to be too high: ``masked``. If it leaves exactly the same images, or the interval of the gap
+    contains 0 and does not exceed 2 points, the number is ``confirmed``. Otherwise it is ``inconclusive``.
 
     Args:
         flag: GRAD0 of the number.
         robust: (N,) or (N, A), robust under the loss of the number.
-        others: By loss, robust under it, on the same images and seeds; those whose own GRAD0 is not raised.
+        others: By loss, robust flags on the same images and seeds; only losses whose own GRAD0 is not raised.
     """
     if not flag.raised or not others:
         return flag
@@ -124,15 +123,18 @@ def answered_by(flag: Flag, robust: NDArray[np.bool_], others: Mapping[str, NDAr
 
 
 def loss_gap_flag(paper_robust: NDArray[np.bool_], adaptive_robust: Mapping[str, NDArray[np.bool_]]) -> Flag:
-    """LOSSGAP: another loss leaves more than 2 points less, beyond chance.
+    """LOSSGAP: the accuracy under another loss is lower by more than 2 points, beyond chance.
 
-    The interval of the gap is that of Agresti and Min (2005) over all pairs of one image under one attack seed; masked
-    needs besides a test on the images (exact McNemar; permutation of means over attack seeds). Level and p are those
-    of Bonferroni over the losses, since the strongest is picked.
+    The interval of the gap is that of Agresti and Min (2005) over all pairs of an image and an attack seed. ``masked``
+    also requires a significant test on the images (exact McNemar; permutation of means over attack seeds). Level and p
+    are corrected by Bonferroni over the losses, because the strongest is picked.
 
     Args:
         paper_robust: (N,) or (N, A) robust under the paper's loss.
-        adaptive_robust: By name of the loss, robust under it, on the same images and seeds.
+        adaptive_robust: By name of the loss, robust flags on the same images and seeds.
+
+    Raises:
+        ValueError: There is no other loss, or the shapes differ.
     """
     if not adaptive_robust:
         raise ValueError("adaptive_robust needs at least one loss")
@@ -156,18 +158,21 @@ def loss_gap_flag(paper_robust: NDArray[np.bool_], adaptive_robust: Mapping[str,
 
 
 def flat_flag(eps: Sequence[float], robust: Sequence[NDArray[Any]], clean: NDArray[np.bool_]) -> Flag:
-    """FLAT: more budget does not help the attack although it worked at first, or even helps the defender.
+    """FLAT: the accuracy stops falling with the budget although it fell at first, or it rises.
 
-    Raised if accuracy at 4 eps is within 5 points of that at eps, where the latter is at least 10 points
-    below the clean accuracy and the former above 5 %; or if accuracy rises between two budgets by more
-    than two standard errors of the paired difference. Each of the three shares has an interval over images; where a
-    limit lies inside of one of them, flatness is inconclusive.
+    Raised if the accuracy at 4 eps is within 5 points of that at eps, the accuracy at eps is more than 10 points below
+    the clean accuracy, and the accuracy at 4 eps is above 5 %; or if the accuracy rises between two successive budgets
+    by more than two standard errors of the paired difference. Each of the three shares has an interval over images; if
+    a limit lies inside one of them, flatness is inconclusive.
 
     Args:
         eps: Increasing budgets, at least two.
-        robust: For each budget (N,) robust flags, or shares of the attack seeds, from independent runs (not chained:
-            chaining hides a rise).
+        robust: For each budget (N,) robust flags, or shares of the attack seeds, from independent runs. Chained runs
+            would hide a rise.
         clean: (N,) clean-correct flags of the same images.
+
+    Raises:
+        ValueError: The budgets do not increase, or the shapes differ.
     """
     _check_curve(eps, robust, clean)
     shares = [flags.astype(np.float64) for flags in robust]
@@ -194,8 +199,8 @@ def flat_flag(eps: Sequence[float], robust: Sequence[NDArray[Any]], clean: NDArr
 
 
 def _flatness(before: NDArray[np.float64], after: NDArray[np.float64], clean: NDArray[np.float64]) -> Answer:
-    """Whether a curve is flat from one budget to four times as much: ``below`` if by the values it is not, ``above`` if
-    the intervals of all three shares say so too.
+    """Whether a curve is flat between a budget and four times this budget: ``below`` if it is not flat by the values,
+    ``above`` if it is flat by the intervals of all three shares, else ``unclear``.
     """
     lost, _, lost_high = mean_gap(before, after)
     worked, worked_low, _ = mean_gap(clean, before)
@@ -207,10 +212,10 @@ def _flatness(before: NDArray[np.float64], after: NDArray[np.float64], clean: ND
 
 
 def unbounded_flag(eps: float, robust: NDArray[np.bool_]) -> Flag:
-    """UNBOUNDED: an L_inf budget of at least 128/255, which can turn any image grey, leaves 2 % or more.
+    """UNBOUNDED: the accuracy is at least 2 % at an L_inf budget of at least 128/255, which can turn any image grey.
 
     Raises:
-        ValueError: A smaller budget: it says nothing.
+        ValueError: The budget is smaller; the check does not apply to it.
     """
     if eps < UNBOUNDED_EPS - 1e-9:
         raise ValueError(f"the check needs an L_inf budget of at least 128/255, got {eps * 255:.3g}/255")
@@ -222,27 +227,31 @@ def unbounded_flag(eps: float, robust: NDArray[np.bool_]) -> Flag:
 
 
 def blackbox_flag(white_box: NDArray[np.bool_], with_search: NDArray[np.bool_], search: str) -> Flag:
-    """BLACKBOX: a search without gradients breaks more than .2 points of what gradients left (rule of AutoAttack).
+    """BLACKBOX: a search without gradients lowers the accuracy under attacks with gradients by more than .2 points
+    (rule of AutoAttack).
 
-    Exact McNemar test on the same images; where the gap is not significant, n is too small to tell.
+    Exact McNemar test on the same images; if the gap is not significant, n is too small to tell.
 
     Args:
         white_box: (N,) or (N, A), robust under the attacks with gradients.
-        with_search: Robust under these and the search.
-        search: Its name.
+        with_search: Robust under these attacks and the search.
+        search: Name of the search.
     """
     told = f"{search} breaks", "that attacks with gradients did not"
     return _taken("BLACKBOX", white_box, with_search, BLACKBOX_LIMIT, told)
 
 
 def iter_flag(half: NDArray[np.bool_], full: NDArray[np.bool_], half_budget: str, full_budget: str) -> Flag:
-    """ITER: doubling the budget still takes more than 1 point: the attack has not converged.
+    """ITER: doubling the compute budget lowers the accuracy by more than 1 point, so the attack has not converged.
 
     Args:
-        half: (N,) or (N, A), robust under half of the budget.
-        full: Robust under all of it.
-        half_budget: What half is, such as ``"2 restarts"``.
-        full_budget: What all is, such as ``"4 restarts"``.
+        half: (N,) or (N, A), robust under half of the compute budget.
+        full: Robust under all of it, same shape.
+        half_budget: Half of the budget in words, such as ``"2 restarts"``.
+        full_budget: The whole budget in words, such as ``"4 restarts"``.
+
+    Raises:
+        ValueError: The shapes differ, or there is no image.
     """
     if half.shape != full.shape or half.ndim not in (1, 2) or not half.size:
         raise ValueError(f"expected two arrays of one shape (N,) or (N, A), got {half.shape} and {full.shape}")
@@ -253,14 +262,14 @@ def iter_flag(half: NDArray[np.bool_], full: NDArray[np.bool_], half_budget: str
 
 
 def minimal_norm_flag(norms: NDArray[np.float64], others: Mapping[str, NDArray[np.float64]]) -> Flag:
-    """MINNORM: other attacks lower the mean of what an attack calls minimal norms by more than 3 %.
+    """MINNORM: other attacks lower the mean of an attack's minimal norms: it exceeds the new mean by more than 3 %.
 
-    A smaller perturbation of the same image that fools the same model is a fact, not a sample: no test is needed. The
-    limit is the distance to which our own attack is held on models whose minimal norms are known.
+    A smaller perturbation of the same image that fools the same model is a proof, so no statistical test is needed. Our
+    own attack must stay within the same limit on models whose minimal norms are known.
 
     Args:
-        norms: (N,) of the attack, infinite where it broke nothing, finite at least once.
-        others: By name of another attack, (N,) its norms on the same images, infinite where there is none.
+        norms: (N,) norms of the attack, infinite where it failed, finite at least once.
+        others: By name of another attack, its (N,) norms on the same images, infinite where it failed.
 
     Raises:
         ValueError: There is no other attack, no finite norm, or a shape differs.
@@ -283,13 +292,13 @@ def minimal_norm_flag(norms: NDArray[np.float64], others: Mapping[str, NDArray[n
 
 
 def contradiction_flag(robust: NDArray[Any], without: NDArray[Any], other: str) -> Flag:
-    """MINNORM of an accuracy: an attack that minimises norms broke more than .2 points of it inside the budget.
+    """MINNORM of an accuracy: an attack that minimises norms lowers it by more than .2 points inside the budget.
 
-    Exact McNemar test on the same images; where the gap is not significant, n is too small to tell.
+    Exact McNemar test on the same images; if the gap is not significant, n is too small to tell.
 
     Args:
-        robust: (N,) robust under the attack, or the shares of the attack seeds under which.
-        without: (N,) the same, 0 where the other broke the image within the budget.
+        robust: (N,) robust under the attack, or shares of attack seeds under which the image is robust.
+        without: (N,) the same values, but 0 where the other attack broke the image within the budget.
         other: Name of the attack that minimises norms.
     """
     told = f"{other} broke", "inside the budget that this attack left"
@@ -297,13 +306,14 @@ def contradiction_flag(robust: NDArray[Any], without: NDArray[Any], other: str) 
 
 
 def noise_flag(attacked: NDArray[np.bool_], with_noise: NDArray[np.bool_], draws: int) -> Flag:
-    """NOISE: random points of the ball break more than .5 points of what gradients left: they lead nowhere.
+    """NOISE: random points of the ball lower the accuracy under an attack with gradients by more than .5 points, so the
+    gradients do not guide the attack.
 
-    Exact McNemar test on the same images; where the gap is not significant, n is too small to tell.
+    Exact McNemar test on the same images; if the gap is not significant, n is too small to tell.
 
     Args:
         attacked: (N,) or (N, A), robust under the attack with gradients.
-        with_noise: Robust under it and under random points.
+        with_noise: Robust under this attack and under random points.
         draws: Points tried for each image.
     """
     told = f"{draws} random points break", "that the attack did not"
@@ -311,8 +321,8 @@ def noise_flag(attacked: NDArray[np.bool_], with_noise: NDArray[np.bool_], draws
 
 
 def _taken(name: str, before: NDArray[Any], after: NDArray[Any], limit: float, told: tuple[str, str]) -> Flag:
-    """Raised if more than ``limit`` is lost from ``before`` to ``after``, of the same images: masked where the test
-    says that it is beyond chance. ``told`` stands around the points in its sentence.
+    """A flag that is raised if the mean falls by more than ``limit`` from ``before`` to ``after``, on the same images.
+    It implies ``masked`` if the fall is significant. ``told`` is the text before and after the points.
     """
     if before.shape != after.shape or before.ndim not in (1, 2) or not before.size:
         raise ValueError(f"expected two arrays of one shape (N,), got {before.shape} and {after.shape}")
@@ -328,7 +338,7 @@ def _taken(name: str, before: NDArray[Any], after: NDArray[Any], limit: float, t
 
 
 def _answered(name: str, answer: Answer, implies: Word, values: Mapping[str, float], text: str, limit: float) -> Flag:
-    """The flag of an answer; what is unclear is inconclusive at most."""
+    """The flag of an answer; an unclear answer implies ``inconclusive`` at most."""
     if answer == "unclear":
         told = f"{text}; n is too small to tell it from the limit of {limit:.1%}"
         return Flag(name, True, "inconclusive", values, told)
@@ -343,7 +353,7 @@ def _check_curve(eps: Sequence[float], robust: Sequence[NDArray[Any]], clean: ND
 
 
 def _rise(before: NDArray[np.float64], after: NDArray[np.float64]) -> tuple[float, bool]:
-    """Gain of accuracy, and whether it exceeds two standard errors of the paired difference."""
+    """Gain of accuracy in [-1, 1], and whether it exceeds two standard errors of the paired difference."""
     difference = after - before
     gained = float(difference.sum())
     return gained / len(before), gained > 2 * math.sqrt(float((difference**2).sum()))

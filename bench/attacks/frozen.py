@@ -1,4 +1,4 @@
-"""A model as attacks may see it: frozen, counted, and given back exactly as it came."""
+"""The view of a model that attacks use: frozen, with counted passes, and restored afterwards."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from bench.rng import preserved
 class FrozenModel:
     """The view of a model that attacks use; made by `frozen`.
 
-    It is the one place that knows of number types: a model may return logits, features and class centers in any real
-    floating type, and attacks get them in the type of their images. A model whose weights are of one other floating
-    type and that refuses images in theirs is given images in its own.
+    All conversions of number types happen here. A model may return logits, features and class centers in any real
+    floating type; attacks get them in the type of their images. If all weights have another floating type and the model
+    refuses images in the type of the attack, the model gets images in the type of its weights.
 
     Attributes:
-        forwards: Images that went forward through the network so far.
+        forwards: Images passed forward through the network so far.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -38,13 +38,13 @@ class FrozenModel:
         return self._counted(self._checked(self._asked(self._model, images), images))
 
     def _asked(self, function: Callable[[Tensor], Any], images: Tensor) -> Any:
-        """What a function of the model says of images; in the type of its weights once it has refused another."""
+        """Outputs of a function of the model; images have the type of its weights once it has refused another type."""
         if self._own_type is not None:
             return function(images.to(self._own_type))
         try:
             return function(images)
         except RuntimeError as error:
-            # Only a refusal of the type, and only where another one is known, is answered with a second try.
+            # Try again only if the model refused the type and its weights have another one.
             refused = any(word in str(error) for word in ("dtype", "type", "scalar type"))
             if not refused or self._weights_type in (None, images.dtype):
                 raise
@@ -63,11 +63,11 @@ class FrozenModel:
         return _converted(outputs, images, "logits")
 
     def logits_and_features(self, images: Tensor) -> tuple[Tensor, Tensor, int]:
-        """(N, K) logits without gradient, (N, d) features with it, and how many forward passes that took: one where
-        the model has ``logits_and_features(x)`` and that gives them, as classifiers of the harness do, else two.
+        """(N, K) logits without gradient, (N, d) features with gradient, and the number of forward passes: one if the
+        model has a method ``logits_and_features(x)`` that returns both, as classifiers of the harness have, else two.
 
         Raises:
-            ValueError: The model has no features, or its logits are not ones.
+            ValueError: The model has no features, or its logits have a wrong shape or type.
         """
         function = getattr(self._model, "logits_and_features", None)
         both = self._asked(function, images) if callable(function) else None
@@ -90,7 +90,7 @@ class FrozenModel:
         """(K, d) class centers in feature space; in the floating type and on the device of ``images`` if given.
 
         Raises:
-            ValueError: The model has none, or they are not real floating values.
+            ValueError: The model has no class centers, or they are not real floating values.
         """
         function = getattr(self._model, "class_centers", None)
         centers = function() if callable(function) else None
@@ -105,9 +105,9 @@ class FrozenModel:
         return callable(function) and isinstance(function(), Tensor)
 
     def memory_format(self, image: Tensor) -> torch.memory_format:
-        """Channels-last where the model takes it (convolutions run faster), else contiguous.
+        """Channels-last if the model accepts it (convolutions run faster), else contiguous.
 
-        A model that reshapes with ``view`` refuses channels-last; one forward pass of one image tells.
+        A model that reshapes with ``view`` refuses channels-last; a trial forward pass of one image tells.
 
         Args:
             image: (1, C, H, W).
@@ -128,7 +128,7 @@ class FrozenModel:
 
 
 def _common_type(model: nn.Module) -> torch.dtype | None:
-    """The floating type of all floating weights of a model; None if it has none or several."""
+    """The common type of all floating weights of a model; None without such weights or with several types."""
     types = {weights.dtype for weights in model.parameters() if weights.dtype.is_floating_point}
     return types.pop() if len(types) == 1 else None
 
@@ -137,7 +137,7 @@ def _converted(values: Tensor, images: Tensor, what: str) -> Tensor:
     """Values of a model in the floating type and on the device of the images.
 
     Raises:
-        ValueError: They are integers, booleans or complex: nothing that a gradient or a margin could be taken of.
+        ValueError: They are integers, booleans or complex numbers, which have no gradient or margin.
     """
     if not values.dtype.is_floating_point:
         raise ValueError(f"{what} must be real floating values such as float32 or bfloat16, got {values.dtype}")
@@ -148,11 +148,10 @@ def _converted(values: Tensor, images: Tensor, what: str) -> Tensor:
 def frozen(model: nn.Module) -> Iterator[FrozenModel]:
     """Freeze a model for the duration of an attack.
 
-    Inside: evaluation mode, parameters without gradients, float32 without TF32 or autocast,
-    deterministic cuDNN kernels, gradients enabled. Afterwards, also after an exception: every module's
-    mode and every parameter's ``requires_grad`` as they were one by one (a BatchNorm that was kept in
-    evaluation mode inside a training model stays there), and the global random states of Python,
-    NumPy and torch untouched.
+    Inside: evaluation mode, parameters without gradients, float32 without TF32 or autocast, deterministic cuDNN
+    kernels, gradients enabled. Afterwards, also after an exception, the mode of every module and ``requires_grad`` of
+    every parameter are restored one by one (a BatchNorm in evaluation mode inside a training model stays so), and so
+    are the global random states of Python, NumPy and torch.
 
     Args:
         model: Any module from images to logits.

@@ -1,4 +1,4 @@
-"""Input gradients as attacks use them."""
+"""Input gradients for attacks."""
 
 from __future__ import annotations
 
@@ -9,22 +9,24 @@ __all__ = ["finite", "input_gradient", "largest"]
 
 
 def input_gradient(values: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-    """The gradient of each of (N,) values by its own point, as `finite` gives it.
+    """The gradient of each of (N,) values with respect to its own point, as `finite` returns it.
 
     Args:
         values: (N,), from a forward pass of ``points``.
         points: (N, ...), a leaf that requires a gradient.
     """
     found = None
-    # The sum keeps the gradient of every image its own. A model that ignores its input has none.
+    # Each value depends on its own image alone, so the sum does not mix gradients. A model that ignores its input has
+    # no gradient.
     if values.requires_grad:
         (found,) = torch.autograd.grad(values.sum(), points, allow_unused=True)
     return finite(torch.zeros_like(points) if found is None else found)
 
 
 def finite(gradient: Tensor) -> tuple[Tensor, Tensor]:
-    """The gradient (N, ...) with zeros where it is not finite, so that an image stays where its model returns NaN; and
-    the largest absolute entry of each image (N,).
+    """The gradient (N, ...) with zeros where it is not finite, and the largest absolute entry of each image (N,).
+
+    With the zeros, an image stays where it is if the model returns NaN.
     """
     size = largest(gradient)
     if bool(size.isfinite().all()):
@@ -34,5 +36,5 @@ def finite(gradient: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def largest(gradient: Tensor) -> Tensor:
-    """Largest absolute entry of each image, (N,); NaN if one is NaN. No copy, whatever the layout."""
+    """Largest absolute entry of each image, (N,); NaN if an entry is NaN. Does not flatten, so no layout is copied."""
     return gradient.abs().amax(dim=tuple(range(1, gradient.ndim)))

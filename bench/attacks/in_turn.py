@@ -1,7 +1,7 @@
-"""Attacks in turn, each on what those before it left.
+"""Attacks in turn, each on the images that earlier ones did not break.
 
-Losses of one attack, its restarts, draws of noise, attacks of a worst case and budgets of a sweep are all members of
-such a sequence. `Composition` keeps which member broke which image, `InTurn` besides what was found.
+The members of such a sequence are the losses of one attack, its restarts, draws of noise, the attacks of a worst case,
+or the budgets of a sweep. `Composition` records which member broke which image, `InTurn` also the images found.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Composition:
 
     Attributes:
         members: Names, in the order of attack.
-        broken_at: (N, M) round in which the member broke the image; -1: it did not break it, or did not try.
+        broken_at: (N, M) round in which the member broke the image; -1 if it did not break or not attack it.
         tried: (N, M) whether the member attacked the image.
         winner: (N,) index of the member that broke the image first, -1 for none.
         facts: By member, measured values such as the temperature and the share of zero gradients.
@@ -41,30 +41,30 @@ class Composition:
 
     @staticmethod
     def of(members: Sequence[str], count: int, facts: Mapping[str, Mapping[str, float]] | None = None) -> Composition:
-        """Before anything was tried on ``count`` images."""
+        """The composition of ``count`` images before any attack."""
         size = (count, len(members))
         nothing = np.full(size, -1, dtype=np.int64)
         winner = np.full(count, -1, dtype=np.int64)
         return Composition(tuple(members), nothing, np.zeros(size, dtype=np.bool_), winner, facts or {})
 
     def left(self, member: int | None = None) -> NDArray[np.int64]:
-        """Indices of the images that nothing has broken; with a ``member``, those that it has not broken itself."""
+        """Indices of the images that no member has broken; with ``member``, those that this member has not broken."""
         unbroken = self.winner < 0 if member is None else self.broken_at[:, member] < 0
         return np.flatnonzero(unbroken)
 
     def took(
         self, rows: NDArray[np.int64], member: int, success: NDArray[np.bool_], turn: int = 0
     ) -> NDArray[np.bool_]:
-        """Note what a member did.
+        """Record the successes of a member.
 
         Args:
-            rows: (M,) the images that it attacked.
-            member: Its index.
-            success: (M,) which of them it broke.
+            rows: (M,) indices of the images that it attacked.
+            member: Index of the member.
+            success: (M,) whether it broke the image.
             turn: Number of the round.
 
         Returns:
-            (M,) which of them nothing had broken before.
+            (M,) whether it broke the image and no member had broken it before.
         """
         new: NDArray[np.bool_] = success & (self.winner[rows] < 0)
         self.tried[rows, member] = True
@@ -76,26 +76,26 @@ class Composition:
     def alone(self) -> NDArray[np.int64]:
         """(N,) index of the only member that broke the image; -1 where none or several did.
 
-        Says something only about images that every member tried.
+        Valid only for images that every member attacked.
         """
         broken = self.broken_at >= 0
         return np.where(broken.sum(axis=1) == 1, broken.argmax(axis=1), -1).astype(np.int64)
 
     def spread(self, rows: NDArray[np.int64], count: int) -> Composition:
-        """The same for ``count`` images, of which these are the ``rows`` and the others were not attacked."""
+        """The composition of ``count`` images, where these are the ``rows`` and the others were not attacked."""
         whole = Composition.of(self.members, count, self.facts)
         whole.broken_at[rows], whole.tried[rows], whole.winner[rows] = self.broken_at, self.tried, self.winner
         return whole
 
 
 class InTurn:
-    """Members on the images of one problem, and what they found.
+    """Runs members in turn on the images of one problem and keeps one proposal per image.
 
     Args:
         problem: The images.
-        members: Names of the members; one without a name for the restarts of one attack.
-        facts: By member, to be filled by the caller.
-        keep: Which proposal stays of an image that nothing has broken: the ``"first"``, the ``"last"``, or the
+        members: Names of the members; a single empty name for the restarts of one attack.
+        facts: Measured values by member; the caller fills them.
+        keep: Which proposal to keep of an image that no member has broken: the ``"first"``, the ``"last"``, or the
             ``"closest"`` within the threat model, by its margin. ``"first"`` is for the restarts of an attack.
     """
 
@@ -118,17 +118,17 @@ class InTurn:
         return self.composition.members
 
     def left(self, member: int | None = None) -> NDArray[np.int64]:
-        """As `Composition.left`."""
+        """Indices of unbroken images; see `Composition.left`."""
         return self.composition.left(member)
 
     def take(self, rows: NDArray[np.int64], member: int, found: Table, proposals: Tensor, turn: int) -> None:
-        """Take in what a member found; the judge says what it broke.
+        """Merge the result of a member; the judge decides which images it broke.
 
         Args:
-            rows: (M,) the images that it attacked.
-            member: Its index.
-            found: (M rows) what it found.
-            proposals: (M, C, H, W) of ``found``, those that are judged and kept.
+            rows: (M,) indices of the images that it attacked.
+            member: Index of the member.
+            found: Its result, M rows.
+            proposals: (M, C, H, W) images of ``found`` that are judged and kept.
             turn: Number of the round.
         """
         judgement = self.problem.judge(proposals, rows)
@@ -153,7 +153,7 @@ class InTurn:
         self.table[name][rows[chosen]] = values[chosen].to(self.table[name])
 
     def found(self, steps: int = 0, *, any_iterate: bool = False) -> Found:
-        """All of it; with ``any_iterate`` the proposals are first wrong iterates instead of final ones."""
+        """The merged result; with ``any_iterate``, proposals are first wrong iterates instead of final ones."""
         if not any_iterate:
             return Found(self.table, steps)
         table = Table({**self.table.columns, "first": self.table["final"]})

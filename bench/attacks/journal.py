@@ -1,8 +1,7 @@
-"""What an attack has found so far, on disk, so that a killed attack goes on where it stood.
+"""Partial results of an attack on disk, so that a killed attack can resume.
 
-An attack is a fixed sequence of pieces, such as batches: what a piece finds depends on what came before and on
-nothing else. So a piece that was kept is read instead of computed, and the attack that goes on ends with the bits
-of the one that was never interrupted.
+An attack is a fixed sequence of pieces, such as batches. The result of a piece depends only on the pieces before it.
+So a stored piece is read instead of computed, and a resumed attack ends with the same bits as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ _NAMES = "names of all arrays"
 
 
 def arrays_in(path: Path) -> dict[str, NDArray[Any]] | None:
-    """All arrays of an ``.npz`` file, or None if it is not there or is damaged: nothing in it is trusted."""
+    """All arrays of an ``.npz`` file, or None if it is absent or damaged."""
     try:
         return load_arrays(path)
     except DamagedFileError:
@@ -38,15 +37,15 @@ def arrays_in(path: Path) -> dict[str, NDArray[Any]] | None:
 
 
 class Journal:
-    """Pieces of attacks in one folder, each a file that is absent or whole.
+    """Pieces of attacks in one folder, each in a file that is either absent or complete.
 
-    Pieces are written when ``every`` seconds have passed since the last writing: a kill costs so much and one piece.
-    A file that cannot be read counts as absent, and a full disk costs the progress, not the attack.
+    Pieces are written when ``every`` seconds have passed since the last write, so a kill loses at most this time and
+    one piece. An unreadable file counts as absent. With a full disk the attack goes on, but its pieces are not kept.
 
     Args:
-        folder: Where; made when first needed.
-        every: Seconds between two writings; 0 writes every piece at once.
-        clock: Tells seconds.
+        folder: Folder of the files; created at the first write.
+        every: Seconds between two writes; 0 writes every piece at once.
+        clock: Returns the time in seconds.
     """
 
     def __init__(self, folder: Path, *, every: float = 15.0, clock: Callable[[], float] = time.monotonic) -> None:
@@ -60,8 +59,8 @@ class Journal:
         """The part of the journal that belongs to one attack.
 
         Args:
-            *identity: Everything that determines what the attack finds: its definition, the images, the seed. An
-                attack that differs in any of it finds none of these pieces.
+            *identity: Everything that determines the result of the attack: its definition, the images, the seed. An
+                attack that differs in any of these has other pieces.
         """
         state = hashlib.sha256()
         for part in identity:
@@ -70,22 +69,22 @@ class Journal:
         return Pages(self, state.hexdigest())
 
     def read(self, name: str) -> Arrays | None:
-        """A kept piece, or None."""
+        """A stored piece, or None if it is absent or damaged."""
         if name in self._waiting:
             return self._waiting[name]
         found = arrays_in(self._file(name))
-        # An archive whose directory lost an entry reads like one that never had it.
+        # An archive whose directory lost an entry is readable, so the names are checked too.
         names = None if found is None else found.pop(_NAMES, None)
         return None if names is None or found is None or sorted(found) != names.tolist() else found
 
     def keep(self, name: str, arrays: Arrays) -> None:
-        """Keep a piece: at once, or with others a little later."""
+        """Keep a piece in memory, and write all waiting pieces if the last write is ``every`` seconds ago."""
         self._waiting[name] = arrays
         if self._clock() - self._written >= self._every:
             self.write()
 
     def write(self) -> None:
-        """Write what waits."""
+        """Write all waiting pieces; pieces that cannot be written are dropped."""
         for name, arrays in self._waiting.items():
             with contextlib.suppress(OSError):
                 self._put(name, arrays)
@@ -98,7 +97,7 @@ class Journal:
         self.folder.mkdir(parents=True, exist_ok=True)
         temporary = self.folder / f".{name}.{os.getpid()}"
         try:
-            # Not synced: what a power cut damages fails the checksums of the archive and is computed again.
+            # Not synced: a file damaged by a power cut fails the checksums of the archive and is computed again.
             temporary.write_bytes(content.getbuffer())
             temporary.replace(self._file(name))
         except BaseException:
@@ -114,8 +113,8 @@ class Pages:
     """Pieces of one attack, or of one of its parts.
 
     Attributes:
-        journal: Where they are kept.
-        identity: Of the attack and the part.
+        journal: The journal that keeps them.
+        identity: Digest that identifies the attack and the part.
     """
 
     journal: Journal
@@ -126,16 +125,17 @@ class Pages:
         return self.journal.pages(self.identity, part)
 
     def remember(self, piece: str, compute: Callable[[], Arrays]) -> Arrays:
-        """A piece: as it was kept, else computed and kept.
+        """The stored piece; if there is none, it is computed and stored.
 
         Args:
-            piece: Its name within the attack.
-            compute: Arrays by name; no objects.
+            piece: Name of the piece within the attack.
+            compute: Returns arrays by name, none of dtype object.
         """
         name = self.within(piece).identity[:32]
         found = self.journal.read(name)
         if found is None:
-            # A model that draws from global generators draws the same for this piece, whatever was read before it.
+            # A model that draws from global generators gets the same numbers for this piece, no matter which pieces
+            # were read before.
             with seeded(int(name[:15], 16)):
                 found = compute()
             self.journal.keep(name, found)

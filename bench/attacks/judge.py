@@ -1,4 +1,4 @@
-"""The one judge of all attacks: what counts as a success is decided here and nowhere else.
+"""The one judge of all attacks: only this module decides what counts as a success.
 
 Success flags of attack libraries are never read: some count a black image as an adversarial example.
 """
@@ -23,11 +23,12 @@ class Judgement:
     """Verdicts on one proposal per image, all of shape (N,).
 
     Attributes:
-        success: Clean-correct, valid, and now wrong (or predicted as the target, if there is one).
-        valid: Finite, in [0, 1], within the ball, with finite logits, and neither untouched nor blanked.
+        success: Clean-correct, valid, and misclassified (or classified as the target, if there is one).
+        valid: Finite, in [0, 1], within the ball, with finite logits; proposals of libraries also neither equal to the
+            image nor black.
         predictions: Predicted classes.
         margin: max_{k != y} z_k - z_y; positive where wrong.
-        reach: By how much the decision is that of a success: the margin, or z_t - max_{k != t} z_k with a target t.
+        reach: Margin towards success: ``margin``, or z_t - max_{k != t} z_k with a target t.
         linf: L_inf norm of the perturbation.
         l2: L2 norm of the perturbation.
     """
@@ -44,10 +45,10 @@ class Judgement:
 class Judge:
     """Judges proposals for a fixed list of images.
 
-    Predictions are recomputed in the precision of the images (float32 in every evaluation) in batches of one shape,
-    smaller ones filled up: kernels, and with them last bits, depend on the shape, and the verdict on an image must not
-    depend on how many others are judged with it. The shape is that of the first batch of all images (their number, at
-    most ``batch_size``), so that a few images cost what a few images cost.
+    Predictions are recomputed in the precision of the images (float32 in every evaluation), in batches of one shape;
+    smaller batches are filled up. Kernels, and so the last bits of logits, depend on the shape, but the verdict on an
+    image must not depend on the number of other images. The batch size is the number of all images, at most
+    ``batch_size``, so that few images cost little.
 
     Attributes:
         clean_logits: (N, K), on the CPU.
@@ -79,10 +80,9 @@ class Judge:
             threat: The threat model.
             device: Where the model is.
             batch_size: Images per forward pass.
-            own: Whether the attack is ours: then a proposal outside the threat model is a bug and raises.
-            kept: Whether the proposals are successes that somebody has kept, of whatever attack: then an image that
-                is black within the ball is one like any other.
-            clean: Where the clean logits are kept that other attacks share; None: they are computed.
+            own: Whether the attack is ours; then a proposal outside the threat model is a bug and raises.
+            kept: Whether the proposals are stored successes of any attack; then a black image within the ball is valid.
+            clean: Holds the clean logits that attacks share; None: they are computed.
 
         Raises:
             ValueError: A label or target is not a class of the model, or a target is the label.
@@ -112,7 +112,7 @@ class Judge:
 
         Args:
             proposals: (M, C, H, W), on the CPU.
-            index: (M,) which images they belong to; None for all.
+            index: (M,) indices of their images; None: all images.
 
         Returns:
             Arrays of shape (M,).
@@ -136,7 +136,7 @@ class Judge:
                 f"the attack left its ball or box ({self._threat.norm} {self._threat.eps:g}): row {worst}, "
                 f"linf {float(linf[worst]):g}, l2 {float(l2[worst]):g}"
             )
-        # A nonsense proposal is replaced before the forward pass, and stays invalid whatever comes out.
+        # An invalid proposal is replaced before the forward pass, and stays invalid for any logits.
         shape = (-1, *[1] * (images.ndim - 1))
         logits = self._logits(torch.where(inside.view(shape), proposals, images))
         predictions = logits.argmax(dim=1)
@@ -144,7 +144,7 @@ class Judge:
         blanked = (flat == 0).all(dim=1) & (images.flatten(1) != 0).any(dim=1)
         valid = inside & logits.isfinite().all(dim=1)
         if not self._own:
-            # What libraries return where they gave up; our own attacks may find that black is wrong.
+            # Libraries return such images where they gave up; our own attacks may find a black image that is wrong.
             valid &= ~(untouched if self._kept else untouched | blanked)
         if self._targets is None:
             reached = predictions != labels

@@ -1,4 +1,4 @@
-"""The attacks of torchattacks and foolbox by name. A library is imported where its attack runs."""
+"""The attacks of torchattacks and foolbox. A library is imported only when its attack runs."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 
 __all__ = ["CWAttack", "LIBRARY_ATTACKS", "LibraryAttack"]
 
-# atanh is infinite at pixels of exactly 0 or 1, which would never move again (the factor of Carlini's code).
+# atanh is infinite at pixels of exactly 0 or 1, which would never move (factor of Carlini's code).
 _TANH_SHRINK = 0.999999
 
 _TORCHATTACKS_NORMS = {"linf": "Linf", "l2": "L2"}
 
 
 class LibraryAttack(Attack):
-    """An attack that a library makes; its parameters are those of the library's constructor, and ``restarts``.
+    """An attack of a library; its parameters are those of the library's constructor, and ``restarts``.
 
     Attributes:
-        restarts: How often images that are still classified correctly are attacked again with another seed.
+        restarts: Number of runs, each with another seed, on the images that are still classified correctly.
     """
 
     own: ClassVar[bool] = False
@@ -42,23 +42,23 @@ class LibraryAttack(Attack):
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """``restarts`` come last."""
+        """All parameters by name, ``restarts`` last."""
         given = super().parameters
         return {**{name: value for name, value in given.items() if name != "restarts"}, "restarts": given["restarts"]}
 
     def arguments(self, threat: ThreatModel) -> dict[str, Any]:
-        """What the definition says that the constructor is given."""
+        """Arguments of the library's constructor that the definition prints."""
         del threat
         return {name: value for name, value in self.parameters.items() if name != "restarts"}
 
     def fixed(self, threat: ThreatModel) -> dict[str, Any]:
-        """What the constructor is given of the threat model."""
+        """Arguments of the library's constructor that follow from the threat model."""
         del threat
         return {}
 
     @property
     def note(self) -> str:
-        """What the definition adds."""
+        """A remark at the end of the definition; empty by default."""
         return ""
 
     def definition(self, threat: ThreatModel, targets: str | None = None) -> str:
@@ -71,7 +71,7 @@ class LibraryAttack(Attack):
         return f"{self.name}-{threat.norm}[{', '.join(parts)}, {package} {version(package)}]"
 
     def passes(self) -> float:
-        """A forward and a backward a step, also through the weights, as libraries do; a forward a query."""
+        """A forward and a full backward pass per step, also through the weights; or a forward pass per query."""
         given = self.parameters
         if "n_queries" in given:
             return float(given["n_queries"] * self.restarts)
@@ -110,7 +110,7 @@ class _Torchattacks(LibraryAttack):
 
 
 class TorchattacksPGD(_Torchattacks):
-    """``alpha`` is absolute as in the library, or a string such as ``"eps/30"``."""
+    """PGD of torchattacks. ``alpha`` is an absolute step as in the library, or a string such as ``"eps/30"``."""
 
     name: ClassVar[str] = "torchattacks.PGD"
     summary: ClassVar[str] = "PGD of torchattacks: cross-entropy, final iterate."
@@ -128,18 +128,18 @@ class TorchattacksPGD(_Torchattacks):
         return self.random_start
 
     def arguments(self, threat: ThreatModel) -> dict[str, Any]:
-        """The step size as the library takes it."""
+        """Arguments of the constructor, with the step size in pixel units."""
         alpha = self.alpha
         step = parse_step(alpha).resolve(threat.eps) if isinstance(alpha, str) else parse_eps(alpha)
         return {**super().arguments(threat), "alpha": step}
 
     def fixed(self, threat: ThreatModel) -> dict[str, Any]:
-        """The budget."""
+        """The budget in pixel units."""
         return {"eps": threat.eps}
 
 
 class TorchattacksCW(_Torchattacks):
-    """On shifted logits, with pixels kept off exact 0 and 1."""
+    """Carlini-Wagner L2 of torchattacks on shifted logits; starts keep a small distance from pixels of 0 and 1."""
 
     name: ClassVar[str] = "torchattacks.CW"
     summary: ClassVar[str] = "Carlini-Wagner L2 of torchattacks on shifted logits, with the library's defaults."
@@ -155,7 +155,7 @@ class TorchattacksCW(_Torchattacks):
 
     @property
     def note(self) -> str:
-        """What users of its norms must know."""
+        """Two properties that matter for its norms."""
         return "no binary search, early stop on the batch"
 
     def _caller(self, threat: ThreatModel) -> Any:
@@ -168,7 +168,7 @@ class TorchattacksCW(_Torchattacks):
         def run(call: Call) -> Tensor:
             inside = 0.5 + (call.images - 0.5) * _TANH_SHRINK
             proposals = attack(Call(call.model, inside, call.labels, call.targets, call.seed, call.classes))
-            # The library hands its input back where it failed: make that the clean image again.
+            # The library returns its input where it failed: replace it by the clean image.
             unchanged = (proposals == inside).flatten(1).all(dim=1).view(-1, 1, 1, 1)
             return torch.where(unchanged, call.images, proposals)
 
@@ -176,13 +176,13 @@ class TorchattacksCW(_Torchattacks):
 
 
 class CWAttack(Attack):
-    """Carlini & Wagner 2017, section V.A: one constant c for all images and no binary search, so norms are upper bounds
-    of the smallest perturbation. Runs torchattacks.CW on shifted logits with every parameter stated.
+    """Carlini & Wagner 2017, section V.A, with one constant c for all images and no binary search, so norms are upper
+    bounds of the smallest perturbation. Runs torchattacks.CW on shifted logits with every parameter stated.
 
     Attributes:
         steps: Adam iterations.
-        c: Constant in front of the margin.
-        kappa: Margin by which to succeed.
+        c: Factor of the margin.
+        kappa: Margin that a success must have.
         lr: Learning rate of Adam.
     """
 
@@ -212,26 +212,26 @@ class CWAttack(Attack):
         return f"cw-l2[{', '.join(parts)}, {self._library.note}, torchattacks {version('torchattacks')}]"
 
     def passes(self) -> float:
-        """A forward and a backward an iteration; the library may stop earlier."""
+        """A forward and a backward pass per iteration; the library may stop earlier."""
         return self._library.passes()
 
     def attack(self, problem: Problem) -> Found:
-        """The smallest successful iterate decides, as the library returns it."""
+        """Attack batch by batch; the library returns the smallest successful iterate of each image."""
         return self._library.attack(problem)
 
 
 class _AutoattackPart(_Torchattacks):
-    """One of the attacks that AutoAttack is made of, untargeted."""
+    """A component of AutoAttack, untargeted."""
 
     targetable: ClassVar[bool] = False
 
     def fixed(self, threat: ThreatModel) -> dict[str, Any]:
-        """Budget and norm."""
+        """Budget in pixel units, and norm."""
         return {"eps": threat.eps, "norm": _TORCHATTACKS_NORMS[threat.norm]}
 
 
 class TorchattacksAPGD(_AutoattackPart):
-    """100 steps as published; the library's default is 10."""
+    """Auto-PGD with 100 steps as published; the library's default is 10."""
 
     name: ClassVar[str] = "torchattacks.APGD"
     summary: ClassVar[str] = (
@@ -253,7 +253,7 @@ class TorchattacksAPGD(_AutoattackPart):
 
 
 class TorchattacksFAB(_AutoattackPart):
-    """Kept where it stays within eps; 100 steps as published."""
+    """Fast adaptive boundary attack with 100 steps as published; results within eps are kept."""
 
     name: ClassVar[str] = "torchattacks.FAB"
     summary: ClassVar[str] = "Fast adaptive boundary attack, kept where it stays within eps; 100 steps as published."
@@ -268,12 +268,12 @@ class TorchattacksFAB(_AutoattackPart):
 
     @property
     def is_random(self) -> bool:
-        """The first of its restarts begins at the image."""
+        """Whether there is more than one restart: the first one begins at the image."""
         return self.n_restarts != 1
 
 
 class TorchattacksSquare(_AutoattackPart):
-    """5000 queries, the schedule not rescaled as published."""
+    """Square attack with 5000 queries; the schedule is not rescaled, as published."""
 
     name: ClassVar[str] = "torchattacks.Square"
     summary: ClassVar[str] = "Score-based random search; 5000 queries, schedule not rescaled as published."
@@ -292,10 +292,12 @@ class TorchattacksSquare(_AutoattackPart):
         return True
 
     def impossible(self, norm: str, shape: Shape, classes: int) -> str | None:  # noqa: ARG002
-        """In L2, torchattacks (3.5.1) lays tiles of a fifth of the height over the image, as many as fit without the
-        margin that it leaves at the top and on the left, and moves a square window of an odd side of about
-        sqrt(p_init H W), at least 3. Tiles or windows that leave the image end in an error. In L_inf what leaves the
-        image is cut off.
+        """Why the L2 attack cannot run on images of this shape, or None; L_inf has no such limit.
+
+        In L2, torchattacks (3.5.1) covers the image with tiles of a fifth of the height, after a margin at the top and
+        on the left that does not count when it computes their number. It moves a square window with an odd side of
+        about sqrt(p_init H W), at least 3. Tiles or windows that leave the image end in an error. In L_inf, the parts
+        outside of the image are cut off.
         """
         _, height, width = shape
         if norm != "l2":
@@ -341,7 +343,7 @@ class _Foolbox(LibraryAttack):
 
 
 class FoolboxLinfPGD(_Foolbox):
-    """With the step size of the paper's code."""
+    """PGD of foolbox with the step size of the paper's code."""
 
     name: ClassVar[str] = "foolbox.LinfPGD"
     summary: ClassVar[str] = "PGD of foolbox: cross-entropy, step eps/30, final iterate."
@@ -361,7 +363,7 @@ class FoolboxLinfPGD(_Foolbox):
 
 
 class FoolboxL2CarliniWagner(_Foolbox):
-    """Binary search over c for each image; no early abort of batches."""
+    """Carlini-Wagner L2 of foolbox with a binary search over c for each image; batches do not abort early."""
 
     name: ClassVar[str] = "foolbox.L2CarliniWagner"
     summary: ClassVar[str] = (

@@ -1,8 +1,8 @@
-"""How an attack library is called: what it sees, and what is kept from it.
+"""Calls attack libraries.
 
-The libraries only propose; `bench.attacks.judge` decides. They see a model whose logits are shifted
-(see `ShiftedLogits`), frozen parameters, and generators of their own seed: global random state is put
-back afterwards. An attack object is made for every batch, so that no state leaks between batches.
+The libraries only propose images; `bench.attacks.judge` decides. They get a model with shifted logits (see
+`ShiftedLogits`), frozen parameters, and global generators seeded for the call; the global random state is restored
+afterwards. Every batch has its own attack object, so that no state leaks between batches.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from .table import Table, unattacked
 class ShiftedLogits(nn.Module):
     """The model as libraries see it: every row of logits shifted so that all of them are positive.
 
-    torchattacks.CW (3.5.1) takes maxima over logits multiplied with a one-hot mask, where a masked entry
-    counts as 0: with logits <= 0, as those of GMMC, its loss is constant. Subtracting the detached row
-    minimum changes neither the prediction, nor differences of logits, nor their gradients; adding the
-    detached range keeps the smallest logit from tying with a masked 0.
+    torchattacks.CW (3.5.1) takes maxima over logits multiplied by a one-hot mask, where a masked entry counts as 0:
+    with logits <= 0, such as those of GMMC, its loss is constant. Subtracting the detached row minimum changes neither
+    the prediction, nor differences of logits, nor their gradients; adding the detached range keeps the smallest logit
+    above a masked 0.
 
-    Libraries work in float32, whatever the images are in: FAB of torchattacks makes float32 arrays of its own.
+    Libraries always work in float32: FAB of torchattacks creates float32 arrays.
     """
 
     def __init__(self, model: FrozenModel, device: torch.device, number_type: torch.dtype = torch.float32) -> None:
@@ -50,7 +50,7 @@ class ShiftedLogits(nn.Module):
         """(N, K) shifted logits."""
         logits = self._view[0].logits(images.to(self._type)).float()
         if images.requires_grad and torch.is_grad_enabled() and not logits.requires_grad:
-            # A model that ignores its input still needs a graph for the library to differentiate.
+            # The library needs a graph to differentiate, even if the model ignores its input.
             logits = logits + 0 * images.flatten(1).sum(dim=1, keepdim=True)
         low, high = logits.detach().aminmax(dim=1, keepdim=True)
         return logits - low + (high - low)
@@ -61,10 +61,10 @@ class Call:
     """One batch for a library.
 
     Attributes:
-        model: Shifted logits.
-        images: (N, C, H, W) on the model's device.
+        model: The model with shifted logits.
+        images: (N, C, H, W) in [0, 1], float32, on the model's device.
         labels: (N,) true classes.
-        targets: (N,) or None.
+        targets: (N,) classes to reach, or None.
         seed: Seed of the batch.
         classes: Number of classes.
     """
@@ -78,12 +78,12 @@ class Call:
 
 
 def propose(name: str, problem: Problem, restarts: int, run: Callable[[Call], Tensor]) -> Table:
-    """Attack batch by batch; the first restart that the judge accepts is kept, else the last.
+    """Attack batch by batch; the first proposal that the judge accepts is kept, else the last one.
 
     Args:
-        name: Of the attack: its batches have seeds of their own.
+        name: Name of the attack, from which the seeds of batches are derived.
         problem: The images.
-        restarts: How often images that are still classified correctly are attacked again with another seed.
+        restarts: Number of runs, each with another seed, on the images that are still classified correctly.
         run: Calls the library for one batch.
     """
     turns = InTurn(problem, keep="last")
@@ -104,7 +104,7 @@ def propose(name: str, problem: Problem, restarts: int, run: Callable[[Call], Te
 
 
 def _call(name: str, batch: Problem, model: ShiftedLogits, restart: int, run: Callable[[Call], Tensor]) -> Table:
-    """What the library proposes for a batch, and the forward passes an image that it took."""
+    """The proposals of the library for a batch, and its forward passes per image."""
     before = batch.model.forwards
     targets = batch.targets.to(batch.device) if batch.targets is not None else None
     seed = derived_seed(batch.seed, name, restart, int(batch.ids[0]))
@@ -132,7 +132,11 @@ def load(package: str) -> Any:
 
 
 def constructor_of(package: str, path: str, params: Iterable[str]) -> Callable[..., Any]:
-    """The attack class of an installed library, after a check that it takes these parameters."""
+    """The attack class of an installed library.
+
+    Raises:
+        ValueError: The library is not installed, or the class has no parameter of one of these names.
+    """
     constructor = load(package)
     for part in path.split("."):
         constructor = getattr(constructor, part)

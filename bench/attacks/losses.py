@@ -1,8 +1,8 @@
-"""Losses that an attack maximises, one value per image; never averaged over a batch.
+"""Losses that attacks maximise, one value per image and never averaged over a batch.
 
-A mean would shrink the gradients by the batch size, which alone can make them underflow for models with sharp logits. z
-are the logits, y the label, t the target, phi the features, mu the class centers. Imports no torch: what a loss needs
-is known when planning, and the formulas use methods of tensors.
+A mean would divide the gradients by the batch size, and they could underflow for models with sharp logits. z are the
+logits, y the label, t the target, phi the features, mu the class centers. This module does not import torch: planning
+reads the needs of a loss, and the formulas use methods of tensors.
 
 A new loss is one function and one entry in `LOSSES`.
 """
@@ -30,12 +30,12 @@ TYPICAL_GAP = 5.5
 
 @dataclass(frozen=True)
 class LossInputs:
-    """What a loss may look at.
+    """Inputs of a loss.
 
     Attributes:
         logits: (N, K).
         labels: (N,) true classes.
-        targets: (N,) classes to reach, or None if any wrong class will do.
+        targets: (N,) classes to reach, or None if any wrong class is a success.
         features: (N, d), only for losses with ``needs_centers``.
         centers: (K, d), only for losses with ``needs_centers``.
     """
@@ -49,14 +49,14 @@ class LossInputs:
 
 @dataclass(frozen=True)
 class Loss:
-    """A named loss and what it needs.
+    """A named loss and its needs.
 
     Attributes:
         name: As written in suites and definitions.
         definition: The formula that is maximised, without and with a target.
         function: From inputs to (N,) values.
         targetable: Whether it has a form for a given target.
-        per_rival: Whether it always needs a target; without a given one, attacks visit the rivals in turn.
+        per_rival: Whether it always needs a target; if none is given, attacks visit the rivals in turn.
         needs_centers: Whether it reads features and class centers.
         min_classes: Fewest classes K for which it is defined.
     """
@@ -73,7 +73,7 @@ class Loss:
         """(N,) loss values, to be maximised.
 
         Raises:
-            ValueError: Too few classes, a target that the loss cannot use, or a missing one.
+            ValueError: There are too few classes, or a target is given or missing against the needs of the loss.
         """
         classes = inputs.logits.shape[1]
         if classes < self.min_classes:
@@ -86,11 +86,11 @@ class Loss:
 
     @property
     def column(self) -> str:
-        """Its name in a column, where ``@`` has a meaning of its own: ``ce@20`` is ``ce-t20``."""
+        """The name in column names, where ``@`` has another meaning: ``ce@20`` becomes ``ce-t20``."""
         return "ce-t" if self.name == AUTOMATIC else self.name.replace("@", "-t")
 
     def lacking(self, centers: bool, classes: int) -> str | None:
-        """Why a model with K ``classes``, with class ``centers`` or without, does not admit the loss, or None."""
+        """Why the loss does not apply to a model with K ``classes``, with or without class ``centers``, or None."""
         if self.needs_centers and not centers:
             return "the family has no class centers"
         if classes < self.min_classes:
@@ -98,17 +98,17 @@ class Loss:
         return None
 
     def limits(self, rivals: int | None) -> list[str]:
-        """What definitions say of it: which rivals it visits, and which models have it.
+        """Remarks for definitions: the rivals that the loss visits, and the models to which it applies.
 
         Args:
-            rivals: How many rivals an attack visits; None: all.
+            rivals: Number of rivals that an attack visits; None: all.
         """
         found = [visited(rivals)] if self.per_rival else []
         return found + (["where there are class centers"] if self.needs_centers else [])
 
 
 def visited(rivals: int | None) -> str:
-    """How many rivals an attack visits, for definitions; None: all."""
+    """Text for definitions on the number of rivals that an attack visits; None: all."""
     return "all rivals" if rivals is None else f"top {rivals} rivals"
 
 
@@ -118,8 +118,8 @@ def _at(logits: Tensor, classes: Tensor) -> Tensor:
 
 def margins(logits: Tensor, labels: Tensor) -> Tensor:
     """max_{k != y} z_k - z_y, shape (N,): positive where the prediction is wrong."""
-    # Filling with -inf, not multiplying with a one-hot mask: the latter turns an excluded logit into 0, which is the
-    # maximum whenever all logits are negative.
+    # The excluded logit is filled with -inf. A one-hot mask would turn it into 0, the maximum if all logits are
+    # negative.
     return logits.scatter(1, labels[:, None], float("-inf")).amax(dim=1) - _at(logits, labels)
 
 
@@ -203,11 +203,12 @@ def get_loss(name: object, known: Iterable[str] | None = None) -> Loss:
 
     Args:
         name: As written; ``"ce@20.0"`` is ``"ce@20"``.
-        known: Names that are allowed, of those without a temperature and `AUTOMATIC`; None: all of `LOSSES`. With
-            ``"ce"`` among them, ``"ce@<temperature>"`` is allowed too.
+        known: Allowed names, out of `LOSSES` and `AUTOMATIC`; None: all of `LOSSES`. If ``"ce"`` is allowed,
+            ``"ce@<temperature>"`` is too.
 
     Raises:
-        ValueError: Unknown name (the nearest one is suggested), or a temperature that is no positive number of float32.
+        ValueError: The name is unknown (the nearest one is suggested), or the temperature is not a positive number in
+            the range of float32.
 
     >>> get_loss("ce@20.0").name
     'ce@20'

@@ -1,4 +1,4 @@
-"""Warning signs that are no shares of broken images: what the model returns, and what was not tried."""
+"""Warning signs other than shares of broken images: properties of the model's outputs, and attacks left out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["coverage_flag", "dynamic_flag", "logits_flag", "random_flag", "trans
 
 
 def logits_flag(probabilities: bool, not_finite_share: float = 0.0) -> Flag:
-    """LOGITS: the model returns probabilities, so that losses on logits are attenuated, or values that are no numbers.
+    """LOGITS: the model returns probabilities, which attenuate losses on logits, or values that are not finite.
 
     Args:
         probabilities: Whether the outputs look like probabilities.
@@ -24,7 +24,7 @@ def logits_flag(probabilities: bool, not_finite_share: float = 0.0) -> Flag:
 
 def random_flag(random: bool, batch_dependent: bool = False) -> Flag:
     """RANDOM: two forward passes differ, so that attacks need expectations over the noise; or a prediction depends on
-    which images share the batch.
+    the other images of the batch.
     """
     text = "two forward passes differ" if random else "two forward passes agree"
     text += ", a prediction changes with the rest of its batch" if batch_dependent else ""
@@ -33,22 +33,22 @@ def random_flag(random: bool, batch_dependent: bool = False) -> Flag:
 
 
 def dynamic_flag(dynamic: bool) -> Flag:
-    """DYNAMIC: the forward pass takes gradients itself (purification, refinement): attacks must go through them."""
+    """DYNAMIC: the forward pass takes gradients (purification, refinement): attacks must differentiate through them."""
     text = "gradients are taken inside the forward pass" if dynamic else "no gradient is taken in the forward pass"
     return Flag("DYNAMIC", dynamic, "inconclusive", {"dynamic": float(dynamic)}, text)
 
 
 def transfer_flag() -> Flag:
-    """TRANSFER: always raised, where images of another model are all that was tried: the bound is usually loose."""
+    """TRANSFER: always raised if only adversarials of another model were tried; the bound is usually loose."""
     text = "an attack without the model's own gradients: a bound that is usually loose"
     return Flag("TRANSFER", True, "inconclusive", {}, text)
 
 
 def coverage_flag(left_out: Mapping[str, str]) -> Flag:
-    """COVERAGE: attacks that the definition names were not made; raised, because the worst case is one of fewer.
+    """COVERAGE: attacks of the definition were left out; always raised, because the worst case covers fewer attacks.
 
     Args:
-        left_out: By attack, why; at least one.
+        left_out: The reason by attack, at least one.
     """
     text = "left out: " + "; ".join(f"{name} ({why})" for name, why in left_out.items())
     return Flag("COVERAGE", True, "inconclusive", {"left_out": float(len(left_out))}, text)

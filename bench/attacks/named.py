@@ -1,6 +1,6 @@
-"""The attacks by name. Imports no torch.
+"""The attacks by name. This module does not import torch.
 
-Others register an instance of their subclass of `bench.attacks.spec.Attack` under the entry-point group
+Other packages register an instance of their subclass of `bench.attacks.spec.Attack` under the entry-point group
 ``bench.attacks``.
 """
 
@@ -33,10 +33,10 @@ ATTACKS: Registry[Attack] = Registry(
 
 
 def named_attack(name: str, params: Mapping[str, object] | None = None) -> Attack:
-    """An attack with these parameters; others have defaults.
+    """An attack with these parameters; the others have their defaults.
 
     Raises:
-        ValueError: Unknown attack or parameter (the nearest name is suggested), or a value that has no meaning.
+        ValueError: The attack or a parameter is unknown (the nearest name is suggested), or a value is invalid.
     """
     try:
         attack = ATTACKS.get(name)

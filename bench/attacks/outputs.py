@@ -1,4 +1,4 @@
-"""What the outputs of a model say about attacking it: probabilities, noise, gradients inside, values not finite."""
+"""Properties of a model's outputs that matter to attacks: probabilities, noise, inner gradients, values not finite."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class OutputTraits:
     """Properties of a model's outputs on some images.
 
     Attributes:
-        probabilities: All outputs in [0, 1] and every row sums to 1 within 1e-4: not logits.
-        random: Two forward passes of the same images differ in at least one bit.
-        batch_dependent: Some prediction changes with the company that an image has in its batch.
-        dynamic: The forward pass itself takes gradients, so that an attack would have to go through them.
+        probabilities: Whether all outputs are in [0, 1] and every row sums to 1 within 1e-4, so they are not logits.
+        random: Whether two forward passes of the same images differ in at least one value.
+        batch_dependent: Whether a prediction changes with the other images of the batch.
+        dynamic: Whether the forward pass takes gradients, so that an attack must differentiate through them.
         not_finite_share: Share of images with a NaN or infinite output.
     """
 
@@ -33,14 +33,14 @@ class OutputTraits:
 
 
 def inspect_outputs(model: nn.Module, images: Tensor) -> OutputTraits:
-    """Look at three forward passes, the third of the first half of the images.
+    """Inspect three forward passes, the third with the first half of the images.
 
     Args:
-        model: Module from images to logits; frozen meanwhile.
+        model: Module from images to logits; frozen during the check.
         images: (N, C, H, W) in [0, 1], N >= 1, on the model's device; one batch.
 
     Raises:
-        ValueError: No image.
+        ValueError: There is no image, or the shape is wrong.
     """
     if images.ndim != 4 or not len(images):
         raise ValueError(f"images must have shape (N, C, H, W) with N >= 1, got {tuple(images.shape)}")
@@ -60,7 +60,7 @@ def inspect_outputs(model: nn.Module, images: Tensor) -> OutputTraits:
     return OutputTraits(
         probabilities=probabilities,
         random=random,
-        # Of a random model nothing would follow.
+        # The check says nothing about a random model.
         batch_dependent=not random and bool((part.argmax(dim=1) != first[: len(part)].argmax(dim=1)).any()),
         dynamic=gradients() > 0,
         not_finite_share=1 - float(finite.float().mean()),
@@ -69,7 +69,7 @@ def inspect_outputs(model: nn.Module, images: Tensor) -> OutputTraits:
 
 @contextmanager
 def _gradients_counted() -> Iterator[Callable[[], int]]:
-    """Yields how often gradients have been taken inside, by either way that torch has."""
+    """Yield a function that returns how often ``autograd.grad`` or ``autograd.backward`` was called inside."""
     count = 0
     grad, backward = torch.autograd.grad, torch.autograd.backward
 

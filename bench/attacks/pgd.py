@@ -19,19 +19,19 @@ __all__ = ["PGDAttack"]
 
 
 class PGDAttack(Attack):
-    """Follows the attack of the GMMC and JEM papers by default: uniform start in the ball, clipped to [0, 1]; 40 steps
-    of eps/30; cross-entropy; final iterate. Deterministic, and independent of the batching up to the last bits of the
-    network's own kernels.
+    """The defaults follow the attack of the GMMC and JEM papers: uniform start in the ball, clipped to [0, 1]; 40 steps
+    of eps/30; cross-entropy; final iterate. Results are deterministic, and independent of batching up to the last bits
+    of the network's kernels.
 
     Attributes:
         steps: Gradient steps of each restart.
         step: Step size; see `bench.attacks.threat.parse_step`.
-        loss: What is maximised.
-        restarts: Independent starts; an image that is broken is not attacked again.
-        random_start: Uniform start in the ball, else at the image.
+        loss: The loss that is maximised.
+        restarts: Independent starts; broken images are not attacked again.
+        random_start: Whether to start uniformly in the ball, else at the image.
         iterate: ``"final"``: the last iterate decides; ``"any"``: one wrong iterate is enough.
-        survivors_only: Drop an image once an iterate was wrong; only with ``iterate = "any"``.
-        rivals: For losses that visit rivals: how many, by decreasing clean logit; None for all.
+        survivors_only: Whether to drop an image once an iterate was wrong; only with ``iterate = "any"``.
+        rivals: Number of rivals, by decreasing clean logit, for losses that visit rivals; None: all.
     """
 
     name: ClassVar[str] = "pgd"
@@ -73,7 +73,7 @@ class PGDAttack(Attack):
         return self.defined(threat, loss.name if goal is None else f"{loss.name}, {goal}")
 
     def defined(self, threat: ThreatModel, losses: str) -> str:
-        """The definition with ``losses`` in words: evaluations name several."""
+        """The definition with ``losses`` as text, because evaluations name several."""
         parts = [str(self.steps), format_eps(threat.eps), f"step={parse_step(self.step).text}", losses]
         parts += [f"{self.iterate} iterate", restarts_text(self.restarts)]
         parts += [] if self.random_start else ["start at the image"]
@@ -81,11 +81,15 @@ class PGDAttack(Attack):
         return f"pgd-{threat.norm}[{', '.join(parts)}]"
 
     def passes(self) -> float:
-        """A forward and an input gradient a step."""
+        """A forward pass and an input gradient per step."""
         return 2.0 * self.steps * self.restarts
 
     def check(self, threat: ThreatModel, *, targeted: bool) -> None:
-        """The loss has a form for given targets."""
+        """Check that the loss has a form for given targets.
+
+        Raises:
+            ValueError: It has none, or the checks of `Attack.check` fail.
+        """
         super().check(threat, targeted=targeted)
         if targeted and not get_loss(self.loss).targetable:
             raise ValueError(f"pgd: loss {self.loss!r} has no targeted form; use 'margin' or 'ce' with targets")

@@ -1,4 +1,4 @@
-"""What an attack gets: the images that the model classifies correctly, and who judges proposals."""
+"""Inputs of an attack: the images that the model classifies correctly, and the judge of proposals."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Surrogate:
     """Another model that an attack takes its gradients from.
 
     Attributes:
-        model: Frozen.
-        clean_logits: (N, K) of the images of the problem, on the CPU.
+        model: The frozen surrogate.
+        clean_logits: (N, K) logits of the images of the problem, on the CPU.
     """
 
     model: FrozenModel
@@ -39,16 +39,17 @@ class Problem:
         images: (N, C, H, W) in [0, 1], on the CPU.
         labels: (N,) true classes, on the CPU.
         ids: (N,) identities of the images; noise depends on them.
-        targets: (N,) classes to reach, or None if any wrong class will do.
+        targets: (N,) classes to reach, or None if any wrong class is a success.
         clean_logits: (N, K), on the CPU.
         threat: The threat model.
         seed: Seed of the attack.
         batch_size: Images per forward pass.
         device: Where the model is.
-        judge: Verdicts on proposals (M, C, H, W) for the images of an index (M,).
-        starts: (N, C, H, W) where the first restart begins, projected onto the threat model; None: by the attack.
+        judge: Judges proposals (M, C, H, W) for the images of an index (M,).
+        starts: (N, C, H, W) starts of the first restart, to be projected onto the threat model; None: the attack
+            chooses them.
         surrogate: Another model; None for attacks that need none.
-        pages: Where pieces of the attack are kept for the case that it is killed; None: nowhere.
+        pages: Journal of finished pieces, so that a killed attack can resume; None: no journal.
     """
 
     model: FrozenModel
@@ -67,11 +68,11 @@ class Problem:
     pages: Pages | None = None
 
     def remember(self, piece: str, compute: Callable[[], Table]) -> Table:
-        """A piece of the attack, computed unless a run that was killed has kept it.
+        """A piece of the attack, read from the journal if a killed run stored it, else computed.
 
         Args:
-            piece: Its name, unique within the attack.
-            compute: The piece, on any device.
+            piece: Name of the piece, unique within the attack.
+            compute: Computes the piece, on any device.
 
         Returns:
             The piece, contiguous, on the CPU.
@@ -82,21 +83,21 @@ class Problem:
 
         if self.pages is None:
             return Table({name: torch.from_numpy(array) for name, array in arrays().items()})
-        # Copies: what waits to be written must not change when the attack goes on in place.
+        # Copies: arrays that wait to be written must not change when the attack works in place.
         kept = self.pages.remember(piece, arrays)
         return Table({name: torch.from_numpy(array.copy()) for name, array in kept.items()})
 
     def within(self, part: str) -> Problem:
-        """The same problem for a part of an attack, whose pieces have names of their own."""
+        """The same problem for a part of an attack; its pieces have separate names."""
         return self if self.pages is None else replace(self, pages=self.pages.within(part))
 
     def on_surrogate(self) -> Problem:
-        """The same images with the surrogate in place of the model; the judge stays that of the model."""
+        """The same images with the surrogate in place of the model; the judge still uses the model."""
         assert self.surrogate is not None  # the runner has looked
         return replace(self, model=self.surrogate.model, clean_logits=self.surrogate.clean_logits)
 
     def part(self, rows: NDArray[np.int64]) -> Problem:
-        """The problem of the images in ``rows`` (M,) alone; the judge takes an index into them."""
+        """The problem with the images ``rows`` (M,) only; its judge takes indices into ``rows``."""
         index = torch.from_numpy(rows)
         return replace(
             self,

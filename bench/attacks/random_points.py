@@ -1,4 +1,4 @@
-"""Random points of the ball, without any gradient: what even chance finds, an attack with gradients ought to find."""
+"""Random points of the ball, without gradients. An attack with gradients should find all that random points find."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 __all__ = ["RandomPoints"]
 
-# Restarts from 0 on belong to attacks with random starts, and -1 to the drawing of targets.
+# Stream numbers from 0 on belong to restarts of attacks with random starts, and -1 to the drawing of targets.
 _STREAM = -2
 
 
 class RandomPoints(Attack):
-    """Corners of the L_inf ball, or points of the L2 sphere: as far out as the budget allows.
+    """Corners of the L_inf ball, or points of the L2 sphere: perturbations that use the whole budget.
 
     Attributes:
-        draws: Points for each image; an image that is broken is not tried again.
+        draws: Points for each image; broken images are not tried again.
     """
 
     name: ClassVar[str] = "noise"
@@ -38,7 +38,7 @@ class RandomPoints(Attack):
         return f"noise-{threat.norm}[{format_eps(threat.eps)}, {self.draws} {where}]"
 
     def passes(self) -> float:
-        """A forward a point."""
+        """A forward pass per point."""
         return float(self.draws)
 
     def attack(self, problem: Problem) -> Found:

@@ -1,4 +1,4 @@
-"""What is known about every image after an attack."""
+"""The result of an attack, one row per image."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ HEALTH = ("start_gradient", "last_gradient", "start_probability", "last_probabil
 
 
 class GradientHealth:
-    """Whether the loss gave the attack anything to follow; arrays of shape (N,), NaN where not attacked.
+    """Whether the loss has a usable gradient; arrays of shape (N,), NaN where not attacked.
 
-    The start is the first iterate of the first restart, the last the one before its last step.
+    The start is the first iterate of the first restart. The last step is measured at the iterate before it.
 
     Attributes:
         start_gradient: Largest absolute input gradient of the loss at the start.
-        last_gradient: The same at the last step.
+        last_gradient: Largest absolute input gradient of the loss at the last step.
         start_probability: softmax(z)_y in float32 at the start.
-        last_probability: The same at the last step.
+        last_probability: softmax(z)_y in float32 at the last step.
     """
 
     def __init__(self, columns: Mapping[str, NDArray[Any]]) -> None:
@@ -52,32 +52,32 @@ class GradientHealth:
 class AttackResult:
     """One attack on N images; arrays have first dimension N.
 
-    An image that the model gets wrong without an attack is not attacked: its adversarial is the clean image.
+    Images that the model misclassifies without an attack are not attacked: their adversarial is the clean image.
 
     Attributes:
         definition: The attack with all resolved parameters.
         ids: Identities of the images.
-        adversarials: (N, C, H, W) what the attack returned, in [0, 1] unless ``valid`` is false.
+        adversarials: (N, C, H, W) images that the attack returned, in [0, 1] unless ``valid`` is false.
         predictions: Predicted classes of the adversarials.
         clean_predictions: Predicted classes of the images.
-        clean_correct: Whether the clean prediction is right; never where an output is not finite.
+        clean_correct: Whether the clean prediction is right; false if an output is not finite.
         clean_finite: Whether all outputs for the clean image are finite.
-        success: Whether the attack succeeded, by the judge, on the iterate of the definition.
+        success: Whether the judge counts the iterate of the definition as a success.
         success_final: Success of the final iterate; None if images were dropped before it (survivors_only).
-            For library attacks that of the returned image.
+            For library attacks, success of the returned image.
         success_any: Success of any iterate; None for library attacks.
-        first_step: First wrong iterate of the run that broke the image, 0 being the start; -1 for never.
+        first_step: First wrong iterate of the run that broke the image, 0 being the start; -1 if there is none.
         robust: Clean-correct and not a success.
-        valid: Whether the returned image is within the threat model with finite logits, and, for
-            library attacks, neither untouched nor blanked. True for images that were not attacked.
+        valid: Whether the returned image is within the threat model with finite logits and, for library attacks,
+            neither equal to the image nor black. True for images that were not attacked.
         linf: L_inf norm of the perturbation.
         l2: L2 norm of the perturbation.
         loss: Loss of the attack at its last iterate; NaN for library attacks and images not attacked.
         margin_before: max_{k != y} z_k - z_y of the image.
-        margin_after: The same of the adversarial; positive where the prediction is wrong.
-        forwards: Forward passes that the attack spent, without the judge's; a batch average for libraries.
+        margin_after: The same margin of the adversarial; positive where the prediction is wrong.
+        forwards: Forward passes of the attack without those of the judge; a batch average for libraries.
         health: Gradient health.
-        composition: For attacks with several losses: what each of them did; else None.
+        composition: For attacks with several losses, which loss broke which image; else None.
     """
 
     definition: str

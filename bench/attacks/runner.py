@@ -44,10 +44,10 @@ def run(
 ) -> AttackResult:
     """Attack a model.
 
-    The model is frozen meanwhile and given back as it was; see `bench.attacks.frozen`.
+    The model is frozen during the attack and restored afterwards; see `bench.attacks.frozen`.
 
     Args:
-        name: One of `bench.attacks.named`, such as ``"pgd"``; or an attack with its parameters.
+        name: A name of `bench.attacks.named`, such as ``"pgd"``; or an attack with its parameters.
         model: Any module from images (N, C, H, W) in [0, 1] to logits (N, K), on one device. Losses on
             distances also need ``features(x)`` and ``class_centers()``.
         images: (N, C, H, W), float32 (float64 for a float64 model), in [0, 1].
@@ -55,21 +55,21 @@ def run(
         norm: ``"linf"`` or ``"l2"``.
         eps: Budget in pixel units, a number or ``"8/255"``. May be None for attacks that minimise the norm.
         seed: Seed of all noise.
-        ids: (N,) integers; noise depends on them instead of on the position. Positions if None.
+        ids: (N,) integers on which the noise depends, instead of on positions; positions if None.
         targets: (N,) classes to reach; None: any wrong class is a success.
-        starts: (N, C, H, W) in [0, 1], where the first restart begins instead of at random.
-        surrogate: The other model of ``"transfer"``, of the same classes; on the device of ``model``.
+        starts: (N, C, H, W) in [0, 1], starts of the first restart in place of random ones.
+        surrogate: The other model of ``"transfer"``, with the same classes, on the device of ``model``.
         batch_size: Images per forward pass.
-        journal: Where to keep pieces of the attack, so that the same call goes on where a killed one stood.
-        clean: Made for ``model`` and ``batch_size``: several attacks make one clean pass between them.
-        **params: Parameters of the attack; what is not given has its default.
+        journal: Keeps finished pieces of the attack, so that the same call can resume a killed one.
+        clean: A clean pass of ``model`` and ``batch_size`` that several attacks share.
+        **params: Parameters of the attack; the others have their defaults.
 
     Returns:
         One row per image, in the given order.
 
     Raises:
-        ValueError: Unknown attack or parameter, or data of the wrong shape, type or range.
-        RuntimeError: An attack of our own left its threat model: a bug.
+        ValueError: The attack or a parameter is unknown, or data have a wrong shape, type or range.
+        RuntimeError: An attack of our own left its threat model, which is a bug.
     """
     attack = named_attack(name, params) if isinstance(name, str) else name.configured({**name.parameters, **params})
     called = f"attack {attack.name!r}"
@@ -132,10 +132,10 @@ def run(
 
 
 def _surrogate(view: FrozenModel, images: Tensor, judge: Judge, batch_size: int, device: torch.device) -> Surrogate:
-    """The other model with what it says of the clean images.
+    """The surrogate with its logits of the clean images.
 
     Raises:
-        ValueError: It has other classes.
+        ValueError: It has another number of classes.
     """
     with torch.no_grad():
         parts = [
@@ -149,7 +149,7 @@ def _surrogate(view: FrozenModel, images: Tensor, judge: Judge, batch_size: int,
 
 
 def _identity(definition: str, problem: Problem) -> list[bytes | str]:
-    """All that determines what an attack finds; the clean logits stand for the weights of the model."""
+    """Everything that determines the result of an attack; the clean logits stand for the weights of the model."""
     other = None if problem.surrogate is None else problem.surrogate.clean_logits
     tensors = (problem.images, problem.labels, problem.targets, problem.clean_logits, problem.starts, other)
     return [
@@ -193,7 +193,7 @@ def _assembled(
     attacked: NDArray[np.int64],
     found: Found | None,
 ) -> AttackResult:
-    """Judge what was found for the attacked images, and put it among the others."""
+    """Judge the proposals for the attacked images, and merge them with the images that were not attacked."""
     count = len(images)
     clean_predictions = judge.clean_logits.argmax(dim=1).numpy()
     columns: dict[str, NDArray[Any]] = {
@@ -252,7 +252,7 @@ def _assembled(
 
 
 def _overlaid(judgement: Judgement, early: Judgement, rows: NDArray[np.int64], taken: NDArray[np.bool_]) -> Judgement:
-    """A judgement with the rows of another one put in: its entries ``taken`` go to ``rows``."""
+    """A judgement with its ``rows`` replaced by the entries ``taken`` of another one."""
     merged = {}
     for field in fields(Judgement):
         values = getattr(judgement, field.name).copy()

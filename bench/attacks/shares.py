@@ -1,4 +1,4 @@
-"""Measured shares and what may be said of them: intervals, limits, and tests on the same images."""
+"""Statistics of measured shares: intervals, limits, and tests on the same images."""
 
 from __future__ import annotations
 
@@ -21,22 +21,25 @@ Answer = Literal["above", "below", "unclear"]
 
 
 def against(limit: float, estimate: float, low: float, high: float) -> Answer:
-    """Where an estimate lies with its interval; one of 0 or less is never above."""
+    """Whether an estimate with the interval [low, high] lies above or below a limit, or is unclear.
+
+    An estimate of 0 or less is always below.
+    """
     if estimate <= 0 or high <= limit:
         return "below"
     return "above" if low > limit else "unclear"
 
 
 def gap(before: NDArray[np.bool_], after: NDArray[np.bool_], family: int = 1) -> tuple[float, float, float]:
-    """Mean of before - after over all pairs of one image under one attack seed, and the ends of its interval.
+    """Mean of before - after over all pairs of an image and an attack seed, and the ends of its interval.
 
-    Pairs of one image count as independent: the interval is that of these images under other draws of the attack. It
-    is on the safe side, because images differ.
+    Pairs of one image count as independent: the interval covers other draws of the attack on the same images. It is
+    conservative, because images differ.
 
     Args:
         before: (N,) or (N, A) booleans.
-        after: The same of the other attack.
-        family: How many gaps the largest was picked from (Bonferroni).
+        after: Booleans of the other attack, same shape.
+        family: Number of gaps from which the largest was picked (Bonferroni).
     """
     # Differences of counts: 2 points of 100 images are exactly 2, not 2.0000000000000018.
     mean = (int(before.sum()) - int(after.sum())) / before.size
@@ -46,8 +49,10 @@ def gap(before: NDArray[np.bool_], after: NDArray[np.bool_], family: int = 1) ->
 
 def mean_gap(before: NDArray[np.float64], after: NDArray[np.float64], family: int = 1) -> tuple[float, float, float]:
     """Mean of (M,) paired differences and the ends of its 95 % interval (Agresti and Min 2005, Statistics in Medicine
-    24:729): the normal one after half a pair was added to each cell of the two by two table, which adds two pairs to
-    the whole and one to those that differ. Shares of attack seeds instead of booleans have the same formula.
+    24:729).
+
+    This is the normal interval after adding half a pair to each cell of the two by two table, which adds two pairs to
+    the total and one to the discordant pairs. The same formula applies to shares of attack seeds instead of booleans.
     """
     difference = before - after
     pairs = len(difference) + 2
@@ -58,7 +63,7 @@ def mean_gap(before: NDArray[np.float64], after: NDArray[np.float64], family: in
 
 
 def p_value(before: NDArray[Any], after: NDArray[Any]) -> float:
-    """Of equal means on the same images: exact McNemar for booleans, permutation of the pairs for means over seeds."""
+    """p-value of equal means on the same images: exact McNemar for booleans, permutation test for means over seeds."""
     if before.ndim == 2:
         before, after = before.mean(axis=1), after.mean(axis=1)
     if binary(before) and binary(after):

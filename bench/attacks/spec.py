@@ -1,8 +1,8 @@
-"""What an attack is: its parameters with their checks, its definition, its cost, and what runs it.
+"""The base class of attacks: parameters with their checks, definition, cost, and execution.
 
-An attack is one frozen object without torch, its own configuration. Suites, plans and tables read it; a worker calls
-``attack``, which imports the code that does the work. A new attack is one module with such a class, registered in
-`bench.attacks.named` or, by others, under the entry-point group ``bench.attacks``.
+An attack is one frozen object without torch and is its own configuration. Suites, plans and tables read it; a worker
+calls ``attack``, which imports the code that does the work. A new attack is one module with such a class, registered in
+`bench.attacks.named` or, by other packages, under the entry-point group ``bench.attacks``.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ GIVEN_TARGETS = "given targets"
 
 
 def _checked(allowed: Callable[[Any], bool], wanted: str) -> BeforeValidator:
-    """A parameter that must be ``allowed``; its value stays as it was written."""
+    """A validator of a parameter that must be ``allowed``; the value is not converted."""
 
     def check(value: Any) -> Any:
         if not allowed(value):
@@ -95,7 +95,7 @@ LossName = Annotated[str, BeforeValidator(_loss), WithJsonSchema(loss_schema())]
 
 
 def Choice(*names: str) -> BeforeValidator:  # noqa: N802 - reads as a type beside the others
-    """One of a few texts."""
+    """A validator of a parameter that must be one of ``names``."""
     return _checked(lambda v: v in names, " or ".join(map(repr, names)))
 
 
@@ -105,13 +105,13 @@ class Attack(BaseModel, ABC):
     Class attributes:
         name: As written in suites.
         summary, source: For ``describe``.
-        norms: Threat models that it knows.
-        version: Raised by hand when a change of code changes a number; None: the digest of the source is in keys. Ours
-            belong to the versions of the evaluations that run them.
-        own: Whether a proposal outside the threat model is a bug; else, as for libraries, it is no success.
-        minimises_norm: Whether it searches the smallest perturbation, so that eps may be left out.
-        targetable: Whether it can be given targets.
-        startable: Whether it can be given images to start from.
+        norms: Supported norms.
+        version: Raised by hand when a change of code changes a number; None: keys contain the digest of the source. The
+            versions of evaluations cover our own attacks.
+        own: Whether a proposal outside the threat model is a bug; otherwise, as for libraries, it is not a success.
+        minimises_norm: Whether it searches for the smallest perturbation, so that eps is optional.
+        targetable: Whether it accepts targets.
+        startable: Whether it accepts images to start from.
         needs_surrogate: Whether it takes its gradients from another model.
     """
 
@@ -132,7 +132,7 @@ class Attack(BaseModel, ABC):
         """The attack with these parameters.
 
         Raises:
-            ValueError: An unknown parameter (the nearest name is suggested), or a value that has no meaning.
+            ValueError: A parameter is unknown (the nearest name is suggested), or a value is invalid.
         """
         from bench.errors import nearest
 
@@ -154,17 +154,17 @@ class Attack(BaseModel, ABC):
 
     @property
     def decided_by(self) -> str:
-        """``"final"``: the last proposal decides; ``"any"``: one wrong iterate is enough."""
+        """``"final"`` if the last proposal decides, ``"any"`` if one wrong iterate is enough."""
         return "final"
 
     @property
     def is_random(self) -> bool:
-        """Whether two runs with other seeds may differ."""
+        """Whether two runs with different seeds may differ."""
         return False
 
     @property
     def needs_centers(self) -> bool:
-        """Whether it can be made of models with class centers alone."""
+        """Whether it applies only to models with class centers."""
         loss = getattr(self, "loss", None)
         return loss in LOSSES and LOSSES[loss].needs_centers
 
@@ -174,17 +174,17 @@ class Attack(BaseModel, ABC):
 
         Args:
             threat: Norm and budget.
-            targets: How the classes to reach are chosen, in words; None: any wrong class will do.
+            targets: How the classes to reach are chosen, as text; None: any wrong class is a success.
         """
 
     @abstractmethod
     def passes(self) -> float:
-        """Network passes in forward-equivalents of an image that survives all of it, without the judge's."""
+        """Network passes, in forward-equivalents, for an image that survives the whole attack, without the judge's."""
 
     def impossible(self, norm: str, shape: Shape, classes: int) -> str | None:  # noqa: ARG002 - for subclasses
-        """Why the attack cannot be made of images of a shape and K ``classes``, or None if nothing speaks against it.
+        """Why the attack cannot run on images of a shape and K ``classes``, or None if it can.
 
-        By default what a parameter ``loss`` says of itself.
+        The default checks the number of classes that a parameter ``loss`` needs.
         """
         loss = getattr(self, "loss", None)
         least = get_loss(loss).min_classes if loss is not None else 2
@@ -193,10 +193,10 @@ class Attack(BaseModel, ABC):
         return f"{self.name} with loss {loss} needs at least {least} classes, there are {classes}"
 
     def check(self, threat: ThreatModel, *, targeted: bool) -> None:
-        """Hold the parameters against a threat model, and against being given targets.
+        """Check the parameters against a threat model, and whether targets are accepted.
 
         Raises:
-            ValueError: They do not go together.
+            ValueError: Targets are not accepted, or the parameters do not fit the threat model.
         """
         if targeted and not self.targetable:
             raise ValueError(f"attack {self.name!r} takes no targets")
@@ -209,7 +209,7 @@ class Attack(BaseModel, ABC):
 
 
 class Decaying(Attack):
-    """An attack by gradient steps that are halved as `HALVE_AT` says, so that they must cross the ball."""
+    """An attack whose step size is halved after the shares `HALVE_AT`; its steps together must cross the ball."""
 
     if TYPE_CHECKING:
         steps: int
@@ -221,13 +221,17 @@ class Decaying(Attack):
         return self
 
     def check(self, threat: ThreatModel, *, targeted: bool) -> None:
-        """The steps cross the ball."""
+        """Check also that the steps cross the ball.
+
+        Raises:
+            ValueError: They do not, or the checks of `Attack.check` fail.
+        """
         super().check(threat, targeted=targeted)
         check_reach(self.steps, parse_step(self.step), threat.eps)
 
 
 def _said(error: ValidationError) -> Iterator[str]:
-    """What pydantic found, each with the parameter."""
+    """The errors that pydantic found, each with its parameter."""
     for found in error.errors(include_url=False, include_context=False):
         where = ".".join(map(str, found["loc"][:1]))
         text = found["msg"].removeprefix("Value error, ")
@@ -235,12 +239,12 @@ def _said(error: ValidationError) -> Iterator[str]:
 
 
 def restarts_text(restarts: int) -> str:
-    """Such as ``"2 restarts"``."""
+    """Text such as ``"2 restarts"``."""
     return f"{restarts} restart{'s' if restarts > 1 else ''}"
 
 
 def halved_text(step: str | float) -> str:
-    """Such as ``"step=eps/10 halved at 50% and 75%"``."""
+    """Text such as ``"step=eps/10 halved at 50% and 75%"``."""
     return f"step={parse_step(step).text} halved at {' and '.join(f'{share:.0%}' for share in HALVE_AT)}"
 
 
@@ -249,16 +253,16 @@ def check_reach(steps: int, step: StepSize, eps: float | None) -> None:
 
     Args:
         steps: Gradient steps.
-        step: First step size, halved as `HALVE_AT` says.
-        eps: Budget; None if not known yet: then absolute steps are not checked.
+        step: First step size, halved after the shares `HALVE_AT`.
+        eps: Budget in pixel units; None if it is not known yet; then absolute steps are not checked.
 
     Raises:
-        ValueError: All steps together are shorter than 2 eps.
+        ValueError: The sum of all steps is shorter than 2 eps.
     """
     if eps == 0 or (eps is None and not step.relative):
         return
     first = step.value if step.relative else step.resolve(eps or 0.0) / (eps or 1.0)
-    # Steps before each halving; counted, not walked through: a suite may ask for any number.
+    # The number of steps before each halving is computed, not iterated, because a suite may ask for any number.
     ends = [ceil(share * steps) for share in HALVE_AT] + [steps]
     reach = sum(first * 0.5**halved * (end - begin) for halved, (begin, end) in enumerate(pairwise([0, *ends])))
     if reach < 2:
@@ -269,7 +273,7 @@ def check_reach(steps: int, step: StepSize, eps: float | None) -> None:
 
 
 def sweep_definition(eps: Sequence[str | float], attack: str) -> str:
-    """Of a chained sweep over budgets, from the definition of its attack at the first."""
+    """The definition of a chained sweep over budgets, from the definition of its attack at the first budget."""
     budgets = [format_eps(parse_eps(value)) for value in eps]
     at_any = attack.replace(f", {budgets[0]},", ", eps,", 1)
     return (

@@ -1,18 +1,18 @@
-"""What is known of every image during an attack: one table, a column a fact, a row an image.
+"""The table of facts on images during an attack: one column per fact, one row per image.
 
-Attacks fill columns of it, restarts and losses put rows of later runs in, batches are joined, and a journal keeps the
-columns by name. What a column means is said here and nowhere else:
+Attacks fill its columns, restarts and losses replace rows by those of later runs, batches are joined, and a journal
+keeps the columns by name. The columns:
 
 ================== ===========================================================================================
 ``final``          (N, C, H, W) the final iterate, the clean image where the attack gave up
 ``first``          (N, C, H, W) the first iterate that reached the goal, ``final`` if none did; absent if not tracked
 ``first_step``     number of that iterate, 0 being the start; -1 for never
 ``final_wrong``    whether the final iterate reached the goal
-``final_margin``   its margin towards the goal
+``final_margin``   margin of the final iterate towards the goal
 ``loss``           loss of the attack at its last iterate; NaN for libraries
 ``forwards``       forward passes that the attack spent; a batch average for libraries
 ``start_gradient`` largest absolute input gradient of the loss at the first iterate of the first restart
-``last_gradient``  the same before its last step
+``last_gradient``  the same at the iterate before the last step
 ``start_probability``, ``last_probability``  softmax(z)_y in float32 at the same iterates
 ================== ===========================================================================================
 
@@ -37,7 +37,7 @@ __all__ = ["HEALTH", "Found", "Table", "unattacked"]
 
 
 class Table:
-    """Columns by name, tensors whose first dimension is N.
+    """Columns by name: tensors with first dimension N.
 
     >>> table = Table({"loss": torch.tensor([1.0, 2.0, 3.0])})
     >>> table.put(torch.tensor([0, 2]), Table({"loss": torch.tensor([7.0, 9.0])}))
@@ -65,15 +65,15 @@ class Table:
         return Table({name: column.clone() for name, column in self.columns.items()})
 
     def to(self, device: torch.device) -> Table:
-        """On a device."""
+        """The table on a device."""
         return Table({name: column.to(device) for name, column in self.columns.items()})
 
     def rows(self, index: Tensor) -> Table:
-        """The images of an index (M,), or of a mask (N,)."""
+        """The rows of an index (M,), or of a mask (N,)."""
         return Table({name: column[index] for name, column in self.columns.items()})
 
     def put(self, index: Tensor, other: Table, names: Iterable[str] | None = None) -> None:
-        """Write rows of another table over those of an index (M,), in its columns or in those named."""
+        """Replace the rows ``index`` (M,) by the rows of another table, in all its columns or in ``names``."""
         for name in other if names is None else names:
             column = self.columns[name]
             column[index] = other[name].to(column)
@@ -87,17 +87,17 @@ class Table:
 
     @property
     def health(self) -> GradientHealth:
-        """Whether the loss gave the attack anything to follow."""
+        """Gradient health of the images."""
         return GradientHealth({name: self[name].double().numpy() for name in HEALTH})
 
     def without_health(self) -> Table:
-        """The same, gradients and probabilities not measured."""
+        """The table with gradients and probabilities set to NaN, which means not measured."""
         health = {name: torch.full_like(self[name], torch.nan) for name in HEALTH}
         return Table({**self.columns, **health})
 
 
 def unattacked(images: Tensor, first: bool = False) -> Table:
-    """The table of images (N, C, H, W) before an attack; with a column ``first`` if asked for."""
+    """The table of images (N, C, H, W) before an attack; with a column ``first`` if ``first`` is true."""
     count = len(images)
     columns = {
         "final": images.clone(),
@@ -111,13 +111,13 @@ def unattacked(images: Tensor, first: bool = False) -> Table:
 
 @dataclass(frozen=True)
 class Found:
-    """What an attack found.
+    """The unjudged result of an attack.
 
     Attributes:
-        table: Of the images of its problem.
+        table: The table of the images of its problem.
         steps: Number of the final iterate.
         has_final: Whether every image has been attacked up to its final iterate.
-        composition: What each member of a composed attack did; None for attacks of one piece.
+        composition: Which member of a composed attack broke which image; None for other attacks.
     """
 
     table: Table

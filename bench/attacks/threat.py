@@ -1,7 +1,6 @@
 """The threat model: which perturbations an attacker may add to an image with values in [0, 1].
 
-Imports no torch: suites and plans read budgets long before a worker starts. The projections take
-torch tensors and use their methods only.
+This module does not import torch, because suites and plans read budgets. The projection uses methods of tensors only.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ NORMS: tuple[str, ...] = get_args(Norm)
 LARGEST = 1e30
 """Of a number that meets float32 images, such as a step size: beyond it products overflow."""
 
-# Half a unit in the last place of a float32 in [0.5, 1): what rounding one pixel can add to a difference.
+# Half a unit in the last place of a float32 in [0.5, 1): the most that rounding a pixel can add to a difference.
 _HALF_ULP = 2.0**-25
 
 
@@ -52,7 +51,7 @@ def parse_eps(value: str | float) -> float:
 
 
 def format_eps(eps: float) -> str:
-    """Write a budget the way papers do: ``"8/255"`` if it is a multiple of 1/255 below 1, else a decimal.
+    """A budget as text: ``"8/255"`` if it is a multiple of 1/255 below 1, else a decimal.
 
     ``parse_eps(format_eps(eps)) == eps`` for every finite budget; infinity is ``"unbounded"``.
 
@@ -72,9 +71,9 @@ class StepSize:
     """A step size, relative to eps or absolute.
 
     Attributes:
-        text: How the definition of a number prints it.
+        text: As definitions print it.
         value: A multiple of eps if ``relative``, else a distance in pixel units.
-        relative: Which of the two.
+        relative: Whether ``value`` is a multiple of eps.
     """
 
     text: str
@@ -87,13 +86,17 @@ class StepSize:
 
 
 def parse_step(value: str | float) -> StepSize:
-    """Read a step size: a number is a multiple of eps, ``"eps/30"`` likewise, ``"2/255"`` is absolute.
+    """Read a step size: a number and ``"eps/30"`` are multiples of eps, ``"2/255"`` is absolute.
 
     Raises:
+<<<<<<< HEAD
         ValueError: The value is none of these, not positive, or larger than `LARGEST`.
 
     >>> parse_step("eps/4").resolve(0.2), parse_step("51/255").resolve(0.5)
     (0.05, 0.2)
+=======
+        ValueError: The value has another form, is not positive, or is larger than `LARGEST`.
+>>>>>>> english1
     """
     problem = f'step must be a multiple of eps (0.1), "eps/30" or an absolute step such as "2/255", got {value!r}'
     if isinstance(value, bool):

@@ -1,8 +1,8 @@
-"""Transfer: adversarial images of another model, shown to the one under attack (Papernot et al. 2016,
+"""Transfer: adversarial images of another model, applied to the model under attack (Papernot et al. 2016,
 arXiv:1605.07277; Liu et al. 2017, arXiv:1611.02770).
 
-Gradients come from the surrogate alone, so a model whose own gradients vanish is no harder to attack than one whose do
-not. Where transfer breaks images that white-box attacks left, those attacks were fooled.
+Gradients come from the surrogate alone, so vanishing gradients of the model do not weaken the attack. If transfer
+breaks images that white-box attacks did not, those attacks suffered from gradient masking.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ __all__ = ["Transfer"]
 
 
 class Transfer(Decaying):
-    """PGD on the surrogate with decaying steps; the final iterate counts, which is farthest beyond its boundary.
+    """PGD on the surrogate with decaying steps; the final iterate counts, as the farthest beyond the boundary.
 
     Attributes:
-        loss: What is maximised on the surrogate.
+        loss: The loss of the surrogate that is maximised.
         steps: Gradient steps of each restart.
         step: First step size, halved after half and three quarters of the steps.
-        restarts: Starts on the surrogate; an image that is broken is not attacked again.
+        restarts: Starts on the surrogate; broken images are not attacked again.
     """
 
     name: ClassVar[str] = "transfer"
@@ -61,14 +61,14 @@ class Transfer(Decaying):
         return f"transfer-{threat.norm}[{', '.join(parts)}]"
 
     def passes(self) -> float:
-        """A forward and an input gradient of the surrogate a step."""
+        """A forward pass and an input gradient of the surrogate per step."""
         return 2.0 * self.steps * self.restarts
 
     def attack(self, problem: Problem) -> Found:
-        """Attack the surrogate; what fools the model under attack counts.
+        """Attack the surrogate; proposals that fool the model under attack count.
 
         Raises:
-            ValueError: The surrogate lacks what the loss needs.
+            ValueError: The surrogate does not meet the needs of the loss.
         """
         from .ascent import climb
         from .in_turn import InTurn
@@ -81,6 +81,6 @@ class Transfer(Decaying):
                 break
             part = problem.part(rows).within(f"restart {restart}")
             found = climb(pgd, part.on_surrogate(), decaying=True, first_restart=restart)
-            # Of the surrogate it would say nothing about the model under attack.
+            # The gradient health of the surrogate says nothing about the model under attack.
             turns.take(rows, 0, found.without_health(), found["final"], restart)
         return turns.found(self.steps)

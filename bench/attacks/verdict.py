@@ -1,4 +1,4 @@
-"""The words that stand beside a robust accuracy, and the checks from which they follow."""
+"""Verdicts on robust accuracies, and the checks behind them."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ CHECKS = (
 
 @dataclass(frozen=True)
 class Flag:
-    """One check that was made.
+    """The result of one check.
 
     Attributes:
         name: One of ``CHECKS``.
         raised: Whether it warns.
-        implies: What it makes of the number when raised.
-        values: What was measured; shares and accuracies in [0, 1].
+        implies: Verdict on the number if the flag is raised.
+        values: Measured values; shares and accuracies in [0, 1].
         text: One sentence with the values.
     """
 
@@ -53,12 +53,12 @@ class Flag:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What may be said of one robust accuracy.
+    """The verdict on one robust accuracy.
 
     Attributes:
-        flags: Every check that was made, raised or not.
-        not_measured: Names of the checks for which there was no data.
-        exact: Whether nothing is left: an upper bound of 0 cannot be too high.
+        flags: Results of all checks that were made, raised or not.
+        not_measured: Names of the checks that lacked data.
+        exact: Whether the accuracy is 0; an upper bound of 0 cannot be too high.
     """
 
     flags: tuple[Flag, ...]
@@ -67,8 +67,8 @@ class Verdict:
 
     @property
     def word(self) -> Word:
-        """The worst of what the raised flags imply, and ``inconclusive`` if GRAD0 or LOSSGAP could not be measured;
-        ``no warning`` if there is none of it, or if no item is left.
+        """The worst word that a raised flag implies; a missing GRAD0 or LOSSGAP implies ``inconclusive``. It is
+        ``no warning`` if nothing is implied, or if no image is left.
         """
         if self.exact:
             return "no warning"
@@ -87,11 +87,11 @@ def verdict(flags: Sequence[Flag], *, left: float | None = None) -> Verdict:
     """Collect the checks of one robust accuracy.
 
     Args:
-        flags: Every check that was made.
-        left: The accuracy, if it is known: 0 is exact, whatever was checked.
+        flags: Results of all checks that were made.
+        left: The accuracy in [0, 1] if it is known; an accuracy of 0 is exact.
 
     Raises:
-        ValueError: A check was given twice.
+        ValueError: A check is given twice.
     """
     names = [flag.name for flag in flags]
     if len(set(names)) != len(names):

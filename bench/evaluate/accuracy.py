@@ -11,7 +11,7 @@ DEFINITION = "accuracy[argmax of logits, clean test set, no noise]"
 
 
 class AccuracyConfig(EvaluationConfig):
-    """No parameters of its own."""
+    """Accuracy has no parameters other than the common ones."""
 
 
 class Accuracy(Evaluation):
@@ -28,7 +28,7 @@ class Accuracy(Evaluation):
         return (Need("test", "forward"),)
 
     def columns(self, config: AccuracyConfig) -> tuple[Column, ...]:  # noqa: ARG002
-        """One number."""
+        """One column, the accuracy."""
         return (
             Column(
                 metric="accuracy",
@@ -42,7 +42,10 @@ class Accuracy(Evaluation):
         )
 
     def evaluate(self, config: AccuracyConfig, inputs: Inputs) -> Outcome:  # noqa: ARG002
-        """From stored logits. An item without finite logits is wrong, and a model without any has no accuracy."""
+        """Compute the accuracy from stored logits.
+
+        An item without finite logits counts as wrong. A model without any finite logits has no accuracy.
+        """
         from bench.metrics.intervals import wilson
         from bench.metrics.predictions import NO_CLASS, absence, predicted_classes
 

@@ -1,7 +1,7 @@
 """The contract of an evaluation: one protocol that turns a trained model and data into numbers.
 
-An evaluation module is light to import; what needs torch is imported inside ``evaluate``, which runs in a worker.
-Planning, checking and tables use the rest.
+An evaluation module is light to import: torch is imported inside ``evaluate``, which runs in a worker. Planning,
+checking and tables use the other methods.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ Direction = Literal["up", "down"]
 Test = Literal["mcnemar", "permutation"]
 
 UNITS = ("fraction", "auroc", "l2", "1")
-"""Units of columns: what renderers know how to write."""
+"""Units of columns that renderers support."""
 TESTS: tuple[str, ...] = get_args(Test)
 """Paired tests of columns."""
 
 
 class EvaluationConfig(Config):
-    """Parameters that every evaluation has."""
+    """Common parameters of all evaluations."""
 
     seed: NonNegativeInt = Field(
         0,
@@ -66,8 +66,8 @@ class Need:
 
     Attributes:
         split: ``"test"``, ``"validation"``, or ``"ood:<data set>"``.
-        output: ``"forward"`` (logits, features, log densities, read-outs) or ``"gradient"`` (norms of the input
-            gradient of log p(x)): what a shared predict job leaves.
+        output: Output of a shared predict job: ``"forward"`` (logits, features, log densities, read-outs) or
+            ``"gradient"`` (norms of the input gradient of log p(x)).
     """
 
     split: str
@@ -75,34 +75,34 @@ class Need:
 
 
 UNIT_RANGES: Mapping[str, tuple[float, float]] = {"fraction": (0.0, 1.0), "auroc": (0.0, 1.0), "l2": (0.0, math.inf)}
-"""The range of the numbers of a unit; a number of unit ``"1"`` may be anything unless its column says more."""
+"""The range of numbers by unit; the range of unit ``"1"`` is unlimited unless a column restricts it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A number that an evaluation emits, known before anything ran.
+    """The declaration of a number that an evaluation emits, known before a job runs.
 
     Attributes:
-        metric: Name within the evaluation, such as ``"ece"`` or ``"log-density.auroc"``; ``"accuracy"``.
-        argument: What follows ``@``, such as ``"8/255"`` or ``"svhn"``; empty if there is only one.
+        metric: Name within the evaluation, such as ``"ece"`` or ``"log-density.auroc"``.
+        argument: Text after ``@``, such as ``"8/255"`` or ``"svhn"``; empty if there is only one.
         label: Heading in a table.
         group: Heading above neighbouring columns that share it; empty for none.
         unit: ``"fraction"`` (shown in percent), ``"auroc"``, ``"l2"`` (pixels in [0, 1]) or ``"1"``.
-        direction: Which way is better; None where neither is.
+        direction: Whether larger (``"up"``) or smaller (``"down"``) is better; None: neither.
         definition: The full definition, derived from the resolved parameters.
         primary: Whether the metric may be left out of a column's name.
         test: Paired test over items that decides bold face: ``"mcnemar"`` of booleans, ``"permutation"`` of the mean of
-            values; None: the column bolds nothing.
+            values; None: no bold face in this column.
         readout: The read-out that the number needs, if a family might lack it.
-        across: Name of an array in ``Outcome.items``, a value an item, infinite where it has none, that some number
-            names as its ``items``. The cell is its mean over the items at which it is finite in every row of the
-            table, so the report computes it from what the jobs stored and the evaluation emits no number for it.
-        curve: Name of an array in ``Outcome.items``, a threshold an item (the norm that broke it), infinite where it
-            has none. The column is a point of the curve of the share of items with ``"clean"`` whose threshold exceeds
-            the argument, so the report can draw all of the curve.
-        within: The least and the largest value that the number can have, where the unit does not tell; see `bounds`.
-        controls: Arguments of the same metric under which the evaluation measures what is known beforehand, such as
-            real images, so that the scale can be read. The report prints them below the table.
+        across: Name of an array in ``Outcome.items`` with one value per item, infinite where an item has none; a number
+            must name this array as its ``items``. The cell is the mean over the items whose value is finite in every
+            row of the table. The report computes it from stored arrays, so the evaluation emits no number for it.
+        curve: Name of an array in ``Outcome.items`` with one threshold per item (the norm that broke it), infinite
+            where an item has none. The column is one point of a curve, the share of items with ``"clean"`` whose
+            threshold exceeds the argument, so the report can draw the whole curve.
+        within: Smallest and largest possible value, if the unit does not imply them; see `bounds`.
+        controls: Arguments of the same metric that measure known cases, such as real images, as a reference for the
+            scale. The report prints them below the table.
     """
 
     metric: str
@@ -134,15 +134,15 @@ class Number:
         metric: As in ``Column``.
         argument: As in ``Column``.
         value: The number, fractions in [0, 1]; None with a ``reason``.
-        n: Items that it was measured on.
+        n: Number of measured items.
         interval: Item-level confidence interval, if one is known.
         items: Name of the array of per-item values in ``Outcome.items`` that paired tests use.
         reason: Why there is no value.
-        verdict: For robustness: a word of ``bench.attacks.verdict.WORDS``.
+        verdict: For robustness, a word of ``bench.attacks.verdict.WORDS``.
         flags: Measured warnings, such as ``{"GRAD0": 0.52}``.
         definition: The full definition; must equal the column's.
-        not_finite: Items without a finite output of the model. They are among the ``n`` and count as wrong.
-        note: What a reader must know of the value, printed below the table.
+        not_finite: Items without a finite output of the model. They are included in ``n`` and count as wrong.
+        note: A remark on the value, printed below the table.
     """
 
     metric: str
@@ -161,13 +161,13 @@ class Number:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one evaluation job leaves.
+    """The result of one evaluation job.
 
     Attributes:
         numbers: The measured numbers.
-        items: Arrays over items; the array ``"ids"`` names the items, booleans and values align with it.
+        items: Arrays over items; ``"ids"`` identifies the items, the other arrays align with it.
         files: Further files by name, as bytes (pictures).
-        details: Anything else worth keeping, JSON-able.
+        details: Further facts that can be written as JSON.
     """
 
     numbers: Sequence[Number]
@@ -178,7 +178,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Judge:
-    """An independent classifier that an evaluation measures with, trained by the harness like any model.
+    """An independent classifier that an evaluation uses for measurements, trained by the harness like any model.
 
     Attributes:
         family: Reference of its family, ``"module:attribute"``.
@@ -194,7 +194,7 @@ class Part:
     """An independently cached piece of an evaluation, such as one eps of an attack.
 
     Attributes:
-        argument: Follows ``@`` in the job's name; empty for an evaluation in one piece.
+        argument: Text after ``@`` in the job's name; empty for an evaluation in one piece.
         config: The parameters of this piece alone.
     """
 
@@ -229,11 +229,11 @@ class Evaluation(ABC):
         Config: Schema of the parameters.
         requires: Capabilities that a family must have (``"density"``, ``"samples"``).
         model_fields: Fields of the parameters that hold names of other models of the suite, which the evaluation
-            reads beside the one that it measures.
+            reads in addition to the measured one.
         dataset_fields: Fields of the parameters that hold names of data sets (profiles substitute them).
         reads_model: Whether the job needs the model itself rather than its predictions.
-        reads_diverged: Whether it has something to say of training that diverged, which leaves no weights.
-        least_items: Fewest items that its numbers are defined for.
+        reads_diverged: Whether it applies to diverged training, which leaves no weights.
+        least_items: Fewest items for which its numbers are defined.
     """
 
     name: ClassVar[str]
@@ -258,14 +258,14 @@ class Evaluation(ABC):
 
     @abstractmethod
     def columns(self, config: Any) -> tuple[Column, ...]:
-        """Every number that it can emit for these parameters, and those that the report makes across rows of it."""
+        """All numbers that it can emit for these parameters, and those that the report computes across rows."""
 
     def parts(self, config: Any) -> tuple[Part, ...]:
-        """How the work splits into jobs."""
+        """The jobs into which the work is split."""
         return (Part("", config),)
 
     def passes(self, config: Any, items: int, family: FamilySpec) -> float:  # noqa: ARG002 - for subclasses
-        """Network passes in forward-equivalents, beyond the shared predictions; 0 if it only reads those."""
+        """Network passes in forward-equivalents, beyond the shared predictions; 0 if it only reads predictions."""
         return 0.0
 
     def not_applicable(self, family: FamilySpec) -> str | None:
@@ -277,15 +277,15 @@ class Evaluation(ABC):
         return f"{family.label} {meaning.get(missing[0], 'lacks ' + missing[0])}"
 
     def impossible(self, config: Any, image_shape: tuple[int, int, int], classes: int) -> str | None:  # noqa: ARG002
-        """Why the evaluation cannot be made of images of a shape (channels, height, width) and K classes, or None."""
+        """Why the evaluation cannot run on images of a shape (channels, height, width) and K classes, or None."""
         return None
 
     def missing(self, weights_root: Path) -> str | None:  # noqa: ARG002 - for subclasses
-        """What the evaluation lacks on this machine (foreign weights) and where to put it, or None."""
+        """Which file (foreign weights) is missing on this machine and where to put it, or None."""
         return None
 
     def checksums(self, weights_root: Path) -> tuple[Checksum, ...]:  # noqa: ARG002 - for subclasses
-        """The foreign files that it reads, with their published checksums, as far as they are there."""
+        """The foreign files that it reads and that exist here, with their published checksums."""
         return ()
 
     def others(self, config: Any) -> tuple[str, ...]:
@@ -295,7 +295,7 @@ class Evaluation(ABC):
         return tuple(dict.fromkeys(names))
 
     def of_itself(self, config: Any) -> str | None:  # noqa: ARG002 - for subclasses
-        """Why the evaluation has no meaning where the other model is the one that it measures, or None if it has."""
+        """Why the evaluation has no meaning if the other model is the measured one, or None if it has."""
         return None
 
     def uses(self, config: Any) -> tuple[Used, ...]:  # noqa: ARG002 - for subclasses
@@ -307,7 +307,7 @@ class Evaluation(ABC):
         return None
 
     def without_samples(self, config: Any, reason: str) -> Outcome:
-        """Every column n/a: the model can generate, but has nothing stored (imported without its buffer)."""
+        """An outcome without values, for a model that can generate but was stored without its buffer."""
         return Outcome(
             [
                 Number(metric=c.metric, argument=c.argument, value=None, n=0, definition=c.definition, reason=reason)

@@ -54,11 +54,11 @@ class Calibration(Evaluation):
     Config = CalibrationConfig
 
     def label(self, config: CalibrationConfig) -> str:
-        """With the number of bins."""
+        """The name with the number of bins."""
         return f"ECE, {config.bins} bins"
 
     def needs(self, config: CalibrationConfig) -> tuple[Need, ...]:  # noqa: ARG002
-        """Test predictions, and validation predictions to fit the temperature on."""
+        """Test predictions, and validation predictions to fit the temperature."""
         return (Need("test", "forward"), Need("validation", "forward"))
 
     def columns(self, config: CalibrationConfig) -> tuple[Column, ...]:
@@ -95,10 +95,10 @@ class Calibration(Evaluation):
         return tuple(columns)
 
     def evaluate(self, config: CalibrationConfig, inputs: Inputs) -> Outcome:
-        """From stored log-probabilities and logits.
+        """Compute the scores from stored log-probabilities and logits.
 
-        Where validation data give no temperature, no number at a fitted temperature exists. Items without finite
-        probabilities count as `_scores` says.
+        Without a temperature from validation data there are no numbers at a fitted temperature. `_scores` gives the
+        rule for items without finite probabilities.
         """
         import numpy as np
         from scipy.special import log_softmax
@@ -140,14 +140,14 @@ class Calibration(Evaluation):
 
 @dataclass(frozen=True)
 class _Scores:
-    """What a read-out scores on the test items.
+    """Scores of a read-out on the test items.
 
     Attributes:
-        values: By metric; infinite where it has no finite value.
-        curve: Bins of the items with finite probabilities, JSON-able.
-        n: Test items.
-        absent: Those of them without finite probabilities.
-        impossible: Items whose class has probability 0.
+        values: Values by metric; infinite where there is no finite value.
+        curve: Bins of the items with finite probabilities, as plain JSON values.
+        n: Number of test items.
+        absent: Number of test items without finite probabilities.
+        impossible: Number of items whose class has probability 0.
     """
 
     values: dict[str, float]
@@ -166,7 +166,7 @@ def _definition(metric: str, argument: str, config: CalibrationConfig) -> str:
 
 
 def _number(metric: str, argument: str, config: CalibrationConfig, scores: _Scores) -> Number:
-    """A metric of a read-out, with what has to be said of items without finite probabilities."""
+    """A metric of a read-out, with a reason or note on items without finite probabilities."""
     from bench.metrics.predictions import absence
 
     said = absence(scores.absent, scores.n, "test items have no finite probabilities")
@@ -199,14 +199,14 @@ def _unfitted(metric: str, config: CalibrationConfig, n: int, reason: str) -> Nu
 def _scores(log_probs: NDArray[np.float64], finite: NDArray[np.bool_], labels: NDArray[np.int64], bins: int) -> _Scores:
     """ECE, NLL and Brier score of all items.
 
-    An item without finite probabilities counts as certain of a wrong class: it is a bin of its own with the gap 1 in
-    the ECE, 2 in the Brier score, and makes the NLL infinite. So no model gains by leaving out items.
+    An item without finite probabilities counts as a wrong prediction with certainty: it has a gap of 1 in the ECE, 2 in
+    the Brier score, and makes the NLL infinite. So no model gains from items without an output.
 
     Args:
         log_probs: (n, K); -inf is a probability of 0.
         finite: (n,) whether the logits are finite.
-        labels: (n,).
-        bins: Of the ECE.
+        labels: (n,) true classes.
+        bins: Number of bins of the ECE.
     """
     import numpy as np
 

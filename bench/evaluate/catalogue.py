@@ -1,4 +1,4 @@
-"""The evaluations that the harness brings."""
+"""The built-in evaluations."""
 
 from __future__ import annotations
 

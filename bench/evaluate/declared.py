@@ -1,4 +1,4 @@
-"""What an evaluation must declare: looked at when it is registered, and for the parameters of a suite in ``check``."""
+"""Checks of an evaluation's declarations, at registration, and in ``check`` for the parameters of a suite."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ID = r"[a-z0-9][a-z0-9-]*"
 
 
 def evaluation_problems(evaluation: Evaluation) -> list[str]:
-    """What of an evaluation itself breaks its contract."""
+    """Violations of the contract by the class attributes of an evaluation."""
     checks = Checks(evaluation)
     checks.name("name", _ID, "lower-case letters, digits and '-', first a letter or digit: it is the id in columns")
     for field in ("summary", "source"):
@@ -49,12 +49,12 @@ def evaluation_problems(evaluation: Evaluation) -> list[str]:
 
 
 def planned_problems(evaluation: Evaluation, config: EvaluationConfig, families: Iterable[FamilySpec]) -> list[str]:
-    """What an evaluation declares for one set of parameters, where that breaks its contract.
+    """Violations of the contract by the declarations of an evaluation for one set of parameters.
 
     Args:
         evaluation: The protocol.
         config: Its parameters.
-        families: Of the models that it will measure.
+        families: Families of the models that it will measure.
     """
     problems: list[str] = []
 
@@ -83,7 +83,7 @@ def planned_problems(evaluation: Evaluation, config: EvaluationConfig, families:
 
 
 def _family_problems(evaluation: Evaluation, config: EvaluationConfig, family: FamilySpec) -> list[str]:
-    """What it says of the models of one family."""
+    """Violations of the contract by the declarations on models of one family."""
     whom = f"for {family.name!r}"
     answers = (
         reply(f"not_applicable(family) {whom}", lambda: evaluation.not_applicable(family), _why, "a text, or None"),
@@ -142,7 +142,7 @@ def _judge_problems(judge: Judge) -> list[str]:
 
 
 def column_problems(columns: Iterable[Column]) -> list[str]:
-    """What breaks the contract of ``Column``, in each and between them."""
+    """Violations of the contract of ``Column``, in single columns and between them."""
     problems: list[str] = []
     seen: set[tuple[str, str]] = set()
     primary: dict[str, None] = {}

@@ -24,10 +24,10 @@ class EnergiesConfig(EvaluationConfig):
 
 
 class Energies(Evaluation):
-    """Mean E(x) = -log sum_y exp(-E(x, y)) of a batch before each update, from the log that training kept.
+    """Mean E(x) = -log sum_y exp(-E(x, y)) of a batch before each update, from the log of training.
 
-    For a model that starts from another (``init_from``), iteration 0 is the switch. Training keeps the log if its
-    ``log_iterations`` is larger than the iterations asked for.
+    For a model that starts from another one (``init_from``), iteration 0 is the switch. Training logs an iteration if
+    ``log_iterations`` is larger than its number.
     """
 
     name = "energies"
@@ -36,10 +36,10 @@ class Energies(Evaluation):
     source = "GMMC paper, Table 10"
     Config = EnergiesConfig
     requires = frozenset({"samples"})
-    reads_diverged = True  # an explosion is what the table is about
+    reads_diverged = True  # the table shows explosions
 
     def columns(self, config: EnergiesConfig) -> tuple[Column, ...]:
-        """Two numbers an iteration."""
+        """Two numbers per iteration."""
         return tuple(
             Column(
                 metric=which,
@@ -55,7 +55,7 @@ class Energies(Evaluation):
         )
 
     def evaluate(self, config: EnergiesConfig, inputs: Inputs) -> Outcome:
-        """From the record of training."""
+        """Read the energies from the record of training."""
         log: dict[int, dict[str, Any]] = {entry["iteration"]: entry for entry in inputs.training()["iterations"]}
         numbers = []
         for which in _WHICH:
@@ -63,7 +63,7 @@ class Energies(Evaluation):
                 value = log.get(iteration, {}).get(f"energy_{which}")
                 reason = None if value is not None else "training kept no such iteration; raise log_iterations"
                 if value is not None and not math.isfinite(float(value)):
-                    value, reason = None, f"the energy is {value}"  # JSON has no NaN; the record keeps its text
+                    value, reason = None, f"the energy is {value}"  # JSON has no NaN, so the record keeps a text
                 numbers.append(
                     Number(
                         metric=which,

@@ -21,7 +21,7 @@ def judge_outputs(judge: Classifier, images: Tensor) -> tuple[NDArray[np.float64
     """Features (n, d) and log-probabilities (n, K), in float64.
 
     Args:
-        judge: In eval mode.
+        judge: The judge in eval mode.
         images: (n, C, H, W) in [0, 1].
     """
     device = next(judge.parameters()).device

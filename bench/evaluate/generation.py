@@ -45,9 +45,8 @@ class GenerationConfig(EvaluationConfig):
 class Generation(Evaluation):
     """Frechet distance and classifier score in the judge's features: ``fcd`` and ``cs``, never called FID or IS.
 
-    Values are comparable only between rows of one table: same judge, same n, same reference. Held-out real images
-    (``@real``) and noise (``@noise``) stand beside them, so that an unfamiliar scale can be read: a score above that of
-    real images is no better than theirs.
+    Values are comparable only within one table: same judge, same n, same reference. Held-out real images (``@real``)
+    and noise (``@noise``) give references for the scale: a score above that of real images is not better than theirs.
     """
 
     name = "generation"
@@ -60,7 +59,7 @@ class Generation(Evaluation):
     least_items = 2  # a covariance
 
     def columns(self, config: GenerationConfig) -> tuple[Column, ...]:
-        """Distance and score with their controls, and agreement of the judge with the intended class."""
+        """Distance and score with their controls, and the agreement of the judge with the intended class."""
         headings = {"": "", "real": " of test images", "noise": " of noise"}
         columns = [
             Column(
@@ -87,16 +86,16 @@ class Generation(Evaluation):
         return (*columns, agreement)
 
     def passes(self, config: GenerationConfig, items: int, family: FamilySpec) -> float:  # noqa: ARG002
-        """Sampling; the judge's passes are small beside it."""
+        """The passes of sampling; those of the judge are negligible."""
         steps = config.steps if config.steps is not None else 20
         return config.items * (1.0 + (2.0 * steps if config.source == "fresh" else 0.0))
 
     def judge(self, config: GenerationConfig) -> Judge:  # noqa: ARG002
-        """One for each data set."""
+        """The small independent classifier, trained once per data set."""
         return JUDGE
 
     def evaluate(self, config: GenerationConfig, inputs: Inputs) -> Outcome:
-        """Take or make samples, draw them, measure them."""
+        """Take or generate samples, measure them and the controls, and draw the grid."""
         import numpy as np
         import torch
 
@@ -109,7 +108,7 @@ class Generation(Evaluation):
         classes = inputs.num_classes
         model = inputs.model(with_state=config.source == "buffer")
         train, test = inputs.splits.train, inputs.splits.test
-        # Chains are made for as many as are compared; a buffer holds what it holds, and all of it is used.
+        # Fresh chains are limited to the number of compared images; a buffer is used as it is.
         most = min(config.items, len(test)) if config.source == "fresh" else config.items
         try:
             samples = generated(model, config.source, most, seed=config.seed, steps=config.steps, num_classes=classes)
@@ -167,10 +166,10 @@ class Generation(Evaluation):
 def _agreement(
     log_probs: NDArray[np.float64], intended: NDArray[np.int64], reason: str | None, config: GenerationConfig
 ) -> Number:
-    """How often the judge sees the class that an image was made for.
+    """How often the judge predicts the class for which an image was generated.
 
-    For an image that was made for none, as in JEM's buffer, it would be agreement with the model's own prediction,
-    which is another question.
+    Images without an intended class, as in JEM's buffer, are left out: for them it would measure the agreement with
+    the model's own prediction.
     """
     from bench.metrics.intervals import wilson
     from bench.metrics.predictions import NO_CLASS, absence, predicted_classes

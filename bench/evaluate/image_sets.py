@@ -1,8 +1,8 @@
-"""Distances and scores of sets of images in the outputs of a measuring network, with controls that are comparable.
+"""Distances and scores of sets of images in the outputs of a measuring network, with comparable controls.
 
-Samples, real images and noise are measured in draws of one size, because a Frechet distance is biased by about 1/n. The
-draws of samples have the shares of their own classes; those of real images the shares of the training images, so that
-the chance by which a small test set has its classes does not make real images look worse than samples.
+Samples, real images and noise are measured in draws of one size, because the bias of a Frechet distance is about 1/n.
+Draws of samples keep the class shares of the samples. Draws of real images have the class shares of the training
+images, so that random class shares of a small test set do not make real images look worse than samples.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ class ImageSet:
     """The outputs of a measuring network on a set of images.
 
     Attributes:
-        features: (n, d).
-        log_probs: (n, K).
+        features: (n, d) features.
+        log_probs: (n, K) log-probabilities.
         classes: (n,) class of each image, by which draws are stratified.
-        fixed: Whether the numbers of the classes are given rather than left to chance; the standard error of a set
-            whose classes fell by chance includes that chance.
-        shares: By class, its share of a draw; None: as in the set.
+        fixed: Whether the numbers of images per class are given rather than random; if they are random, the standard
+            error includes their variation.
+        shares: Share of a draw by class; None: as in the set.
     """
 
     features: NDArray[np.float64]
@@ -47,7 +47,7 @@ class ImageSet:
 
 @dataclass(frozen=True)
 class Measured:
-    """A distance or score: the mean over the draws with its interval, or a reason why there is none."""
+    """A distance or score: the mean over the draws with its interval, or the reason why there is none."""
 
     value: float | None
     interval: Interval | None
@@ -56,12 +56,12 @@ class Measured:
 
 @dataclass(frozen=True)
 class Scale:
-    """How finely sets are measured.
+    """Numbers of repetitions in a measurement.
 
     Attributes:
-        draws: Draws of a set that is larger than a draw.
-        repeats: Divisions into groups of the jackknife.
-        splits: Of the score.
+        draws: Draws from a set that is larger than a draw.
+        repeats: Divisions into groups for the jackknife.
+        splits: Splits of the score.
     """
 
     draws: int
@@ -75,7 +75,7 @@ def real_images(
     labels: NDArray[np.int64],
     training_labels: NDArray[np.int64],
 ) -> tuple[ImageSet, int]:
-    """Held-out real images in the class shares of the training images, and the largest size of a draw of them."""
+    """Held-out real images with the class shares of the training images, and the largest possible size of a draw."""
     shares = {int(c): float((training_labels == c).mean()) for c in np.unique(training_labels)}
     available = {int(c): int((labels == c).sum()) for c in np.unique(labels)}
     if not shares.keys() & available.keys():
@@ -86,14 +86,14 @@ def real_images(
 def measure_sets(
     sets: Mapping[str, ImageSet], reference: GaussianStats, size: int, seed: int, scale: Scale
 ) -> dict[tuple[str, str], Measured]:
-    """By ``"distance"`` or ``"score"`` and name of the set: both of every set.
+    """The distance and the score of every set, by ``"distance"`` or ``"score"`` and name of the set.
 
     Args:
-        sets: By name, at least ``size`` images each.
-        reference: Of the features of the training images.
-        size: Images of a draw.
-        seed: Of draws and groups.
-        scale: How finely.
+        sets: Sets by name, at least ``size`` images each.
+        reference: Statistics of the features of the training images.
+        size: Images in a draw.
+        seed: Seed of draws and groups.
+        scale: Numbers of repetitions.
     """
     found = {}
     for name, images in sets.items():
@@ -125,7 +125,7 @@ def _measured(
     error = jackknife_error(statistic, strata, seed, repeats=scale.repeats)
     interval = None
     if error is not None:
-        # The mean over the draws is itself known to so much only.
+        # The mean over the draws has a variance of its own.
         of_draws = float(values.var(ddof=1)) / len(values) if len(values) > 1 else 0.0
         half = NORMAL_QUANTILE * math.sqrt(error**2 + of_draws)
         interval = symmetric(float(values.mean()), half, 0.95, f"jackknife over {GROUPS} groups", within)

@@ -1,4 +1,4 @@
-"""FID and IS in the original Inception's features. Needs the weights file; without it every cell is ``n/a``."""
+"""FID and IS in the features of the original Inception. Without the weights file every cell is ``n/a``."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def weights_path(weights_root: Path) -> Path | None:
 
 
 class FID(Evaluation):
-    """Frechet Inception distance to the training images, and Inception score; the same of real images and of noise.
+    """Frechet Inception distance to the training images, and Inception score, of samples, real images and noise.
 
-    Network and resizing are those of the pytorch-fid package (bilinear, half-pixel centres), so values differ a
-    little from the TF1 graph that the paper used. The distance is ours: in float64, by eigenvalues.
+    Network and resizing are those of the pytorch-fid package (bilinear, half-pixel centres), so values differ slightly
+    from those of the TF1 graph that the paper used. The distance is our own, in float64, by eigenvalues.
     """
 
     name = "fid"
@@ -55,11 +55,11 @@ class FID(Evaluation):
     least_items = 2  # a covariance
 
     def missing(self, weights_root: Path) -> str | None:
-        """The weights file."""
+        """A hint to the weights file if it is missing, or None."""
         return None if weights_path(weights_root) is not None else "no Inception weights (see bench doctor)"
 
     def checksums(self, weights_root: Path) -> tuple[Checksum, ...]:
-        """The weights file, by the digits of its SHA-256 that are published in its name."""
+        """The weights file with the digits of its SHA-256 in the published name."""
         path = weights_path(weights_root)
         return () if path is None else (Checksum(path, SHA256_PREFIX),)
 
@@ -83,12 +83,12 @@ class FID(Evaluation):
         )
 
     def passes(self, config: FIDConfig, items: int, family: FamilySpec) -> float:  # noqa: ARG002
-        """Sampling; Inception's own passes come on top and depend on no backbone."""
+        """The passes of sampling; those of Inception are not counted, because they do not depend on the backbone."""
         steps = config.steps if config.steps is not None else 20
         return config.items * (1.0 + (2.0 * steps if config.source == "fresh" else 0.0))
 
     def evaluate(self, config: FIDConfig, inputs: Inputs) -> Outcome:
-        """Samples, training images and controls through Inception."""
+        """Measure samples and controls against the training images in the features of Inception."""
         import numpy as np
         import torch
 
@@ -126,7 +126,7 @@ class FID(Evaluation):
             "noise": ImageSet(*network.outputs(noise, inputs.progress), np.zeros(size, dtype=np.int64), fixed=True),
         }
         reference, _ = network.outputs(torch.from_numpy(train.unit_images()), inputs.progress)
-        # Distances in 2,048 dimensions take seconds each, so draws and divisions are few.
+        # A distance in 2,048 dimensions takes seconds, so there are few draws and divisions.
         scale = Scale(draws=10, repeats=1, splits=config.splits)
         measured = measure_sets(sets, GaussianStats.from_features(reference), size, config.seed, scale)
         numbers = []

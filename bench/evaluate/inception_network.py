@@ -23,34 +23,34 @@ BATCH = 50
 
 
 class Inception:
-    """Features and class probabilities.
+    """Features and class probabilities of images.
 
     Args:
         path: The weights file.
         device: Torch device.
-        published: What the SHA-256 of the published file begins with; empty: any file will do.
+        published: First digits of the SHA-256 of the published file; empty: any file is accepted.
 
     Raises:
         DamagedFileError: The file is missing or cannot be read.
-        BenchError: The file's SHA-256 does not begin as the published file's does.
+        BenchError: The SHA-256 of the file does not begin with ``published``.
     """
 
     def __init__(self, path: Path, device: str, *, published: str = "") -> None:
         from pytorch_fid import inception
 
-        # Read once: what is loaded is what was hashed.
+        # The file is read once, so that the loaded content is the hashed content.
         content = read_measured(path, LIMIT)
         self.digest = hashlib.sha256(content).hexdigest()
         if not self.digest.startswith(published):
             raise BenchError(
                 f"{path} is not the published Inception: its SHA-256 begins {self.digest[:8]}, expected {published}"
             )
-        # The package fetches its weights at construction; give it ours instead. The file is a plain state dict.
+        # The package downloads its weights at construction; it gets ours instead. The file is a plain state dict.
         weights: dict[str, Tensor] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         with mock.patch.object(inception, "load_state_dict_from_url", return_value=weights):
             self._network = inception.InceptionV3([3], resize_input=True, normalize_input=True)
         self._network.to(device).eval()
-        # The package drops the 1008-way layer; the score needs it, without its bias (improved-gan's graph).
+        # The package drops the 1008-way layer, which the score needs, without its bias (graph of improved-gan).
         self._classes = weights["fc.weight"].double()
         self._device = device
 
@@ -62,7 +62,7 @@ class Inception:
 
         Args:
             images: (n, C, H, W) in [0, 1]; grey images are repeated to three channels.
-            progress: Told how far the pass is.
+            progress: Called with the numbers of finished and of all images.
         """
         features = []
         for start in range(0, len(images), BATCH):

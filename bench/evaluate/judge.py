@@ -1,8 +1,8 @@
-"""The judge: a small independent classifier in whose features generated images are measured.
+"""The judge: a small independent classifier whose features are used to measure generated images.
 
-It is never one of the evaluated models and shares no weights with them: a sampler ascends its own classifier's
-logits, so its own features would flatter it. The harness trains it like any model, once per data set, with a fixed
-seed. This module is light; the network is in ``judge_network``.
+It is never one of the evaluated models and shares no weights with them: a sampler ascends the logits of its own
+classifier, so measurements in its own features would be too good. The harness trains the judge like any model, once per
+data set, with a fixed seed. This module is light; the network is in ``judge_network``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["BACKBONE", "FAMILY", "JUDGE", "JudgeConfig"]
 
 
 class JudgeConfig(TrainingConfig):
-    """Short training: the judge has to be good and independent, not the best."""
+    """A short training: the judge must be good and independent, not the best."""
 
     epochs: PositiveInt = Field(30, description="Passes over the training set")
     lr: PositiveFloat = Field(2e-3, description="Initial learning rate")

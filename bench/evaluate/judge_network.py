@@ -47,21 +47,21 @@ class JudgeClassifier(Classifier):
         self.head = nn.Linear(JudgeBackbone.feature_dim, num_classes)
 
     def features(self, images: Tensor) -> Tensor:
-        """(N, 128)."""
+        """(N, 128) features."""
         features: Tensor = self.backbone(images)
         return features
 
     def classify(self, features: Tensor) -> Tensor:
-        """(N, K)."""
+        """(N, K) logits."""
         logits: Tensor = self.head(features)
         return logits
 
 
 class JudgeFamily(Family[JudgeConfig]):
-    """Cross-entropy."""
+    """Trains the judge with cross-entropy."""
 
     def build(self, backbone: nn.Module, num_classes: int, image_shape: tuple[int, int, int]) -> JudgeClassifier:
-        """A fresh judge."""
+        """A judge with initial weights."""
         return JudgeClassifier(backbone, num_classes, image_shape)
 
     def training_step(
@@ -71,7 +71,7 @@ class JudgeFamily(Family[JudgeConfig]):
         state: Any,  # noqa: ARG002 - there is none
         iteration: Iteration,  # noqa: ARG002 - the loss does not depend on it
     ) -> Step:
-        """Mean cross-entropy."""
+        """The mean cross-entropy of a batch."""
         batch = batches["train"]
         return Step(functional.cross_entropy(model.logits(batch.images), batch.labels))
 

@@ -31,7 +31,7 @@ class OODConfig(EvaluationConfig):
 
 
 class OOD(Evaluation):
-    """AUROC of telling test items from those of other data sets; ties count half."""
+    """AUROC of separating test items from items of other data sets; ties count half."""
 
     name = "ood"
     version = 2
@@ -41,7 +41,7 @@ class OOD(Evaluation):
     dataset_fields = ("sets",)
 
     def needs(self, config: OODConfig) -> tuple[Need, ...]:
-        """What each score reads, on the test set and on every other set."""
+        """The outputs that the scores read, on the test set and on every other set."""
         outputs: list[Literal["forward", "gradient"]] = []
         for name in config.scores:
             output: Literal["forward", "gradient"] = "gradient" if SCORES[name].output == "gradient_norm" else "forward"
@@ -68,7 +68,7 @@ class OOD(Evaluation):
         )
 
     def evaluate(self, config: OODConfig, inputs: Inputs) -> Outcome:
-        """From stored predictions. An item without a score is ranked wrongly against every item of the other set."""
+        """Compute AUROCs from stored predictions; an item without a score is ranked wrongly against the other set."""
         numbers = []
         for score in config.scores:
             rule = SCORES[score]
@@ -83,8 +83,8 @@ class OOD(Evaluation):
 def _scored(rule: Score, arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
     """Scores (n,), NaN where an item has none.
 
-    An item has none where its logits are not all finite, or the stored output or the score is NaN or infinite; but a
-    density of zero, log p(x) = -inf, is a score, the lowest.
+    An item has no score if its logits are not all finite, or if the stored output or the score is NaN or infinite. A
+    density of zero, log p(x) = -inf, is the lowest score.
     """
     import numpy as np
 
@@ -112,7 +112,7 @@ def _number(score: str, name: str, inside: NDArray[np.float64], outside: NDArray
     lost = [said[which] for which in sizes if absent[which] == len(sizes[which])]
     some = [said[which] for which in sizes if absent[which]]
     ranks = missing_as_wrong(inside, outside)
-    # The variance of DeLong is over items of either set: of one item there is none.
+    # The variance of DeLong is over items of both sets and needs at least two of each.
     alone = [f"{len(scores):,} {which} item" for which, scores in sizes.items() if len(scores) < 2]
     remarks = [f"{' and '.join(some)}, and count as ranked wrongly"] if some else []
     remarks += [f"no interval: {' and '.join(alone)}"] if alone else []

@@ -1,8 +1,8 @@
-"""What an evaluation returned, held against what it declared, before anything of it is stored.
+"""Checks of an evaluation's outcome against its declarations, before it is stored.
 
-An evaluation may be anybody's. What breaks the contract fails where it was made, with its name: a number that no column
-declares would be lost without a word, a value of 37 would be printed as 3700 %, and a file called ``../x`` would be
-written wherever it says.
+Evaluations may come from other packages. An outcome that breaks the contract fails in its job, with the name of the
+evaluation. Otherwise a number without a declared column would be lost silently, a value of 37 would be printed as
+3700 %, and a file called ``../x`` would be written outside of the folder.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ from bench.metrics.intervals import Interval
 __all__ = ["BrokenContractError", "check_outcome", "is_plain_name"]
 
 _SLACK = 1e-9
-"""What rounding may add at the ends of a range."""
+"""Tolerance for rounding at the ends of a range."""
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _ARRAY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@/+-]{0,99}")
-"""Names of arrays may be those of columns, such as ``robust@0.5``: they are never names of files of their own."""
+"""Pattern of array names. They may be column names such as ``robust@0.5``, because they never become file names."""
 _OWN = frozenset(
     {
         *("record.json", "error.json", "lock", "log.txt", "job.json", "progress.json", "checked.json", "history.json"),
         *("items.npz", "outputs.npz", "weights.safetensors", "state.safetensors", "journal"),
     }
 )
-"""Names in the folders of jobs that the harness writes itself."""
+"""Names of the harness's own files in the folders of jobs."""
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 class BrokenContractError(Exception):
-    """An evaluation returned what its contract does not allow.
+    """The outcome of an evaluation breaks its contract.
 
     Args:
-        name: Of the evaluation.
-        problems: Everything that is wrong.
+        name: Name of the evaluation.
+        problems: All violations.
     """
 
     def __init__(self, name: str, problems: Sequence[str]) -> None:
@@ -50,7 +50,7 @@ class BrokenContractError(Exception):
 
 
 def is_plain_name(name: object) -> bool:
-    """Whether a name is that of a file in the job's folder and of none that the harness writes itself."""
+    """Whether a name is a plain file name that the harness does not use itself in the folders of jobs."""
     if not isinstance(name, str) or not _PLAIN.fullmatch(name):
         return False
     return (
@@ -59,21 +59,21 @@ def is_plain_name(name: object) -> bool:
 
 
 def check_outcome(evaluation: Evaluation, config: Any, outcome: object, readouts: Sequence[str] = ()) -> Outcome:
-    """The outcome, if it is what ``columns(config)`` declares.
+    """The outcome, if it agrees with ``columns(config)``.
 
-    Every declared column has exactly one number, but for those that the report makes across rows and those of read-outs
-    that the family lacks. A value is finite and in the range of its unit (fractions and AUROC in [0, 1], norms from 0),
-    or None with a reason. Arrays over items hold no objects and are as long as ``ids``. Files have plain names and are
-    what their ending says. Details are JSON.
+    Every declared column has exactly one number, except for columns that the report computes across rows and read-outs
+    that the family lacks. A value is finite and in the range of its column, or None with a reason. Arrays over items
+    hold no objects and are as long as ``ids``. Files have plain names, and a file called ``.png`` is a valid PNG.
+    Details can be written as JSON.
 
     Args:
-        evaluation: What was run.
+        evaluation: The evaluation that was run.
         config: Its parameters.
-        outcome: What it returned.
-        readouts: Those that the family has.
+        outcome: Its return value.
+        readouts: Read-outs of the family.
 
     Raises:
-        BrokenContractError: With everything that is wrong.
+        BrokenContractError: With all violations.
     """
     if not isinstance(outcome, Outcome):
         raise BrokenContractError(evaluation.name, [f"evaluate returned {type(outcome).__name__}, expected Outcome"])
@@ -193,7 +193,7 @@ def _is_png(content: bytes) -> bool:
     try:
         with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
             image.verify()
-    except Exception:  # whatever a damaged picture makes the library raise
+    except Exception:  # a damaged picture can make the library raise any error
         return False
     return True
 

@@ -1,4 +1,4 @@
-"""Which generated images an evaluation looks at, and how they are shown. Runs in workers."""
+"""Selection and display of generated images. Runs in workers."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ PIXELS = 2**26
 
 @dataclass(frozen=True)
 class Generated(Samples):
-    """Samples whose ``labels`` are the classes that they were made for or, where they were made for none, the model's
-    own predictions (-1 where it has none).
+    """Samples whose ``labels`` are the classes for which they were generated or, for images without an intended class,
+    the predictions of the model (-1 if there is none).
 
     Attributes:
-        intended: (N,) whether the label is the class that the image was made for.
+        intended: (N,) whether the label is the class for which the image was generated.
     """
 
     intended: Tensor
@@ -39,19 +39,19 @@ class Generated(Samples):
 def generated(
     model: Classifier, source: Source, n: int, *, seed: int, steps: int | None, num_classes: int
 ) -> Generated:
-    """At most ``n`` images that the model made, with the class of each.
+    """At most ``n`` images that the model generated, with the class of each.
 
-    ``buffer``: what the sampler kept from training, without slots that are still noise (age 0), without selection by
-    confidence; in a seeded random order, and if there are more a subset that has the shares of the classes. Chains that
-    belong to no class get the model's prediction. ``fresh``: new chains from uniform noise, classes in turn.
+    ``buffer``: the sampler's buffer from training, without slots that are still noise (age 0) and without selection by
+    confidence, in a seeded random order; if there are more than ``n``, a subset with the same class shares. Chains
+    without a class get the model's prediction. ``fresh``: new chains from uniform noise, with classes in turn.
 
     Args:
         model: A generative classifier; for ``buffer`` with its state attached.
-        source: Where images come from.
-        n: How many.
-        seed: Of subset and sampler noise.
-        steps: Sampler steps of fresh chains; None for those of training.
-        num_classes: K.
+        source: Source of the images.
+        n: Largest number of images.
+        seed: Seed of the subset and of sampler noise.
+        steps: Sampler steps of fresh chains; None: as in training.
+        num_classes: Number of classes K.
 
     Raises:
         ValueError: The model keeps no samples, or all are still noise.
@@ -78,14 +78,18 @@ def generated(
         with torch.no_grad():
             logits = torch.cat([model.logits(images[i : i + BATCH]).cpu() for i in range(0, len(used), BATCH)])
         labels = torch.where(intended, labels, torch.from_numpy(predicted_classes(logits.double().numpy())).to(device))
-    # Shuffled even if all are taken: a buffer is sorted by class, and a score over splits must not see one in each.
+    # Shuffled even if all are taken: a buffer is sorted by class, and each split of a score needs all classes.
     (order,) = stratified_draws(labels.cpu().numpy(), min(n, len(used)), 1, seed)
     chosen = torch.from_numpy(order).to(device)
     return Generated(images[chosen], labels[chosen], age[chosen], intended[chosen])
 
 
 def class_grid(samples: Samples, num_classes: int, columns: int) -> NDArray[np.uint8]:
-    """Rows of classes, the longest-lived chains first: (K*H, columns*W[, 3]) with grey where a class has fewer."""
+    """A picture with one row of images per class, the oldest chains first.
+
+    Returns:
+        uint8 of shape (K (H + 1) - 1, columns (W + 1) - 1, C); grey between images and where a class has fewer.
+    """
     _, channels, height, width = samples.images.shape
     grid = np.full((num_classes * (height + 1), columns * (width + 1), channels), 128, dtype=np.uint8)
     images = (samples.images.nan_to_num(0.0).clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
@@ -100,12 +104,12 @@ def class_grid(samples: Samples, num_classes: int, columns: int) -> NDArray[np.u
 
 
 def picture(pixels: NDArray[np.uint8], least_side: int = 480) -> bytes:
-    """PNG, enlarged by a whole factor so that small images can be seen; no smoothing.
+    """A PNG of the picture, enlarged by an integer factor without smoothing, so that small images are visible.
 
     Args:
         pixels: uint8 of shape (H, W, 1) or (H, W, 3).
-        least_side: Pixels of the shorter side, at least, unless the picture would have more than `PIXELS` then: a
-            single row of many images is enlarged in both directions.
+        least_side: Smallest length of the shorter side in pixels, unless the picture would have more than `PIXELS`
+            pixels then, as a single row of many images would.
     """
     from PIL import Image
 

@@ -1,4 +1,4 @@
-"""One pass over (weights, data): everything later stages need of a model on a split, as arrays."""
+"""One pass over (weights, data): all outputs of a model on a split that later stages need, as arrays."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def predict(
     """The arrays of a predict job, with the ids and labels of the items.
 
     Args:
-        output: Which of ``forward_outputs`` and ``gradient_outputs``.
-        model: In eval mode.
-        split: Items.
-        progress: Told how far the pass is.
+        output: ``"forward"`` for `forward_outputs`, ``"gradient"`` for `gradient_outputs`.
+        model: The classifier in eval mode.
+        split: The items.
+        progress: Called with the numbers of finished and of all items.
     """
-    # A module that others wrote may have no parameters.
+    # A module of another package may have no parameters.
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     measure = forward_outputs if output == "forward" else gradient_outputs
     images = split.unit_images()
@@ -50,8 +50,11 @@ def predict(
 
 @torch.no_grad()
 def forward_outputs(model: Classifier, images: torch.Tensor) -> Arrays:
-    """``logits`` (n, K) and ``features`` (n, d) and ``log_density`` (n,) in float32 as the network gives them, and
+    """``logits`` (n, K), ``features`` (n, d) and ``log_density`` (n,) in float32 from the network, and
     ``readout/<name>`` (n, K) log-probabilities, computed from the features in float64.
+
+    Raises:
+        FamilyContractError: An output of the model has a wrong type or shape.
     """
     n, name = len(images), type(model).__name__
     features = model.features(images)
@@ -79,7 +82,7 @@ def _readouts(model: Classifier, name: str) -> Mapping[str, Any]:
 def gradient_outputs(model: Classifier, images: torch.Tensor) -> Arrays:
     """``gradient_norm`` (n,): the L2 norm over pixels of the input gradient of log p(x), pixels in [0, 1].
 
-    One backward of the sum gives every item its own gradient, because in eval mode no layer mixes items.
+    One backward pass of the sum gives the gradients of all items, because no layer mixes items in eval mode.
     """
     leaf = images.detach().requires_grad_()
     density = model.log_density(leaf)
@@ -89,7 +92,7 @@ def gradient_outputs(model: Classifier, images: torch.Tensor) -> Arrays:
 
 
 def _numpy(tensor: torch.Tensor) -> NDArray[Any]:
-    """In float32 at least: NumPy has no bfloat16, and half precision is no precision to compute metrics in."""
+    """The array in float32 or float64: NumPy has no bfloat16, and half precision is too coarse for metrics."""
     if tensor.dtype in (torch.bfloat16, torch.float16):
         tensor = tensor.float()
     return np.asarray(tensor.detach().cpu().numpy())

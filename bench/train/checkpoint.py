@@ -1,9 +1,9 @@
-"""A trainer's state in files, so that a kill at any instant loses at most what came after the last one.
+"""Checkpoints of a trainer's state, so that a kill loses at most the work since the last one.
 
-The run that goes on is the run that would have been, to the bit (same machine, threads and versions). The last two
-checkpoints are kept with their digests: a damaged one is detected and the one before it is used. A new one never
-harms an old: it is written beside it and named only when whole. Rows of large tensors are shared (``rows``): a
-damaged one harms every checkpoint that needs it, and no other.
+A resumed run is equal to an uninterrupted one, to the bit (same machine, threads and versions). The last two
+checkpoints are kept with their digests: a damaged checkpoint is detected and the one before it is used. Writing a new
+checkpoint never harms an old one: it is a new file that the index names only when it is complete. Checkpoints share
+rows of large tensors (``rows``): a damaged row harms exactly the checkpoints that need it.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ from bench.train.snapshot import Captured, capture, put_back
 __all__ = ["INDEX", "Pace", "remove", "restore", "save"]
 
 KEPT = 2
-"""Checkpoints."""
+"""Number of kept checkpoints."""
 COST = 40
-"""Times the seconds of a save that pass at least before the next."""
+"""The time between two saves is at least this many times the time of a save."""
 _ROWS = "rows"
-"""The group of the digests in a checkpoint, and the fact that says what they make up."""
+"""Name of the group of digests in a checkpoint, and of the fact with types and shapes of their tensors."""
 
 
 class Pace:
-    """When a checkpoint is due.
+    """Decides when a checkpoint is due.
 
     Args:
-        every: Seconds that pass at least between two, and never less than ``COST`` times what the last one took, so
-            that saving costs a fortieth of training. 0: one is always due, whatever it costs.
-        clock: Seconds.
+        every: Least number of seconds between two checkpoints. It is raised to ``COST`` times the duration of the last
+            save, so that saving takes at most a fortieth of the time of training. 0: a checkpoint is always due.
+        clock: Returns the time in seconds.
     """
 
     def __init__(self, every: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -51,12 +51,12 @@ class Pace:
         self._ended, self._cost = clock(), 0.0
 
     def due(self) -> bool:
-        """Whether it is time."""
+        """Whether a checkpoint is due."""
         return not self._every or self._clock() - self._ended > max(self._every, COST * self._cost)
 
     @contextlib.contextmanager
     def saving(self) -> Iterator[None]:
-        """Measure a save, whether it succeeds or not."""
+        """Measure the duration of a save, whether it succeeds or not."""
         began = self._clock()
         try:
             yield
@@ -66,22 +66,22 @@ class Pace:
 
 
 def save(trainer: Trainer, folder: Path) -> None:
-    """Write the state of a trainer that stands between two iterations.
+    """Write the state of a trainer between two iterations.
 
     Raises:
-        OSError: The disk is full, say; earlier checkpoints are unharmed.
+        OSError: Writing failed, for example on a full disk; earlier checkpoints are unharmed.
     """
     now = capture(trainer, selected=True, copy=False)
     tensors = nested("now", now.tensors)
     facts: dict[str, Any] = {"now": now.facts}
     if trainer.iteration % trainer.per_epoch and trainer.good is not None:
-        # In the middle of an epoch a restart goes back to its beginning; between epochs that is this state itself.
+        # A restart in the middle of an epoch goes back to its beginning; between epochs, this state is the beginning.
         tensors |= nested("good", trainer.good.tensors)
         facts["good"] = trainer.good.facts
     try:
         _write(folder, tensors, facts, trainer.iteration)
     finally:
-        # What the index does not name: what it no longer does, or what was not to be finished and takes up space.
+        # Files that the index does not name are outdated or incomplete, and take up space.
         remove_orphans(folder)
 
 
@@ -104,13 +104,14 @@ def _write(folder: Path, tensors: dict[str, Tensor], facts: dict[str, Any], iter
 
 
 def restore(trainer: Trainer, folder: Path) -> str | None:
-    """Put the newest whole checkpoint back into a freshly made trainer.
+    """Restore the newest undamaged checkpoint into a new trainer.
 
-    What was found damaged is no longer named afterwards, so that what is saved next does not rely on it.
+    Damaged checkpoints are removed from the index and segments with damaged rows are marked in it, so that the next
+    checkpoint does not rely on them.
 
     Returns:
-        None if there was nothing to restore; else a sentence that says what was, and what was found damaged. If all
-        was, the trainer is as it was, and the sentence says that training starts over.
+        None if there was nothing to restore; else a sentence on what was restored and which files were damaged. If all
+        checkpoints were damaged, the trainer is unchanged, and the sentence says that training starts over.
     """
     index = read_index(folder)
     damaged: list[str] = [] if index else [INDEX]
@@ -137,7 +138,7 @@ def restore(trainer: Trainer, folder: Path) -> str | None:
 
 
 def remove(folder: Path) -> None:
-    """Delete all checkpoints: training has ended."""
+    """Delete all checkpoints, for example when training has ended."""
     (folder / INDEX).unlink(missing_ok=True)
     remove_orphans(folder)
 
@@ -146,8 +147,8 @@ def _read(folder: Path, index: Index, entry: Mapping[str, Any]) -> tuple[dict[st
     """Tensors and facts of a checkpoint.
 
     Raises:
-        DamagedError: Its file, or rows that it needs, are missing or not what was written; with the names of the
-            segments to blame.
+        DamagedError: Its file, or rows that it needs, are missing or damaged; with the names of the segments that hold
+            damaged rows.
     """
     path = folder / entry["file"]
     if not path.is_file() or file_digest(path) != entry["sha256"]:
@@ -170,7 +171,7 @@ def _read(folder: Path, index: Index, entry: Mapping[str, Any]) -> tuple[dict[st
 
 
 def _needed(path: Path) -> list[bytes]:
-    """Digests of the rows that a checkpoint needs; none if it is damaged, then it is of no use."""
+    """Digests of the rows that a checkpoint needs; empty if it is missing or damaged and so cannot be used."""
     try:
         with safetensors.safe_open(path, framework="np") as file:
             names = [name for name in file.keys() if name.startswith(f"{_ROWS}/")]  # noqa: SIM118 - not a mapping

@@ -1,7 +1,7 @@
-"""Which files a job's checkpoints consist of. Knows no torch: commands that look after the store ask here.
+"""The files of a job's checkpoints. This module does not import torch, because commands on the store use it.
 
 An index names the checkpoints, newest first, and the segments that hold the rows of their large tensors. It is
-replaced in one step, so what it names is whole; whatever else bears such a name was left by a kill.
+replaced atomically, so the files that it names are complete; other files with such names were left by a kill.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _OURS = ("checkpoint-*.safetensors", "rows-*.safetensors", ".checkpoint*.tmp", "
 
 @dataclass(frozen=True)
 class Index:
-    """What may be restored.
+    """The checkpoints that can be restored.
 
     Attributes:
-        checkpoints: Newest first: ``number``, ``file``, ``sha256`` of the file, ``iteration``.
+        checkpoints: Newest first, with ``number``, ``file``, ``sha256`` of the file, and ``iteration``.
         segments: Names of the files of rows, oldest first.
-        distrusted: Those of them in which a damaged row was found. Earlier checkpoints may need their other rows;
-            later ones do not rely on them.
-        number: Of the next checkpoint. No number is used twice, so no file that is named is ever written over.
+        distrusted: Segments in which a damaged row was found. Earlier checkpoints may need their other rows; later ones
+            do not rely on them.
+        number: Number of the next checkpoint. No number is used twice, so a named file is never overwritten.
     """
 
     checkpoints: list[dict[str, Any]] = field(default_factory=list)
@@ -38,16 +38,16 @@ class Index:
     number: int = 0
 
     def write(self, folder: Path) -> None:
-        """Make this what counts, in one step.
+        """Replace the index in the folder atomically.
 
         Raises:
-            OSError: The disk is full, say; the former index still counts.
+            OSError: Writing failed, for example on a full disk; the former index stays valid.
         """
         write_json(folder / INDEX, asdict(self))
 
 
 def read_index(folder: Path) -> Index | None:
-    """The index of a job's folder: empty if there is none, None if it cannot be understood."""
+    """The index of a job's folder: empty if there is none, None if it is invalid."""
     try:
         value = json.loads((folder / INDEX).read_text(encoding="utf-8"))
         checkpoints = [
@@ -59,7 +59,7 @@ def read_index(folder: Path) -> Index | None:
             }
             for entry in value["checkpoints"]
         ]
-        # Before there were segments every checkpoint held all of its rows, and the index had the first entry alone.
+        # In the format before segments, a checkpoint held all of its rows, and the index had "checkpoints" only.
         segments = [str(name) for name in value.get("segments", [])]
         distrusted = [str(name) for name in value.get("distrusted", [])]
         number = int(value["number"] if "number" in value else value["checkpoints"][0]["number"] + 1)
@@ -71,23 +71,23 @@ def read_index(folder: Path) -> Index | None:
 
 
 def checkpoint_name(number: int) -> str:
-    """File of a checkpoint."""
+    """File name of a checkpoint."""
     return f"checkpoint-{number}.safetensors"
 
 
 def segment_name(number: int, width: int) -> str:
-    """File of the rows of ``width`` bytes that were new in a checkpoint."""
+    """File name of the rows of ``width`` bytes that were new in a checkpoint."""
     return f"rows-{number}-{width}.safetensors"
 
 
 @dataclass(frozen=True)
 class Files:
-    """The files of a job's folder that have to do with checkpoints, the index aside.
+    """The files of checkpoints in a job's folder, without the index.
 
     Attributes:
-        checkpoints: Named by the index.
-        segments: Named by the index.
-        orphans: Named by nothing: a kill came between two files, or into the middle of one.
+        checkpoints: Checkpoints that the index names.
+        segments: Segments that the index names.
+        orphans: Files that the index does not name, left by a kill between two files or during a write.
     """
 
     checkpoints: list[Path]
@@ -96,7 +96,7 @@ class Files:
 
 
 def files_of(folder: Path) -> Files:
-    """What is there. Orphans of a job at work may be files that it is about to name."""
+    """The files in a folder. Orphans of a running job may be files that its next index names."""
     index = read_index(folder) or Index()
     named = {entry["file"] for entry in index.checkpoints}
     found = sorted(path for pattern in _OURS for path in folder.glob(pattern))
@@ -108,7 +108,7 @@ def files_of(folder: Path) -> Files:
 
 
 def remove_orphans(folder: Path) -> list[Path]:
-    """Delete what the index does not name; returns what went. Only for who holds the job's lock."""
+    """Delete files that the index does not name, and return them. The caller must hold the job's lock."""
     gone = []
     for path in files_of(folder).orphans:
         with contextlib.suppress(OSError):

@@ -1,7 +1,7 @@
-"""How training runs the backbone: its precision, and whether it is compiled.
+"""Precision and compilation of the backbone in training.
 
-Only the passes of training steps run so, those of the update and of the sampler; validation, what follows training
-and everything that reads a trained model run the module as it is, in float32.
+They apply only to the passes of training steps, those of the update and of the sampler. Validation, the work after
+training, and all later stages run the module unchanged, in float32.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ Pass = Callable[[Tensor], Tensor]
 
 
 class Forward:
-    """Runs a classifier's ``backbone`` in training as the configuration asks.
+    """Runs a classifier's ``backbone`` in training with the configured precision and compilation.
 
     - ``tf32``: matrix products and convolutions of a training step, backward passes included, may use TF32.
     - ``bf16``: the backbone runs under ``torch.autocast`` in bfloat16 (Kalamkar et al. 2019, "A Study of BFLOAT16 for
-      Deep Learning Training"). Weights stay float32 and are rounded for each pass. Features leave in float32, and so
-      heads, energies and losses are float32: a logit of GMMC is half a squared distance, about 50 at the start for
-      centers of norm 10, which 8 bits round by up to 0.125, and a head costs next to nothing. The exponent has the
-      range of float32, so nothing has to be scaled against underflow.
-    - compiled: by ``torch.compile``, with CUDA graphs on a GPU. Where that fails, training goes on eagerly, says so
-      once, and ``facts`` say why.
+      Deep Learning Training"). Weights stay float32 and are rounded for each pass. Features are converted to float32,
+      and heads, energies and losses are float32: a logit of GMMC is half a squared distance, about 50 at the start for
+      centers of norm 10, which 8 bits round by up to 0.125, and the cost of a head is negligible. The exponent has the
+      range of float32, so no loss scaling against underflow is needed.
+    - compiled: with ``torch.compile``, and CUDA graphs on a GPU. If compilation fails, training continues eagerly and
+      prints this once; ``facts`` have the reason.
 
-    The module itself stays as it was: its class, the names in its state dict, its hooks.
+    The class of the module, the names in its state dict and its hooks do not change.
 
     Args:
-        model: Has the backbone as its attribute ``backbone``, unless neither bf16 nor compilation is wanted.
+        model: The classifier; for bf16 or compilation its attribute ``backbone`` must hold the backbone.
         precision: ``"float32"``, ``"tf32"`` or ``"bf16"``.
         compiled: Whether to compile.
-        backend: Of ``torch.compile``.
+        backend: Backend of ``torch.compile``.
 
     Raises:
-        ValueError: The device has no bfloat16, or the model no attribute ``backbone``.
+        ValueError: The device has no bfloat16, or the model has no attribute ``backbone``.
     """
 
     def __init__(self, model: Classifier, precision: str, compiled: bool, *, backend: Any = "inductor") -> None:
@@ -77,10 +77,10 @@ class Forward:
 
     @contextmanager
     def training(self) -> Iterator[None]:
-        """Around a training step and its backward pass; afterwards everything is as it was before.
+        """Context of a training step and its backward pass; module and flags are restored afterwards.
 
         Raises:
-            ValueError: The step never called the backbone, although it was to run in bf16 or compiled.
+            ValueError: The step never called the backbone, although bf16 or compilation was configured.
         """
         with tf32(self.precision == "tf32"):
             if self._backbone is None:
@@ -102,7 +102,7 @@ class Forward:
             )
 
     def facts(self) -> dict[str, Any]:
-        """For the record: ``precision``, ``compiled``, and ``not_compiled``: why not, where it was wanted."""
+        """Facts for the record: ``precision``, ``compiled``, and after a failure the reason, ``not_compiled``."""
         facts: dict[str, Any] = {"precision": self.precision, "compiled": self._wanted and self._failure is None}
         if self._failure is not None:
             facts["not_compiled"] = self._failure
@@ -114,19 +114,19 @@ class Forward:
             try:
                 self._try(images)
                 features = self._compiled(images)
-                # The next replay of a CUDA graph overwrites the outputs of this one. New generations of graphs begin
-                # by themselves, with a pass that no backward pass is owed to: marking steps by hand would end that,
-                # and either keep a graph for each step of the sampler or free what a later backward pass needs.
+                # The next replay of a CUDA graph overwrites the outputs of this one. PyTorch starts new generations of
+                # graphs itself, at a pass when no backward pass is pending. Marking steps by hand would turn this off,
+                # and either keep a graph for each sampler step or free memory that a later backward pass needs.
                 return features.clone() if images.device.type == "cuda" else features
             except Exception as error:
                 self._give_up(error)
         return self._eager(images)
 
     def _try(self, images: Tensor) -> None:
-        """Compile both directions for a new kind of input where a failure has not yet done anything.
+        """Compile forward and backward pass for a new kind of input, before a failure can leave side effects.
 
-        Backward passes are compiled when they first run, in the middle of a step that has already moved buffers and
-        generators. So run them once here, and undo what the passes did to the module and to random numbers.
+        Backward passes are compiled at their first run, in the middle of a step that has already changed buffers and
+        generators. So both passes run once here, and their effects on buffers and random numbers are undone.
         """
         backbone = self._backbone
         assert backbone is not None
@@ -141,7 +141,7 @@ class Forward:
         buffers = [(buffer, buffer.clone()) for buffer in backbone.buffers()]
         try:
             with warnings.catch_warnings(), preserved():
-                warnings.simplefilter("ignore")  # advice of compilers, such as to allow TF32
+                warnings.simplefilter("ignore")  # advice of compilers, for example on TF32
                 features = self._compiled(images)
                 inputs = [*([images] if images.requires_grad else []), *trained]
                 if features.requires_grad:
@@ -154,7 +154,7 @@ class Forward:
 
     def _give_up(self, error: Exception) -> None:
         self._compiled = None
-        # A backend's failure has a first line that names the backend alone.
+        # The first line of a backend's error may only name the backend.
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         self._failure = " ".join([f"{type(error).__name__}:", *lines[: 2 if lines and lines[0].endswith(":") else 1]])
         print(f"training runs without torch.compile: {self._failure}", file=sys.stderr)  # noqa: T201 - into the job's log
@@ -173,24 +173,24 @@ def _eager_pass(forward: Pass, device_type: str, *, bf16: bool) -> Pass:
 
 
 def _compiled_pass(eager: Pass, device_type: str, backend: Any) -> Pass:
-    """One whole graph for each kind of input: a break would be a silent return to eager execution."""
+    """Compile one whole graph for each kind of input: a graph break would silently run eagerly."""
 
     def run(images: Tensor) -> Tensor:
         return eager(images)
 
-    # What was compiled is kept with the code object, at most eight graphs of it; each model has its own.
+    # PyTorch caches at most eight graphs per code object, so each model gets its own code object.
     run.__code__ = run.__code__.replace()
-    # CUDA graphs: at 64 images the passes of small networks take as long to launch as to run.
+    # CUDA graphs: with 64 images, launching the passes of a small network takes as long as running them.
     mode = "reduce-overhead" if device_type == "cuda" and backend == "inductor" else None
     compiled: Pass = torch.compile(run, fullgraph=True, dynamic=False, backend=backend, mode=mode)
     return compiled
 
 
 def _check_bf16(device: torch.device) -> None:
-    """A CPU has it in any case, if slowly.
+    """Check that a GPU has bfloat16. Every CPU supports it, possibly slowly.
 
     Raises:
-        ValueError: This GPU computes in bfloat16 by emulation alone.
+        ValueError: The GPU only emulates bfloat16.
     """
     if device.type != "cuda":
         return
@@ -204,7 +204,7 @@ def _check_bf16(device: torch.device) -> None:
 
 @contextmanager
 def tf32(allowed: bool) -> Iterator[None]:
-    """TF32 in matrix products and convolutions or not; the flags are global to the process and given back."""
+    """Allow or forbid TF32 in matrix products and convolutions; restores the process-wide flags afterwards."""
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     before = matmul.allow_tf32, cudnn.allow_tf32
     matmul.allow_tf32 = cudnn.allow_tf32 = allowed

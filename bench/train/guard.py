@@ -1,4 +1,4 @@
-"""Divergence is a result, not an accident: the rules that tell it, and what a restart changes."""
+"""Rules that detect divergence, which is recorded as a result, and the changes that a restart makes."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ MOST_STEPS = 80
 class Guard:
     """Watches every iteration of one training run.
 
-    Trips at once on a value that is not finite or on |loss| beyond the limit (JEM's and GMMC's code miss NaN, for
-    which every comparison is false). With samples, also when |fp - fq| stays above a limit; and earlier, when it
-    stays above both an absolute bound and a multiple of its running median, unless sampling has only just begun:
-    right after a switch the gap is large by construction.
+    It trips at once on a value that is not finite or on |loss| beyond the limit (the code of JEM and GMMC misses NaN,
+    for which every comparison is false). With samples, it also trips when |fp - fq| stays above a limit, or earlier
+    when it stays above both an absolute bound and a multiple of its running median. The earlier rule does not apply to
+    the first iterations with samples, because the gap is large right after a switch.
 
     Args:
         config: The limits.
@@ -43,7 +43,7 @@ class Guard:
         """Why training has diverged with this iteration, or None.
 
         Args:
-            loss: The scalar that was descended.
+            loss: The minimised scalar.
             logs: Further scalars of the step; ``fp`` and ``fq`` are the energies or densities of real and sampled
                 images.
         """
@@ -74,7 +74,7 @@ class Guard:
         return None
 
     def state(self) -> dict[str, Any]:
-        """What ``load`` needs to go on, as JSON values."""
+        """The state that ``load`` restores, as JSON values."""
         return {
             "gaps": list(self._gaps),
             "sampled": self._sampled,
@@ -83,7 +83,7 @@ class Guard:
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Go on where ``state`` was taken."""
+        """Restore a state that ``state`` returned."""
         self._gaps = deque(state["gaps"], maxlen=MEMORY)
         self._sampled = state["sampled"]
         self._above_limit = state["above_limit"]
@@ -91,7 +91,7 @@ class Guard:
 
 
 def adjusted(config: C, measures: list[str]) -> C:
-    """The configuration after the measures of restarts; a measure that means nothing to a family changes nothing.
+    """The configuration after the measures of restarts; measures that do not apply to a family are ignored.
 
     Args:
         config: The configuration of the suite.

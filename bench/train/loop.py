@@ -31,18 +31,18 @@ Progress = Callable[[Mapping[str, Any]], None]
 
 
 class TrainingInterrupted(Exception):  # noqa: N818 - not an error: training goes on where it stopped
-    """Training was asked to stop and stands between two iterations."""
+    """Training was asked to stop, and stopped between two iterations."""
 
 
 @dataclass
 class TrainingResult:
-    """How training ended.
+    """The result of training.
 
     Attributes:
-        selected: The epoch that counts; None if none was finished.
-        history: One entry an epoch; epochs that a restart undid are not in it.
-        iterations: Scalars of the first iterations, as far as the configuration asks for them.
-        trips: Every time the guard tripped: where, why, and what was changed.
+        selected: The selected epoch; None if no epoch was finished.
+        history: One entry per epoch, without epochs that a restart undid.
+        iterations: Scalars of the first iterations, as many as configured.
+        trips: One entry for each time the guard tripped: where, why, and what was changed.
         diverged: Why and where training was given up, or None.
     """
 
@@ -54,18 +54,18 @@ class TrainingResult:
 
 
 class Trainer:
-    """Trains one classifier; its whole state can be taken out and put back between two iterations.
+    """Trains one classifier; its whole state can be saved and restored between two iterations.
 
     Args:
         family: The family with its configuration.
-        model: Freshly built, on the training device.
+        model: A newly built model on the training device.
         splits: Training and validation items.
-        augmentation: What the data set allows.
+        augmentation: Augmentation that the data set allows.
         seed: Training seed.
 
     Raises:
-        ValueError: The model or its device cannot be trained in the precision that the configuration asks for.
-        FamilyContractError: The family's streams or state are not what its contract says.
+        ValueError: The model or its device does not support the configured precision or compilation.
+        FamilyContractError: The streams or the state of the family break its contract.
     """
 
     def __init__(self, family: Family[Any], model: Classifier, splits: Splits, *, augmentation: str, seed: int) -> None:
@@ -114,12 +114,12 @@ class Trainer:
 
     @property
     def epoch(self) -> int:
-        """Finished epochs."""
+        """Number of finished epochs."""
         return self.iteration // self.per_epoch
 
     @property
     def config(self) -> Any:
-        """The configuration in force: that of the suite, or after the measures of restarts."""
+        """The current configuration: that of the suite with the measures of restarts."""
         return self.family.config
 
     def run(
@@ -131,12 +131,12 @@ class Trainer:
         """Train to the last epoch, or until training is given up as diverged.
 
         Args:
-            progress: Told where training stands, often.
-            after_epoch: Called between epochs, when the state may be saved most cheaply.
-            should_stop: Asked between iterations.
+            progress: Called with the state of progress after each iteration.
+            after_epoch: Called between epochs, when saving the state is cheapest.
+            should_stop: Called between iterations; true interrupts training.
 
         Raises:
-            TrainingInterrupted: ``should_stop`` said so; the state may be saved, and ``run`` called again.
+            TrainingInterrupted: ``should_stop`` returned true; the state can be saved, and ``run`` called again.
         """
         with tf32(False), self.globals.at_work():
             return self._run(progress, after_epoch, should_stop)
@@ -160,7 +160,7 @@ class Trainer:
                 self._end_epoch()
                 after_epoch()
             if should_stop() and self.iteration < total:
-                # What the guard has not seen yet would not be in a checkpoint.
+                # A checkpoint does not hold iterations that the guard has not checked yet.
                 reason = self._read()
                 if reason is not None and not self._restart(reason):
                     return self._result(diverged=self.trips[-1])
@@ -186,7 +186,7 @@ class Trainer:
         return TrainingResult(self.selected, self.history, self.iterations, self.trips, diverged)
 
     def _step(self, progress: Progress, total: int) -> str | None:
-        """One iteration; why the guard tripped on it or on one before that was not read yet, or None."""
+        """Run one iteration. Returns why the guard tripped on it or on an earlier unread iteration, or None."""
         index = self.iteration
         self.model.train()
         rate = learning_rate(self.config, index, self.per_epoch)
@@ -205,7 +205,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         step.loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
-        # Not kept through the next sampler run: memory, which a CUDA graph that is replayed then may own.
+        # Free the gradients before the next sampler run, whose CUDA graphs may own their memory.
         self.optimizer.zero_grad(set_to_none=True)
         for name, value in scalars.items():
             self.sums[name] = self.sums[name] + value if name in self.sums else value.clone()
@@ -223,7 +223,7 @@ class Trainer:
         return None
 
     def _read(self) -> str | None:
-        """Show the guard what happened since it last looked."""
+        """Let the guard check all unread iterations. Returns why it tripped, or None."""
         unread, self._unread = self._unread, []
         for index, scalars in unread:
             values = {name: float(value) for name, value in scalars.items()}
@@ -236,7 +236,7 @@ class Trainer:
         return None
 
     def _restart(self, reason: str) -> bool:
-        """Go back to the last good epoch with other randomness and the next measure; False if none is left."""
+        """Go back to the last good epoch with other random numbers and the next measure; False if none is left."""
         guard = self.asked.guard
         trip: dict[str, Any] = {
             "epoch": self.epoch + 1,
@@ -255,7 +255,7 @@ class Trainer:
         assert self.good is not None
         trips, iterations = self.trips, self.iterations
         put_back(self, self.good)
-        # What happened is not undone: the log keeps the first attempt, divergence and all.
+        # The logs are not undone: they keep the first attempt with its divergence.
         self.trips, self.iterations = trips, iterations
         self.family.config = adjusted(self.asked, trip["measures"])
         self._reseed(len(trips))
@@ -289,17 +289,17 @@ class Trainer:
 
     @torch.no_grad()
     def _validate(self) -> float:
-        """Accuracy on the clean validation items; one without finite logits is wrong."""
+        """Accuracy on the clean validation items; items without finite logits count as wrong."""
         self.model.eval()
         images, labels = self.validation
         right = torch.zeros((), dtype=torch.int64, device=self.device)
-        # A model that draws here, too, draws the same after every epoch, and training draws what it would have.
+        # A model that draws random numbers gets the same ones after every epoch, and those of training do not change.
         with seeded(derive_seed(self.seed, "validation")):
             for start in range(0, len(images), EVAL_BATCH):
                 batch = images[start : start + EVAL_BATCH]
                 logits = self.model.logits(batch)
                 check_rows(logits, f"{type(self.model).__name__}.logits", len(batch), self.model.num_classes)
-                # An output that is not finite is no prediction, as in every metric.
+                # As in every metric, an item without finite logits has no prediction.
                 known = logits.isfinite().all(dim=1)
                 right += (known & (logits.argmax(dim=1) == labels[start : start + EVAL_BATCH])).sum()
         return int(right) / len(images)

@@ -1,14 +1,14 @@
-"""Rows of large tensors, each stored once, however many checkpoints and copies within them hold it.
+"""Storage of the rows of large tensors. Each row is stored once, even if several checkpoints hold it several times.
 
-A replay buffer changes in few rows between two checkpoints, and a checkpoint holds it up to three times: as it is,
-as it was at the beginning of the epoch, and as it was in the selected epoch. So a checkpoint names the rows of such a
-tensor by a digest of their content, and the rows lie in segments: files that are written once, never changed, and
-deleted when no kept checkpoint needs one of their rows.
+A replay buffer changes in few rows between two checkpoints, and a checkpoint holds it up to three times: the current
+one, the one from the beginning of the epoch, and the one of the selected epoch. So a checkpoint names the rows of such
+a tensor by digests of their content. Segments hold the rows: files that are written once, never changed, and deleted
+when no kept checkpoint needs one of their rows.
 
-The digest, the first 128 bits of SHA-256, does three things with one pass over the tensor. It finds what changed,
-exactly, and whoever changed it: no write has to be reported, and nothing has to be remembered from one process to the
-next. It finds equal rows wherever they are. And it is the proof, when a row is read, that it is what was written.
-Because rows are found by content and not by place, segments can be merged without touching a checkpoint.
+The digest, the first 128 bits of SHA-256, serves three purposes with one pass over the tensor. It detects all changed
+rows, so that writes need not be reported and nothing must be remembered between processes. It detects equal rows
+anywhere. And it verifies a row when it is read. Because rows are found by content and not by place, segments can be
+merged without changing a checkpoint.
 """
 
 from __future__ import annotations
@@ -31,32 +31,32 @@ from bench.train.segment import Bytes, DamagedError, Segment, segment_content
 __all__ = ["Rows", "digests", "is_large", "keys", "store_rows"]
 
 LARGE = 16 * 2**20
-"""Bytes from which a tensor is stored by rows."""
+"""Least number of bytes of a tensor that is stored by rows."""
 MANY = 1_024
-"""Rows that it must have, and ..."""
+"""Least number of rows of such a tensor."""
 NARROW = 512
-"""... bytes that a row must have at least: below, digests would weigh too much."""
+"""Least number of bytes of a row of such a tensor; with fewer, digests would take too much space."""
 MOST_SEGMENTS = 64
-"""More are merged, for each width of rows."""
+"""Largest number of segments for each width of rows; more are merged."""
 GARBAGE = 2.0
-"""Segments are merged when they would hold more than so many times the rows in use."""
+"""Segments are merged when they would hold more than this many times the rows in use."""
 DIGEST = 16
-"""Bytes of a digest. Among 2^32 different rows two have the same one with a probability of 2^-65."""
+"""Bytes of a digest. Two of 2^32 different rows have equal digests with a probability of 2^-65."""
 AT_ONCE = 16 * 2**20
 """Bytes that are copied, read or hashed at a time."""
 THREADS = 8
-"""That hash at most, where torch may use so many; a worker on a CPU has one."""
+"""Largest number of hashing threads, if torch may use so many; a worker on a CPU has one."""
 
 
 def is_large(tensor: Tensor) -> bool:
-    """Whether a tensor is worth storing by rows."""
+    """Whether a tensor is stored by rows: it is large, and has many rows of enough bytes."""
     if tensor.dim() == 0 or tensor.layout != torch.strided:
         return False
     return tensor.nbytes >= LARGE and len(tensor) >= MANY and tensor.nbytes >= NARROW * len(tensor)
 
 
 def digests(tensor: Tensor) -> Bytes:
-    """Digest of each row, (n, ``DIGEST``), of a tensor of shape (n, ...) on any device."""
+    """Digests (n, ``DIGEST``) of the rows of a tensor of shape (n, ...) on any device."""
     step = _step(_width(tensor))
 
     def part(start: int) -> bytes:
@@ -69,7 +69,7 @@ def digests(tensor: Tensor) -> Bytes:
 
 
 def keys(table: Bytes) -> list[bytes]:
-    """Digests, (n, ``DIGEST``), as what can be looked up."""
+    """Digests (n, ``DIGEST``) as n keys of dictionaries."""
     content = table.tobytes()
     return [content[start : start + DIGEST] for start in range(0, len(content), DIGEST)]
 
@@ -78,12 +78,12 @@ class Rows:
     """The rows in the segments of a folder, found by their digest.
 
     Args:
-        folder: Of a job.
-        index: Names the segments; the distrusted ones are read only for what no other has.
+        folder: Folder of a job.
+        index: Index that names the segments; distrusted segments are used only for rows that no other segment has.
 
     Attributes:
-        segments: Those that can be read, by name.
-        unreadable: Names of the others; their rows are not found.
+        segments: Readable segments by name.
+        unreadable: Names of the other segments, whose rows are not found.
     """
 
     def __init__(self, folder: Path, index: Index) -> None:
@@ -111,19 +111,19 @@ class Rows:
             segment.close()
 
     def __contains__(self, key: bytes) -> bool:
-        """Whether a segment that is trusted has the row."""
+        """Whether a trusted segment has the row."""
         return key in self._trusted
 
     def segment(self, key: bytes) -> Segment | None:
-        """Where a row is, trusted or not."""
+        """The segment with a row, trusted or not, or None."""
         place = self._places.get(key)
         return None if place is None else place[0]
 
     def read(self, wanted: list[bytes], width: int) -> Bytes:
-        """Rows by their digests, (n, width), each shown to be what was written.
+        """Rows (n, width) by their digests, each verified.
 
         Raises:
-            DamagedError: Rows are missing, or are not what was written; with the names of the segments to blame.
+            DamagedError: Rows are missing or damaged; with the names of the segments that hold or should hold them.
         """
         found, good = self._read(wanted, width)
         bad = [key for key, whole in zip(wanted, good, strict=True) if not whole]
@@ -134,7 +134,7 @@ class Rows:
         return found
 
     def whole(self, wanted: Sequence[bytes], width: int) -> list[bytes]:
-        """Those of ``wanted`` whose rows are there and what was written."""
+        """The digests in ``wanted`` whose rows exist and are undamaged."""
         step = _step(width)
         parts = [wanted[start : start + step] for start in range(0, len(wanted), step)]
         return [key for part in parts for key, good in zip(part, self._read(part, width)[1], strict=True) if good]
@@ -152,20 +152,20 @@ class Rows:
 def store_rows(
     folder: Path, index: Index, tensors: Mapping[str, Tensor], older: Iterable[bytes]
 ) -> tuple[dict[str, Bytes], list[str]]:
-    """Write the rows of tensors that no segment holds; merge segments where they hold too much that nobody needs.
+    """Write the rows of tensors that no segment holds, and merge segments with too many unused rows.
 
     Args:
-        folder: Of a job.
-        index: What was written before. Nothing that it names is changed; new segments have its ``number``.
-        tensors: Large ones, by name.
-        older: Digests of the rows that an earlier checkpoint needs, which is kept.
+        folder: Folder of a job.
+        index: The current index. Files that it names are not changed; new segments get its ``number``.
+        tensors: Large tensors by name.
+        older: Digests of the rows that kept earlier checkpoints need.
 
     Returns:
-        Digests of the rows of each tensor, (n, ``DIGEST``), and the names of the segments that are needed from now
-        on, oldest first.
+        Digests (n, ``DIGEST``) of the rows of each tensor, and the names of the segments that are needed from now on,
+        oldest first.
 
     Raises:
-        OSError: The disk is full, say.
+        OSError: Writing failed, for example on a full disk.
     """
     tables = {name: digests(tensor) for name, tensor in tensors.items()}
     earlier = list(dict.fromkeys(older))
@@ -185,7 +185,7 @@ def store_rows(
 def _store(
     path: Path, width: int, rows: Rows, now: Mapping[bytes, tuple[Tensor, int]], earlier: Sequence[bytes]
 ) -> list[str]:
-    """Store the rows of one width; the names of the segments that are needed."""
+    """Store the rows of one width; returns the names of the needed segments."""
     fresh = [key for key in now if key not in rows]
     others = [key for key in earlier if key not in now and (s := rows.segment(key)) is not None and s.width == width]
     places = [rows.segment(key) for key in (*(key for key in now if key in rows), *others)]
@@ -193,7 +193,7 @@ def _store(
     live = [segment for segment in rows.segments.values() if segment.name in used]
     held = sum(len(segment) for segment in live) + len(fresh)
     if held > GARBAGE * (len(now) + len(others)) or len(live) + bool(fresh) > MOST_SEGMENTS:
-        # Where there is no room for that, there may be for what is new.
+        # If the disk has no room for a merged segment, it may have room for the new rows.
         with contextlib.suppress(OSError):
             whole = rows.whole(others, width)
             step = _step(width)
@@ -208,7 +208,7 @@ def _store(
 
 
 def _parts(places: Sequence[tuple[Tensor, int]]) -> Iterator[Bytes]:
-    """Rows of tensors, some at a time."""
+    """Rows of tensors as bytes, at most ``AT_ONCE`` bytes at a time."""
     for _, group in groupby(places, key=lambda place: id(place[0])):
         members = list(group)
         tensor = members[0][0]
@@ -219,7 +219,7 @@ def _parts(places: Sequence[tuple[Tensor, int]]) -> Iterator[Bytes]:
 
 
 def _rows(part: Tensor) -> Bytes:
-    """Some rows as bytes, (k, width)."""
+    """The k rows of a tensor as bytes, (k, width)."""
     plain = part.detach().cpu().contiguous()
     return plain.reshape(len(plain), -1).view(torch.uint8).numpy()
 
@@ -230,5 +230,5 @@ def _width(tensor: Tensor) -> int:
 
 
 def _step(width: int) -> int:
-    """Rows that are worked on at a time."""
+    """Number of rows that are processed at a time."""
     return max(1, AT_ONCE // width)

@@ -10,14 +10,14 @@ __all__ = ["learning_rate"]
 def learning_rate(config: TrainingConfig, iteration: int, per_epoch: int) -> float:
     """The learning rate of an iteration (from 0), as in the JEM and GMMC code.
 
-    While ``iteration <= warmup`` it is ``lr * iteration / warmup``, whatever the schedule says: iteration 0 changes
-    nothing, and a decay that falls into the warm-up is lost. After that it is ``lr`` times ``decay_rate`` for each
-    listed epoch that has begun since.
+    While ``iteration <= warmup`` it is ``lr * iteration / warmup``: iteration 0 changes nothing, and decays during the
+    warm-up are lost. Afterwards it is ``lr`` times ``decay_rate`` for each listed epoch that has begun since the
+    warm-up.
 
     Args:
-        config: lr, warmup, decay_epochs and decay_rate.
-        iteration: From 0.
-        per_epoch: Iterations in an epoch.
+        config: The values of lr, warmup, decay_epochs and decay_rate.
+        iteration: Number of the iteration, from 0.
+        per_epoch: Iterations per epoch.
     """
     if config.warmup and iteration <= config.warmup:
         return config.lr * iteration / config.warmup

@@ -1,8 +1,8 @@
 """One file of rows: a safetensors file that is written piece by piece and read row by row.
 
-It holds two tensors of bytes: ``digests`` (n, d) and ``rows`` (n, width). The library writes what is in memory as a
-whole and reads through a memory map; a buffer of a gigabyte would be there twice, and a failing disk would end the
-process by a signal instead of an error.
+It holds two tensors of bytes: ``digests`` (n, d) and ``rows`` (n, width). The library would need all content in memory
+to write a file, so a buffer of a gigabyte would be there twice. It reads through a memory map, where a failing disk
+ends the process by a signal instead of an error.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 __all__ = ["Bytes", "DamagedError", "Segment", "segment_content"]
 
 Bytes = NDArray[np.uint8]
-"""Two dimensions: rows, and the bytes of a row."""
+"""Bytes of shape (rows, width)."""
 
 
 class DamagedError(OSError):
-    """Files are missing or are not what was written.
+    """Files are missing or damaged.
 
     Attributes:
-        names: The files, as far as they are known.
+        names: Names of the files that are known to be damaged.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
@@ -37,17 +37,16 @@ class Segment:
     """A segment, open for reading.
 
     Args:
-        path: Its file.
+        path: Path of the file.
         digest_size: Bytes of a digest.
 
     Attributes:
-        name: Of the file.
+        name: Name of the file.
         width: Bytes of a row.
-        digests: Of the rows, in their order.
+        digests: Digests of the rows, in the order of the rows.
 
     Raises:
-        DamagedError: There is no such file, or it is no whole segment. Whether its rows are what was written is not
-            looked at.
+        DamagedError: The file is missing, or is not a complete segment. Its rows are not verified.
     """
 
     def __init__(self, path: Path, digest_size: int) -> None:
@@ -77,13 +76,13 @@ class Segment:
         return len(self.digests)
 
     def read_into(self, row: Bytes, place: int) -> bool:
-        """Read the row at a place, (width,); False if it is of another width or not there."""
+        """Read the row at a place into ``row`` (width,); False if its width differs or the file ends early."""
         if len(row) != self.width:
             return False
         return bool(os.preadv(self._file.fileno(), [row.data], self._rows + place * self.width) == self.width)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._file.close()
 
     def _read(self, start: int, length: int) -> bytes:
@@ -105,7 +104,7 @@ def segment_content(digests: Sequence[bytes], rows: Iterable[Bytes], width: int)
     """The content of a segment in pieces.
 
     Args:
-        digests: Of the rows, at least one.
+        digests: Digests of the rows, at least one.
         rows: The rows in the same order, several at a time, each (k, width).
         width: Bytes of a row.
     """

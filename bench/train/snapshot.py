@@ -21,10 +21,10 @@ __all__ = ["Captured", "Selected", "capture", "put_back"]
 
 @dataclass(frozen=True)
 class Captured:
-    """The state between two iterations; nothing in it changes when training goes on.
+    """The state between two iterations.
 
     Attributes:
-        tensors: Everything that is a tensor, by nested name.
+        tensors: All tensors by nested name.
         facts: The rest, as JSON values.
     """
 
@@ -34,7 +34,7 @@ class Captured:
 
 @dataclass
 class Selected:
-    """The selected epoch: weights, and what the family's state held then."""
+    """The selected epoch: its number, validation accuracy, weights, and the family's state at that time."""
 
     epoch: int
     validation_accuracy: float
@@ -46,10 +46,11 @@ def capture(trainer: Trainer, *, selected: bool = False, copy: bool = True) -> C
     """The state of a trainer.
 
     Args:
-        trainer: Between two iterations.
-        selected: Include the selected epoch's weights and state. A restart does not need them: going back never
-            undoes what an earlier epoch has shown.
-        copy: Copy the tensors. Who is done with them before training goes on needs none, and a buffer is large.
+        trainer: A trainer between two iterations.
+        selected: Whether to include weights and state of the selected epoch. A restart does not need them, because it
+            does not undo the selection of an earlier epoch.
+        copy: Whether to copy the tensors, so that they do not change when training continues. A buffer is large, so
+            callers that use the tensors before training continues should not copy them.
     """
     tensors: dict[str, Tensor] = nested("model", trainer.model.state_dict())
     for index, values in trainer.optimizer.state_dict()["state"].items():
@@ -79,7 +80,7 @@ def capture(trainer: Trainer, *, selected: bool = False, copy: bool = True) -> C
 
 
 def put_back(trainer: Trainer, captured: Captured) -> None:
-    """Make a trainer stand where ``captured`` was taken; the selected epoch only if it is in it."""
+    """Restore the state ``captured`` in a trainer; the selected epoch is restored only if it was captured."""
     tensors, facts = captured.tensors, captured.facts
     trainer.model.load_state_dict(unnested("model", tensors))
     saved = trainer.optimizer.state_dict()
@@ -92,7 +93,7 @@ def put_back(trainer: Trainer, captured: Captured) -> None:
     for name, stream in trainer.streams.items():
         stream.load_state_dict(unnested(f"stream/{name}", tensors))
     trainer.generator.set_state(tensors["generator"].cpu())
-    # Checkpoints of before these were kept have neither; then they stand at their seeds, as at the beginning.
+    # Old checkpoints hold neither of these generators, which then stay in their initial state.
     if "state_generator" in tensors:
         trainer.state_generator.set_state(tensors["state_generator"].cpu())
     own = unnested("globals", tensors)

@@ -1,4 +1,4 @@
-"""Endless shuffled streams of training batches, whole on the device, with a state that can be saved."""
+"""Endless shuffled streams of training batches, with all data on the device and a state that can be saved."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class Stream:
 
     Args:
         images: (n, C, H, W) float32 in [0, 1], on the training device.
-        labels: (n,) int64 beside them.
+        labels: (n,) int64, on the same device.
         spec: Augmentation and noise.
-        augmentation: What the data set allows, a key of ``AUGMENTATIONS``.
-        batch_size: Items of a batch, at most n.
-        seed: Of the stream's own generator.
+        augmentation: Augmentation that the data set allows, a key of ``AUGMENTATIONS``.
+        batch_size: Items per batch, at most n.
+        seed: Seed of the stream's generator.
 
     Raises:
-        ValueError: Fewer items than a batch.
+        ValueError: There are fewer items than ``batch_size``.
     """
 
     def __init__(
@@ -67,12 +67,12 @@ class Stream:
         images = self._augment(self.images[index], self._generator)
         if self.spec.sigma:
             noise = torch.randn(images.shape, generator=self._generator, device=images.device)
-            # sigma is stated on the [-1, 1] scale, which is twice as long.
+            # sigma is given on the [-1, 1] scale, which is twice as long.
             images = images + noise * (self.spec.sigma / 2)
         return Batch(images, self.labels[index])
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Order, place and generator."""
+        """The order of the pass, the number of batches taken from it, and the state of the generator."""
         return {
             "order": self._order,
             "batch": torch.tensor(self._batch),
@@ -80,13 +80,13 @@ class Stream:
         }
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Continue where ``state_dict`` was taken."""
+        """Restore a state of ``state_dict``."""
         self._order = state["order"].to(self.images.device)
         self._batch = int(state["batch"])
         self._generator.set_state(state["generator"].cpu())
 
     def reseed(self, seed: int) -> None:
-        """Other randomness from here on: a new order for the rest of the pass, too."""
+        """Use another seed from now on; the rest of the pass gets a new order, too."""
         self._generator.manual_seed(seed)
         self._order = self._shuffle()
 

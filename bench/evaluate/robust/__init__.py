@@ -1,1 +1,1 @@
-"""Evaluations under attack: accuracies at fixed budgets, and the smallest perturbations."""
+"""Evaluations under attack: accuracies at fixed budgets, and norms of the smallest perturbations."""

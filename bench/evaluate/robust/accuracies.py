@@ -1,4 +1,4 @@
-"""What every attack at a fixed budget ends in: the accuracy that it left, with its verdict and what was checked."""
+"""Robust accuracies with their verdicts and checks, the result of all evaluations at fixed budgets."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ __all__ = ["RobustAccuracies", "healthiest", "item_arrays", "nothing_finite", "n
 
 @dataclass
 class RobustAccuracies:
-    """Robust accuracies of one job, as they are added.
+    """Collects the robust accuracies of one job.
 
     Attributes:
         eps: The budget, such as ``"8/255"``.
-        seeds: Of the attack, in the order of the columns of all flags.
-        numbers: One a metric.
-        items: By metric (N,), which items are robust: booleans, or with several seeds of the attack the shares of them;
-            then ``<metric>.seeds`` (N, A) has the flags of each.
+        seeds: Seeds of the attack, in the order of the columns of all flags.
+        numbers: One number per metric.
+        items: By metric (N,), whether items are robust: booleans, or for several attack seeds the share of seeds; then
+            ``<metric>.seeds`` (N, A) has the flags of each seed.
         checks: By metric, the sentence of every check that was made, raised or not.
         not_measured: By metric, names of the checks that were not made.
-        spreads: By metric, the value of each seed with its spread; empty for one seed.
+        spreads: By metric, the value of each seed and their spread; empty for one seed.
     """
 
     eps: str
@@ -43,13 +43,13 @@ class RobustAccuracies:
     spreads: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def add(self, metric: str, definition: str, robust: NDArray[np.bool_], flags: Sequence[Flag]) -> None:
-        """The share of robust items among all N that were listed, an upper bound.
+        """Add the share of robust items among all N items, an upper bound.
 
         Args:
-            metric: Of the number, and name of its array.
+            metric: Metric of the number, and name of its array.
             definition: As in the column.
             robust: (N,) clean-correct and not broken, N >= 1; (N, A) for A seeds of the attack.
-            flags: Every check that was made; they decide the verdict.
+            flags: Results of all checks, which decide the verdict.
         """
         from bench.attacks.diagnostics import verdict
 
@@ -78,13 +78,13 @@ class RobustAccuracies:
         details: Mapping[str, Any],
         broken: Sequence[Broken] | None,
     ) -> Outcome:
-        """All that the job leaves.
+        """The outcome of the job.
 
         Args:
             first: The attack under the first seed.
             items: Further arrays over items.
             details: Further facts for the record.
-            broken: What was broken, to keep its images; None: they are not kept.
+            broken: Broken items whose images are kept; None: images are not kept.
         """
         arrays = {"ids": first.ids, "clean": first.clean_correct, **self.items, **items}
         facts = {"not_finite": int((~first.clean_finite).sum()), **self.details, **details}
@@ -95,7 +95,7 @@ class RobustAccuracies:
 
     @property
     def details(self) -> dict[str, Any]:
-        """For the record."""
+        """Checks and values of attack seeds, for the record."""
         found: dict[str, Any] = {"checks": self.checks, "not_measured": self.not_measured}
         if self.spreads:
             found["attack_seeds"] = {"seeds": list(self.seeds), "numbers": self.spreads}
@@ -103,13 +103,13 @@ class RobustAccuracies:
 
 
 def share_number(metric: str, argument: str, definition: str, hits: NDArray[np.bool_], **more: Any) -> Number:
-    """A share of items as a number, with the interval that covers items and, if there are several, attack seeds.
+    """A share of items as a number, with an interval that covers the variation over items and attack seeds.
 
     Args:
-        metric: Of the number.
-        argument: Of the number.
+        metric: Metric of the number.
+        argument: Argument of the number.
         definition: As in the column.
-        hits: (N,) or (N, A), N >= 1.
+        hits: (N,) or (N, A) booleans, N >= 1.
         **more: Further fields of the number.
     """
     from bench.metrics.intervals import wilson
@@ -129,7 +129,7 @@ def share_number(metric: str, argument: str, definition: str, hits: NDArray[np.b
 
 
 def healthiest(flags: Sequence[Flag]) -> list[Flag]:
-    """The one flag of a composed attack: that of the member which speaks least against it; none of none."""
+    """The flag of the healthiest member of a composed attack, in a list; empty if ``flags`` is empty."""
     from bench.attacks.diagnostics import WORDS
 
     order = sorted(flags, key=lambda flag: -WORDS.index(flag.implies if flag.raised else "no warning"))
@@ -137,22 +137,22 @@ def healthiest(flags: Sequence[Flag]) -> list[Flag]:
 
 
 def nothing_finite(columns: Sequence[Column], n: int) -> Outcome:
-    """What is left of a model none of whose outputs is finite: no number, and why.
+    """The outcome for a model without any finite output: no values, with the reason.
 
     Args:
-        columns: Of the evaluation.
-        n: Items that were looked at.
+        columns: Columns of the evaluation.
+        n: Number of items.
     """
     reason = f"the outputs are not finite on any of the {n} items"
     return replace(nothing_measured(columns, reason), details={"not_finite": n})
 
 
 def nothing_measured(columns: Sequence[Column], reason: str) -> Outcome:
-    """No number at all, for one reason.
+    """An outcome in which no column has a value, for one reason.
 
     Args:
-        columns: Of the evaluation.
-        reason: As it stands in the cells.
+        columns: Columns of the evaluation.
+        reason: The reason, as cells print it.
     """
     return Outcome(
         [
@@ -164,13 +164,13 @@ def nothing_measured(columns: Sequence[Column], reason: str) -> Outcome:
 
 
 def item_arrays(result: AttackResult, prefix: str = "") -> dict[str, NDArray[Any]]:
-    """Arrays (N,) by name, each after ``prefix``: what was predicted, how far the image was moved, how close the
-    attack came, what it spent, and whether it had a gradient.
+    """Arrays (N,) of an attack by name, each name after ``prefix``.
 
     ``prediction`` of the adversarial; ``linf`` and ``norm_l2`` of the perturbation, pixels in [0, 1]; ``margin_before``
-    and ``margin_after``, max_{k != y} z_k - z_y, positive where wrong; ``first_step``, the first wrong iterate, -1 for
-    never; ``loss`` at the last iterate; ``forwards``, passes spent; ``start_gradient`` and ``last_gradient``, the
-    largest absolute input gradient; ``start_p`` and ``last_p``, softmax(z)_y in float32. NaN where not measured.
+    and ``margin_after``, max_{k != y} z_k - z_y, positive where wrong; ``first_step``, the first wrong iterate, -1 if
+    there is none; ``loss`` at the last iterate; ``forwards``, the number of passes; ``start_gradient`` and
+    ``last_gradient``, the largest absolute input gradient; ``start_p`` and ``last_p``, softmax(z)_y in float32. NaN
+    where not measured.
     """
     arrays: dict[str, NDArray[Any]] = {
         "prediction": result.predictions,

@@ -40,10 +40,10 @@ class Search:
     """One attack that needs no gradient of the model.
 
     Attributes:
-        name: In columns: ``"from-softmax"``, ``"square"``.
-        described: In sentences.
-        attack: With its parameters.
-        source: The other model that it takes its gradients from, or None.
+        name: Name in columns: ``"from-softmax"``, ``"square"``.
+        described: Name in sentences.
+        attack: The attack with its parameters.
+        source: The other model that provides its gradients, or None.
     """
 
     name: str
@@ -68,7 +68,7 @@ class AdaptiveConfig(LossesConfig, AdversarialsConfig):
 
     @property
     def searches(self) -> tuple[Search, ...]:
-        """What follows the losses, in order: other models first, they cost less."""
+        """The attacks after the losses, in order; transfer comes first, because it costs less."""
         searches = [
             Search(f"from-{source}", f"transfer from {source}", self._transfer, source) for source in self.transfer
         ]
@@ -81,11 +81,11 @@ class AdaptiveConfig(LossesConfig, AdversarialsConfig):
         return Transfer(loss="margin", steps=self.steps, step=self.step)
 
     def definition(self, eps: str) -> str:
-        """Of what the losses alone left."""
+        """Definition of the accuracy under the losses alone."""
         return self.attack.definition(self.threat(eps))
 
     def worst_definition(self, eps: str) -> str:
-        """Of what all attacks left."""
+        """Definition of the accuracy under all attacks."""
         parts = ["worst case per item over all losses"]
         if self.transfer:
             attack = self._transfer.definition(self.threat(eps))
@@ -99,11 +99,11 @@ class AdaptiveConfig(LossesConfig, AdversarialsConfig):
         return f"{', '.join(parts)}{left}: {self.definition(eps)}"
 
     def winner_definition(self, attack: str, eps: str) -> str:
-        """Of the share that a loss or a search broke first."""
+        """Definition of the share of items that a loss or a search broke first."""
         return f"share of all items that {attack} broke first: {self.worst_definition(eps)}"
 
     def alone_definition(self, loss: str, eps: str) -> str:
-        """Of the share that one loss alone broke."""
+        """Definition of the share of items that only one loss broke."""
         return f"share of all items that {loss} broke and no other loss did: {self.definition(eps)}"
 
 
@@ -114,9 +114,9 @@ def _column(loss: str) -> str:
 class Adaptive(OnBudgets):
     """The worst case over adaptive PGD with several losses, transfer and Square, at fixed budgets.
 
-    Every budget is an independent attack and a job of its own. All numbers are upper bounds. ``robust`` is the worst
-    case; ``white-box`` is what the losses alone left, and BLACKBOX marks it where searches without the model's
-    gradients break more; ``winner.<attack>`` says which came first.
+    Every budget is an independent attack and a separate job. All numbers are upper bounds. ``robust`` is the worst
+    case; ``white-box`` is the accuracy under the losses alone, with the flag BLACKBOX if searches without the model's
+    gradients break more; ``winner.<attack>`` is the share of items that an attack broke first.
     """
 
     name = "adaptive"
@@ -127,11 +127,11 @@ class Adaptive(OnBudgets):
     model_fields = ("transfer",)
 
     def label(self, config: AdaptiveConfig) -> str:
-        """With steps and restarts."""
+        """The name with steps and restarts."""
         return f"adaptive-{config.steps}x{config.restarts}"
 
     def columns(self, config: AdaptiveConfig) -> tuple[Column, ...]:
-        """Worst case, gradients alone, and the share that each loss and Square won."""
+        """Worst case, gradients alone, and the share of items that each loss and search broke first."""
         return tuple(column for eps in config.eps for column in self._columns(config, eps))
 
     def _columns(self, config: AdaptiveConfig, eps: str) -> list[Column]:
@@ -158,17 +158,17 @@ class Adaptive(OnBudgets):
         return columns
 
     def passes(self, config: AdaptiveConfig, items: int, family: FamilySpec) -> float:  # noqa: ARG002
-        """If every item survives; broken ones cost less."""
+        """An upper bound, reached if every item survives; broken items cost less."""
         searches = sum(search.attack.passes() for search in config.searches)
         each = config.attack_seeds * (config.attack.passes() + searches) + 2
         return min(config.items, items) * len(config.eps) * each
 
     def impossible(self, config: AdaptiveConfig, image_shape: tuple[int, int, int], classes: int) -> str | None:
-        """No loss applies. A search that images do not admit is left out instead."""
+        """Why no loss applies, or None. A search that cannot run on these images is left out instead."""
         return config.attack.impossible(config.norm, image_shape, classes)
 
     def measure(self, config: AdaptiveConfig, subject: Subject) -> Outcome:
-        """Attack with every loss, then with the searches what is left."""
+        """Attack with every loss, then attack the remaining items with the searches."""
         from bench.attacks import Member, attack_in_turn
 
         (eps,) = config.eps
@@ -178,7 +178,7 @@ class Adaptive(OnBudgets):
         for search in config.searches:
             loads = None if search.source is None else partial(inputs.other, search.source)
             members.append(Member(search.name, search.attack, eps, loads))
-            # Before anything is computed: what cannot be done is left out, and said.
+            # Searches that cannot run are left out and recorded before anything is computed.
             why = search.attack.impossible(config.norm, test.image_shape, inputs.num_classes)
             if search.source is not None and search.source not in inputs.spec["others"]:
                 why = OF_ITSELF
@@ -236,7 +236,7 @@ def _outcome(config: AdaptiveConfig, eps: str, chains: Sequence[Chain], outputs:
         numbers.append(share_number(metric, eps, text, won))
 
     def of_loss(loss: str, found: Sequence[NDArray[np.int64]]) -> NDArray[np.bool_] | None:
-        """(N,) or (N, A); None where the model does not admit the loss. Without a clean-correct item none won."""
+        """(N,) or (N, A); None if the loss does not apply. All false if no item is classified correctly."""
         if compositions and loss not in members:
             return None
         number = members.index(loss) if compositions else 0

@@ -1,4 +1,4 @@
-"""What the evaluations that run adaptive PGD share: its parameters and checks."""
+"""Shared parts of the evaluations that run adaptive PGD: its parameters and checks."""
 
 from __future__ import annotations
 
@@ -47,17 +47,17 @@ class LossesConfig(BudgetsConfig):
 
     @property
     def attack(self) -> AdaptivePGD:
-        """The attack."""
+        """Adaptive PGD with these parameters."""
         names = ("losses", "steps", "step", "restarts", "rivals")
         given = {name: getattr(self, name) for name in names}
         return AdaptivePGD().configured({**given, "complete": getattr(self, "complete", False)})
 
 
 def white_box_flags(results: Sequence[AttackResult], restarts: int) -> list[Flag]:
-    """The checks of adaptive PGD: the healthiest loss has gradients, no loss beats the worst case, it converged.
+    """GRAD0 of the healthiest loss, LOSSGAP and ITER of adaptive PGD.
 
     Args:
-        results: One an attack seed, on the same items.
+        results: One result per attack seed, on the same items.
         restarts: Rounds over all losses.
     """
     import numpy as np
@@ -69,7 +69,7 @@ def white_box_flags(results: Sequence[AttackResult], restarts: int) -> list[Flag
         return []
     half = (restarts + 1) // 2
     members = runs[0][1].members
-    # The worst case is as trustworthy as its healthiest member: a masked loss takes nothing away from it.
+    # The worst case is as reliable as its healthiest member: a masked loss does not weaken it.
     flags = healthiest(
         [flag for name in members if (flag := _health([run.facts[name] for _, run in runs])) is not None]
     )
@@ -89,7 +89,7 @@ def white_box_flags(results: Sequence[AttackResult], restarts: int) -> list[Flag
 
 def _health(facts: Sequence[Mapping[str, float]]) -> Flag | None:
     """GRAD0 of one loss over all attack seeds, at the start or the last step of its first round, whichever has more
-    zero gradients; None where it attacked nothing.
+    zero gradients; None if it attacked no item.
     """
     from bench.attacks.diagnostics import gradient_flag
 

@@ -1,4 +1,4 @@
-"""Any attack of ``bench.attacks``, a library's or our own, by its name: for comparisons between attacks."""
+"""Accuracy or norms under any attack of ``bench.attacks`` by name, for comparisons between attacks."""
 
 from __future__ import annotations
 
@@ -81,21 +81,21 @@ class NamedAttackConfig(BudgetsConfig, NormConfig):
         return named_attack(self.attack, self.params)
 
     def definition(self, eps: str | None = None) -> str:
-        """All resolved parameters; the library's version is in the record, since another one makes another number."""
+        """All resolved parameters. The version of the library, on which numbers may depend, is in the record."""
         parts = [eps] if eps is not None else []
         parts += [f"{key}={_written(value)}" for key, value in self.named.parameters.items()]
         parts += [NEXT_RANDOM] if self.targets != "none" else []
-        # Libraries see logits shifted to be positive: see bench.attacks.library.
+        # Libraries get shifted, positive logits: see bench.attacks.library.
         shifted = ", on shifted logits" if "." in self.attack else ""
         return f"{self.attack}-{self.norm}[{', '.join(parts)}, batches of {self.batch_size}{shifted}]"
 
 
 class NamedAttack(OnBudgets):
-    """One attack, judged like all others: a library's success flag is never read.
+    """One attack, judged like all others: success flags of libraries are never read.
 
-    With ``eps``, accuracy at each budget, every budget an attack and a job of its own; without, norms as for C&W. A
-    library does not tell whether its gradients vanished, nor does one attack tell what another would leave: accuracies
-    are ``inconclusive``, and the worst case (``adaptive``) is what may be quoted.
+    With ``eps``, accuracy at each budget, where every budget is an attack and a separate job; without, norms as for
+    C&W. Libraries do not report vanishing gradients, and one attack does not bound the effect of another. So accuracies
+    are ``inconclusive``; the worst case (``adaptive``) is the number to quote.
     """
 
     name = "attack"
@@ -105,26 +105,26 @@ class NamedAttack(OnBudgets):
     Config = NamedAttackConfig
 
     def label(self, config: NamedAttackConfig) -> str:
-        """The attack."""
+        """The name of the attack."""
         return f"{config.attack}{'' if config.targets == 'none' else ' targeted'}"
 
     def columns(self, config: NamedAttackConfig) -> tuple[Column, ...]:
-        """Robust accuracy at each budget; without budgets those of norms."""
+        """Robust accuracy at each budget; without budgets the columns of norms."""
         if not config.eps:
             return norm_columns(self.label(config), config.definition(), config.curve)
         return self.robust_columns(config, lambda eps: f"accuracy under {config.definition(eps)}")
 
     def parts(self, config: NamedAttackConfig) -> tuple[Part, ...]:
-        """One a budget."""
+        """One job per budget; one job without budgets."""
         return super().parts(config) if config.eps else (Part("", config),)
 
     def passes(self, config: NamedAttackConfig, items: int, family: FamilySpec) -> float:  # noqa: ARG002
-        """Those of the attack, and the judge's."""
+        """The passes of the attack and of the judge."""
         each = config.attack_seeds * (config.named.passes() + 1) + 1
         return min(config.items, items) * max(len(config.eps), 1) * each
 
     def impossible(self, config: NamedAttackConfig, image_shape: tuple[int, int, int], classes: int) -> str | None:
-        """What the attack says of such images."""
+        """Why the attack cannot run on such images, or None."""
         return config.named.impossible(config.norm, image_shape, classes)
 
     def uses(self, config: NamedAttackConfig) -> tuple[Used, ...]:
@@ -134,7 +134,7 @@ class NamedAttack(OnBudgets):
         return () if module.startswith("bench.attacks.") else (Used("attack", attack.name, attack.version, module),)
 
     def measure(self, config: NamedAttackConfig, subject: Subject) -> Outcome:
-        """Attack."""
+        """Run the attack under every attack seed."""
         test, attack = subject.test, config.named
         more: dict[str, Any] = {}
         if config.targets != "none":

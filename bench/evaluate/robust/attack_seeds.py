@@ -1,8 +1,8 @@
-"""Attacks that draw: how many independent seeds a number is a mean over, and what is kept of each.
+"""Repetition of random attacks under several seeds, and the arrays that are stored for each seed.
 
-With ``attack_seeds`` = A a robust accuracy is the mean over A seeds of the accuracy under *one* run of the attack: what
-one run gives on average, known better than from one run. It is not the worst case over seeds: that is what ``restarts``
-are for. The seeds are the same for all models, so that comparisons stay paired.
+With ``attack_seeds`` = A, a robust accuracy is the mean over A seeds of the accuracy under *one* run of the attack. It
+estimates the expected accuracy under one run more precisely than a single run. It is not the worst case over seeds;
+``restarts`` give that. The seeds are the same for all models, so that comparisons stay paired.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["AttackSeedsConfig", "attack_seeds", "paired_test", "per_item", "per_
 
 
 class AttackSeedsConfig(EvaluationConfig):
-    """The parameter of evaluations whose attacks draw."""
+    """The parameter of evaluations with random attacks."""
 
     attack_seeds: PositiveInt = Field(
         1,
@@ -32,7 +32,7 @@ class AttackSeedsConfig(EvaluationConfig):
 
     @model_serializer(mode="wrap")
     def _without_one(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """One seed is left out: it is what was measured before there was a choice, under the same key."""
+        """Omit the default of one seed, so that keys from before this parameter existed stay valid."""
         values: dict[str, Any] = handler(self)
         if values.get("attack_seeds") == 1:
             del values["attack_seeds"]
@@ -42,7 +42,7 @@ class AttackSeedsConfig(EvaluationConfig):
 def attack_seeds(config: AttackSeedsConfig) -> tuple[int, ...]:
     """The seeds of the runs: the seed of the evaluation, then seeds derived from it.
 
-    Another seed of the evaluation has others: counting on from it would share all but one with its neighbour.
+    Two evaluation seeds share no attack seed. Counting up from the seed would share all but one with the next seed.
     """
     from bench.rng import derived_seed
 
@@ -51,35 +51,35 @@ def attack_seeds(config: AttackSeedsConfig) -> tuple[int, ...]:
 
 
 def repeated(config: AttackSeedsConfig, definition: str) -> str:
-    """The definition of a number that is a mean over attack seeds, from that under one run."""
+    """The definition of a mean over attack seeds, from the definition of a number under one run."""
     return definition if config.attack_seeds == 1 else f"mean over {config.attack_seeds} attack seeds: {definition}"
 
 
 def paired_test(config: AttackSeedsConfig) -> Literal["mcnemar", "permutation"]:
-    """The test of the numbers of two models: of booleans an item, or of means over seeds an item."""
+    """The paired test of two models, over booleans or over means over seeds, one per item."""
     return "mcnemar" if config.attack_seeds == 1 else "permutation"
 
 
 def stacked(runs: Sequence[NDArray[np.bool_]]) -> NDArray[np.bool_]:
-    """Flags (N,) of each run as one array: (N,) of a single run, else (N, A)."""
+    """Flags (N,) of all runs as one array: (N,) for a single run, else (N, A)."""
     import numpy as np
 
     return runs[0] if len(runs) == 1 else np.stack(runs, axis=1)
 
 
 def per_item(flags: NDArray[np.bool_]) -> NDArray[Any]:
-    """What paired tests compare: booleans (N,) of a single run, else the shares of the seeds (N,), in [0, 1]."""
+    """Values for paired tests: booleans (N,) of a single run, else shares of the seeds (N,), in [0, 1]."""
     return flags if flags.ndim == 1 else flags.mean(axis=1)
 
 
 def per_seed(name: str, flags: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
-    """The arrays to store: ``name`` as `per_item`, and with several seeds ``name.seeds``, the flags (N, A)."""
+    """The arrays to store: ``name`` with the values of `per_item`, and for several seeds ``name.seeds`` (N, A)."""
     arrays: dict[str, NDArray[Any]] = {name: per_item(flags)}
     return arrays if flags.ndim == 1 else {**arrays, f"{name}.seeds": flags}
 
 
 def spread(flags: NDArray[np.bool_]) -> dict[str, Any]:
-    """The value of each seed, in the order of the seeds, with standard deviation, least and largest.
+    """The value of each seed, in the order of the seeds, with standard deviation, minimum and maximum.
 
     Args:
         flags: (N, A) with N >= 1 and A >= 2.

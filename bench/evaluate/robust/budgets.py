@@ -1,4 +1,4 @@
-"""What all evaluations at fixed budgets share: their parameters, one job a budget, and the model under attack."""
+"""Shared parts of evaluations at fixed budgets: parameters, one job per budget, and the model under attack."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ LOOKED_AT = 64
 
 
 class BudgetsConfig(AttackSeedsConfig):
-    """Parameters of every evaluation at budgets."""
+    """Common parameters of evaluations at budgets."""
 
     norm: Literal["linf", "l2"] = Field("linf", description="Norm of the perturbation")
     eps: tuple[str, ...] = Field(min_length=1, description='Budgets in units of the pixel range, such as "8/255"')
@@ -58,18 +58,18 @@ class BudgetsConfig(AttackSeedsConfig):
 
 
 def written_budgets(values: Iterable[str], norm: str | None) -> tuple[str, ...]:
-    """Budgets the way papers write them, ``"8/255"``, in the given order.
+    """Budgets as papers write them, ``"8/255"``, in the given order.
 
-    An L_inf budget is at most 1, the whole range of a pixel: every image is within 1 of every other, and what is
-    larger was meant in grey levels. An L2 budget has no such bound: its largest distance is the square root of the
+    An L_inf budget is at most 1, the whole range of a pixel: the distance of two images is at most 1, so a larger value
+    was probably meant in grey levels. An L2 budget has no such limit: the largest distance is the square root of the
     number of pixel values, which a schema does not know, and budgets of 1 to 3 are usual.
 
     Args:
         values: Fractions or decimals, in units of the pixel range [0, 1].
-        norm: ``"linf"``, ``"l2"``, or None if it is not known because it was itself wrong.
+        norm: ``"linf"``, ``"l2"``, or None if the given norm was invalid.
 
     Raises:
-        ValueError: A value is no budget, an L_inf budget above 1, any budget above `LARGEST`, or there twice.
+        ValueError: A value is not a budget, an L_inf budget is above 1, a budget is above `LARGEST` or listed twice.
 
     >>> written_budgets(["8/255", "0.5"], "linf")
     ('8/255', '0.5')
@@ -91,10 +91,10 @@ def written_budgets(values: Iterable[str], norm: str | None) -> tuple[str, ...]:
 
 
 def listed_losses(values: Sequence[str], known: Iterable[str] = LOSSES) -> tuple[str, ...]:
-    """Losses of a list under the names that definitions print.
+    """The canonical names of a list of losses, as definitions print them.
 
     Raises:
-        ValueError: One is unknown, or listed twice.
+        ValueError: A loss is unknown or listed twice.
     """
     names = tuple(get_loss(value, tuple(known)).name for value in values)
     if len(set(names)) != len(names):
@@ -103,11 +103,11 @@ def listed_losses(values: Sequence[str], known: Iterable[str] = LOSSES) -> tuple
 
 
 class NothingFiniteError(Exception):
-    """No output of the model is finite: there is nothing to attack."""
+    """No output of the model is finite, so no image can be attacked."""
 
 
 class OnBudgets(Evaluation):
-    """An evaluation at fixed budgets: every budget is an independent attack and a job of its own."""
+    """An evaluation at fixed budgets: every budget is an independent attack and a separate job."""
 
     reads_model = True
 
@@ -116,7 +116,7 @@ class OnBudgets(Evaluation):
         """Attack at the budgets of a part. Runs in a worker."""
 
     def evaluate(self, config: Any, inputs: Inputs) -> Outcome:
-        """Attack; the judge of ``bench.attacks`` decides. A model without a finite output has no number."""
+        """Attack; the judge of ``bench.attacks`` decides. A model without any finite output has no values."""
         subject = Subject(config, inputs)
         try:
             return self.measure(config, subject)
@@ -124,11 +124,16 @@ class OnBudgets(Evaluation):
             return nothing_finite(self.columns(config), len(subject.test))
 
     def parts(self, config: Any) -> tuple[Part, ...]:
-        """One a budget: adding one recomputes none of the others."""
+        """One job per budget, so that adding a budget does not recompute the others."""
         return tuple(Part(eps, config.model_copy(update={"eps": (eps,)})) for eps in config.eps)
 
     def robust_columns(self, config: Any, definition: Callable[[str], str]) -> tuple[Column, ...]:
-        """Robust accuracy at each budget; ``definition`` gives that under one attack seed."""
+        """Columns of the robust accuracy at each budget.
+
+        Args:
+            config: Parameters of the evaluation.
+            definition: Returns the definition under one attack seed for a budget.
+        """
         return tuple(
             Column(
                 metric="robust",
@@ -147,11 +152,11 @@ class OnBudgets(Evaluation):
 
 @dataclass
 class Subject:
-    """The model under attack, and the items on which.
+    """The model under attack and the attacked items.
 
     Attributes:
-        config: Of the evaluation.
-        inputs: Of the job.
+        config: Parameters of the evaluation.
+        inputs: Inputs of the job.
     """
 
     config: Any
@@ -172,7 +177,7 @@ class Subject:
 
     @cached_property
     def images(self) -> NDArray[np.float32]:
-        """(N, C, H, W) in [0, 1]."""
+        """(N, C, H, W) images of the items, in [0, 1]."""
         return self.test.unit_images()
 
     @cached_property
@@ -184,7 +189,7 @@ class Subject:
 
     @cached_property
     def common(self) -> dict[str, Any]:
-        """What `bench.attacks.run` and its relatives are told, whatever the attack and the seed."""
+        """Arguments of `bench.attacks.run` and related functions that do not depend on attack and seed."""
         return {
             "norm": getattr(self.config, "norm", "l2"),
             "batch_size": self.config.batch_size,
@@ -195,7 +200,7 @@ class Subject:
     def attack(
         self, attack: Attack, *, seed: int, eps: str | None, rows: NDArray[np.int64] | None = None, **more: Any
     ) -> AttackResult:
-        """One attack on the items, or on the ``rows`` (M,) of them.
+        """Run one attack on all items, or on the items ``rows`` (M,).
 
         Raises:
             NothingFiniteError: No output of the model is finite.
@@ -211,7 +216,7 @@ class Subject:
         return result
 
     def norms(self, attack: Attack, **more: Any) -> AttackResult:
-        """One attack that minimises the L2 norm, without a budget; a model without a finite output is attacked too."""
+        """Run an attack that minimises the L2 norm, without a budget. Models without finite outputs are accepted."""
         from bench import attacks
 
         told: Mapping[str, Any] = {**self.common, **more}
@@ -222,13 +227,13 @@ class Subject:
         """Refuse a model that has no finite output.
 
         Raises:
-            NothingFiniteError: It has none.
+            NothingFiniteError: The model has no finite output.
         """
         if not clean_finite.any():
             raise NothingFiniteError
 
     def each_seed(self, make: Callable[[int, int], Result], steps: int = 1) -> list[Result]:
-        """What ``make`` does with each attack seed and its number; progress counts ``steps`` a seed."""
+        """The results of ``make(seed, number)`` for all attack seeds; progress counts ``steps`` per seed."""
         seeds = attack_seeds(self.config)
         found = []
         for run, seed in enumerate(seeds):
@@ -237,7 +242,7 @@ class Subject:
         return found
 
     def output_flags(self) -> list[Flag]:
-        """LOGITS, RANDOM and DYNAMIC, from a few forward passes of the first images."""
+        """LOGITS, RANDOM and DYNAMIC, from three forward passes of the first images."""
         import torch
 
         from bench.attacks import inspect_outputs

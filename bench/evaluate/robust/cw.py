@@ -1,4 +1,4 @@
-"""Carlini-Wagner L2: how large a perturbation has to be."""
+"""Carlini-Wagner L2 of a library: norms of the perturbations that it finds."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ class CWConfig(NormConfig):
 
     @property
     def attack(self) -> CWAttack:
-        """The attack."""
+        """The attack with these parameters."""
         return CWAttack(steps=self.steps, c=self.c, kappa=self.kappa, lr=self.lr)
 
     @property
     def definition(self) -> str:
-        """All parameters; the library's version is in the record."""
+        """All parameters; the version of the library is in the record."""
         return (
             f"cw-l2[{self.steps}, c={self.c:g}, kappa={self.kappa:g}, lr={self.lr:g}, untargeted, "
             f"no binary search, batches of {self.batch_size}, torchattacks on shifted logits]"
@@ -54,9 +54,8 @@ class CWConfig(NormConfig):
 class CW(Evaluation):
     """Untargeted C&W L2 through torchattacks, on logits shifted to a non-negative row minimum.
 
-    Without the shift that attack does nothing at all against GMMC, whose logits are never positive. Success is
-    recomputed by the judge. One constant and no binary search: norms are upper bounds, looser ones than those of
-    attacks that search.
+    Without the shift the attack has no effect on GMMC, whose logits are never positive. The judge recomputes success.
+    With one constant and no binary search, norms are upper bounds, looser than those of attacks that search.
     """
 
     name = "cw"
@@ -67,15 +66,15 @@ class CW(Evaluation):
     reads_model = True
 
     def label(self, config: CWConfig) -> str:
-        """With the number of iterations."""
+        """The name with the number of iterations."""
         return f"C&W-{config.steps}"
 
     def columns(self, config: CWConfig) -> tuple[Column, ...]:
-        """Means over successes, median with failures at infinity, success rate, accuracy at each radius."""
+        """The columns of `norm_columns`."""
         return norm_columns(self.label(config), config.definition, config.curve)
 
     def passes(self, config: CWConfig, items: int, family: FamilySpec) -> float:  # noqa: ARG002
-        """Those of the attack, and the judge's two forwards."""
+        """The passes of the attack, and two forward passes of the judge."""
         return min(config.items, items) * (config.attack.passes() + 2)
 
     def evaluate(self, config: CWConfig, inputs: Inputs) -> Outcome:

@@ -1,4 +1,4 @@
-"""Carlini-Wagner L2 with binary search, untargeted or towards a class drawn for each item."""
+"""Carlini-Wagner L2 with binary search, untargeted or with a random target for each item."""
 
 from __future__ import annotations
 
@@ -63,14 +63,14 @@ class CWL2Config(NormConfig):
 
     @property
     def attack(self) -> CarliniWagner:
-        """The attack."""
+        """The attack with these parameters."""
         return CarliniWagner(
             steps=self.steps, rounds=self.rounds, c0=self.c0, kappa=self.kappa, lr=self.lr, patience=self.patience
         )
 
     @property
     def definition(self) -> str:
-        """All parameters."""
+        """The definition of the attack with all parameters."""
         targets = "untargeted" if self.targets == "none" else NEXT_RANDOM
         return self.attack.definition(ThreatModel("l2", float("inf")), targets)
 
@@ -78,8 +78,8 @@ class CWL2Config(NormConfig):
 class CWL2(Evaluation):
     """The smallest L2 perturbation that the harness's own C&W finds.
 
-    Binary search over c, one optimisation for every item: no batching changes a norm, unlike in ``cw``, which runs a
-    library's attack as papers do. Success is decided by the judge of ``bench.attacks``.
+    It searches over c and optimises every item separately, so norms do not depend on batching, unlike those of ``cw``,
+    which runs the attack of a library as papers do. The judge of ``bench.attacks`` decides on success.
     """
 
     name = "cw-l2"
@@ -90,15 +90,15 @@ class CWL2(Evaluation):
     reads_model = True
 
     def label(self, config: CWL2Config) -> str:
-        """With the steps of a round and the rounds: ``cw``, which has one, can stand beside it."""
+        """The name with steps and rounds, which distinguish it from ``cw``."""
         return f"C&W-{config.steps}x{config.rounds}{'' if config.targets == 'none' else ' targeted'}"
 
     def columns(self, config: CWL2Config) -> tuple[Column, ...]:
-        """Means over successes, median with failures at infinity, success rate, accuracy at each radius."""
+        """The columns of `norm_columns`."""
         return norm_columns(self.label(config), config.definition, config.curve)
 
     def passes(self, config: CWL2Config, items: int, family: FamilySpec) -> float:  # noqa: ARG002
-        """Those of the attack, and the judge's."""
+        """The passes of the attack, and three forward passes of the judge."""
         return min(config.items, items) * (config.attack.passes() + 3)
 
     def evaluate(self, config: CWL2Config, inputs: Inputs) -> Outcome:
@@ -113,22 +113,22 @@ class CWL2(Evaluation):
 
 
 def next_random(labels: NDArray[np.int64], ids: NDArray[np.int64], classes: int, seed: int) -> NDArray[np.int64]:
-    """(y + r) mod K, r uniform in 1..K-1, drawn for each item by (seed, id) alone.
+    """Targets (y + r) mod K, where r is uniform in 1..K-1 and depends on (seed, id) alone.
 
     Args:
-        labels: (N,) y.
+        labels: (N,) true classes y.
         ids: (N,) identities of the items.
         classes: K >= 2.
         seed: Seed of the evaluation.
 
     Returns:
-        (N,), never equal to the label.
+        (N,) targets, never equal to the label.
     """
     import numpy as np
 
     from bench.rng import uniform
 
-    # A stream of its own: restart -1 is used by no attack.
+    # Restart -1 is a separate stream that no attack uses.
     drawn = uniform(seed, np.asarray(ids), -1, 1)[:, 0].astype(np.float64)
     shift = 1 + np.floor(drawn * (classes - 1)).astype(np.int64)
     targets: NDArray[np.int64] = (labels + shift) % classes

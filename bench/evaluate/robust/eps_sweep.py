@@ -1,4 +1,4 @@
-"""Whether accuracy goes to zero as the budget grows, as it must: a chained sweep of adaptive PGD."""
+"""A chained sweep of adaptive PGD over growing budgets. The accuracy must fall to zero."""
 
 from __future__ import annotations
 
@@ -49,21 +49,21 @@ class EpsSweepConfig(LossesConfig):
 
     @property
     def sweep(self) -> str:
-        """Definition of the sweep."""
+        """The definition of the sweep."""
         return sweep_definition(self.eps, self.attack.definition(self.threat(self.eps[0])))
 
     def definition(self, eps: str) -> str:
-        """Of the accuracy at a budget."""
+        """The definition of the accuracy at a budget."""
         return f"accuracy at {eps} of a {self.sweep}"
 
 
 class EpsSweep(OnBudgets):
     """Accuracy under adaptive PGD from small budgets to large ones.
 
-    Chained: an item that is broken at one budget is broken at all larger ones. So the curve cannot rise, and says
-    whether it falls far enough: UNBOUNDED where an attack that may turn every image grey leaves items, FLAT where four
-    times the budget changes nothing. GRAD0, LOSSGAP and ITER are those of the attack at each budget, on the items that
-    the smaller ones left.
+    The sweep is chained: an item that is broken at one budget counts as broken at all larger ones, so the curve cannot
+    rise. UNBOUNDED is raised if items survive a budget that can turn every image grey, FLAT if four times the budget
+    changes little. GRAD0, LOSSGAP and ITER come from the attack at each budget, on the items that smaller budgets did
+    not break.
     """
 
     name = "eps-sweep"
@@ -73,7 +73,7 @@ class EpsSweep(OnBudgets):
     Config = EpsSweepConfig
 
     def label(self, config: EpsSweepConfig) -> str:  # noqa: ARG002 - the same for all
-        """What it is."""
+        """A fixed name."""
         return "eps sweep"
 
     def columns(self, config: EpsSweepConfig) -> tuple[Column, ...]:
@@ -81,19 +81,19 @@ class EpsSweep(OnBudgets):
         return self.robust_columns(config, config.definition)
 
     def parts(self, config: EpsSweepConfig) -> tuple[Part, ...]:
-        """One: a budget goes on from where the one before ended."""
+        """One job, because each budget continues from the result of the budget before."""
         return (Part("", config),)
 
     def passes(self, config: EpsSweepConfig, items: int, family: FamilySpec) -> float:  # noqa: ARG002
-        """If every item survives every budget; most do not."""
+        """An upper bound, reached if every item survives every budget."""
         return min(config.items, items) * len(config.eps) * config.attack_seeds * (config.attack.passes() + 2)
 
     def impossible(self, config: EpsSweepConfig, image_shape: tuple[int, int, int], classes: int) -> str | None:
-        """No loss applies."""
+        """Why no loss applies, or None."""
         return config.attack.impossible(config.norm, image_shape, classes)
 
     def measure(self, config: EpsSweepConfig, subject: Subject) -> Outcome:
-        """Attack at each budget what the smaller ones left."""
+        """Attack at each budget the items that smaller budgets did not break."""
         from bench.attacks import eps_sweep
 
         def swept(seed: int, _: int) -> Sweep:
@@ -108,7 +108,7 @@ class EpsSweep(OnBudgets):
 
 
 def _outcome(config: EpsSweepConfig, sweeps: Sequence[Sweep], outputs: Sequence[Flag]) -> Outcome:
-    """One number a budget; the checks of the curve are those of all of its points."""
+    """One number per budget; the checks of the curve apply to all of its points."""
     from bench.attacks.diagnostics import UNBOUNDED_EPS, flat_flag, unbounded_flag
 
     first = sweeps[0]
@@ -123,7 +123,7 @@ def _outcome(config: EpsSweepConfig, sweeps: Sequence[Sweep], outputs: Sequence[
     raised: set[str] = set()
     missing: list[str] = []
     for number, eps in enumerate(config.eps):
-        # Where a smaller budget left nothing, nothing was attacked.
+        # There is no attack at this budget if smaller budgets broke all items.
         stages = [_whole(sweep.stages[number], first.ids) for sweep in sweeps if number < len(sweep.stages)]
         flags = [*white_box_flags(stages, config.restarts), *curve, *outputs]
         point = RobustAccuracies(eps, attack_seeds(config))
@@ -133,7 +133,7 @@ def _outcome(config: EpsSweepConfig, sweeps: Sequence[Sweep], outputs: Sequence[
         items |= {key.replace("robust", name, 1): values for key, values in point.items.items()}
         if stages:
             missing += point.not_measured["robust"]
-            # One sentence a check: the first that is raised, else the first.
+            # Keep one sentence per check: the first that is raised, else the first.
             new = {flag.name: flag.text for flag in flags if flag.name not in raised and flag.raised}
             checks = {**point.checks["robust"], **checks, **new}
             raised |= new.keys()
@@ -144,7 +144,7 @@ def _outcome(config: EpsSweepConfig, sweeps: Sequence[Sweep], outputs: Sequence[
 
 
 def _whole(stage: AttackResult, ids: NDArray[np.int64]) -> AttackResult:
-    """What the checks read of an attack on some of the items, as if all had been attacked: the others are lost."""
+    """The result of an attack on some items, extended to all ``ids``; the other items count as not robust."""
     import numpy as np
 
     places = {int(identity): row for row, identity in enumerate(ids)}

@@ -1,4 +1,4 @@
-"""The adversarial images behind a robust accuracy, kept for whoever wants to check it (``bench verify``)."""
+"""Storage of the adversarial images behind a robust accuracy, for ``bench verify``."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ class AdversarialsConfig(EvaluationConfig):
 
 @dataclass(frozen=True)
 class Broken:
-    """The items that an attack broke, behind one number, in one run of it.
+    """The items behind one number that an attack broke in one run.
 
     Attributes:
-        metric: Of the number that counts them.
-        argument: Of the number.
+        metric: Metric of the number that counts them.
+        argument: Argument of the number.
         norm: ``"linf"`` or ``"l2"``.
         eps: Budget such as ``"8/255"``; None for attacks that minimise the norm.
-        success: (N,) which of the items.
+        success: (N,) whether the item is broken.
         adversarials: (N, C, H, W) float32 in [0, 1].
-        run: Number of the attack seed; None where there is one run.
+        run: Number of the attack seed; None if there is only one run.
     """
 
     metric: str
@@ -57,7 +57,7 @@ class Broken:
 def broken_by_runs(
     metric: str, argument: str, norm: str, eps: str | None, results: Sequence[AttackResult]
 ) -> list[Broken]:
-    """What an attack broke behind one number, one entry an attack seed; arguments as in `Broken`."""
+    """The broken items behind one number, one entry per attack seed; arguments as in `Broken`."""
     several = len(results) > 1
     return [
         Broken(metric, argument, norm, eps, result.success, result.adversarials, run if several else None)
@@ -66,15 +66,15 @@ def broken_by_runs(
 
 
 def packed(ids: NDArray[np.int64], broken: Sequence[Broken]) -> tuple[dict[str, bytes], dict[str, Any]]:
-    """The file to keep, and what the record says of it.
+    """The file with adversarial images, and the facts on it for the record.
 
     Args:
         ids: (N,) identities of the items.
-        broken: What was broken, number by number; the runs of one number in the order of the attack seeds.
+        broken: Broken items by number; the runs of one number in the order of the attack seeds.
 
     Returns:
-        Files by name: arrays ``<metric>.ids`` (M,) and ``<metric>.images`` (M, C, H, W), and where the attack was
-        repeated ``<metric>.runs`` (M,), the number of the attack seed; and the record's facts: name and digest of the
+        Files by name, with arrays ``<metric>.ids`` (M,) and ``<metric>.images`` (M, C, H, W), and for repeated attacks
+        ``<metric>.runs`` (M,), the numbers of the attack seeds; and the facts for the record: name and digest of the
         file, threat model and count of each number over all runs.
     """
     import numpy as np

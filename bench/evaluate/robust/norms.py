@@ -1,7 +1,8 @@
-"""What the evaluations that minimise a perturbation have in common: their columns, numbers and arrays.
+"""Shared parts of evaluations that minimise a perturbation: their columns, numbers and arrays.
 
-The minimal norms of one attack give accuracy at every radius at no further cost: an item is broken within r if its norm
-is at most r. As success at a fixed radius was not what the attack sought, it is an upper bound and may be a loose one.
+The minimal norms of one attack give the accuracy at every radius at no further cost: an item is broken within r if its
+norm is at most r. This accuracy is an upper bound, which may be loose, because the attack did not optimise for success
+at a fixed radius.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ __all__ = ["NormConfig", "norm_columns", "norm_items", "norm_numbers", "norm_out
 
 
 class NormConfig(AdversarialsConfig):
-    """Parameters of every evaluation that minimises the L2 norm of a perturbation."""
+    """Common parameters of evaluations that minimise the L2 norm of a perturbation."""
 
     curve: tuple[str, ...] = Field(
         ("0.25", "0.5", "1", "1.5", "2"),
@@ -40,7 +41,7 @@ class NormConfig(AdversarialsConfig):
         radii = [parse_eps(value) for value in values]
         if any(radius <= 0 for radius in radii) or any(large <= small for small, large in pairwise(radii)):
             raise ValueError("radii must be positive and increase")
-        # L2 radii are written as decimals: not as the fraction of 255 that one may happen to be.
+        # L2 radii given as decimals stay decimals, even if they are multiples of 1/255.
         return tuple(
             value.replace(" ", "") if "/" in value else f"{radius:.12g}"
             for value, radius in zip(values, radii, strict=True)
@@ -48,8 +49,8 @@ class NormConfig(AdversarialsConfig):
 
 
 def norm_columns(group: str, attack: str, curve: Sequence[str]) -> tuple[Column, ...]:
-    """Mean over successes (primary), median with failures at infinity, success rate, mean over the items that all
-    rows of a table have in common, and accuracy at each radius of one attack.
+    """The columns of one attack: mean over successes (primary), median with failures at infinity, success rate, mean
+    over the items that the attack breaks in all rows of a table, and accuracy at each radius.
 
     Args:
         group: Heading above the columns.
@@ -117,12 +118,12 @@ def norm_columns(group: str, attack: str, curve: Sequence[str]) -> tuple[Column,
 
 
 def norm_items(result: AttackResult, columns: Sequence[Column]) -> dict[str, NDArray[Any]]:
-    """What is stored of each item: identity, whether it was classified correctly and broken, the norm (infinite where
-    it was not broken), and whether it is robust at each radius.
+    """The stored arrays (N,): identities, whether items were classified correctly and broken, norms (infinite where an
+    item was not broken), and whether items are robust at each radius.
 
     Args:
-        result: What the attack did, in L2 over pixels in [0, 1].
-        columns: Of ``norm_columns``.
+        result: Result of the attack, in L2 over pixels in [0, 1].
+        columns: Columns of ``norm_columns``.
     """
     norms = result.l2_with_failures
     return {
@@ -144,16 +145,16 @@ def _robust(result: AttackResult, column: Column) -> NDArray[np.bool_]:
 
 
 def norm_numbers(result: AttackResult, columns: Sequence[Column], seed: int) -> list[Number]:
-    """The numbers of ``norm_columns``, but the one across rows.
+    """The numbers of ``norm_columns``, except for the mean across rows.
 
-    Norms and success are over the items that were attacked, those with a correct clean prediction; accuracies over all.
-
-    Where some were not broken the numbers are ``inconclusive`` (flag MINNORM): a longer attack may break them.
+    Norms and success are over attacked items, those with a correct clean prediction; accuracies are over all items. If
+    some attacked items were not broken, the numbers are ``inconclusive`` (flag MINNORM), because a longer attack may
+    break them.
 
     Args:
-        result: What the attack did, in L2 over pixels in [0, 1].
-        columns: Of ``norm_columns``.
-        seed: Of the bootstrap interval of the mean.
+        result: Result of the attack, in L2 over pixels in [0, 1].
+        columns: Columns of ``norm_columns``.
+        seed: Seed of the bootstrap interval of the mean.
     """
     import math
 
@@ -225,13 +226,13 @@ def norm_numbers(result: AttackResult, columns: Sequence[Column], seed: int) -> 
 def norm_outcome(
     config: NormConfig, result: AttackResult, columns: Sequence[Column], more: Mapping[str, NDArray[Any]]
 ) -> Outcome:
-    """All that an evaluation leaves: numbers, arrays and, if asked for, adversarial images. No number of a model whose
-    outputs are finite on no item.
+    """The outcome of an evaluation: numbers, arrays and, if ``config`` asks for them, adversarial images. A model
+    without any finite output has no values.
 
     Args:
-        config: With the seed of intervals.
-        result: What the attack did.
-        columns: Of ``norm_columns``.
+        config: Parameters, among them the seed of intervals.
+        result: Result of the attack.
+        columns: Columns of ``norm_columns``.
         more: Further arrays over items.
     """
     if not result.clean_finite.any():

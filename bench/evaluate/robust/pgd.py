@@ -1,4 +1,4 @@
-"""Accuracy under projected gradient descent, with the paper's loss and others beside it."""
+"""Accuracy under projected gradient descent with the paper's loss and with other losses."""
 
 from __future__ import annotations
 
@@ -65,18 +65,18 @@ class PGDConfig(BudgetsConfig, AdversarialsConfig):
         return PGDAttack(steps=self.steps, step=self.step, loss=loss, restarts=self.restarts, iterate=self.iterate)
 
     def definition(self, loss: str, eps: str) -> str:
-        """Of the accuracy under one loss, as the attack itself gives it."""
+        """The definition of the accuracy under one loss, which is that of the attack."""
         return self.attack(loss).definition(self.threat(eps))
 
     def worst_definition(self, eps: str) -> str:
-        """Of the worst case over the losses."""
+        """The definition of the worst case over the losses."""
         limits = {loss: get_loss(loss).limits(None) for loss in self.losses}
         over = [f"{loss} ({', '.join(found)})" if found else loss for loss, found in limits.items()]
         attack = self.attack("ce").defined(self.threat(eps), "each of these losses")
         return f"worst case per item over {', '.join(over)}: {attack}"
 
     def zero_definition(self, eps: str) -> str:
-        """Of the zero-gradient share."""
+        """The definition of the zero-gradient share."""
         return (
             f"share of clean-correct items whose {self.losses[0]} input gradient is exactly zero at the start of "
             f"{self.definition(self.losses[0], eps)}"
@@ -84,11 +84,12 @@ class PGDConfig(BudgetsConfig, AdversarialsConfig):
 
 
 class PGD(OnBudgets):
-    """White-box PGD at fixed budgets: every budget is an independent attack and a job of its own.
+    """White-box PGD at fixed budgets: every budget is an independent attack and a separate job.
 
     Robust means correct on the clean image and on the adversarial one; accuracy is over all attacked items. All
-    numbers are upper bounds. A verdict stands beside each: ``masked`` if the loss's gradients vanish, or if another
-    loss leaves significantly less; ``confirmed`` if gradients vanish and another loss, whose do not, leaves no less.
+    numbers are upper bounds. Each has a verdict: ``masked`` if the gradients of the loss vanish, or if the accuracy
+    under another loss is significantly lower; ``confirmed`` if the gradients vanish, but the accuracy under another
+    loss with gradients is not lower.
     """
 
     name = "pgd"
@@ -98,7 +99,7 @@ class PGD(OnBudgets):
     Config = PGDConfig
 
     def label(self, config: PGDConfig) -> str:
-        """With the number of steps."""
+        """The name with the number of steps."""
         return f"PGD-{config.steps}"
 
     def columns(self, config: PGDConfig) -> tuple[Column, ...]:
@@ -124,12 +125,12 @@ class PGD(OnBudgets):
         return columns
 
     def passes(self, config: PGDConfig, items: int, family: FamilySpec) -> float:  # noqa: ARG002
-        """The attack, the judge's two forwards, and random points on what is left, for each attack seed."""
+        """The attacks, two forward passes of the judge each, and random points, for each attack seed."""
         each = len(config.losses) * (config.attack("ce").passes() + 2) + config.noise
         return min(config.items, items) * len(config.eps) * config.attack_seeds * each
 
     def measure(self, config: PGDConfig, subject: Subject) -> Outcome:
-        """Attack with each loss that the model admits, then with random points what they left."""
+        """Attack with each loss that applies to the model, then attack the remaining items with random points."""
         (eps,) = config.eps
         centers, classes = subject.model.class_centers() is not None, subject.inputs.num_classes
         reasons = {loss: get_loss(loss).lacking(centers, classes) for loss in config.losses}
@@ -152,7 +153,7 @@ class PGD(OnBudgets):
 def _noise(
     config: PGDConfig, subject: Subject, seed: int, eps: str, results: Mapping[str, AttackResult]
 ) -> NDArray[np.bool_]:
-    """(N,) what random points break, of the items that some loss left under one attack seed."""
+    """(N,) whether random points break the item; only items that some loss did not break are tried."""
     import numpy as np
 
     broken = np.zeros(len(subject.test), dtype=np.bool_)
@@ -174,12 +175,12 @@ def _outcome(
     """The numbers of one budget.
 
     Args:
-        config: With one budget.
-        eps: That one.
-        results: By loss, those that the model admits; one an attack seed, all on the same N items.
-        lacking: By loss, why the model does not admit it.
+        config: Parameters with one budget.
+        eps: This budget.
+        results: For each loss that applies, one result per attack seed, all on the same N items.
+        lacking: For each other loss, why it does not apply to the model.
         shared: Checks of the model's outputs.
-        noise: (N,) what random points of the ball broke; (N, A) for A attack seeds.
+        noise: (N,) whether random points of the ball broke the item; (N, A) for A attack seeds.
     """
     import numpy as np
 
@@ -211,7 +212,7 @@ def _outcome(
         rest = {"worst-case": worst_text, "zero-gradient": zero_text}
         return Outcome(numbers + [absent(metric, text, reason) for metric, text in rest.items()])
     worst = np.logical_and.reduce(list(robust.values()))
-    # The worst case is as trustworthy as its healthiest member: a masked loss takes nothing away from it.
+    # The worst case is as reliable as its healthiest member: a masked loss does not weaken it.
     flags = healthiest(list(health.values()))
     if len(results) > 1:
         flags.append(loss_gap_flag(worst, robust))
@@ -239,7 +240,7 @@ def _outcome(
 
 
 def _zero_starts(runs: Sequence[AttackResult]) -> NDArray[np.bool_]:
-    """Of the clean-correct items whether the gradient at the start is exactly zero, (M,) or (M, A)."""
+    """(M,) or (M, A) whether the gradient at the start is exactly zero, for the M clean-correct items."""
     return stacked([run.health.start_gradient[run.clean_correct] == 0 for run in runs])
 
 
@@ -256,7 +257,7 @@ def _health_flag(runs: Sequence[AttackResult]) -> Flag | None:
 def _flags(
     loss: str, robust: NDArray[np.bool_], others: Mapping[str, NDArray[np.bool_]], health: Mapping[str, Flag]
 ) -> list[Flag]:
-    """GRAD0, in the light of the losses whose gradients do not vanish, and LOSSGAP."""
+    """GRAD0, revised by the losses whose gradients do not vanish, and LOSSGAP."""
     from bench.attacks.diagnostics import answered_by, loss_gap_flag
 
     gap = [loss_gap_flag(robust, others)] if others else []

@@ -34,21 +34,21 @@ class TransferConfig(BudgetsConfig, AdversarialsConfig):
 
     @property
     def attack(self) -> TransferAttack:
-        """The attack."""
+        """The attack with these parameters."""
         return TransferAttack().configured(
             {"loss": self.loss, "steps": self.steps, "step": self.step, "restarts": self.restarts}
         )
 
     def definition(self, eps: str) -> str:
-        """Of the accuracy at a budget."""
+        """The definition of the accuracy at a budget."""
         return f"accuracy on adversarial images of {self.source}: {self.attack.definition(self.threat(eps))}"
 
 
 class Transfer(OnBudgets):
-    """Accuracy under an attack that never asks the model for a gradient, only another model of the suite.
+    """Accuracy under an attack that uses gradients of another model of the suite, never those of the measured model.
 
-    A model that is robust under its own gradients and not under those of others hides its gradients. The reverse says
-    nothing: images of one model need not fool another, so the number alone is always ``inconclusive``.
+    A model that is robust to its own gradients but not to those of other models masks its gradients. The reverse does
+    not hold: images of one model need not fool another, so the number alone is always ``inconclusive``.
     """
 
     name = "transfer"
@@ -59,7 +59,7 @@ class Transfer(OnBudgets):
     model_fields = ("source",)
 
     def label(self, config: TransferConfig) -> str:
-        """With the source."""
+        """The name with the source."""
         return f"transfer from {config.source}"
 
     def columns(self, config: TransferConfig) -> tuple[Column, ...]:
@@ -67,20 +67,20 @@ class Transfer(OnBudgets):
         return self.robust_columns(config, config.definition)
 
     def passes(self, config: TransferConfig, items: int, family: FamilySpec) -> float:  # noqa: ARG002
-        """The attack on the source, and the judge's two forwards."""
+        """The passes of the attack on the source, and those of the judge."""
         each = config.attack_seeds * (config.attack.passes() + 2) + 1
         return min(config.items, items) * len(config.eps) * each
 
     def impossible(self, config: TransferConfig, image_shape: tuple[int, int, int], classes: int) -> str | None:
-        """The loss needs more classes."""
+        """Why the loss does not apply (too few classes), or None."""
         return config.attack.impossible(config.norm, image_shape, classes)
 
     def of_itself(self, config: TransferConfig) -> str:
-        """Gradients of the model itself are no transfer."""
+        """Why the source is not measured: an attack with its own gradients is not transfer."""
         return f"{config.source} is the source of the adversarial images"
 
     def measure(self, config: TransferConfig, subject: Subject) -> Outcome:
-        """Attack the source."""
+        """Attack the source and judge the images on the measured model."""
         from bench.attacks.diagnostics import transfer_flag
 
         (eps,) = config.eps
