@@ -24,7 +24,7 @@ STEM_CHANNELS = 16
 STAGE_STRIDES = (1, 2, 2)
 MIN_IMAGE_SIZE = 4  # the two strides of 2 reduce it to one pixel
 LARGEST = 1000
-"""Of depth and width: beyond it a name asks for more layers or weights than any machine builds."""
+"""Largest depth and width; larger networks have too many layers or weights for any machine."""
 _NAME = re.compile(r"wrn-([1-9][0-9]*)-([1-9][0-9]*)")
 _VARIANT = re.compile(r"(wrn-[0-9]+-[0-9]+)(?:-(batch|layer))?(?:-drop(0\.[0-9]*[1-9]))?")
 

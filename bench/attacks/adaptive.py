@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["ADAPTIVE_LOSSES", "AdaptivePGD", "loss_names", "temperature"]
 
 ADAPTIVE_LOSSES = (AUTOMATIC, "margin", "margin-targeted", "distance-targeted", "dlr")
-"""Losses in the order of attack; T is chosen by the model's median clean gap."""
+"""Losses in the order of attack; T is derived from the median clean gap of the model."""
 
 
 def loss_names(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 __all__ = ["LEAST_PATIENCE", "CarliniWagner"]
 
 PATIENT_STEPS = 400
-"""Fewest steps of a round for which images may end it early."""
+"""Fewest steps of a round in which images may stop early."""
 LEAST_PATIENCE = 50
-"""Fewer steps without a smaller cost end images before they converge."""
+"""Smallest patience: with fewer steps without a smaller cost, images stop before they converge."""
 
 
 def _patience(value: Any) -> Any:

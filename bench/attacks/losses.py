@@ -195,7 +195,7 @@ LOSSES: dict[str, Loss] = {
         ),
     )
 }
-"""Those without a temperature, by name."""
+"""The losses without a temperature, by name."""
 
 
 def get_loss(name: object, known: Iterable[str] | None = None) -> Loss:

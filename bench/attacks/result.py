@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["HEALTH", "AttackResult", "GradientHealth"]
 
 HEALTH = ("start_gradient", "last_gradient", "start_probability", "last_probability")
-"""Columns that say whether the loss gave the attack anything to follow."""
+"""Columns of gradient health: whether the loss has a usable gradient."""
 
 
 class GradientHealth:

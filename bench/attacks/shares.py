@@ -14,10 +14,10 @@ from bench.metrics.paired import mcnemar_exact, permutation_mean
 __all__ = ["Answer", "against", "binary", "gap", "mean_gap", "p_value"]
 
 LEVEL = 0.95
-"""Of the intervals that shares have beside a limit."""
+"""Level of the intervals that are compared with limits."""
 
 Answer = Literal["above", "below", "unclear"]
-"""Where a share lies beside a limit."""
+"""Position of a share relative to a limit."""
 
 
 def against(limit: float, estimate: float, low: float, high: float) -> Answer:

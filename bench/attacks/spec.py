@@ -48,7 +48,7 @@ Shape = tuple[int, int, int]
 HALVE_AT = (0.5, 0.75)
 """Shares of the steps after which attacks with decaying steps halve their step size."""
 GIVEN_TARGETS = "given targets"
-"""How a definition says that each image came with a class to reach."""
+"""Text of definitions for attacks with a given target class for each image."""
 
 
 def _checked(allowed: Callable[[Any], bool], wanted: str) -> BeforeValidator:

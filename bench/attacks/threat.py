@@ -17,7 +17,7 @@ Norm = Literal["linf", "l2"]
 NORMS: tuple[str, ...] = get_args(Norm)
 
 LARGEST = 1e30
-"""Of a number that meets float32 images, such as a step size: beyond it products overflow."""
+"""Largest number that may be combined with float32 images, such as a step size; beyond it products overflow."""
 
 # Half a unit in the last place of a float32 in [0.5, 1): the most that rounding a pixel can add to a difference.
 _HALF_ULP = 2.0**-25
@@ -89,14 +89,10 @@ def parse_step(value: str | float) -> StepSize:
     """Read a step size: a number and ``"eps/30"`` are multiples of eps, ``"2/255"`` is absolute.
 
     Raises:
-<<<<<<< HEAD
-        ValueError: The value is none of these, not positive, or larger than `LARGEST`.
+        ValueError: The value has another form, is not positive, or is larger than `LARGEST`.
 
     >>> parse_step("eps/4").resolve(0.2), parse_step("51/255").resolve(0.5)
     (0.05, 0.2)
-=======
-        ValueError: The value has another form, is not positive, or is larger than `LARGEST`.
->>>>>>> english1
     """
     problem = f'step must be a multiple of eps (0.1), "eps/30" or an absolute step such as "2/255", got {value!r}'
     if isinstance(value, bool):

@@ -11,10 +11,10 @@ __all__ = ["CHECKS", "INDISPENSABLE", "WORDS", "Flag", "Verdict", "Word", "verdi
 Word = Literal["masked", "inconclusive", "confirmed", "no warning"]
 
 WORDS: tuple[str, ...] = ("masked", "inconclusive", "confirmed", "no warning")
-"""The worst first. ``confirmed``: a sign of masking, but another loss, which shows none, leaves the same items."""
+"""From worst to best. ``confirmed``: a sign of masking, but another loss without this sign leaves the same images."""
 
 INDISPENSABLE = frozenset({"GRAD0", "LOSSGAP"})
-"""Checks without which a number is inconclusive."""
+"""Required checks: a number for which one of them could not be measured is inconclusive."""
 
 CHECKS = (
     "GRAD0",
@@ -29,7 +29,7 @@ CHECKS = (
     "RANDOM",
     "DYNAMIC",
 )
-"""Every check that can be made of a robust accuracy."""
+"""All checks of a robust accuracy."""
 
 
 @dataclass(frozen=True)

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 __all__ = ["CONTROLS", "DRAWN", "Generation", "GenerationConfig"]
 
 DRAWN = "means over draws of n images, stratified by class"
-"""In a definition: how sets of unequal size are made comparable; see `bench.evaluate.image_sets`."""
+"""Text of definitions on how sets of unequal size are compared; see `bench.evaluate.image_sets`."""
 
 CONTROLS = {"real": "held-out test images, in the class shares of training", "noise": "uniform noise"}
-"""By argument of a control, what is measured instead of samples."""
+"""Images that replace samples, by argument of a control."""
 
 LEAST_JUDGE_ACCURACY = 0.9
-"""A judge that errs more often measures its own errors."""
+"""Smallest accuracy of a usable judge; a worse judge would measure its own errors."""
 
 
 class GenerationConfig(EvaluationConfig):

@@ -18,7 +18,7 @@ from bench.spec import FamilySpec
 __all__ = ["FILE", "FID", "SHA256_PREFIX", "FIDConfig", "weights_path"]
 
 FILE = "pt_inception-2015-12-05-6726825d.pth"
-"""The TF-ported FID Inception; the name ends in the first digits of its SHA-256."""
+"""File name of the TF-ported FID Inception; it ends in the first digits of the SHA-256."""
 SHA256_PREFIX = "6726825d"
 
 

@@ -21,7 +21,7 @@ __all__ = ["Generated", "class_grid", "generated", "picture"]
 Source = Literal["buffer", "fresh"]
 BATCH = 250
 PIXELS = 2**26
-"""Pixels of an enlarged picture, at most."""
+"""Largest number of pixels of an enlarged picture."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from bench.plugins.family_contract import FamilyContractError, check_rows
 __all__ = ["BATCH", "forward_outputs", "gradient_outputs", "predict"]
 
 BATCH = 256
-"""Fixed, so that numbers do not depend on memory; recorded by the worker."""
+"""Items per forward pass; fixed, so that numbers do not depend on memory, and recorded by the worker."""
 
 Arrays = dict[str, NDArray[Any]]
 

@@ -15,9 +15,9 @@ __all__ = ["Guard", "adjusted"]
 C = TypeVar("C", bound=TrainingConfig)
 
 MEMORY = 200
-"""Iterations that the running median of |fp - fq| looks back."""
+"""Number of iterations in the running median of |fp - fq|."""
 MOST_STEPS = 80
-"""Doubling the sampler steps stops here."""
+"""Largest number of sampler steps that doubling reaches."""
 
 
 class Guard:

@@ -25,7 +25,7 @@ __all__ = ["Progress", "Selected", "Trainer", "TrainingInterrupted", "TrainingRe
 
 EVAL_BATCH = 256
 READ_EVERY_ON_GPU = 20
-"""Reading a loss makes the host wait for the device; on a GPU the guard sees so many iterations at a time."""
+"""Iterations between two checks of the guard on a GPU, because reading a loss makes the host wait for the device."""
 
 Progress = Callable[[Mapping[str, Any]], None]
 

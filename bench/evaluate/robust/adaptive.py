@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 __all__ = ["Adaptive", "AdaptiveConfig"]
 
 OF_ITSELF = "it is this model"
-"""Why a model is not tried on its own images."""
+"""The reason why transfer from a model to itself is left out."""
 GRADIENTS = "gradients"
-"""The member of the chain that is adaptive PGD."""
+"""Name of adaptive PGD as a member of the chain."""
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ __all__ = ["BudgetsConfig", "OnBudgets", "Subject", "listed_losses", "written_bu
 Result = TypeVar("Result")
 
 LOOKED_AT = 64
-"""Images that the checks of a model's outputs look at."""
+"""Number of images for the checks of a model's outputs."""
 
 
 class BudgetsConfig(AttackSeedsConfig):

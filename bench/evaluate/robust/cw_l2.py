@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["CWL2", "NEXT_RANDOM", "CWL2Config", "next_random"]
 
 NEXT_RANDOM = "targets (y + r) mod K with r uniform in 1..K-1 by seed and id"
-"""How definitions say which classes are to be reached."""
+"""Text of definitions on the target classes."""
 
 
 class CWL2Config(NormConfig):
