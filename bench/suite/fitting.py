@@ -1,4 +1,4 @@
-"""Whether a model can run on the suite's data: what a family and a network say before anything is built."""
+"""Asks a family and a network whether they can run on the suite's data, before anything is built."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ __all__ = ["features", "task", "unfit"]
 
 
 def task(dataset: DatasetSpec, train: int | None) -> Task | None:
-    """What models are asked to learn; None for a set without classes."""
+    """The task that a data set poses; None for a set without classes."""
     if dataset.num_classes is None or dataset.image_shape is None:
         return None
     return Task(num_classes=dataset.num_classes, image_shape=dataset.image_shape, train=train)
 
 
 def features(backbone: BackboneSpec, image_shape: ImageShape) -> tuple[int | None, str]:
-    """The dimension of a network's features (None if it does not say), and why it cannot take such images (or "")."""
+    """The dimension of a network's features (None if unknown), and why it cannot take such images (or "")."""
     try:
         facts = backbone.describe(backbone.name, image_shape)
     except ValueError as error:
@@ -33,7 +33,7 @@ def features(backbone: BackboneSpec, image_shape: ImageShape) -> tuple[int | Non
 
 
 def unfit(family: FamilySpec, backbone: BackboneSpec, config: Any, given: Task) -> Mapping[str, str]:
-    """What keeps a model from running, by dotted key of its entry (``backbone`` among them); empty if nothing does."""
+    """Reasons why a model cannot run, by dotted key of its entry (``backbone`` among them); empty if it can."""
     dimension, problem = features(backbone, given.image_shape)
     if problem:
         return {"backbone": problem}
