@@ -21,7 +21,7 @@ def load(root: Path, *, like: Split | None, image_shape: ImageShape | None, seed
     Reads nothing below ``root``; the other arguments have no effect.
 
     Raises:
-        DamagedData: The installed scikit-learn holds other pixels or labels.
+        DamagedData: The installed scikit-learn has other pixels or labels.
     """
     del root, like, image_shape, seed
     from sklearn.datasets import load_digits

@@ -1,4 +1,4 @@
-"""Fashion-MNIST from its idx files, packed or not."""
+"""Reads Fashion-MNIST from its idx files, packed or not."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 
 
 def find(root: Path) -> str | None:
-    """None if all four files lie in one of the known folders, else what to put where."""
+    """None if all four files are in one of the known folders, else a sentence that says what to put where."""
     if _folder(root) is not None:
         return None
     return (
@@ -53,7 +53,7 @@ def load(root: Path, *, like: Split | None, image_shape: ImageShape | None, seed
         seed: No effect.
 
     Raises:
-        FileNotFoundError: `find` would say what is missing.
+        FileNotFoundError: A file is missing; `find` says which.
         DamagedData: A file cannot be read or unpacked, its content has another sha256, or it is larger than `LIMIT`.
     """
     del like, image_shape, seed
@@ -78,7 +78,7 @@ def _file(folder: Path, name: str) -> Path | None:
 
 
 def checksums(root: Path) -> tuple[Checksum, ...]:
-    """The four files where `find` finds them; none if it does not."""
+    """The four files with their checksums; empty if `find` does not find them."""
     folder = _folder(root)
     return () if folder is None else tuple(_checksum(folder, name) for name in SHA256)
 
@@ -95,7 +95,7 @@ def _read_part(folder: Path, prefix: str) -> Split:
 
 
 def _read(folder: Path, name: str, *, dimensions: int) -> npt.NDArray[np.uint8]:
-    """One idx file of unsigned bytes: magic 0, 0, 8, number of dimensions; big-endian sizes; the values."""
+    """Read an idx file of unsigned bytes: magic 0, 0, 8, number of dimensions; big-endian sizes; the values."""
     file = _checksum(folder, name)
     content = read_verified(file)
     start = 4 + 4 * dimensions
@@ -105,7 +105,7 @@ def _read(folder: Path, name: str, *, dimensions: int) -> npt.NDArray[np.uint8]:
     if header[:4] != (0, 0, 8, dimensions):
         raise DamagedData(f"{file.path} is no idx file of bytes with {dimensions} dimensions")
     shape = header[4:]
-    # In whole numbers of Python: four large sizes overflow those of NumPy.
+    # Python integers, since the product of four large sizes overflows those of NumPy.
     if math.prod(shape) != len(content) - start:
         raise DamagedData(f"{file.path} says that it holds {shape} values; {len(content) - start:,} follow")
     return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape)

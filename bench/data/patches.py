@@ -40,7 +40,7 @@ def load(root: Path, *, like: Split | None, image_shape: ImageShape | None, seed
 
     Raises:
         ValueError: ``like`` or ``image_shape`` is None, or the photographs are too small for the shape.
-        DamagedData: The installed scikit-learn holds other photographs.
+        DamagedData: The installed scikit-learn has other photographs.
     """
     del root
     if like is None or image_shape is None:
