@@ -148,7 +148,7 @@ class Registry(Generic[T]):
     def _import(self, reference: str) -> T:
         try:
             value = import_object(reference)
-        except (Exception, SystemExit) as error:  # a stranger's module may raise anything at import
+        except (Exception, SystemExit) as error:  # a plug-in's module may raise anything at import
             said = error if isinstance(error, ImportError | ValueError) else f"{type(error).__name__}: {error}"
             reason = f"{self.kind} {reference!r} cannot be imported: {said}"
             package = reference.partition(":")[0].partition(".")[0]
@@ -174,7 +174,7 @@ class Registry(Generic[T]):
         origin = point.dist.name if point.dist is not None else point.value
         try:
             value = point.load()
-        except (Exception, SystemExit) as error:  # a stranger's module may raise anything at import
+        except (Exception, SystemExit) as error:  # a plug-in's module may raise anything at import
             return Entry(point.name, origin, error=f"{type(error).__name__}: {error} ({point.value})")
         problem = self._contract_problem(value)
         if not problem and value.name != point.name and self.match is None:

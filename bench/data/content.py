@@ -29,7 +29,7 @@ def images(array: npt.NDArray[Any], where: str) -> npt.NDArray[Any]:
         Shape (n, C, H, W); uint8 or float32.
 
     Raises:
-        ValueError: Shape, dtype or values are others; the message says what would be right.
+        ValueError: Shape, dtype or values are not valid; the message says what would be right.
     """
     if array.ndim == 3:
         found = array[:, None]
@@ -82,7 +82,7 @@ def labels(array: npt.NDArray[Any], count: int, where: str) -> npt.NDArray[np.in
         where: Name of the array, for messages.
 
     Raises:
-        ValueError: Shape, dtype or values are others; the message says what would be right.
+        ValueError: Shape, dtype or values are not valid; the message says what would be right.
     """
     if array.dtype.kind not in "iu" or array.shape != (count,):
         raise ValueError(

@@ -142,7 +142,7 @@ def configured_problems(
         described = backbone.describe(backbone.name, facts)
     except ValueError:
         return problems  # the network cannot take such images; the reader of models reports it
-    except Exception as error:  # a stranger's code
+    except Exception as error:  # a plug-in may raise anything
         return [
             *problems,
             f"backbone {backbone.name!r}: describe(name, image_shape) raises {type(error).__name__}: {error}",

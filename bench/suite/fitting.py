@@ -25,7 +25,7 @@ def features(backbone: BackboneSpec, image_shape: ImageShape) -> tuple[int | Non
         facts = backbone.describe(backbone.name, image_shape)
     except ValueError as error:
         return None, str(error)
-    except Exception as error:  # a stranger's code
+    except Exception as error:  # a plug-in may raise anything
         return None, f"its spec cannot describe it: {type(error).__name__}: {error}"
     given: object = facts
     dimension = given.get("features") if isinstance(given, Mapping) else None
@@ -39,5 +39,5 @@ def unfit(family: FamilySpec, backbone: BackboneSpec, config: Any, given: Task) 
         return {"backbone": problem}
     try:
         return dict(family.unfit(config, given.with_features(dimension)))
-    except Exception as error:  # a stranger's code
+    except Exception as error:  # a plug-in may raise anything
         return {"family": f"the family's spec cannot check it: {type(error).__name__}: {error}"}
