@@ -1,4 +1,4 @@
-"""What can go wrong, as one small hierarchy: each class knows the exit code of the command that meets it."""
+"""The errors of the harness; each class has the exit code with which a command ends."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = [
 
 
 class BenchError(Exception):
-    """Base of every error that is meant for a person: shown as a message, without a traceback."""
+    """Base of every error for users; it is shown as a message, without a traceback."""
 
     exit_code = 1
 
@@ -47,7 +47,7 @@ class PrerequisiteError(BenchError):
 
 
 class DamagedFileError(BenchError):
-    """A file is missing, damaged, or does not hold what was recorded of it (exit code 5).
+    """A file is missing, damaged, or differs from its record (exit code 5).
 
     Args:
         path: The file.
@@ -66,13 +66,13 @@ class DamagedFileError(BenchError):
 
 @dataclass(frozen=True)
 class Problem:
-    """One mistake in a file, with the place where a person can mend it.
+    """One mistake in a file, with its place.
 
     Attributes:
         message: What is wrong and what was expected.
         key: Dotted path of the key, such as ``model[1].sampler.steps``; empty for the file as a whole.
-        file: The file that holds the mistake.
-        line: Line from 1, or None where the file has no such line.
+        file: The file with the mistake.
+        line: Line from 1, or None if the file has no such line.
         column: Column from 1, or None.
         hint: The nearest valid name or the next thing to try; empty if there is none.
     """
@@ -94,14 +94,14 @@ class SuiteError(RequestError):
     """A suite, profile or settings file has mistakes; all of them are reported together."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        # One value of a profile goes to many models: its mistake is still one.
+        # A value of a profile applies to many models; its mistake is reported once.
         found = dict.fromkeys(problems)
         self.problems = tuple(sorted(found, key=lambda p: (str(p.file), p.line or 0, p.column or 0)))
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
 def nearest(name: str, valid: Iterable[str]) -> str | None:
-    """The valid name closest to ``name`` in spelling, or that abbreviates it (``lr``); None if none is close."""
+    """The valid name closest to ``name`` in spelling, or an abbreviation of it (``lr``); None if none is close."""
     candidates = sorted(set(valid))
     folded = {candidate.lower(): candidate for candidate in candidates}
     initials = "".join(word[0] for word in re.split(r"[-_ ]+", name.lower()) if word)
@@ -112,7 +112,7 @@ def nearest(name: str, valid: Iterable[str]) -> str | None:
 
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str:
-    """A hint for an unknown name: the nearest valid one, or the list of all if it is short."""
+    """A hint for an unknown name: the nearest valid name, or the list of all valid names if it is short."""
     names = sorted(set(valid))
     close = nearest(name, names)
     if close is not None:
@@ -124,5 +124,5 @@ def did_you_mean(name: str, valid: Iterable[str]) -> str:
 
 
 def shortened(text: str, most: int = 200) -> str:
-    """At most ``most`` characters of a text, its beginning and its end: names and values may have any length."""
+    """At most ``most`` characters of a text: its beginning and its end."""
     return text if len(text) <= most else f"{text[: most - most // 4 - 3]} … {text[-(most // 4) :]}"

@@ -1,7 +1,7 @@
-"""The contract that a model family implements. Imported by workers and by families only: it needs torch.
+"""The contract that a model family implements. Only workers and families import it, because it needs torch.
 
-A family is three things: a ``FamilySpec`` (``bench.spec``, light), a ``Family`` that builds and trains, and the
-``Classifier`` that it builds. Everything the harness does with a trained model goes through ``Classifier``.
+A family consists of a ``FamilySpec`` (``bench.spec``, light), a ``Family`` that builds and trains, and the
+``Classifier`` that it builds. The harness uses a trained model only through ``Classifier``.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ Readout = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Samples:
-    """Images that a generative model made or keeps.
+    """Images that a generative model generated or keeps in its replay buffer.
 
     Attributes:
         images: (N, C, H, W) in [0, 1].
-        labels: (N,) int64, the class each was made for; -1 if for none.
-        age: (N,) int64, how many sampler calls updated it since it was noise; 0 = still noise.
+        labels: (N,) int64, the class for which each image was generated; -1 if there is none.
+        age: (N,) int64, the number of sampler calls that updated the image since it was noise; 0 = still noise.
     """
 
     images: Tensor
@@ -37,10 +37,10 @@ class Samples:
 
 
 class Classifier(nn.Module, ABC):
-    """A classifier on images x in [0, 1] of shape (N, C, H, W); any scaling happens inside.
+    """A classifier on images x in [0, 1] of shape (N, C, H, W); it does any scaling itself.
 
-    Subclasses give ``features`` and ``classify``; the rest follows from these, and generative families add
-    ``stored_samples`` and ``sample``. Nothing here may depend on the other items of a batch in eval mode.
+    Subclasses implement ``features`` and ``classify``; the other methods have defaults based on these, and generative
+    families add ``stored_samples`` and ``sample``. In eval mode no result may depend on the other items of a batch.
 
     Args:
         num_classes: K.
@@ -69,8 +69,8 @@ class Classifier(nn.Module, ABC):
         return self.logits(images)
 
     def logits_and_features(self, images: Tensor) -> tuple[Tensor, Tensor] | None:
-        """(N, K) and (N, d) of (N, C, H, W) in [0, 1] from one pass, or None if a subclass has logits of its own, which
-        need not follow from the features.
+        """(N, C, H, W) in [0, 1] -> logits (N, K) and features (N, d) from one pass. None if a subclass overrides
+        ``logits``, which then need not follow from the features.
         """
         if type(self).forward is not Classifier.forward or type(self).logits is not Classifier.logits:
             return None
@@ -91,14 +91,14 @@ class Classifier(nn.Module, ABC):
         return -self.logits(images).gather(1, labels[:, None]).squeeze(1)
 
     def readouts(self) -> Mapping[str, Readout]:
-        """Ways to turn features (N, d) into log-probabilities (N, K); the names that the spec declares."""
+        """Functions from features (N, d) to log-probabilities (N, K), by the names that the spec declares."""
         return {"native": lambda features: torch.log_softmax(self.classify(features), dim=1)}
 
     def check_loaded(self) -> None:
-        """Called after weights were loaded from a file, imported or of another model.
+        """Called after weights were loaded from a file, either imported or another model's.
 
         Raises:
-            ValueError: They contradict the configuration, such as class centers of another norm.
+            ValueError: The weights contradict the configuration, such as class centers of another norm.
         """
 
     def class_centers(self) -> Tensor | None:
@@ -106,7 +106,7 @@ class Classifier(nn.Module, ABC):
         return None
 
     def stored_samples(self) -> Samples | None:
-        """What the sampler kept from training (the replay buffer), or None."""
+        """The replay buffer that the sampler kept from training, or None."""
         return None
 
     def sample(
@@ -122,7 +122,7 @@ class Classifier(nn.Module, ABC):
 
         Args:
             labels: Class of each image.
-            seed: With ``index`` the only source of randomness: row i depends on (seed, index[i]) alone.
+            seed: With ``index`` the only source of randomness: the draws of row i depend on (seed, index[i]) alone.
             index: (N,) int64 identities of the rows.
             steps: Sampler steps; None for the number used in training.
             start: Images in [0, 1] to start from; None for uniform noise.
@@ -135,7 +135,9 @@ class Classifier(nn.Module, ABC):
 
 @dataclass(frozen=True)
 class Batch:
-    """One batch of a stream: images (N, C, H, W) near [0, 1] (training noise is not clamped), labels (N,) int64."""
+    """One batch of a stream: images (N, C, H, W), labels (N,) int64. Images are in [0, 1] except for training noise,
+    which is not clamped.
+    """
 
     images: Tensor
     labels: Tensor
@@ -156,8 +158,8 @@ class StreamSpec:
 
 @dataclass(frozen=True)
 class Iteration:
-    """Where training stands: ``index`` and ``epoch`` from 0, ``per_epoch`` iterations in an epoch, and the
-    checkpointed ``generator`` for everything random in a step.
+    """The position in training: ``index`` and ``epoch`` from 0, ``per_epoch`` iterations in an epoch, and the
+    checkpointed ``generator`` for all random draws of a step.
     """
 
     index: int
@@ -168,21 +170,23 @@ class Iteration:
 
 @dataclass(frozen=True)
 class Step:
-    """What one training step computed: the scalar ``loss`` to descend and detached scalars to log."""
+    """The result of one training step: the scalar ``loss`` to minimise, and detached scalars to log."""
 
     loss: Tensor
     logs: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class State(Protocol):
-    """What a family carries through training beside the weights (a replay buffer); checkpointed with them."""
+    """The state that a family keeps in training in addition to the weights, such as a replay buffer. Checkpoints
+    contain it.
+    """
 
     def state_dict(self) -> dict[str, Tensor]:
-        """All of it as tensors."""
+        """The state as named tensors."""
         ...
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Restore what ``state_dict`` gave."""
+        """Restore the state that ``state_dict`` returned."""
         ...
 
 
@@ -190,16 +194,16 @@ C = TypeVar("C", bound=TrainingConfig)
 
 
 class Family(ABC, Generic[C]):
-    """Builds and trains the classifiers of one family. The loop, optimiser and schedule are the harness's.
+    """Builds and trains the classifiers of one family. The harness owns the loop, optimiser and schedule.
 
     Args:
         config: The resolved hyper-parameters, an instance of the spec's schema.
     """
 
     trains: ClassVar[bool] = True
-    """False for models that come as they are: the harness then builds them and saves them."""
+    """False for models that need no training: the harness then builds and saves them."""
     notes: tuple[str, ...] = ()
-    """What ``build`` found out and the record of a model that comes as it is should say."""
+    """Notes of ``build`` for the record of a model that needs no training."""
 
     def __init__(self, config: C) -> None:
         self.config = config
@@ -208,8 +212,8 @@ class Family(ABC, Generic[C]):
     def build(self, backbone: nn.Module, num_classes: int, image_shape: tuple[int, int, int]) -> Classifier:
         """A freshly initialised classifier on ``backbone`` (a module with ``feature_dim``).
 
-        It keeps the backbone as its attribute ``backbone`` and calls it as a module: so training can run it in bf16
-        or compiled. Its features are float32 in any precision.
+        It keeps the backbone as its attribute ``backbone`` and calls it as a module, so that training can run it in
+        bf16 or compiled. Its features are float32 in any precision.
 
         Raises:
             ValueError: The backbone does not fit, for example too few features for the class centers.
@@ -224,7 +228,7 @@ class Family(ABC, Generic[C]):
         return None
 
     def attach(self, model: Any, state: Mapping[str, Tensor]) -> None:
-        """Give a trained model what its state held at the selected epoch, for ``stored_samples``."""
+        """Give a trained model its state at the selected epoch, for ``stored_samples``."""
 
     @abstractmethod
     def training_step(self, model: Any, batches: Mapping[str, Batch], state: Any, iteration: Iteration) -> Step:

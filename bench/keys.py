@@ -1,4 +1,4 @@
-"""Keys of jobs: a Merkle hash over inputs as declared, known before anything ran."""
+"""Keys of jobs: Merkle hashes over declared inputs, computed before anything runs."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def file_digest(path: Path) -> str:
 
 
 def source_digest(path: Path) -> str:
-    """Digest of what a Python file does: comments, docstrings and layout do not count."""
+    """Digest of a Python file's code, 16 hexadecimal digits; comments, docstrings and layout do not count."""
     return tree_digest(ast.parse(path.read_bytes()))
 
 
 def tree_digest(tree: ast.Module) -> str:
-    """The same of a parsed file, 16 hexadecimal digits; its docstrings are taken out on the way."""
+    """The ``source_digest`` of a parsed file, 16 hexadecimal digits. Removes the docstrings from ``tree``."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             body = node.body

@@ -1,8 +1,8 @@
-r"""Text of others as data: what has no place in a line of text becomes visible instead of being obeyed.
+r"""Makes foreign text safe to print: control characters become visible escapes.
 
 Labels, titles, reasons and messages come from suites, plug-ins, files and exceptions. A control character in them
-moves the cursor of a terminal, a bidirectional override reorders what is read, half of a surrogate pair cannot be
-encoded at all. Here such a character becomes its escape as Python writes it (``\x1b``, ``\u202e``).
+can move the cursor of a terminal, a bidirectional override reorders the text, and half of a surrogate pair cannot be
+encoded at all. Such a character is replaced by its escape in Python (``\x1b``, ``\u202e``).
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ import unicodedata
 
 __all__ = ["TRANSLITERATE", "plain", "visible"]
 
-# Controls, format characters such as those that reorder text, surrogates, line and paragraph separators.
+# Control characters, format characters such as those that reorder text, surrogates, line and paragraph separators.
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-# Two format characters shape letters of some scripts and the pictures of emoji.
+# These two format characters join letters in some scripts, and parts of emoji.
 _JOINERS = frozenset("\u200c\u200d")
 _BLANKS = re.compile(r"[^\S\u00a0]+")
 _LINE_BREAKS = re.compile(r"\r\n?|[\n\v\f\x1c-\x1e\x85\u2028\u2029]")
 
 TRANSLITERATE = "bench.transliterate"
-"""Name of the error handler for encoders of a smaller character set than Unicode: ``≤`` becomes ``<=``, and what has no
-spelling becomes its escape. Nothing raises.
+"""Name of the error handler for encodings smaller than Unicode: ``≤`` becomes ``<=``, and a character without a
+transliteration becomes its escape. It never raises.
 """
 _SPELT = {
     "↑": "^", "↓": "v", "→": "->", "…": "...", "†": "+", "‡": "++", "≤": "<=", "≥": ">=", "×": "x", "·": ".",
@@ -32,18 +32,18 @@ _SPELT = {
 
 
 def plain(text: str) -> str:
-    """Text as one printable line: a run of white space and line breaks becomes one blank, and ends are trimmed.
+    """Text as one printable line: each run of white space and line breaks becomes one blank, and ends are trimmed.
 
-    A no-break space stays what it is.
+    No-break spaces are kept.
     """
     return visible(_BLANKS.sub(" ", text).strip(" "))
 
 
 def visible(text: str) -> str:
-    r"""Text of several lines in which line breaks (as ``\n``) and tabs are the only control characters.
+    r"""Text of several lines in which line breaks (``\n``) and tabs are the only control characters.
 
-    Every other character that a reader cannot see, or that a terminal obeys, becomes its escape. Letters of every
-    script, blanks, and the joiners inside of words and emoji stay. The result can be encoded as UTF-8.
+    Every other character that is invisible, or that controls a terminal, becomes its escape. Letters of every
+    script, blanks, and the joiners in words and emoji are kept. The result can be encoded as UTF-8.
     """
     if text.isascii() and text.isprintable():
         return text

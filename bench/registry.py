@@ -1,8 +1,8 @@
-"""Named things that plug in: families, backbones, data sets, evaluations and attacks.
+"""Registries of plug-ins by name: families, backbones, data sets, evaluations and attacks.
 
-One generic class serves every kind. It reads Python entry points, so that ours and a stranger's arrive by the
-same door; it checks the type of what was loaded, refuses duplicate names, suggests the nearest name for a
-misspelt one, and shows a broken plug-in as broken instead of letting it break the command.
+One generic class serves every kind. It reads Python entry points, for the harness's own plug-ins and for external
+ones. It checks the type of each loaded object, refuses duplicate names, suggests the nearest name for a
+misspelt one, and lists a broken plug-in as broken, so that it does not stop the command.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["Entry", "Named", "Registry", "UnknownNameError", "import_object", "w
 
 
 class Named(Protocol):
-    """What every registered thing has."""
+    """An object with a name, which every registered object is."""
 
     @property
     def name(self) -> str:
@@ -31,7 +31,7 @@ T = TypeVar("T", bound=Named)
 
 
 class UnknownNameError(RequestError):
-    """No plug-in of this kind has the name, or the one that has it cannot be used."""
+    """No plug-in of this kind has the name, or the plug-in of that name is broken."""
 
     def __init__(self, kind: str, name: str, reason: str, hint: str) -> None:
         self.kind, self.name, self.reason, self.hint = kind, name, reason, hint
@@ -40,7 +40,7 @@ class UnknownNameError(RequestError):
 
 @dataclass(frozen=True)
 class Entry(Generic[T]):
-    """One registered thing: ``value`` is None and ``error`` says why if it could not be loaded."""
+    """One plug-in. If it could not be loaded, ``value`` is None and ``error`` is the reason."""
 
     name: str
     origin: str
@@ -49,11 +49,11 @@ class Entry(Generic[T]):
 
 
 def import_object(reference: str) -> object:
-    """The object that ``"package.module:attribute"`` names.
+    """Import the object that ``"package.module:attribute"`` names.
 
     Raises:
         ImportError: The module cannot be imported or has no such attribute.
-        ValueError: The reference is not of that form.
+        ValueError: The reference does not have that form.
     """
     module_name, separator, attribute = reference.partition(":")
     if not separator or not module_name or not attribute:
@@ -66,8 +66,9 @@ def import_object(reference: str) -> object:
 
 
 def when_asked(reference: str) -> Callable[..., Any]:
-    """A function that imports what ``"package.module:attribute"`` names when it is called: what it is, if it is called
-    without arguments, else what it answers to them. So a registry knows its plug-ins and they may know the registry.
+    """A function that imports the object ``"package.module:attribute"`` when it is called. Without arguments it returns
+    the object; with arguments it calls the object and returns the result. So a registry can name plug-ins that import
+    the registry.
     """
 
     def ask(*arguments: Any) -> Any:
@@ -86,11 +87,11 @@ class Registry(Generic[T]):
         plural: Plural noun, such as ``"families"``.
         type: Every loaded object must be an instance of it.
         group: Entry-point group, such as ``"bench.families"``.
-        builtin: What the harness brings itself; takes no entry point.
+        builtin: Returns the harness's own plug-ins, which need no entry point.
         match: For kinds whose names are patterns (``wrn-28-10``): turns (value, name) into the value for that
             name, or None if the pattern does not fit.
-        problems: What of a plug-in's description breaks the contract of its kind, each as a sentence that names the
-            field and what is allowed.
+        problems: Returns the violations of the contract of its kind in a plug-in's description, as sentences that name
+            the field and the allowed values.
     """
 
     kind: str
@@ -103,7 +104,7 @@ class Registry(Generic[T]):
     _entries: dict[str, Entry[T]] | None = field(default=None, repr=False)
 
     def entries(self) -> list[Entry[T]]:
-        """Every plug-in, broken ones among them, in order of name."""
+        """Every plug-in, including broken ones, sorted by name."""
         return [entry for _, entry in sorted(self._load().items())]
 
     def names(self) -> list[str]:
@@ -120,7 +121,7 @@ class Registry(Generic[T]):
         """The plug-in called ``name``; ``"module:attribute"`` names one that is not registered.
 
         Raises:
-            UnknownNameError: There is none, or it is broken; the message says which and what would be right.
+            UnknownNameError: There is no such plug-in, or it is broken; the message gives the reason and a hint.
         """
         if ":" in name:
             return self._import(name)
@@ -135,19 +136,19 @@ class Registry(Generic[T]):
                 matched = self.match(value, name)
                 if matched is not None:
                     return matched
-        # Where names are patterns, examples say more than the name of the pattern.
+        # If names are patterns, examples are better hints than the name of the pattern.
         examples = [example for value in self.values() for example in getattr(value, "examples", ())]
         hint = did_you_mean(name, examples or self.names())
         raise UnknownNameError(self.kind, name, f"unknown {self.kind} {name!r}", hint)
 
     def reset(self) -> None:
-        """Forget what was loaded, so that the next use looks again (for tests)."""
+        """Forget the loaded plug-ins, so that the next use loads them again (for tests)."""
         self._entries = None
 
     def _import(self, reference: str) -> T:
         try:
             value = import_object(reference)
-        except (Exception, SystemExit) as error:  # a stranger's module may raise anything at import
+        except (Exception, SystemExit) as error:  # a plug-in's module may raise anything at import
             said = error if isinstance(error, ImportError | ValueError) else f"{type(error).__name__}: {error}"
             reason = f"{self.kind} {reference!r} cannot be imported: {said}"
             package = reference.partition(":")[0].partition(".")[0]
@@ -173,7 +174,7 @@ class Registry(Generic[T]):
         origin = point.dist.name if point.dist is not None else point.value
         try:
             value = point.load()
-        except (Exception, SystemExit) as error:  # a stranger's module may raise anything at import
+        except (Exception, SystemExit) as error:  # a plug-in's module may raise anything at import
             return Entry(point.name, origin, error=f"{type(error).__name__}: {error} ({point.value})")
         problem = self._contract_problem(value)
         if not problem and value.name != point.name and self.match is None:
@@ -187,7 +188,7 @@ class Registry(Generic[T]):
             return f"is a {type(value).__name__}, expected a {self.type.__name__}"
         try:
             found = self.problems(value)
-        except Exception as error:  # a stranger's object may do anything when looked at
+        except Exception as error:  # reading attributes of a plug-in may raise anything
             return f"cannot be looked at: {type(error).__name__}: {error}"
         return f"breaks its contract: {'; '.join(found)}" if found else ""
 
@@ -197,6 +198,6 @@ class Registry(Generic[T]):
         if other is None:
             entries[entry.name] = entry
         else:
-            # Neither is preferred: a result must not depend on the order in which packages were installed.
+            # Neither is used: a result must not depend on the order in which packages were installed.
             error = f"the name is registered twice, by {other.origin} and by {entry.origin}"
             entries[entry.name] = Entry(entry.name, f"{other.origin} and {entry.origin}", error=error)

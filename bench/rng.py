@@ -1,11 +1,10 @@
 """Random numbers: every seed and every generator of the harness.
 
-By purpose: `derive_seed` makes independent seeds; `generator` draws on the axis of the data; `uniform` and
-`uniform_in_ball` are counter-based, so that a value depends on (seed, item, restart, pixel) and never on the batch; and
-`seeded`, `preserved` and `Generators` own the global generators of Python, NumPy and torch. Layers such as dropout, and
-much of other people's code, draw from those. Around such code the harness puts generators of a declared seed in their
-place, and gives the caller's back afterwards. So a number depends on its key alone, in whatever process and after
-whatever it is computed.
+`derive_seed` makes independent seeds. `generator` returns generators that depend on the data seed. `uniform` and
+`uniform_in_ball` are counter-based: a value depends on (seed, item, restart, pixel) and never on the batch. `seeded`,
+`preserved` and `Generators` manage the global generators of Python, NumPy and torch, from which layers such as dropout
+and many plug-ins draw. While such code runs, the harness replaces them by generators of a declared seed; afterwards it
+restores the caller's. So a number depends on its key alone, not on the process or on earlier computations.
 
 The counter-based generator is SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA
 2014): a bijective 64-bit mixer applied to a counter.
@@ -44,7 +43,7 @@ __all__ = [
 
 
 def derive_seed(seed: int, *names: str | int) -> int:
-    """An independent 63-bit seed for each purpose, so that no two streams of randomness share a state.
+    """A 63-bit seed for a purpose, derived from ``seed``; seeds of different names are independent.
 
     >>> derive_seed(1, "train") == derive_seed(1, "train") != derive_seed(1, "predict")
     True
@@ -54,11 +53,11 @@ def derive_seed(seed: int, *names: str | int) -> int:
 
 
 def generator(seed: int, name: str) -> np.random.Generator:
-    """A PCG64 generator of the data axis: one stream for each purpose, the same for every model family.
+    """A PCG64 generator for the data: one stream for each purpose, the same for every model family.
 
     Args:
         seed: The data seed, 0 or more.
-        name: The purpose, such as ``"cifar10/train"``; other names give unrelated streams.
+        name: The purpose, such as ``"cifar10/train"``; different names give independent streams.
 
     Raises:
         ValueError: The seed is negative.
@@ -83,11 +82,11 @@ def signed64(value: int) -> int:
 
 _GAMMA = signed64(0x9E3779B97F4A7C15)
 _MIX1, _MIX2 = signed64(0xBF58476D1CE4E5B9), signed64(0x94D049BB133111EB)
-_BITS = 24  # what a float32 in [0, 1) holds exactly
+_BITS = 24  # bits of a value that a float32 in [0, 1) holds exactly
 
 
 def top_bits(bits: Tensor, count: int) -> Tensor:
-    """The highest ``count`` bits of int64 values as a number, not negative: shifts repeat the sign, so it is masked.
+    """The highest ``count`` bits of int64 values as integers >= 0. A mask removes the sign bits that shifts repeat.
 
     >>> import torch
     >>> int(top_bits(torch.tensor(-1), 4))
@@ -97,9 +96,9 @@ def top_bits(bits: Tensor, count: int) -> Tensor:
 
 
 def splitmix64(key: Tensor, counter: Tensor | int) -> Tensor:
-    """Output ``counter`` (from 0) of the SplitMix64 stream that starts at ``key``; int64, which wraps around.
+    """Output ``counter`` (from 0) of the SplitMix64 stream that starts at ``key``, as int64 with wrap-around.
 
-    The mixer is variant 13 of Stafford's.
+    The mixer is Stafford's variant 13.
 
     >>> import torch
     >>> hex(int(splitmix64(torch.tensor(0), 0)) % 2**64)
@@ -119,7 +118,7 @@ def _drawn(seed: int, ids: NDArray[np.int64], restart: int, size: int) -> NDArra
     rows = np.asarray(ids, dtype=np.int64)
     if rows.ndim != 1:
         raise ValueError(f"ids must have shape (N,), got {rows.shape}")
-    # The key of a row: seed, id and restart, mixed in one after the other.
+    # The key of a row mixes in seed, id and restart, one after the other.
     key = splitmix64(torch.tensor([signed64(seed)]), 0)
     key = splitmix64(key ^ torch.from_numpy(rows), 0)
     key = splitmix64(key ^ signed64(restart), 0)
@@ -132,9 +131,9 @@ def uniform(seed: int, ids: NDArray[np.int64], restart: int, size: int) -> NDArr
 
     Args:
         seed: Seed of the attack; any integer.
-        ids: (N,) identities of the images.
+        ids: (N,) ids of the images.
         restart: Number of the restart.
-        size: Values per image; value i is that of pixel i.
+        size: Values per image; value i belongs to pixel i.
 
     Returns:
         (N, size), multiples of 2^-24.
@@ -148,7 +147,7 @@ def uniform(seed: int, ids: NDArray[np.int64], restart: int, size: int) -> NDArr
 def uniform_in_ball(seed: int, ids: NDArray[np.int64], restart: int, size: int) -> NDArray[np.float32]:
     """Points uniformly distributed in the unit L2 ball of dimension ``size``; arguments as in `uniform`.
 
-    Direction from normal values (inverse distribution function), radius u^(1/size).
+    The direction comes from normal values (inverse distribution function); the radius is u^(1/size) with uniform u.
 
     >>> points = uniform_in_ball(0, np.array([7, 8]), 0, 3)
     >>> points.shape, bool((np.linalg.norm(points, axis=1) <= 1).all())
@@ -164,7 +163,7 @@ def uniform_in_ball(seed: int, ids: NDArray[np.int64], restart: int, size: int) 
 
 
 def derived_seed(*parts: int | str) -> int:
-    """A 31-bit seed that depends on every part, for libraries that own a generator of their own.
+    """A 31-bit seed that depends on every part, for libraries with a generator of their own.
 
     >>> derived_seed("ab", "c") == derived_seed("a", "bc")
     False
@@ -174,7 +173,7 @@ def derived_seed(*parts: int | str) -> int:
     state = torch.zeros((), dtype=torch.int64)
     for part in parts:
         data = part.encode() if isinstance(part, str) else (part % 2**64).to_bytes(8, "little")
-        # The length first: ("ab", "c") and ("a", "bc") must differ.
+        # The length comes first, so that ("ab", "c") and ("a", "bc") differ.
         for value in (len(data), *data):
             state = splitmix64(state ^ value, 0)
     return int(top_bits(state, 31))
@@ -182,7 +181,7 @@ def derived_seed(*parts: int | str) -> int:
 
 @contextmanager
 def preserved() -> Iterator[None]:
-    """Restore all global generators on the way out, also after an exception."""
+    """Restore the states of all global generators at the end, also after an exception."""
     import torch
 
     python_state = random.getstate()
@@ -199,16 +198,16 @@ def preserved() -> Iterator[None]:
         if cuda_states is not None:
             torch.cuda.set_rng_state_all(cuda_states)
         else:
-            # CUDA may have started meanwhile, or may start later: with the seed that the caller gave.
+            # CUDA may have started meanwhile, or may start later; it then gets the caller's seed.
             torch.cuda.manual_seed_all(torch.initial_seed())
 
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Global generators of a seed inside, those of the caller afterwards.
+    """Seed all global generators inside the block, and restore the caller's states afterwards.
 
     Args:
-        seed: 0 to 2^63 - 1, as `derive_seed` gives.
+        seed: 0 to 2^63 - 1, as `derive_seed` returns.
     """
     with preserved():
         _seed(seed)
@@ -216,11 +215,11 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 class Generators:
-    """The global generators of one training run: its own while it is at work, with a state that can be saved.
+    """The global generators of one training run, used while the run is active, with a state that can be saved.
 
     Args:
         seed: 0 to 2^63 - 1.
-        device: Where the model is; the generator of a CUDA device belongs to the state, those of others do not.
+        device: The model's device. The state includes the generator of a CUDA device, and no other device's.
     """
 
     def __init__(self, seed: int, device: device) -> None:
@@ -231,7 +230,7 @@ class Generators:
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
-        """Put these generators in the place of the process's own, and take their state out again at the end."""
+        """Use these generators as the global ones inside the block; restore the process's own afterwards."""
         with preserved():
             self._write(self._state)
             self._at_work = True
@@ -242,7 +241,7 @@ class Generators:
                 self._at_work = False
 
     def seed(self, seed: int) -> None:
-        """Begin anew from another seed."""
+        """Restart the generators from another seed."""
         if self._at_work:
             _seed(seed)
         else:
@@ -250,11 +249,11 @@ class Generators:
                 self._state = self._read()
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The states as they are now, as tensors on the CPU."""
+        """The current states, as tensors on the CPU."""
         return self._read() if self._at_work else dict(self._state)
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Go on where ``state_dict`` was taken."""
+        """Restore the states that ``state_dict`` returned."""
         if self._at_work:
             self._write(state)
         else:
@@ -269,7 +268,7 @@ class Generators:
         state = {
             "torch": torch.get_rng_state(),
             "python": torch.tensor(words, dtype=torch.int64),
-            # The second value of a pair of normals, where one waits.
+            # The second of a pair of normal values, if it has not been used yet.
             "python_gauss": torch.tensor([] if gauss is None else [gauss], dtype=torch.float64),
             "numpy": torch.from_numpy(key.astype(np.int64)),
             "numpy_rest": torch.tensor([position, has_gauss, cached], dtype=torch.float64),
@@ -291,11 +290,11 @@ class Generators:
 
 
 def job_seed(kind: str, spec: Mapping[str, Any]) -> int:
-    """What the global generators are seeded with when a job begins.
+    """The seed of the global generators at the start of a job.
 
     Args:
-        kind: Of the job: the seed of training goes with training and predictions; an evaluation has its own, which all
-            models share, so that comparisons are paired.
+        kind: Kind of the job. Training and predictions use the training seed; an evaluation has a seed of its own,
+            which all models share, so that comparisons are paired.
         spec: ``Job.spec``.
     """
     if kind == "evaluate":

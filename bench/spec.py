@@ -1,7 +1,7 @@
-"""Light descriptions of model families and backbones: what planning needs to know, and nothing that needs torch.
+"""Descriptions of model families and backbones for planning, without torch.
 
-A spec names its implementation as ``"module:Class"``; only a worker imports that. So ``list``, ``describe``,
-``check``, ``plan`` and ``table`` answer at once.
+A spec names its implementation as ``"module:Class"``; only workers import it. So ``list``, ``describe``,
+``check``, ``plan`` and ``table`` start quickly.
 """
 
 from __future__ import annotations
@@ -145,19 +145,19 @@ ConfigT = TypeVar("ConfigT", bound=TrainingConfig)
 
 
 def _located(path: str, folder: Path) -> Path:
-    with contextlib.suppress(RuntimeError):  # a home folder that nobody has
+    with contextlib.suppress(RuntimeError):  # the home folder of an unknown user
         return folder.absolute() / Path(path).expanduser()
     return folder.absolute() / path
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What a model is asked to learn, as far as it is known before anything is loaded.
+    """The classification task of a model, as far as it is known before anything is loaded.
 
     Attributes:
         num_classes: K.
         image_shape: (C, H, W).
-        train: Training items, validation items not among them; None if not known.
+        train: Number of training items without validation items; None if not known.
         features: Dimension d of the backbone's features; None if not known.
     """
 
@@ -167,7 +167,7 @@ class Task:
     features: int | None = None
 
     def with_features(self, features: int | None) -> Task:
-        """The task with a network in which the features have a dimension."""
+        """The task with another dimension of the features."""
         return replace(self, features=features)
 
 
@@ -177,38 +177,38 @@ class FamilySpec:
 
     Attributes:
         name: Registered name, such as ``"gmmc-gen"``.
-        label: How tables call it, such as ``"GMMC (Gen)"``.
+        label: Its name in tables, such as ``"GMMC (Gen)"``.
         summary: One sentence.
         source: Paper, equation or section that defines it.
         config: Pydantic schema of the hyper-parameters with their defaults.
         implementation: ``"module:Class"`` of a ``bench.family.Family``.
-        version: Raised by hand when a change of code changes a number. None: the digest of the implementation's
-            own source file enters the key, so that an edit is never answered from the cache.
+        version: Raised by hand when a change of code changes a number. None: digests of the implementation's
+            source (``bench.plugins.sources``) enter the key, so that results of older code are never reused.
         capabilities: Any of ``"density"`` (log_density means something) and ``"samples"`` (can generate).
         readouts: Names of the ways to turn features into class probabilities; the first is the default.
         presets: Named bundles of hyper-parameters.
-        paper: The values of hyper-parameters (dotted keys) with which a paper trained the family, to print what a run
-            deviates in.
-        paper_on: By data set on which the paper trained the family, what of ``paper`` differs there.
-        paper_family: The family that was trained so, where ``paper`` was taken over from the spec of another one: then
-            nothing is compared. None: this one.
-        released: Values of the authors' code for what their paper does not state.
+        paper: The paper's hyper-parameters for the family (dotted keys), to report a run's deviations from them.
+        paper_on: Values that differ from ``paper`` on a data set of the paper, by data set.
+        paper_family: The family to which ``paper`` belongs, if it was copied from the spec of another family; then
+            nothing is compared. None: this family.
+        released: Values of the authors' code for settings that their paper does not state.
         passes: Forward passes (a backward counts as one towards inputs, two towards weights) that one training
             item costs in one epoch, given the resolved configuration. Items of an incomplete last batch cost nothing.
         identity: Further facts that identify a configuration, such as the content of files that it names; they
             enter keys.
-        training_only: Dotted keys of the family's own hyper-parameters that nothing reads once a model is trained, such
-            as ``"sampler.buffer"``. Beside imported weights they are mistakes, as those of ``TrainingConfig`` are.
-        paths: Keys of the configuration that name files. Relative ones are relative to the suite; ``identity``,
-            ``problems`` and the family itself get them absolute, keys of jobs hold them as they were written.
-        problems: (configuration, backbone name) -> mistakes that a glance at files tells, each as (key, message, hint):
-            something named that does not exist. Called by whatever reads a suite: it may import nothing heavy.
-        warn: (configuration, backbone name) -> what a person should know before they run it.
-        unfit: (configuration, task) -> what keeps the family from running on it, by dotted key of the model, such as
-            ``{"sampler.buffer": "…"}``; ``backbone`` is a key like others. ``bench check`` reports it at that key, so
-            that nothing of it is left for a worker to find.
-        layout: configuration -> what a model's parameters are, in words: a model can start from another (``init_from``)
-            where backbones and layouts are equal. None: not known, and not checked.
+        training_only: Dotted keys of the family's own hyper-parameters that only training reads, such as
+            ``"sampler.buffer"``. Beside imported weights they are mistakes, as those of ``TrainingConfig`` are.
+        paths: Keys of the configuration that name files. Relative paths start at the suite's folder. ``identity``,
+            ``problems`` and the family itself get absolute paths; keys of jobs contain them as written.
+        problems: (configuration, backbone name) -> mistakes that a quick check of files finds, each as
+            (key, message, hint), such as a file that does not exist. Every reader of a suite calls it, so it must not
+            import anything heavy.
+        warn: (configuration, backbone name) -> warnings to show before a run.
+        unfit: (configuration, task) -> reasons why the family cannot run on the task, by dotted key of the model, such
+            as ``{"sampler.buffer": "…"}``; ``backbone`` is a valid key, too. ``bench check`` reports them at that key,
+            before any worker starts.
+        layout: configuration -> a description of a model's parameters. A model can start from another (``init_from``)
+            if their backbones and layouts are equal. None: not known, and not checked.
         needs_backbone: Whether a suite has to name a backbone.
         importers: Formats of foreign checkpoints that ``bench import`` reads for the family, as
             ``"module:function"`` by name.
@@ -243,8 +243,8 @@ class FamilySpec:
         """The configuration with its ``paths`` absolute.
 
         Args:
-            config: As the suite gives it.
-            folder: Of the suite.
+            config: The configuration in the suite.
+            folder: The suite's folder.
         """
         given = {key: getattr(config, key) for key in self.paths if getattr(config, key) is not None}
         return config.model_copy(update={key: str(_located(path, folder)) for key, path in given.items()})
@@ -255,8 +255,8 @@ class BackboneSpec:
     """A feature extractor phi(x), or a pattern of them.
 
     Attributes:
-        name: Registered name of the pattern, such as ``"wrn"``; or the full name once a pattern was matched.
-        pattern: What the names look like, for people: ``"wrn-<depth>-<width>"``.
+        name: Registered name of the pattern, such as ``"wrn"``; or the full name after a pattern was matched.
+        pattern: Form of the names, for users: ``"wrn-<depth>-<width>"``.
         summary: One sentence.
         source: Paper or protocol section.
         implementation: ``"module:function"``: (name, in_channels) -> ``nn.Module`` with ``feature_dim``.
@@ -264,10 +264,10 @@ class BackboneSpec:
         describe: (name, image_shape) -> facts such as parameters, feature dimension and multiply-adds.
         examples: Some names, for suggestions.
         version: As for families.
-        draws: Whether the network of a name draws from the process's generators in training, as dropout does; then
-            the version of how the harness seeds them is in its keys.
-        like: (name, other name) -> the former with what the latter says beyond its size, such as ``wrn-10-1-batch`` for
-            ``wrn-10-1`` and ``wrn-28-10-batch``; profiles shrink networks with it. None: there is no such thing.
+        draws: Whether the network of a name draws from the process's generators in training, as dropout does; its keys
+            then contain the version of the harness's seeding.
+        like: (name, other name) -> the network ``name`` with the options of the other one, such as ``wrn-10-1-batch``
+            for ``wrn-10-1`` and ``wrn-28-10-batch``; profiles use it to shrink networks. None: names have no options.
     """
 
     name: str
@@ -288,7 +288,7 @@ def _match_backbone(spec: BackboneSpec, name: str) -> BackboneSpec | None:
         spec.parse(name)
     except ValueError:
         return None
-    except Exception as error:  # a stranger's code may raise anything
+    except Exception as error:  # a plug-in may raise anything
         reason = (
             f"backbone {spec.name!r}: parse({name!r}) raises {type(error).__name__}: {error}, expected a ValueError"
         )
@@ -329,7 +329,7 @@ class Setting:
 
 
 def _type_text(annotation: Any) -> str:
-    """A type as a reader of TOML thinks of it: ``list of int``, ``"staged" or "inject"``."""
+    """A type in the terms of TOML: ``list of int``, ``"staged" or "inject"``."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return _type_text(arguments[0])

@@ -1,4 +1,4 @@
-"""A user's ``.npz`` archive: read, hashed and checked."""
+"""Reads, hashes and checks a user's ``.npz`` archive."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def archive_digest(path: Path) -> str:
     """SHA-256 of the file.
 
     Raises:
-        ValueError: It is no regular file, or larger than `memory_limit`.
+        ValueError: It is not a regular file, or larger than `memory_limit`.
         OSError: It cannot be read.
     """
     found, limit = path.stat(), memory_limit()
@@ -42,10 +42,10 @@ def read_archive(path: Path, digest: str) -> dict[str, Split]:
 
     Args:
         path: The archive.
-        digest: SHA-256 that the bytes must have that are parsed.
+        digest: SHA-256 that the parsed bytes must have.
 
     Raises:
-        ValueError: It is no archive of plain arrays, has another digest, or breaks a rule; the message says where.
+        ValueError: It is not an archive of plain arrays, has another digest, or breaks a rule; the message says where.
     """
     where = shown(path)
     try:
@@ -66,10 +66,10 @@ def read_archive(path: Path, digest: str) -> dict[str, Split]:
 
 
 def _parts(arrays: dict[str, npt.NDArray[Any]], where: str) -> dict[str, str]:
-    """Suffix of the arrays of each part.
+    """The suffix of the names of the arrays, by part.
 
     Raises:
-        ValueError: Arrays are missing or unknown; each unknown one with the name that it may stand for.
+        ValueError: Arrays are missing or unknown; the message suggests a name for each unknown one.
     """
     for parts in (("train", "test"), ("test",), ("all",)):
         suffixes = {part: "" if part == "all" else f"_{part}" for part in parts}

@@ -44,7 +44,7 @@ def crop_flip(images: Tensor, generator: torch.Generator, *, pad: int = 4, flip:
 
 
 def _source_positions(count: int, size: int, pad: int, generator: torch.Generator, device: torch.device) -> Tensor:
-    """For each image, from which of its rows (or columns) the rows of its crop come; shape (count, size)."""
+    """Indices of the rows (or columns) of each image that make up its crop; shape (count, size)."""
     offsets = _integers(2 * pad + 1, count, generator, device) - pad
     positions = (torch.arange(size, device=device) + offsets[:, None]).abs()
     return (size - 1) - ((size - 1) - positions).abs()

@@ -1,4 +1,4 @@
-"""The data sets that the harness brings, described without loading them."""
+"""Descriptions of the data sets that come with the harness; they are not loaded."""
 
 from __future__ import annotations
 

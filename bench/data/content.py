@@ -1,4 +1,4 @@
-"""What a user's own images and labels must be, and what about them deserves a warning."""
+"""Rules for a user's own images and labels, and warnings about them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bench.data.spec import Split
 __all__ = ["check_parts", "held_out", "images", "labels", "warnings_about"]
 
 DARK = 2 / 255
-"""Largest pixel value below which images are as good as black: what was divided by 255 twice, say."""
+"""Images whose largest value is below this are nearly black, for example because they were divided by 255 twice."""
 
 
 def images(array: npt.NDArray[Any], where: str) -> npt.NDArray[Any]:
@@ -29,7 +29,7 @@ def images(array: npt.NDArray[Any], where: str) -> npt.NDArray[Any]:
         Shape (n, C, H, W); uint8 or float32.
 
     Raises:
-        ValueError: Shape, dtype or values are others; the message says what would be right.
+        ValueError: Shape, dtype or values are not valid; the message says what would be right.
     """
     if array.ndim == 3:
         found = array[:, None]
@@ -53,7 +53,7 @@ def images(array: npt.NDArray[Any], where: str) -> npt.NDArray[Any]:
         raise ValueError(f"{where}: {array.dtype}; expected uint8 in 0..255 or floating point in [0, 1]{hint}")
     check_memory(4 * found.size, f"{where}: shape {array.shape} as float32")
     low, high = float(found.min()), float(found.max())
-    if not (low >= 0.0 and high <= 1.0):  # written so that NaN is refused too
+    if not (low >= 0.0 and high <= 1.0):  # this form also refuses NaN
         raise ValueError(
             f"{where}: values from {low:g} to {high:g}; floating-point images must lie in [0, 1]"
             f"{_range_hint(found, low, high)}"
@@ -62,7 +62,7 @@ def images(array: npt.NDArray[Any], where: str) -> npt.NDArray[Any]:
 
 
 def _range_hint(found: npt.NDArray[Any], low: float, high: float) -> str:
-    """What a person probably did."""
+    """A hint at the probable cause of values outside of [0, 1]."""
     bad = int(found.size - np.count_nonzero(np.isfinite(found)))
     if bad:
         return f"; {bad:,} of {found.size:,} values are not finite"
@@ -78,11 +78,11 @@ def labels(array: npt.NDArray[Any], count: int, where: str) -> npt.NDArray[np.in
 
     Args:
         array: Integers 0..K-1 of shape (count,), K at most `CLASSES`.
-        count: Number of images beside them.
+        count: Number of images.
         where: Name of the array, for messages.
 
     Raises:
-        ValueError: Shape, dtype or values are others; the message says what would be right.
+        ValueError: Shape, dtype or values are not valid; the message says what would be right.
     """
     if array.dtype.kind not in "iu" or array.shape != (count,):
         raise ValueError(
@@ -107,7 +107,7 @@ def _unlabelled_hint(label: int) -> str:
 
 
 def _shape_hint(array: npt.NDArray[Any], count: int) -> str:
-    """What a person probably stored."""
+    """A hint at the probable content of an array of another shape."""
     if array.ndim == 2 and array.shape[0] == count and array.shape[1] == 1:
         return f"; store labels[:, 0]{'' if array.dtype.kind in 'iu' else ' as integers'}"
     if array.ndim == 2 and array.shape[0] == count and array.dtype.kind in "iufb":
@@ -124,7 +124,7 @@ def _shape_hint(array: npt.NDArray[Any], count: int) -> str:
 
 
 def check_parts(raw: Mapping[str, Split], where: str, names: Mapping[int, str] | None = None) -> None:
-    """Rules that need all parts: one image shape, enough to train on, and every class present in training.
+    """Check the rules on all parts together: one image shape, enough training items, every class in the training part.
 
     Args:
         raw: Parts by name: train and test, or all, or test alone.
@@ -143,7 +143,7 @@ def check_parts(raw: Mapping[str, Split], where: str, names: Mapping[int, str] |
     if part not in raw:
         return
     classes = np.unique(raw[part].labels)
-    # Never an array as long as the largest label: that is somebody else's number.
+    # No array here has the length of the largest label, since a foreign file chooses that number.
     largest = max(int(split.labels.max()) for split in raw.values())
     gaps = np.flatnonzero(classes != np.arange(len(classes)))
     absent = int(gaps[0]) if gaps.size else len(classes)
@@ -164,7 +164,7 @@ def check_parts(raw: Mapping[str, Split], where: str, names: Mapping[int, str] |
 
 
 def held_out(count: int) -> int:
-    """Items of a set without a test part that become its test set: a fifth, at least one."""
+    """The number of test items held out of a set without a test part: a fifth of ``count``, at least one."""
     return max(1, count // 5)
 
 
@@ -174,7 +174,7 @@ def _some(classes: npt.NDArray[np.int64]) -> str:
 
 
 def _stored_hint(classes: npt.NDArray[np.int64]) -> str:
-    """Minus one as the largest number of an unsigned type, or numbers that begin with 1."""
+    """A hint if -1 was stored as the largest number of an unsigned type, or if classes are numbered from 1."""
     if int(classes[-1]) == 255 and len(classes) < 256:
         return "; if 255 is a -1 stored unsigned, leave out items without a label"
     if np.array_equal(classes, np.arange(1, len(classes) + 1)):
@@ -183,7 +183,7 @@ def _stored_hint(classes: npt.NDArray[np.int64]) -> str:
 
 
 def warnings_about(raw: Mapping[str, Split], where: str) -> tuple[str, ...]:
-    """What is allowed and probably not meant, each as one sentence that begins with ``where``."""
+    """Warnings about content that is allowed but probably not intended, as sentences that begin with ``where``."""
     found = []
     for part, split in raw.items():
         scale = 255.0 if split.images.dtype == np.uint8 else 1.0

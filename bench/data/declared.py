@@ -1,4 +1,4 @@
-"""What a description of a data set must hold, beyond what it checks when it is made."""
+"""Checks of the description of a data set, beyond those in its constructor."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ AUGMENTATIONS = ("none", "crop", "crop-flip")
 
 
 def dataset_problems(spec: DatasetSpec) -> list[str]:
-    """What breaks the contract of ``DatasetSpec``."""
+    """The violations of the contract of ``DatasetSpec``, as sentences."""
     checks = Checks(spec)
     for field in ("summary", "source", "license", "fingerprint"):
         checks.text(field)
@@ -40,14 +40,14 @@ def dataset_problems(spec: DatasetSpec) -> list[str]:
 
 
 def absence(spec: DatasetSpec, root: Path) -> str | None:
-    """What of a data set is missing below the data root and where to put it; None if all is there.
+    """A sentence about the files that are missing below the data root and where to put them; None if none is.
 
     Raises:
-        RequestError: The set's description does not answer as its contract says.
+        RequestError: The set's ``find`` breaks its contract.
     """
     try:
         said = spec.find(root)
-    except Exception as error:  # a stranger's code may raise anything
+    except Exception as error:  # a plug-in may raise anything
         raise RequestError(f"data set {spec.name!r}: find(root) raises {type(error).__name__}: {error}") from error
     if said is not None and not isinstance(said, str):
         raise RequestError(

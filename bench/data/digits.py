@@ -12,7 +12,7 @@ from bench.data.spec import DamagedData, ImageShape, Split
 __all__ = ["SHA256", "load"]
 
 SHA256 = "87ff0c9e40dc7e2c0e34e7257799c2e3f3aec1a016363bb11cad869ec428a826"
-"""Of the 1797*64 pixel values 0..16, then the 1797 labels, one byte each."""
+"""SHA-256 of the 1797*64 pixel values 0..16 followed by the 1797 labels, one byte each."""
 
 
 def load(root: Path, *, like: Split | None, image_shape: ImageShape | None, seed: int) -> dict[str, Split]:
@@ -21,7 +21,7 @@ def load(root: Path, *, like: Split | None, image_shape: ImageShape | None, seed
     Reads nothing below ``root``; the other arguments have no effect.
 
     Raises:
-        DamagedData: The installed scikit-learn holds other pixels or labels.
+        DamagedData: The installed scikit-learn has other pixels or labels.
     """
     del root, like, image_shape, seed
     from sklearn.datasets import load_digits

@@ -1,4 +1,4 @@
-"""Fashion-MNIST from its idx files, packed or not."""
+"""Reads Fashion-MNIST from its idx files, packed or not."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bench.files.checksums import Checksum
 __all__ = ["LIMIT", "SHA256", "checksums", "find", "load"]
 
 LIMIT = 2**26
-"""Bytes of one file, packed or not; the largest holds 47 million."""
+"""Largest number of bytes of one file, packed or not; the largest published file has 47 million."""
 
 SHA256 = {
     "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
@@ -24,17 +24,17 @@ SHA256 = {
     "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
     "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 }
-"""Of the unpacked content of the published files, because torchvision unpacks them and distributions may
-repack them (other gzip headers, same content). The published MD5 digests of the packed files, in the same
-order: 8d4fb7e6c68d591d4c3dfef9ec88bf0d, 25c81989df183df01b3e8a0aad5dffbe, bef4ecab320f06d8554ea6380940ec79
+"""SHA-256 of the unpacked content of the published files, because torchvision unpacks them and distributions may
+repack them (other gzip headers, same content). The published MD5 digests of the packed files are, in the same
+order, 8d4fb7e6c68d591d4c3dfef9ec88bf0d, 25c81989df183df01b3e8a0aad5dffbe, bef4ecab320f06d8554ea6380940ec79
 and bb300cfdad3c16e7a12a480ee83cd310."""
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
-"""Where Debian's package dataset-fashion-mnist puts the files."""
+"""Folder of the files of Debian's package dataset-fashion-mnist."""
 
 
 def find(root: Path) -> str | None:
-    """None if all four files lie in one of the known folders, else what to put where."""
+    """None if all four files are in one of the known folders, else a sentence that says what to put where."""
     if _folder(root) is not None:
         return None
     return (
@@ -53,7 +53,7 @@ def load(root: Path, *, like: Split | None, image_shape: ImageShape | None, seed
         seed: No effect.
 
     Raises:
-        FileNotFoundError: `find` would say what is missing.
+        FileNotFoundError: A file is missing; `find` says which.
         DamagedData: A file cannot be read or unpacked, its content has another sha256, or it is larger than `LIMIT`.
     """
     del like, image_shape, seed
@@ -78,7 +78,7 @@ def _file(folder: Path, name: str) -> Path | None:
 
 
 def checksums(root: Path) -> tuple[Checksum, ...]:
-    """The four files where `find` finds them; none if it does not."""
+    """The four files with their checksums; empty if `find` does not find them."""
     folder = _folder(root)
     return () if folder is None else tuple(_checksum(folder, name) for name in SHA256)
 
@@ -95,7 +95,7 @@ def _read_part(folder: Path, prefix: str) -> Split:
 
 
 def _read(folder: Path, name: str, *, dimensions: int) -> npt.NDArray[np.uint8]:
-    """One idx file of unsigned bytes: magic 0, 0, 8, number of dimensions; big-endian sizes; the values."""
+    """Read an idx file of unsigned bytes: magic 0, 0, 8, number of dimensions; big-endian sizes; the values."""
     file = _checksum(folder, name)
     content = read_verified(file)
     start = 4 + 4 * dimensions
@@ -105,7 +105,7 @@ def _read(folder: Path, name: str, *, dimensions: int) -> npt.NDArray[np.uint8]:
     if header[:4] != (0, 0, 8, dimensions):
         raise DamagedData(f"{file.path} is no idx file of bytes with {dimensions} dimensions")
     shape = header[4:]
-    # In whole numbers of Python: four large sizes overflow those of NumPy.
+    # Python integers, since the product of four large sizes overflows those of NumPy.
     if math.prod(shape) != len(content) - start:
         raise DamagedData(f"{file.path} says that it holds {shape} values; {len(content) - start:,} follow")
     return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape)

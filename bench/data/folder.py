@@ -1,4 +1,4 @@
-"""A user's folder of images: walked, read, hashed and checked in one pass."""
+"""Reads, hashes and checks a user's folder of images in one pass."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def folder_digest(root: Path) -> str:
     """SHA-256 over the relative names and the bytes of the images, in sorted order.
 
     Raises:
-        ValueError: The folder is laid out otherwise, or an image cannot be read.
+        ValueError: The folder has another layout, or an image cannot be read.
     """
     digest = hashlib.sha256()
     for _ in _contents(root, _image_files(root), digest):
@@ -37,7 +37,7 @@ def folder_digest(root: Path) -> str:
 
 
 def read_folder(root: Path) -> tuple[dict[str, Split], str]:
-    """The parts of a folder by the rules of `bench.data.user.spec_for_path`, and the `folder_digest` of those bytes.
+    """The parts of a folder by the rules of `bench.data.user.spec_for_path`, and the `folder_digest` of their bytes.
 
     Returns:
         uint8 images by part, and 64 hexadecimal digits.
@@ -75,20 +75,20 @@ def read_folder(root: Path) -> tuple[dict[str, Split], str]:
 
 
 def _contents(root: Path, files: list[Path], digest: Any) -> Iterator[tuple[Path, bytes]]:
-    """Each file with its bytes, read once; ``digest`` takes in the name and the bytes."""
+    """Each file with its bytes, read once; ``digest`` is updated with the name and the bytes."""
     for file in files:
         try:
             content = read_measured(file, FILE_BYTES)
         except DamagedFileError as error:
             raise ValueError(f"{shown(file)}: {error.problem}") from error
-        # As bytes of the file system: a name need not be UTF-8.
+        # The name as bytes of the file system, since it need not be UTF-8.
         digest.update(os.fsencode(file.relative_to(root).as_posix()) + b"\0")
         digest.update(hashlib.sha256(content).digest())
         yield file, content
 
 
 def _classes(root: Path, files: list[Path]) -> list[str]:
-    """Sorted names of the classes below train, or below test where it is alone."""
+    """Sorted names of the classes below train, or below test if there is no train."""
     by_part: dict[str, set[str]] = {}
     for file in files:
         by_part.setdefault(file.relative_to(root).parts[0], set()).add(file.parent.name)
@@ -138,10 +138,10 @@ def _visible(folder: Path, kind: str) -> list[Path]:
 
 
 def _entries(folder: Path) -> list[Path]:
-    """What a folder holds, sorted; names that begin with a dot are left out.
+    """The entries of a folder, sorted, without names that begin with a dot.
 
     Raises:
-        ValueError: It cannot be read.
+        ValueError: The folder cannot be read.
     """
     try:
         return [entry for entry in sorted(folder.iterdir()) if not entry.name.startswith(".")]

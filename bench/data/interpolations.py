@@ -17,11 +17,11 @@ def load(root: Path, *, like: Split | None, image_shape: ImageShape | None, seed
 
     Image i is the mean of image i of ``like`` and of one drawn uniformly from the images of other classes.
 
-    The "CIFAR10 Interp" of JEM (Grathwohl et al., ICLR 2020, and its code) made general, with three
-    differences. JEM averages neighbouring batches of 100 of a shuffled loader: (a) its pairs may be of one
-    class, a tenth of them on CIFAR10; ours never are. (b) It drops the first batch (9,900 images of
+    This generalises the "CIFAR10 Interp" of JEM (Grathwohl et al., ICLR 2020, and its code), with three
+    differences. JEM averages neighbouring batches of 100 of a shuffled loader. (a) Its pairs may be of one
+    class, as a tenth of them are on CIFAR10; these never are. (b) It drops the first batch (9,900 images of
     10,000); here every image is a first parent once. (c) It adds noise of 0.03 to the parents and to the
-    mean; none here.
+    mean; there is no noise here.
 
     Args:
         root: Not used.
@@ -41,8 +41,8 @@ def load(root: Path, *, like: Split | None, image_shape: ImageShape | None, seed
     if len(classes) < 2 or classes[0] == UNLABELLED:
         raise ValueError("data set 'interpolations' needs labelled images of at least two classes")
 
-    # With the images sorted by class, the others of image i are all but one contiguous block: draw a position
-    # among them and step over the block.
+    # The images are sorted by class, so those of the class of image i are one contiguous block. A position is drawn
+    # among the others and moved past the block.
     count = len(like)
     by_class = np.argsort(class_of, kind="stable")
     block_start = np.concatenate(([0], np.cumsum(class_sizes)[:-1]))

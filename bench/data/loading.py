@@ -1,4 +1,4 @@
-"""From a description to checked images: resolves the loader, verifies what it returns, splits and resizes."""
+"""Loads a data set from its description: resolves the loader, checks its result, splits and resizes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["clear_cache", "load_ood", "load_splits"]
 
 _PARTS = ({"train", "test"}, {"all"}, {"test"})
 
-# Most recently used last. Four sets: the in-distribution one and three others, 0.6 GB for the largest.
+# The most recently used set is last. Four sets: the in-distribution one and three others, the largest of 0.6 GB.
 _CACHE: OrderedDict[Hashable, dict[str, Split]] = OrderedDict()
 _CACHE_SIZE = 4
 
@@ -44,18 +44,18 @@ def load_splits(
     Args:
         spec: The data set.
         root: The data root.
-        image_shape: Shape of the returned images; None for the set's own. Another one is resampled
+        image_shape: Shape of the returned images; None for the set's own. Images of another shape are converted
             (`bench.data.resize.conform`).
         seed: The data seed.
         validation: Number of validation items; None for the spec's default.
         caps: Bounds on the number of items.
 
     Returns:
-        Copies, free to be written to.
+        Copies, which the caller may change.
 
     Raises:
-        MissingData: The files are not there.
-        DamagedData: They are there but are not what the spec says: what is parsed is what was hashed.
+        MissingData: Files are missing.
+        DamagedData: Files do not have the fingerprint of the spec; the parsed bytes are the hashed ones.
         ValueError: The set has no classes or no training part, a bound exceeds it, or its loader broke the
             contract.
     """
@@ -82,7 +82,7 @@ def load_ood(
 ) -> Split:
     """The test items of a data set in the image shape of the in-distribution set.
 
-    Sets that are made have as many items as ``like``; a cap keeps the first of them and changes no image.
+    Generated sets have as many items as ``like``; a cap keeps the first of them and changes no image.
 
     Args:
         spec: The data set.
@@ -90,14 +90,14 @@ def load_ood(
         like: Test split of the in-distribution set.
         image_shape: None, or the shape of ``like``.
         seed: The data seed.
-        cap: At most so many items, the first of a fixed order; None for all.
+        cap: Largest number of items, which are the first of a fixed order; None for all.
 
     Returns:
-        A copy, free to be written to. Labels are the set's own, or `UNLABELLED`; ids are positions in it.
+        A copy, which the caller may change. Labels are the set's own, or `UNLABELLED`; ids are positions in it.
 
     Raises:
-        MissingData: The files are not there.
-        DamagedData: They are there but are not what the spec says.
+        MissingData: Files are missing.
+        DamagedData: Files do not have the fingerprint of the spec.
         ValueError: ``image_shape`` is not that of ``like``, the set has no test part, the cap exceeds it, or
             its loader broke the contract.
     """
@@ -113,9 +113,9 @@ def clear_cache() -> None:
 
 
 def _load(spec: DatasetSpec, root: Path, *, like: Split | None, image_shape: ImageShape, seed: int) -> dict[str, Split]:
-    """What the loader returned, checked; sets that are read rather than made are kept.
+    """The checked result of the loader. Sets that are read, not generated, are cached.
 
-    Callers copy from it (`Split.take`), so that nobody writes to what is kept.
+    Callers must copy from it (`Split.take`), so that cached arrays never change.
     """
     where = root if spec.location is None else spec.location
     made = spec.image_shape is None
@@ -139,10 +139,10 @@ def _load(spec: DatasetSpec, root: Path, *, like: Split | None, image_shape: Ima
     else:
         load = cast(Callable[..., dict[str, Split]], import_object(spec.implementation))
         _check_location(spec)
-        # Seeded here and not by the job, which may find the set loaded already.
+        # The seed is set here and not by the job, because the set may be cached when the job begins.
         with _reading(spec), seeded(derive_seed(seed, "load", spec.name)):
             raw = load(where, like=like, image_shape=image_shape, seed=seed)
-        _check_location(spec)  # again: what was loaded lies between two equal states
+        _check_location(spec)  # again, so that the files did not change while they were read
     _check(spec, raw, image_shape)
     if not made:
         _CACHE[key] = raw
@@ -152,10 +152,10 @@ def _load(spec: DatasetSpec, root: Path, *, like: Split | None, image_shape: Ima
 
 
 def _check_location(spec: DatasetSpec) -> None:
-    """Hold data at a place of their own, read by somebody else's loader, to their fingerprint.
+    """Check the fingerprint of data at a location of their own that a plug-in's loader reads.
 
     Raises:
-        DamagedData: They have changed.
+        DamagedData: The data have changed.
     """
     if spec.location is not None and user.fingerprint(spec.location) != spec.fingerprint:
         raise DamagedData(f"{spec.location} has changed since the suite was read; start again with the new content")
@@ -163,12 +163,12 @@ def _check_location(spec: DatasetSpec) -> None:
 
 @contextlib.contextmanager
 def _reading(spec: DatasetSpec) -> Iterator[None]:
-    """What a loader of files raises over them comes out as one error that names the data set.
+    """Turn errors of a loader of files into one error that names the data set.
 
-    Errors that are meant for people pass, and ValueError, which the contract gives to requests that a set cannot meet.
+    Errors for users pass unchanged, and so does ValueError, which means a request that the set cannot meet.
 
     Raises:
-        DamagedData: The files vanished or cannot be read, or a reader gave up on them.
+        DamagedData: Files have vanished, cannot be read or cannot be parsed.
     """
     try:
         yield
@@ -179,7 +179,7 @@ def _reading(spec: DatasetSpec) -> Iterator[None]:
 
 
 def _check(spec: DatasetSpec, raw: dict[str, Split], image_shape: ImageShape) -> None:
-    """Hold a loader to its contract; raises ValueError where it is broken."""
+    """Check a loader's result against its contract; raises ValueError if it is broken."""
     where = f"data set {spec.name!r} ({spec.implementation})"
     if set(raw) not in _PARTS:
         raise ValueError(
@@ -199,7 +199,7 @@ def _check(spec: DatasetSpec, raw: dict[str, Split], image_shape: ImageShape) ->
 def _check_values(split: Split, num_classes: int | None, where: str) -> None:
     if split.images.dtype == np.float32:
         low, high = float(split.images.min()), float(split.images.max())
-        if not (low >= 0.0 and high <= 1.0):  # written so that NaN is refused too
+        if not (low >= 0.0 and high <= 1.0):  # this form also refuses NaN
             raise ValueError(f"{where}: pixel values from {low:g} to {high:g}, expected [0, 1]")
     smallest, largest = int(split.labels.min()), int(split.labels.max())
     if num_classes is None:

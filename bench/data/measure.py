@@ -1,4 +1,4 @@
-"""Limits on what foreign data may ask for, looked at before anything is expanded."""
+"""Limits on the size of foreign data, checked before anything is unpacked."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from bench.files.arrays import LIMIT
 __all__ = ["CLASSES", "FILE_BYTES", "PIXELS", "check_memory", "memory_limit", "shown"]
 
 PIXELS = 2**24
-"""Pixels of one picture, 4,096 x 4,096: beyond anything that a classifier of this harness reads."""
+"""Largest number of pixels of one picture, 4,096 x 4,096: more than any classifier of this harness reads."""
 FILE_BYTES = 2**27
-"""Bytes of the file of one picture: 16 million pixels of 8 bytes each, uncompressed."""
+"""Largest number of bytes of a picture's file: 16 million pixels of 8 bytes each, uncompressed."""
 CLASSES = 2**15
-"""Classes of one data set; the largest public sets have 22 thousand."""
+"""Largest number of classes of one data set; the largest public sets have 22 thousand."""
 
 
 def memory_limit() -> int:
-    """Bytes that one data set may take: half of this machine's memory, at most `bench.files.arrays.LIMIT`."""
+    """Bytes that one data set may use: half of this machine's memory, at most `bench.files.arrays.LIMIT`."""
     try:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError):
@@ -27,14 +27,14 @@ def memory_limit() -> int:
 
 
 def check_memory(size: int, what: str) -> None:
-    """Refuse what would take more memory than `memory_limit`.
+    """Refuse data that would use more memory than `memory_limit`.
 
     Args:
-        size: Bytes asked for.
-        what: Beginning of the message: what asks.
+        size: Bytes needed.
+        what: Name of the data, with which the message begins.
 
     Raises:
-        ValueError: With both numbers.
+        ValueError: ``size`` is above the limit; the message gives both numbers.
     """
     limit = memory_limit()
     if size > limit:
@@ -42,5 +42,5 @@ def check_memory(size: int, what: str) -> None:
 
 
 def shown(path: Path | str) -> str:
-    """A path or name as text that any terminal and file takes: bytes that are not UTF-8 become escapes."""
+    """A path or name as text that can be printed and stored: bytes that are not UTF-8 become escapes."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -19,7 +19,7 @@ SHA256 = {
     "china.jpg": "8378025ad2519d649d02e32bd98990db4ab572357d9f09841c2fbfbb4fefad29",
     "flower.jpg": "a77f6ec41e353afdf8bdff2ea981b2955535d8d83294f8cfa49cf4e423dd5638",
 }
-"""Of the JPEG files. Decoders may differ by one grey level, so decoded pixels have no digest of their own."""
+"""Digests of the JPEG files. Decoders may differ by one grey level, so the decoded pixels have no digest."""
 
 _SMALLEST = 32
 
@@ -40,7 +40,7 @@ def load(root: Path, *, like: Split | None, image_shape: ImageShape | None, seed
 
     Raises:
         ValueError: ``like`` or ``image_shape`` is None, or the photographs are too small for the shape.
-        DamagedData: The installed scikit-learn holds other photographs.
+        DamagedData: The installed scikit-learn has other photographs.
     """
     del root
     if like is None or image_shape is None:

@@ -1,4 +1,4 @@
-"""One picture from the bytes of its file: PNG or JPEG, measured before it is decoded."""
+"""Decodes a PNG or JPEG picture from the bytes of its file; its size is checked before it is decoded."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bench.data.measure import PIXELS
 __all__ = ["FORMATS", "decode"]
 
 FORMATS = ("PNG", "JPEG")
-"""Decoders that are tried, whatever the file is called: others start programs or read more kinds of damage."""
+"""The decoders that are tried, for any file name. Others may start programs or have more faults."""
 
 
 def decode(content: bytes, where: str, size: tuple[int, int] | None = None) -> npt.NDArray[np.uint8]:
@@ -22,7 +22,7 @@ def decode(content: bytes, where: str, size: tuple[int, int] | None = None) -> n
     Args:
         content: The bytes of the file.
         where: Name of the file, for messages.
-        size: Height and width that it must have, if known: told from the header, before anything is expanded.
+        size: Height and width that it must have, if known; read from the header, before anything is unpacked.
 
     Returns:
         uint8 of shape (C, H, W), C of 1 (grey) or 3 (colour).
@@ -35,7 +35,7 @@ def decode(content: bytes, where: str, size: tuple[int, int] | None = None) -> n
 
     problem = ""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of Pillow, over damage that it can read around and sizes that we bound
+        warnings.simplefilter("ignore")  # Pillow warns of damage that it can skip, and of sizes that are bounded here
         try:
             with Image.open(io.BytesIO(content), formats=FORMATS) as image:
                 width, height = image.size
@@ -56,8 +56,8 @@ def decode(content: bytes, where: str, size: tuple[int, int] | None = None) -> n
             problem = "cannot be read as an image: it is neither PNG nor JPEG"
         except Image.DecompressionBombError:
             problem = f"has more than {PIXELS:,} pixels, the limit"
-        # A damaged picture makes Pillow raise OSError, ValueError, SyntaxError, struct.error, zlib.error, KeyError,
-        # IndexError, MemoryError and others: any of it says that the file is not what it should be.
+        # Over a damaged picture Pillow may raise OSError, ValueError, SyntaxError, struct.error, zlib.error, KeyError,
+        # IndexError, MemoryError and others.
         except Exception as error:
             reason = (str(error).splitlines() or [""])[0][:200] or type(error).__name__
             problem = f"cannot be read as an image: {reason}"

@@ -1,4 +1,4 @@
-"""Data sets by name or by path."""
+"""Finds data sets by name or by path."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ DATASETS: Registry[DatasetSpec] = Registry(
 
 
 def own_path(name: str, relative_to: Path) -> Path | None:
-    """Where a user's own data lie, or None if ``name`` is the name of a registered set, or of nothing.
+    """The path of a user's own data, or None if ``name`` is a registered or unknown name.
 
-    What has a slash or ends in ``.npz`` is a path; another name is one where no set is registered under it and the
-    folder of the suite holds something that is called so.
+    A name with a slash or the ending ``.npz`` is a path. Any other name is a path if no set is registered under it and
+    the folder of the suite contains a file or folder of that name.
 
     Args:
-        name: As suites write it.
-        relative_to: Folder that a relative path starts from: the suite's.
+        name: The name in the suite.
+        relative_to: The suite's folder, from which relative paths start.
 
     Raises:
         ValueError: It begins with the home of a user that does not exist.
-        OSError: Nothing can have this name.
+        OSError: No file can have this name.
     """
     try:
         path = Path(name).expanduser()
@@ -53,16 +53,16 @@ def _registered(name: str) -> bool:
 
 
 def find_dataset(name: str, relative_to: Path) -> DatasetSpec:
-    """A registered data set, or the user's own where ``name`` is a path (`own_path`).
+    """A registered data set, or the user's own if ``name`` is a path (`own_path`).
 
     Args:
         name: A registered name, or the path of an ``.npz`` file or a folder of images.
-        relative_to: Folder that a relative path starts from: the suite's.
+        relative_to: The suite's folder, from which relative paths start.
 
     Raises:
         UnknownNameError: No data set has that name.
         ValueError: The path is not a data set.
-        OSError: Nothing can have this name.
+        OSError: No file can have this name.
     """
     path = own_path(name, relative_to)
     if path is None:

@@ -1,4 +1,4 @@
-"""Bringing images to another shape: grey to colour and back, then antialiased bilinear resampling."""
+"""Converts images to another shape: grey to colour and back, then antialiased bilinear resampling."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _Images = npt.NDArray[np.float32] | npt.NDArray[np.uint8]
 def conform(split: Split, image_shape: ImageShape) -> Split:
     """The same items in another image shape; the split itself if it has that shape.
 
-    Channels first (`to_channels`), then each channel is resampled with Pillow's BILINEAR filter, whose
-    support grows with the reduction (antialiasing), as torchvision does to PIL images. uint8 stays uint8
+    The channels are converted first (`to_channels`). Then each channel is resampled with Pillow's BILINEAR filter,
+    whose support grows with the reduction (antialiasing), as torchvision does for PIL images. uint8 stays uint8
     (rounded), float32 stays float32 within [0, 1].
 
     Args:
         split: Images of shape (n, C, H, W).
-        image_shape: Wanted (C', H', W').
+        image_shape: The new shape (C', H', W').
 
     Raises:
         ValueError: Channels other than 1 and 3, or a size that is not positive.
@@ -40,10 +40,10 @@ def conform(split: Split, image_shape: ImageShape) -> Split:
 
 
 def to_channels(images: _Images, channels: int) -> _Images:
-    """Grey images as colour (the same value three times) or colour images as grey.
+    """Convert grey images to colour (the same value three times) or colour images to grey.
 
-    Grey is luma of ITU-R BT.601, 0.299 R + 0.587 G + 0.114 B; for uint8 in the fixed-point form of Pillow's
-    ``convert("L")``, to the bit.
+    Grey is the luma of ITU-R BT.601, 0.299 R + 0.587 G + 0.114 B. For uint8 it is computed in the fixed-point form of
+    Pillow's ``convert("L")`` and equals it to the bit.
 
     Args:
         images: Shape (n, C, H, W) with C of 1 or 3.
@@ -53,7 +53,7 @@ def to_channels(images: _Images, channels: int) -> _Images:
         Shape (n, channels, H, W), same dtype.
 
     Raises:
-        ValueError: The one or the other number of channels is neither equal nor 1 and 3.
+        ValueError: The numbers of channels differ and are not 1 and 3.
     """
     have = images.shape[1]
     if have == channels:

@@ -1,4 +1,4 @@
-"""What a data set is, described without loading it: planning, listing and checking need no more than this."""
+"""The description of a data set; planning, listing and checking use it without loading the data."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ImageShape = tuple[int, int, int]
 """Channels, height, width."""
 
 RESAMPLING = "PIL bilinear, antialiased"
-"""How `bench.data.resize` resamples. It is part of cache keys: change the text when the pixels change."""
+"""The resampling of `bench.data.resize`. The text is part of cache keys: change it when the pixels change."""
 
 UNLABELLED = -1
 """The label of every item of a set without classes."""
@@ -38,7 +38,7 @@ UNLABELLED = -1
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
-class MissingData(PrerequisiteError):  # noqa: N818 - named for what it reports, as the design calls it
+class MissingData(PrerequisiteError):  # noqa: N818 - named for what it reports
     """A data set is not on this machine.
 
     Args:
@@ -55,46 +55,46 @@ class MissingData(PrerequisiteError):  # noqa: N818 - named for what it reports,
 
 
 class DamagedData(PrerequisiteError):  # noqa: N818 - as MissingData
-    """Files are there but their content is not what the data set's identity says."""
+    """Files of a data set do not have the content that its identity states."""
 
 
 def _no_checksums(root: Path) -> tuple[Checksum, ...]:
-    """Of sets without files of their own, or whose files are known by their content."""
+    """The ``checksums`` of sets without files, or with a fingerprint of their content only."""
     del root
     return ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetSpec:
-    """A data set as planning sees it.
+    """A data set as planning uses it.
 
     Attributes:
         name: Registered name, such as ``"cifar10"``.
         summary: One sentence.
         source: Paper or site that defines it.
-        license: Licence, or what its authors say about use.
-        num_classes: Number of classes; None for an unlabelled set, of use only as out-of-distribution data.
-        image_shape: Channels, height, width as loaded; None if it is made in the shape of the in-distribution
-            set.
+        license: Licence, or the authors' statement about use.
+        num_classes: Number of classes; None for an unlabelled set, usable only as out-of-distribution data.
+        image_shape: Channels, height, width as loaded; None if the images are generated in the shape of the
+            in-distribution set.
         version: Raised by hand when code changes what is loaded.
         implementation: ``"module:function"`` with the signature
             ``load(root, *, like, image_shape, seed) -> dict[str, Split]``. The keys of the result are
             ``train`` and ``test`` (official splits), or ``all`` (no official split), or ``test`` alone.
-            ``like`` is None, or the test split of the in-distribution set when this one is wanted as
-            out-of-distribution data; then a loader may leave out everything but the test part.
-            ``image_shape`` and ``seed`` (the data seed) serve sets that are made rather than read.
+            ``like`` is None, or the test split of the in-distribution set if this set is loaded as
+            out-of-distribution data; then a loader may return the test part alone.
+            ``image_shape`` and ``seed`` (the data seed) are for sets that are generated, not read.
         find: Light check of the files below the data root: None if all are there, else one sentence that says
             what is missing and where to put it.
-        fingerprint: Published checksums, or sha256 of the content; what the loader verifies.
-        augmentation: What training may do to its images: reflect-pad 4 and random crop, and horizontal flip.
+        fingerprint: Published checksums, or sha256 of the content; the loader verifies them.
+        augmentation: Augmentations that training may apply: reflect-pad 4 and random crop, and horizontal flip.
         validation: Default number of items held out of the training set.
-        test: Number of items held out as test set where there is no official one, else None.
-        sizes: Number of items, where known before loading: ``train`` (validation items among them) and
-            ``test``; without an official test set ``test`` is what is held out and ``train`` the rest.
-        location: Where a user's own data lies; None for sets below the data root.
-        checksums: From the data root to the files with published checksums, for those who verify them before
+        test: Number of items held out as test set if there is no official one, else None.
+        sizes: Numbers of items known before loading: ``train`` (validation items included) and
+            ``test``; without an official test set ``test`` items are held out and ``train`` is the rest.
+        location: Path of a user's own data; None for sets below the data root.
+        checksums: Function from the data root to the files with published checksums, to verify them before
             anything runs; the loader verifies them again, in the bytes that it parses.
-        warnings: What a person should know of the content before they train on it, one sentence each.
+        warnings: Warnings about the content to show before training, one sentence each.
     """
 
     name: str
@@ -127,20 +127,20 @@ class DatasetSpec:
 
 
 def always_found(root: Path) -> None:
-    """The `DatasetSpec.find` of sets that are made, or that come with an installed dependency."""
+    """The `DatasetSpec.find` of sets that are generated or come with an installed dependency."""
     del root
 
 
 def identity(spec: DatasetSpec, image_shape: ImageShape | None, seed: int | None) -> dict[str, Any]:
-    """What of a data set goes into cache keys; holds only JSON values.
+    """The part of a cache key that identifies a data set; JSON values only.
 
-    Not in it, because the data set does not know them: caps, a validation size other than the spec's (use
-    ``dataclasses.replace``), and for sets derived from the in-distribution one that set's own identity.
+    It does not contain caps, a validation size other than the spec's (use ``dataclasses.replace``) or, for sets derived
+    from the in-distribution one, the identity of that set, because the data set does not know them.
 
     Args:
         spec: The data set.
         image_shape: The shape in which it is used; None for the shape in which it is loaded.
-        seed: The data seed (splits, subsets, generated images); None where nothing depends on it.
+        seed: The data seed (splits, subsets, generated images); None if nothing depends on it.
 
     Raises:
         ValueError: The set has no shape of its own and none is given.
@@ -173,15 +173,15 @@ def _text(shape: ImageShape) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images with their labels and the positions that name them.
+    """Images with their labels and ids.
 
     Attributes:
         images: Shape (n, C, H, W); float32 in [0, 1], or uint8 in 0..255.
         labels: int64, shape (n,); 0..K-1, or `UNLABELLED` throughout.
-        ids: int64, shape (n,); positions in the official split, or in the whole set where there is none.
+        ids: int64, shape (n,); positions in the official split, or in the whole set if there is none.
 
     Raises:
-        ValueError: A shape or dtype is another. Values are checked by `bench.data.loading`.
+        ValueError: A shape or dtype is wrong. `bench.data.loading` checks the values.
     """
 
     images: npt.NDArray[np.float32] | npt.NDArray[np.uint8]

@@ -1,4 +1,4 @@
-"""Training, validation and test items of a data set, chosen by the data seed alone."""
+"""Splits a data set into training, validation and test items; the choice depends on the data seed alone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Caps", "Splits", "make_splits", "make_test"]
 
 @dataclass(frozen=True)
 class Splits:
-    """The three parts of an in-distribution data set; no item is in two of them."""
+    """The three disjoint parts of an in-distribution data set."""
 
     train: Split
     validation: Split
@@ -25,10 +25,9 @@ class Splits:
 
 @dataclass(frozen=True, kw_only=True)
 class Caps:
-    """Bounds on the number of items of each part; None for all.
+    """Upper bounds on the number of items of each part; None for all items.
 
-    A cap keeps the first items of a fixed order, so that a smaller cap gives a prefix of a larger one and
-    None gives the longest of all.
+    A cap keeps the first items of a fixed order, so that a smaller cap gives a prefix of a larger one.
 
     Raises:
         ValueError: A cap is not positive.
@@ -53,23 +52,23 @@ def make_splits(
     validation: int | None = None,
     caps: Caps | None = None,
 ) -> Splits:
-    """Cut a loaded data set into training, validation and test items.
+    """Split a loaded data set into training, validation and test items.
 
-    Each official part, or the whole set where there is none, is permuted by a generator of (seed, name,
+    Each official part, or the whole set if there is none, is permuted by a generator of (seed, name,
     part). Without an official test set the first ``spec.test`` items are the test set, so the test set does
-    not depend on the number of validation items. Of the rest the first ``validation`` items are held out
-    and never trained on. Not stratified, as in JEM's and GMMC's code. Ids are positions in the official
+    not depend on the number of validation items. The first ``validation`` of the remaining items are held out
+    and never trained on. The split is not stratified, as in JEM's and GMMC's code. Ids are positions in the official
     part or the whole set.
 
     Args:
         spec: The data set.
-        raw: What its loader returned: keys ``train`` and ``test``, or ``all``.
+        raw: The loader's result, with the keys ``train`` and ``test``, or ``all``.
         seed: The data seed.
         validation: Number of validation items; None for the spec's default.
         caps: Bounds applied last: a cap on training items does not change which items are validation items.
 
     Raises:
-        ValueError: There is no training part, or more items are asked for than there are.
+        ValueError: There is no training part, or more items are requested than there are.
     """
     bounds = Caps() if caps is None else caps
     held_out = spec.validation if validation is None else validation
@@ -102,13 +101,13 @@ def make_splits(
 
 
 def make_test(spec: DatasetSpec, raw: Mapping[str, Split], *, seed: int, cap: int | None = None) -> Split:
-    """The test items, in the order of `make_splits`: as in- and as out-of-distribution set the same.
+    """The test items in the order of `make_splits`, the same for in- and out-of-distribution use.
 
     Args:
         spec: The data set.
-        raw: What its loader returned: with the key ``test`` or ``all``.
+        raw: The loader's result, with the key ``test`` or ``all``.
         seed: The data seed.
-        cap: At most so many items; None for all.
+        cap: Largest number of items; None for all.
 
     Raises:
         ValueError: There is no test part, or the cap exceeds it.

@@ -1,7 +1,7 @@
 """CIFAR10, CIFAR100, SVHN and CelebA, in the layout of torchvision below the data root.
 
-Nothing is downloaded. Every file with a published checksum is read once, verified, and parsed from the very bytes that
-were verified: CIFAR's files are pickles, which may run code. What is loaded is what torchvision loads, to the bit.
+Nothing is downloaded. Every file with a published checksum is read once and verified, and the verified bytes are
+parsed: CIFAR's files are pickles, which may run code. The loaded values equal torchvision's to the bit.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ CIFAR10 = {
     "cifar-10-batches-py/test_batch": "40351d587109b95175f43aff81a1287e",
     "cifar-10-batches-py/batches.meta": "5ff9c542aee3614f3951f8cda6e48888",
 }
-"""Files below the data root with their MD5 digests, as published with torchvision; so are the next three."""
+"""Files below the data root with their MD5 digests, as published with torchvision. The next three tables are alike."""
 
 CIFAR100 = {
     "cifar-100-python/train": "16019d7e3df5f24257cddd939b257f8d",
@@ -77,22 +77,22 @@ _CELEBA_SIDE = 32
 
 
 def find_cifar10(root: Path) -> str | None:
-    """None if the unpacked files are there, else what to put where."""
+    """None if the unpacked files are there, else a sentence that says what to put where."""
     return absent(root, CIFAR10, f"unpack cifar-10-python.tar.gz (the Python version) into {root}")
 
 
 def find_cifar100(root: Path) -> str | None:
-    """None if the unpacked files are there, else what to put where."""
+    """None if the unpacked files are there, else a sentence that says what to put where."""
     return absent(root, CIFAR100, f"unpack cifar-100-python.tar.gz (the Python version) into {root}")
 
 
 def find_svhn(root: Path) -> str | None:
-    """None if both files are there, else what to put where."""
+    """None if both files are there, else a sentence that says what to put where."""
     return absent(root, SVHN, f"put train_32x32.mat and test_32x32.mat (cropped digits) into {root}")
 
 
 def find_celeba(root: Path) -> str | None:
-    """None if the lists and the folder of images are there, else what to put where."""
+    """None if the lists and the folder of images are there, else a sentence that says what to put where."""
     advice = f"unpack img_align_celeba.zip into {root / 'celeba'} and put the five lists of CelebA beside it"
     problem = absent(root, CELEBA, advice)
     if problem is None and not (root / _CELEBA_IMAGES).is_dir():
@@ -101,22 +101,22 @@ def find_celeba(root: Path) -> str | None:
 
 
 def checksums_cifar10(root: Path) -> tuple[Checksum, ...]:
-    """The published digests, by file below the data root; so are the next three."""
+    """The files of CIFAR10 below ``root`` with their published checksums."""
     return _checksums(root, CIFAR10)
 
 
 def checksums_cifar100(root: Path) -> tuple[Checksum, ...]:
-    """As `checksums_cifar10`."""
+    """The files of CIFAR100 below ``root`` with their published checksums."""
     return _checksums(root, CIFAR100)
 
 
 def checksums_svhn(root: Path) -> tuple[Checksum, ...]:
-    """As `checksums_cifar10`."""
+    """The files of SVHN below ``root`` with their published checksums."""
     return _checksums(root, SVHN)
 
 
 def checksums_celeba(root: Path) -> tuple[Checksum, ...]:
-    """As `checksums_cifar10`; of the lists: no digests of the images are published."""
+    """The lists of CelebA below ``root`` with their published checksums; the images have none."""
     return _checksums(root, CELEBA)
 
 
@@ -131,7 +131,7 @@ def load_cifar10(root: Path, *, like: Split | None, image_shape: ImageShape | No
 
 
 def load_cifar100(root: Path, *, like: Split | None, image_shape: ImageShape | None, seed: int) -> dict[str, Split]:
-    """As `load_cifar10`, with the 100 fine labels.
+    """The parts of CIFAR100 as `load_cifar10` returns them, with the 100 fine labels.
 
     Raises:
         DamagedData: A file has another MD5 than published.
@@ -156,7 +156,7 @@ def load_svhn(root: Path, *, like: Split | None, image_shape: ImageShape | None,
     for part in _parts(like):
         name = f"{part}_32x32.mat"
         with _parsing(root / name):
-            # Nothing but the published bytes: over some damaged files SciPy's reader ends the whole process.
+            # Only verified bytes are parsed: SciPy's reader crashes the process over some damaged files.
             found = scipy.io.loadmat(io.BytesIO(_verified(root, SVHN, name)))
             labels = found["y"].astype(np.int64).reshape(-1)
             splits[part] = _split(np.ascontiguousarray(found["X"].transpose(3, 2, 0, 1)), labels % 10)
@@ -186,7 +186,7 @@ def load_celeba(root: Path, *, like: Split | None, image_shape: ImageShape | Non
 
 
 def _face(path: Path) -> Any:
-    """One face as uint8 of shape (3, 32, 32); its size is looked at before it is decoded."""
+    """One face as uint8 of shape (3, 32, 32); its size is checked before it is decoded."""
     from PIL import Image
 
     top = (_CELEBA_SIZE[1] - _CELEBA_SIZE[0]) // 2
@@ -194,7 +194,7 @@ def _face(path: Path) -> Any:
     again = "unpack img_align_celeba.zip again"
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of Pillow, over sizes that are refused here and harmless damage
+            warnings.simplefilter("ignore")  # Pillow warns of sizes that are refused here, and of harmless damage
             with Image.open(io.BytesIO(read_measured(path, FILE_BYTES)), formats=("JPEG", "PNG")) as face:
                 size = face.size
                 if size == _CELEBA_SIZE:
@@ -202,7 +202,7 @@ def _face(path: Path) -> Any:
                     return np.asarray(small).transpose(2, 0, 1)
     except DamagedFileError as error:
         raise DamagedData(f"{path} cannot be read ({error.problem}); {again}") from error
-    # As in `bench.data.pictures`: a damaged picture makes Pillow raise what it likes.
+    # Pillow may raise any exception over a damaged picture, as in `bench.data.pictures`.
     except Exception as error:
         raise DamagedData(f"{path} cannot be read ({type(error).__name__}: {error}); {again}") from error
     raise DamagedData(
@@ -223,7 +223,7 @@ def _verified(root: Path, files: Mapping[str, str], name: str) -> bytes:
 
 
 def _cifar(root: Path, files: Mapping[str, str], key: str, like: Split | None) -> dict[str, Split]:
-    """Both parts of CIFAR10 or CIFAR100; batches in the order of their names are those of the official split."""
+    """Both parts of CIFAR10 or CIFAR100; the batches, sorted by name, have the order of the official split."""
     batches = {"train": [name for name in files if "test" not in name and "meta" not in name]}
     batches["test"] = [name for name in files if name.rpartition("/")[2].startswith("test")]
     splits = {}
@@ -253,14 +253,14 @@ class _Arrays(pickle.Unpickler):
 
 def _unpickled(content: bytes) -> Any:
     with warnings.catch_warnings():
-        # The files were pickled by NumPy 1, whose dtypes NumPy 2.4 and later read with a complaint.
+        # The files were pickled by NumPy 1; NumPy 2.4 and later warn about its dtypes.
         warnings.filterwarnings("ignore", message=r"dtype\(\): align should be passed")
         return _Arrays(io.BytesIO(content), encoding="latin1").load()
 
 
 @contextmanager
 def _parsing(path: Path) -> Iterator[None]:
-    """What a parser raises over a file comes out as one error with its name.
+    """Turn errors of a parser into one error that names the file.
 
     Raises:
         DamagedData: The parser raised anything.
@@ -269,7 +269,7 @@ def _parsing(path: Path) -> Iterator[None]:
         yield
     except DamagedData:
         raise
-    # pickle and scipy.io raise what they like over a damaged file: any of it says that it is damaged.
+    # pickle and scipy.io may raise any exception over a damaged file.
     except Exception as error:
         reason = (str(error).splitlines() or [""])[0][:200] or type(error).__name__
         raise DamagedData(f"{path} cannot be parsed ({reason}); get the file again") from error

@@ -1,4 +1,4 @@
-"""Images without any structure: uniform noise, and one uniform colour over the whole image."""
+"""Images without structure: uniform noise, and images of one uniformly drawn colour."""
 
 from __future__ import annotations
 

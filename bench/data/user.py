@@ -18,34 +18,33 @@ _ARCHIVE, _FOLDER = "bench.data.user:load_archive", "bench.data.user:load_folder
 
 
 def spec_for_path(path: Path, *, name: str | None = None) -> DatasetSpec:
-    """Describe the data at ``path``; reads it whole, so that mistakes show before anything is trained.
+    """Describe the data at ``path``. It is read completely, so that mistakes are found before anything is trained.
 
     **An .npz archive** holds the arrays x_train, y_train, x_test and y_test; or x and y, of which a fifth
-    (chosen by the data seed) becomes the test set; or x_test and y_test alone, of use as
+    (chosen by the data seed) becomes the test set; or x_test and y_test alone, usable as
     out-of-distribution data. Images are uint8 in 0..255 or floating point in [0, 1], of shape (n, H, W),
-    (n, C, H, W) or (n, H, W, C) with C of 1 or 3. The one of the second and the last axis that is 1 or 3 is
-    C; if both are, the array is refused. Labels are integers 0..K-1, shape (n,), K at most
-    `bench.data.measure.CLASSES`; where there is a training part, it has an item of each class, and two classes.
+    (n, C, H, W) or (n, H, W, C) with C of 1 or 3. C is the second or the last axis, whichever has the size 1 or 3; if
+    both have, the array is refused. Labels are integers 0..K-1, shape (n,), K at most
+    `bench.data.measure.CLASSES`. A training part has at least two classes, and items of every class.
 
     **A folder** holds train/CLASS/IMAGE and test/CLASS/IMAGE (or test alone), as PNG or JPEG in files .png, .jpg or
-    .jpeg, all of one size. Classes are numbered in sorted order of the names below train (or test, if alone). Images
-    are grey if all of them are, else colour. Names that begin with a dot are ignored; any other file is an
-    error.
+    .jpeg, all of one size. Classes are numbered in sorted order of the names below train (or test, if alone). The set
+    is grey if all images are grey, else colour. Names that begin with a dot are ignored; any other file is an error.
 
-    A tenth of the training items, at most 5,000, is held out for validation; no augmentation. Change either
+    A tenth of the training items, at most 5,000, is held out for validation. There is no augmentation. Change either
     with ``dataclasses.replace``.
 
-    The fingerprint is the SHA-256 of the very bytes that were parsed. Nothing is expanded before it is measured:
-    `bench.data.measure` has the limits.
+    The fingerprint is the SHA-256 of the bytes that were parsed. Sizes are checked against the limits of
+    `bench.data.measure` before anything is unpacked.
 
     Args:
         path: The archive or folder.
-        name: How suites and tables call it; by default the file name without its suffix, with characters
+        name: Its name in suites and tables; by default the file name without its suffix, with characters
             other than letters, digits, '.', '_' and '-' replaced by '-'.
 
     Raises:
-        MissingData: Nothing is there.
-        ValueError: It is neither, cannot be read, or its content breaks a rule above; the message says where.
+        MissingData: The path does not exist.
+        ValueError: It is neither archive nor folder, cannot be read, or breaks a rule above; the message says where.
     """
     label = name if name is not None else re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-._") or "data"
     problem = _absent(path, path)
@@ -81,7 +80,7 @@ def fingerprint(path: Path) -> str:
     """``"sha256:…"`` of an archive's bytes, or of the relative names and bytes of a folder's images.
 
     Raises:
-        ValueError: There is nothing that can be read.
+        ValueError: The path cannot be read.
     """
     try:
         return f"sha256:{folder_digest(path) if path.is_dir() else archive_digest(path)}"
@@ -95,10 +94,10 @@ def is_own(spec: DatasetSpec) -> bool:
 
 
 def load(spec: DatasetSpec) -> dict[str, Split]:
-    """The parts of a data set that `spec_for_path` described, parsed from bytes of its fingerprint.
+    """The parts of a data set that `spec_for_path` described; the parsed bytes have its fingerprint.
 
     Raises:
-        DamagedData: The files are not what they were when the data set was described.
+        DamagedData: The files have changed since the data set was described.
     """
     assert spec.location is not None
     advice = f"{shown(spec.location)} has changed since the suite was read; start again with the new content"
@@ -139,7 +138,7 @@ def load_folder(
 
 
 def _read(path: Path) -> tuple[dict[str, Split], str]:
-    """Checked parts and the fingerprint of the bytes that they were parsed from.
+    """The checked parts and the fingerprint of the bytes that were parsed.
 
     Raises:
         ValueError: It is neither archive nor folder, cannot be read, or breaks a rule.

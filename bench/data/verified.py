@@ -1,4 +1,4 @@
-"""Files of named data sets: looked for without surprises, and read as bytes that were verified."""
+"""Finds the files of named data sets, and reads them with verified checksums."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["absent", "exists", "read_verified"]
 
 
 def exists(path: Path) -> bool:
-    """Whether there is a file, or something that a reader will call by its name; False if nobody may look."""
+    """Whether the path exists and is not a folder; False if its own folder may not be read."""
     try:
         return path.exists() and not path.is_dir()
     except OSError:
@@ -21,12 +21,12 @@ def exists(path: Path) -> bool:
 
 
 def absent(root: Path, files: Mapping[str, str], advice: str) -> str | None:
-    """One sentence that says which files are not there, or None.
+    """One sentence that says which files are missing, or None if none is.
 
     Args:
         root: The data root.
         files: Names below it, with their digests.
-        advice: What to do about it.
+        advice: Instructions to append.
     """
     names = [name for name in files if not exists(root / name)]
     if not names:
@@ -36,10 +36,10 @@ def absent(root: Path, files: Mapping[str, str], advice: str) -> str | None:
 
 
 def read_verified(file: Checksum) -> bytes:
-    """The bytes of a file, whose digest is the published one: what is parsed is what was verified.
+    """The bytes of a file, verified against its published digest.
 
     Raises:
-        DamagedData: It is missing, unreadable, too large, or has another digest.
+        DamagedData: The file is missing, unreadable, too large, or has another digest.
     """
     try:
         return file.read()

@@ -1,1 +1,1 @@
-"""Files written whole or not at all, and read with one error for all that is wrong."""
+"""Reads and writes files: writes are atomic, and one error covers everything that is wrong with a file."""

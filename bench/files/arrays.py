@@ -1,4 +1,4 @@
-"""Named arrays in files: ``.npz``, written atomically; whatever is wrong with a file that is read is one error."""
+"""Reads and writes named arrays as ``.npz``; writes are atomic, and one error covers every fault of a file."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from bench.files.atomic import write_atomically
 __all__ = ["LIMIT", "load_arrays", "save_arrays"]
 
 LIMIT = 32 * 2**30
-"""Bytes that the arrays of one archive may take in memory: an archive of kilobytes can ask for terabytes."""
+"""Largest number of bytes of one archive's arrays in memory: an archive of kilobytes can claim terabytes."""
 
 
 def save_arrays(path: Path, arrays: Mapping[str, NDArray[np.generic]]) -> str:
-    """Write arrays as a compressed ``.npz`` and return the SHA-256 of the file; no objects."""
+    """Write arrays, none of objects, as a compressed ``.npz`` and return the SHA-256 of the file."""
     content = io.BytesIO()
     np.savez_compressed(content, allow_pickle=False, **dict(arrays))
     data = content.getvalue()
@@ -31,16 +31,16 @@ def save_arrays(path: Path, arrays: Mapping[str, NDArray[np.generic]]) -> str:
 
 
 def load_arrays(path: Path, *, sha256: str | None = None, limit: int = LIMIT) -> dict[str, NDArray[Any]]:
-    """All arrays of an ``.npz`` file. Their headers are read first, so that nothing larger than ``limit`` is expanded.
+    """All arrays of an ``.npz`` file. Their headers are read first, so that nothing beyond ``limit`` is unpacked.
 
     Args:
         path: The archive; it is read whole.
-        sha256: What the file must hash to, if that is known.
-        limit: Bytes that all arrays may take in memory.
+        sha256: The file's digest if known; it is verified.
+        limit: Largest number of bytes of all arrays in memory.
 
     Raises:
-        DamagedFileError: The file is missing, has another digest, is no archive of plain arrays, is damaged in any
-            place, or is larger than the limit.
+        DamagedFileError: The file is missing, damaged or larger than the limit, has another digest, or is not an
+            archive of plain arrays.
     """
     try:
         content = path.read_bytes()
@@ -56,19 +56,19 @@ def load_arrays(path: Path, *, sha256: str | None = None, limit: int = LIMIT) ->
         if total <= limit:
             with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
                 return dict(arrays)
-    # An archive that is damaged on purpose or by accident makes zipfile, zlib, lzma, struct, ast and NumPy raise what
-    # they like, from NotImplementedError to MemoryError: any of it says that the file is not what it should be.
+    # Over a damaged archive zipfile, zlib, lzma, struct, ast and NumPy may raise any exception, from
+    # NotImplementedError to MemoryError.
     except Exception as error:
         raise DamagedFileError(path, f"is not a readable .npz archive: {_reason(error)}") from error
     raise DamagedFileError(path, f"asks for {total / 2**30:,.1f} GiB of memory; the limit is {limit / 2**30:,.1f} GiB")
 
 
 def _size(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> int:
-    """Bytes of an array by its own header.
+    """Bytes of an array according to its header.
 
     Raises:
-        ValueError: It holds objects, has a header of a version that is not known, or the archive states another size
-            than the array's header.
+        ValueError: The array holds objects, its header has an unknown version, or the archive states another size than
+            the header.
     """
     with archive.open(member) as file:
         version = np.lib.format.read_magic(file)
@@ -93,5 +93,5 @@ def _size(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> int:
 
 
 def _reason(error: Exception) -> str:
-    """First line of an error, or its class where it says nothing."""
+    """The first line of an error's message, or its class if the message is empty."""
     return (str(error).splitlines() or [""])[0][:200] or type(error).__name__

@@ -1,4 +1,4 @@
-"""Files that at any instant are absent, old, or new and whole."""
+"""Writes files atomically: at any time a file is absent, old, or new and complete."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ __all__ = ["write_atomically", "write_json"]
 
 
 def write_atomically(path: Path, content: bytes | Iterable[bytes | memoryview]) -> None:
-    """Write a file so that at any instant it is absent, old, or new and whole.
+    """Write a file so that at any time it is absent, old, or new and complete.
 
     Args:
-        path: Its folder is made if need be.
-        content: In one piece or in several, so that what is large need never be in memory as a whole.
+        path: The file; its folder is created if necessary.
+        content: The bytes, or several pieces of them, so that large content need not be in memory at once.
 
     Raises:
-        OSError: The disk is full, say; the old file is unharmed.
+        OSError: The file cannot be written, for example on a full disk; the old file is unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
@@ -36,7 +36,7 @@ def write_atomically(path: Path, content: bytes | Iterable[bytes | memoryview]) 
         with contextlib.suppress(OSError):
             Path(temporary).unlink()
         if isinstance(error, OSError) and error.errno is not None and error.filename is None:
-            error.filename = str(path)  # a full disk does not say for which file it was
+            error.filename = str(path)  # the error of a full disk names no file
         raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:
@@ -46,7 +46,7 @@ def write_atomically(path: Path, content: bytes | Iterable[bytes | memoryview]) 
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON atomically. NaN is refused: a number that is not one needs a reason, not a token."""
+    """Write JSON atomically. NaN and infinity raise ValueError, since JSON has neither."""
     text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    # A text that is not whole Unicode (a file name, a message of a library) becomes an escape, which JSON knows.
+    # Surrogates that cannot be encoded (in a file name, a message of a library) become escapes, which are valid JSON.
     write_atomically(path, text.encode("utf-8", "backslashreplace"))

@@ -1,4 +1,4 @@
-"""Files with a published checksum: read once, hashed, and handed on as the very bytes that were hashed. Light."""
+"""Reads files with a published checksum once; the verified bytes are returned. Light."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from bench.errors import DamagedFileError
 __all__ = ["LIMIT", "Checksum", "read_measured"]
 
 LIMIT = 2**30
-"""Bytes of one file, packed or not; the largest with a published checksum, SVHN's training part, has 182 million."""
+"""Largest number of bytes of one file, packed or not; the largest published one, SVHN's training part, has 182 million.
+"""
 
 
 @dataclass(frozen=True)
 class Checksum:
-    """What is known of a file before it is read.
+    """A file and its published checksum.
 
     Attributes:
         path: The file.
-        digest: Lower-case hexadecimal digits that its digest begins with: all of them, or those that are published.
-        algorithm: Which digest.
-        packed: Whether the file is packed by gzip and the digest that of the content.
-        limit: Bytes that the file, and its content, may have.
+        digest: The digest, or as many of its first digits as are published; lower-case hexadecimal.
+        algorithm: The digest's algorithm.
+        packed: Whether the file is packed by gzip; the digest is then that of the unpacked content.
+        limit: Largest number of bytes of the file, and of its content.
     """
 
     path: Path
@@ -37,10 +38,10 @@ class Checksum:
     limit: int = LIMIT
 
     def read(self) -> bytes:
-        """The content, verified: whoever parses these bytes parses what was hashed, whatever happens to the file.
+        """The verified content. Callers must parse these bytes and not the file, which may change meanwhile.
 
         Raises:
-            DamagedFileError: The file is missing, unreadable, no regular file, larger than the limit, cannot be
+            DamagedFileError: The file is missing, unreadable, not a regular file, larger than the limit, cannot be
                 unpacked, or has another digest; the message names the expected and the found one.
         """
         content = read_measured(self.path, self.limit)
@@ -55,11 +56,11 @@ class Checksum:
         return content
 
     def _unpacked(self, content: bytes) -> bytes:
-        """Never more than one byte above the limit is unpacked: a file of kilobytes can hold gigabytes."""
+        """The unpacked content. At most ``limit`` + 1 bytes are unpacked: a file of kilobytes can hold gigabytes."""
         try:
             with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
                 unpacked = file.read(self.limit + 1)
-        # gzip, zlib and struct raise what they like over a damaged file; any of it says that it is damaged.
+        # gzip, zlib and struct may raise any exception over a damaged file.
         except Exception as error:
             raise DamagedFileError(self.path, f"cannot be unpacked ({error})") from error
         if len(unpacked) > self.limit:
@@ -68,11 +69,11 @@ class Checksum:
 
 
 def read_measured(path: Path, limit: int) -> bytes:
-    """The bytes of a regular file, whose size is looked at before anything is read.
+    """The bytes of a regular file, whose size is checked before anything is read.
 
     Raises:
-        DamagedFileError: The file is missing, unreadable, no regular file (a pipe would wait for ever, a device would
-            never end), or larger than the limit.
+        DamagedFileError: The file is missing, unreadable, not a regular file (reading a pipe or a device may never
+            end), or larger than the limit.
     """
     try:
         found = path.stat()

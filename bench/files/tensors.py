@@ -1,4 +1,4 @@
-"""Named tensors in files: safetensors, written atomically, with a digest. Torch is imported where tensors are made."""
+"""Reads and writes named tensors as safetensors, atomically and with a digest. Torch is imported only when needed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
     """Write tensors and return the SHA-256 of the file."""
     import safetensors.torch
 
-    # Independent, contiguous CPU copies: safetensors refuses memory that is shared or laid out otherwise.
+    # Independent, contiguous CPU copies: safetensors refuses shared memory and other layouts.
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     content = safetensors.torch.save(plain, dict(metadata) if metadata else None)
     write_atomically(path, content)
@@ -31,11 +31,11 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
 
 
 def load_tensors(path: Path, *, sha256: str | None = None) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a file. The format has no compression: what is read is never larger than the file.
+    """Tensors and metadata of a file. The format has no compression, so that tensors are never larger than the file.
 
     Args:
         path: The file.
-        sha256: What the file must hash to, if that is known.
+        sha256: The file's digest if known; it is verified.
 
     Raises:
         DamagedFileError: The file is missing, has another digest, or is damaged.
@@ -53,10 +53,10 @@ def load_tensors(path: Path, *, sha256: str | None = None) -> tuple[dict[str, Te
 
 
 def load_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Shapes of the tensors of a file, from its header; the library holds it against the size of the file. Light.
+    """Shapes of the tensors of a file, from its header, which the library checks against the file's size. Light.
 
     Raises:
-        DamagedFileError: The file is missing or damaged, except in the numbers of its tensors.
+        DamagedFileError: The file is missing, or its header is damaged; the tensors' values are not checked.
     """
     try:
         with safetensors.safe_open(path, framework="np") as file:
@@ -66,8 +66,8 @@ def load_shapes(path: Path) -> dict[str, tuple[int, ...]]:
 
 
 def _damaged(path: Path, error: Exception) -> DamagedFileError:
-    """A damaged header makes the library and torch raise SafetensorError, RuntimeError, ValueError, KeyError and
-    others: any of it says that the file is not what it should be.
+    """The error for a damaged file: the library and torch may raise SafetensorError, RuntimeError, ValueError, KeyError
+    and others.
     """
     if isinstance(error, FileNotFoundError):
         return DamagedFileError(path, "is missing")
@@ -76,10 +76,10 @@ def _damaged(path: Path, error: Exception) -> DamagedFileError:
 
 
 def nested(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Names with a prefix, for one file that holds several groups."""
+    """The tensors with a prefix before their names, to keep several groups in one file."""
     return {f"{prefix}/{name}": tensor for name, tensor in tensors.items()}
 
 
 def unnested(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The group with a prefix, without it."""
+    """The tensors of the group with this prefix, by their names without it."""
     return {name[len(prefix) + 1 :]: tensor for name, tensor in tensors.items() if name.startswith(f"{prefix}/")}

@@ -1,1 +1,1 @@
-"""Plug-ins by name: the registry, the contracts of their descriptions, and the source that stands for their version."""
+"""Plug-ins: the contracts of their descriptions and results, and the source code that identifies them in keys."""

@@ -1,7 +1,7 @@
-"""What a family and its classifier return, held against their contract (``bench.family``) where it was made.
+"""Checks the results of a family and its classifier against their contract (``bench.family``) at each call.
 
-A family may be anybody's. Logits of another shape broadcast or are cut without a word, and end as a validation accuracy
-of 175 %; a log called ``loss`` would hide divergence from the guard. What breaks the contract fails with its name.
+A family may be a plug-in. Logits of a wrong shape may broadcast without an error and end as a validation accuracy of
+175 %; a log called ``loss`` would hide divergence from the guard. The errors name the function that broke the contract.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ __all__ = [
 ]
 
 RESERVED = frozenset({"loss", "epoch", "iteration", "iterations", "lr", "validation_accuracy", "seconds"})
-"""Names that the loop writes beside the logs of a step, which therefore cannot have them."""
+"""Names that the training loop logs itself; the logs of a step cannot use them."""
 
 
 class FamilyContractError(BenchError):
-    """A family or its classifier returned what its contract does not allow."""
+    """A family or its classifier returned something that its contract does not allow."""
 
 
 def checked_model(model: object, num_classes: int, image_shape: tuple[int, int, int], who: str) -> Classifier:
-    """What ``Family.build`` returned.
+    """The checked result of ``Family.build``.
 
     Raises:
-        FamilyContractError: It is no ``Classifier``, or one for another number of classes or shape of images.
+        FamilyContractError: It is not a ``Classifier``, or has another number of classes or image shape.
     """
     if not isinstance(model, Classifier):
         raise FamilyContractError(f"{who}.build returned {_kind(model)}, expected a bench.family.Classifier")
@@ -50,10 +50,10 @@ def checked_model(model: object, num_classes: int, image_shape: tuple[int, int, 
 
 
 def checked_streams(streams: object, who: str) -> Mapping[str, StreamSpec]:
-    """What ``Family.streams`` returned.
+    """The checked result of ``Family.streams``.
 
     Raises:
-        FamilyContractError: It is no mapping from names to ``StreamSpec``, or an empty one.
+        FamilyContractError: It is not a mapping from names to ``StreamSpec``, or it is empty.
     """
     if not isinstance(streams, Mapping) or not streams:
         raise FamilyContractError(f"{who}.streams returned {_kind(streams)}, expected at least one StreamSpec by name")
@@ -64,7 +64,7 @@ def checked_streams(streams: object, who: str) -> Mapping[str, StreamSpec]:
 
 
 def checked_state(state: Any, who: str) -> Any:
-    """What ``Family.start`` returned: None, or something whose ``state_dict`` can be saved.
+    """The checked result of ``Family.start``: None, or an object whose ``state_dict`` can be saved.
 
     Raises:
         FamilyContractError: It is neither.
@@ -84,11 +84,11 @@ def checked_state(state: Any, who: str) -> Any:
 
 
 def checked_step(step: object, who: str) -> Step:
-    """What ``Family.training_step`` returned, with its logs detached; numbers of Python among them become tensors.
+    """The checked result of ``Family.training_step``, with detached logs; Python numbers in them become tensors.
 
     Raises:
-        FamilyContractError: It is no ``Step``; its loss is no real scalar with a gradient; or a log is no real scalar,
-            or has a name that the loop writes itself.
+        FamilyContractError: It is not a ``Step``, its loss is not a real scalar with a gradient, a log is not a real
+            scalar, or a log has a name in ``RESERVED``.
     """
     where = f"{who}.training_step"
     if not isinstance(step, Step):
@@ -116,17 +116,17 @@ def _log(name: object, value: object, where: str, loss: Tensor) -> Tensor:
 
 
 def check_rows(found: object, name: str, items: int, width: int | None = None, *, vector: bool = False) -> None:
-    """Hold an output of a classifier against the images that it is of.
+    """Check the shape and type of a classifier's output.
 
     Args:
-        found: What was returned.
-        name: What a message calls it, such as ``"classify"``.
+        found: The output.
+        name: Its name in messages, such as ``"classify"``.
         items: N, the number of images.
-        width: Entries of a row: K for logits; None: any number.
-        vector: Whether a row is one number, so that the shape is (N,).
+        width: Entries of a row, such as K for logits; None for any number.
+        vector: Whether the shape is (N,).
 
     Raises:
-        FamilyContractError: It is no dense tensor of real floating numbers of shape (N, width) or (N,).
+        FamilyContractError: It is not a dense floating-point tensor of shape (N, width) or (N,).
     """
     shape = f"({items},)" if vector else f"({items}, {'d' if width is None else width})"
     problem = not isinstance(found, Tensor) or found.layout != torch.strided or not found.is_floating_point()
@@ -140,7 +140,7 @@ def check_rows(found: object, name: str, items: int, width: int | None = None, *
 
 
 def _kind(value: object) -> str:
-    """A value in a few words."""
+    """A short description of a value, for messages."""
     if not isinstance(value, Tensor):
         return type(value).__name__ if value is not None else "None"
     layout = "" if value.layout == torch.strided else f"{value.layout} ".removeprefix("torch.")

@@ -1,4 +1,4 @@
-"""Whether Python objects and weights files that a suite names exist, told without importing or loading anything."""
+"""Checks whether Python objects and weights files that a suite names exist, without importing or loading anything."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _INSTALL = "install its package, or put its folder on the path: PYTHONPATH=. ben
 
 @dataclass(frozen=True)
 class Located:
-    """Where a module is.
+    """The location of a module.
 
     Attributes:
         found: Whether Python finds it.
         source: Its Python file, or None (built in, compiled, a package without one, or not found).
         missing: The first part of its name that is not found, such as ``"pack.modle"``.
-        siblings: Names that are found where that part was looked for.
+        siblings: Names that exist where that part was searched.
     """
 
     found: bool
@@ -38,7 +38,7 @@ class Located:
 
 
 def locate_module(name: str) -> Located:
-    """Where a module is, found as Python's import would, but with none of its packages imported."""
+    """The location of a module, found as Python's import would find it, but without importing its packages."""
     places: Sequence[str] | None = None
     spec: importlib.machinery.ModuleSpec | None = None
     parts = name.split(".")
@@ -46,7 +46,7 @@ def locate_module(name: str) -> Located:
         full = ".".join(parts[:end])
         try:
             if end == 1:
-                # Looks among built-in modules and through the path; a top-level name imports nothing.
+                # This searches the built-in modules and the path; finding a top-level name imports nothing.
                 spec = importlib.util.find_spec(full) if full else None
             else:
                 finders = (getattr(finder, "find_spec", None) for finder in sys.meta_path)
@@ -64,8 +64,8 @@ def locate_module(name: str) -> Located:
 
 
 def missing_object(reference: str) -> tuple[str, str] | None:
-    """What is wrong with ``"package.module:attribute"``, as (message, hint), as far as its source tells; None if it is
-    there, or may be: a module can make names while it is imported (``globals()``, a star import, ``__getattr__``).
+    """What is wrong with ``"package.module:attribute"``, as (message, hint), according to its source. None if it exists
+    or may exist: a module can bind names at import (``globals()``, a star import, ``__getattr__``).
     """
     module, separator, attribute = reference.partition(":")
     if not separator or not module or not attribute.isidentifier():
@@ -96,7 +96,7 @@ def missing_object(reference: str) -> tuple[str, str] | None:
 
 
 def missing_file(path: Path) -> tuple[str, str] | None:
-    """What is wrong with a file of weights, as (message, hint), as far as a glance tells; None if nothing is."""
+    """What is wrong with a file of weights, as (message, hint), by a quick check; None if nothing is found."""
     try:
         if path.is_dir():
             return f"{path} is a folder, expected a file", ""
@@ -112,7 +112,7 @@ def missing_file(path: Path) -> tuple[str, str] | None:
                 names = archive.namelist()
             if not any(name == "data.pkl" or name.endswith("/data.pkl") for name in names):
                 return f"{path} is not a torch file: its archive has no data.pkl", ""
-        elif not start.startswith((b"\x80", b"L")):  # the magic number as protocols 2 and 0 write it
+        elif not start.startswith((b"\x80", b"L")):  # the first bytes of the magic number in protocols 2 and 0
             return f"{path} is not a torch file, which begins with another sign", ""
     except DamagedFileError as error:
         return str(error), ""
@@ -130,7 +130,7 @@ def _absent(located: Located, message: str) -> tuple[str, str]:
 
 
 def _elsewhere(path: Path) -> str:
-    """A hint for a file that is not there: one of nearly the same name, or that it lies in the working folder."""
+    """A hint for a missing file: a file of a similar name, or that the file is in the working folder."""
     if Path(path.name).is_file():
         return f"paths are relative to the suite; the working folder has {path.name!r}"
     if not path.parent.is_dir():
@@ -140,7 +140,7 @@ def _elsewhere(path: Path) -> str:
 
 
 def _certain(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
-    """Statements that run whenever the module is imported: not those under a condition or in a ``try``."""
+    """The statements that run at every import of the module: none under a condition or in a ``try``."""
     for statement in body:
         if isinstance(statement, ast.With):
             yield from _certain(statement.body)
@@ -158,7 +158,7 @@ def _imported(statement: ast.stmt) -> list[str]:
 
 
 def _names(body: Iterable[ast.AST]) -> Iterator[str]:
-    """Names that the statements of a module bind, and ``"*"`` where they may bind others."""
+    """The names that the statements of a module bind, and ``"*"`` if they may bind others."""
     for node in body:
         match node:
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):

@@ -1,4 +1,4 @@
-"""What one Python file imports, and what it takes from elsewhere that its imports do not show. Nothing is executed."""
+"""Finds the imports of a Python file, and its other inputs that imports do not show. Nothing is executed."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Imported:
     """A name that a file imports.
 
     Attributes:
-        name: Absolute and dotted. It may be an attribute of a module where ``certain`` is false.
-        certain: Whether it must be a module: ``x`` of ``import x`` and of ``from x import y``, not ``x.y`` of the
-            latter; false also where the file is prepared for its absence.
-        star: Everything that ``name`` exports is imported.
+        name: Absolute dotted name. It may be an attribute of a module if ``certain`` is false.
+        certain: Whether it must be a module: true for ``x`` in ``import x`` and ``from x import y``, false for ``x.y``
+            in the latter, and false if the file handles its absence.
+        star: Whether everything that ``name`` exports is imported.
     """
 
     name: str
@@ -32,13 +32,13 @@ class Imported:
 
 @dataclass(frozen=True)
 class Scan:
-    """What a file does, imports, and takes from elsewhere.
+    """The content of a file that matters for keys.
 
     Attributes:
-        digest: Of what it does (``bench.keys.source_digest``).
-        imports: In the order of the file.
-        elsewhere: Texts such as ``"line 3 opens files (numpy.load)"``.
-        exported: The literal ``__all__``, for imports of everything.
+        digest: Digest of the code (``bench.keys.source_digest``).
+        imports: The imports, in the order of the file.
+        elsewhere: Descriptions of other inputs, such as ``"line 3 opens files (numpy.load)"``.
+        exported: The literal ``__all__``, for star imports.
     """
 
     digest: str
@@ -48,7 +48,7 @@ class Scan:
 
 
 def scan(path: Path, module: str, *, package: bool) -> Scan:
-    """Read a file; read again only when its size or time changed.
+    """Scan a file. The result is cached until the file's size or time changes.
 
     Args:
         path: The file.
@@ -57,8 +57,8 @@ def scan(path: Path, module: str, *, package: bool) -> Scan:
 
     Raises:
         OSError: It cannot be read.
-        SyntaxError: It is no Python that this version understands.
-        ValueError: It holds null bytes.
+        SyntaxError: It is not valid in this version of Python.
+        ValueError: It contains null bytes.
     """
     facts = path.stat()
     return _scan(path, module, package, facts.st_mtime_ns, facts.st_size)
@@ -66,17 +66,17 @@ def scan(path: Path, module: str, *, package: bool) -> Scan:
 
 @lru_cache(maxsize=4096)
 def _scan(path: Path, module: str, package: bool, _time: int, _size: int) -> Scan:
-    # From bytes: a file may declare its encoding.
+    # Parsed from bytes, because a file may declare its encoding.
     tree = ast.parse(path.read_bytes())
     imports = tuple(imports_of(tree, module, package=package))
     return Scan(tree_digest(tree), imports, tuple(_elsewhere(tree)), tuple(_exported(tree)))
 
 
 def imports_of(tree: ast.AST, module: str, *, package: bool) -> Iterator[Imported]:
-    """Everything that a file imports, inside functions and under conditions, too.
+    """Everything that a file imports, including imports inside functions and under conditions.
 
     Args:
-        tree: Of the file.
+        tree: The parsed file.
         module: Its dotted name, for relative imports.
         package: Whether it is the ``__init__`` of that name.
     """
@@ -130,7 +130,7 @@ _FILES = {
     *("sqlite3.connect", "urllib.request.urlopen", "urllib.request.urlretrieve", "requests.get"),
 }
 _METHODS = {"read_text", "read_bytes", "open"}
-"""Of paths and of ``PIL.Image``: who has them is not known from the source alone."""
+"""Methods of paths and of ``PIL.Image`` that open files. The source alone does not tell the type of their object."""
 
 
 def _elsewhere(tree: ast.AST) -> Iterator[str]:
@@ -149,7 +149,9 @@ def _elsewhere(tree: ast.AST) -> Iterator[str]:
 
 
 def _nodes(node: ast.AST, *, optional: bool) -> Iterator[tuple[ast.AST, bool]]:
-    """All nodes; with whether the file goes on where an import there fails, or imports only for type checkers."""
+    """All nodes, each with whether an import there is optional: the file handles its failure, or it is for type
+    checkers only.
+    """
     yield node, optional
     for name, value in ast.iter_fields(node):
         children = value if isinstance(value, list) else [value]
@@ -161,7 +163,7 @@ def _nodes(node: ast.AST, *, optional: bool) -> Iterator[tuple[ast.AST, bool]]:
 
 
 def _bound(tree: ast.AST) -> dict[str, str]:
-    """What local names stand for: ``np`` for ``numpy``, ``load`` for ``torch.load``."""
+    """The full names of imported local names: ``numpy`` for ``np``, ``torch.load`` for ``load``."""
     bound: dict[str, str] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -176,7 +178,7 @@ def _bound(tree: ast.AST) -> dict[str, str]:
 
 
 def _called(call: ast.Call, bound: dict[str, str]) -> str:
-    """The full name of what a call calls, or "" if it is no plain name."""
+    """The full name of the called function, or "" if it is not a plain name."""
     parts: list[str] = []
     node: ast.expr = call.func
     while isinstance(node, ast.Attribute):
@@ -188,7 +190,7 @@ def _called(call: ast.Call, bound: dict[str, str]) -> str:
 
 
 def _literal_import(call: ast.Call, own: str, module: str) -> str | None:
-    """The module that ``import_module("…")`` names in so many words, or None."""
+    """The module in a call of ``import_module`` with a literal name, or None."""
     given = {keyword.arg: keyword.value for keyword in call.keywords}
     first = call.args[0] if call.args else given.get("name")
     if not isinstance(first, ast.Constant) or not isinstance(first.value, str):
@@ -208,7 +210,7 @@ def _resolved(name: str, package: str) -> str | None:
         return name
     try:
         return importlib.util.resolve_name(name, package)
-    except ImportError:  # beyond the top of the package: running it fails, too
+    except ImportError:  # relative beyond the top-level package; the import itself would fail, too
         return None
 
 

@@ -1,8 +1,8 @@
-"""What identifies code in a key: a declared version, or the source of everything that an implementation imports.
+"""Identifies code in keys: by a declared version, or by the source of everything that an implementation imports.
 
-Covered are the modules that people edit: those of the implementation's own distribution, and all that do not lie among
-installed packages. Of other installed packages the version of the distribution counts. What neither covers is told by
-name (``uncovered``).
+The source covers the modules that users edit: those of the implementation's own distribution, and all outside of
+installed packages. Other installed packages count by the version of their distribution. ``uncovered`` lists
+dependencies that neither covers.
 """
 
 from __future__ import annotations
@@ -23,30 +23,29 @@ from bench.plugins.source_scan import Scan, scan
 __all__ = ["SEEDING_VERSION", "Sources", "component", "find_module", "source_facts", "sources", "uncovered"]
 
 SEEDING_VERSION = 1
-"""Raise when a change of how global generators are seeded (``bench.rng``) changes a number of code that draws from
-them. It is in the keys of backbones that say so, and of all code that declares no version.
+"""Raise this when a change in the seeding of global generators (``bench.rng``) changes a number of code that draws from
+them. It is in the keys of backbones that declare ``draws``, and of all code that declares no version.
 """
 
 _CONTRACT = ("bench.family", "bench.metrics", "bench.scores", "bench.attacks")
-"""What of the harness computes numbers for others, each taken whole; the rest plans, stores and reports."""
+"""Modules and packages of the harness that compute numbers for plug-ins; each counts as a whole."""
 _REQUIRED = {
     *("torch", "torchvision", "numpy", "scipy", "sklearn", "pandas", "matplotlib", "PIL", "torchattacks"),
     *("pytorch_fid", "pydantic", "pydantic_core", "click", "rich", "safetensors", "typing_extensions", "foolbox"),
 }
-"""Libraries that the harness itself is built on: records name their versions, keys do not, ours as little as others."""
+"""Libraries that the harness itself uses. Records contain their versions; no keys do, so that an upgrade keeps them."""
 _MOST = 300
-"""Modules of one implementation that are read; what imports more is a library, for which its version stands."""
+"""Largest number of modules read for one implementation. Code with more is a library, identified by its version."""
 
 
 @dataclass
 class Sources:
-    """What an implementation consists of.
+    """The code that an implementation depends on.
 
     Attributes:
-        files: Digest of the source of each module that is covered, by dotted name; the implementation's own comes
-            first.
+        files: Digest of the source of each covered module, by dotted name; the implementation's own comes first.
         distributions: Version of each other distribution that one of them imports.
-        uncovered: What an edit of would not be noticed, in words.
+        uncovered: Descriptions of dependencies whose edits do not change the key.
     """
 
     files: dict[str, str] = field(default_factory=dict)
@@ -55,7 +54,7 @@ class Sources:
 
 
 def component(name: str, version: int | None, implementation: str) -> Mapping[str, Any]:
-    """What identifies code in a key: the declared version, or all of its source where none is declared.
+    """The part of a key that identifies code: the declared version, or all of its source if none is declared.
 
     Args:
         name: Registered name.
@@ -68,7 +67,7 @@ def component(name: str, version: int | None, implementation: str) -> Mapping[st
 
 
 def source_facts(implementation: str) -> Mapping[str, Any]:
-    """The facts for a key of code that declares no version: ``source``, and what it imports where it imports any.
+    """The part of a key that identifies code without a version: ``source``, and its imports if it has any.
 
     Args:
         implementation: ``"module:object"``.
@@ -85,10 +84,10 @@ def source_facts(implementation: str) -> Mapping[str, Any]:
 
 
 def uncovered(what: str, version: int | None, implementation: str) -> tuple[str, ...]:
-    """What a person should know of code whose key does not cover all that it depends on; nothing with a version.
+    """Warnings about code whose key does not cover all that it depends on; empty if it declares a version.
 
     Args:
-        what: Whose code, such as ``"family 'mine'"``.
+        what: The component, such as ``"family 'mine'"``.
         version: The declared version, or None.
         implementation: ``"module:object"``.
     """
@@ -115,10 +114,10 @@ def sources(module: str) -> Sources:
 
 
 def find_module(name: str) -> ModuleSpec | None:
-    """Where a module is, without importing the packages around it; None if it is nowhere."""
+    """The spec of a module, found without importing the packages above it; None if it does not exist."""
     top, *rest = name.split(".")
     try:
-        # What runs as __main__ here is something else in a worker.
+        # A worker has another __main__ than this process.
         spec = None if top == "__main__" else importlib.util.find_spec(top)
     except (ImportError, ValueError):
         return None
@@ -131,11 +130,11 @@ def find_module(name: str) -> ModuleSpec | None:
 
 
 def _within(package: str, part: str, folders: list[str]) -> ModuleSpec | None:
-    """A module of a package that lies in ``folders``."""
+    """The spec of a module ``part`` of a package in ``folders``."""
     name = f"{package}.{part}"
     try:
         return PathFinder.find_spec(name, folders)
-    except KeyError:  # a folder without an __init__ asks for the package around it, which was not imported
+    except KeyError:  # a folder without an __init__ needs the package above it, which was not imported
         spec = ModuleSpec(name, None, is_package=True)
         spec.submodule_search_locations = [
             str(Path(place) / part) for place in folders if (Path(place) / part).is_dir()
@@ -169,11 +168,11 @@ class _Walk:
             todo += self._visit(name, find_module(name))
 
     def _visit(self, name: str, spec: ModuleSpec | None) -> Iterator[str]:
-        """Take a module; what it leads to."""
+        """Record a module, and yield the modules that it imports."""
         if spec is None:
             return
         parent = name.rpartition(".")[0]
-        if parent:  # importing a module runs the packages around it
+        if parent:  # importing a module runs the packages above it
             yield parent
         if not _is_file(spec) or not self._is_covered(name, spec):
             return
@@ -210,13 +209,13 @@ class _Walk:
                 yield from (f"{imported.name}.{part}" for part in exported)
 
     def _of_the_contract(self, name: str, spec: ModuleSpec, scanned: Scan) -> Iterator[str]:
-        """The whole of a package that computes numbers: its modules find each other by name."""
+        """All modules of a package that computes numbers, because they find each other by name."""
         yield from (imported.name for imported in scanned.imports)
         if name in _CONTRACT and spec.submodule_search_locations and spec.origin:
             yield from sorted(f"{name}.{path.stem}" for path in Path(spec.origin).parent.glob("*.py"))
 
     def _is_covered(self, name: str, spec: ModuleSpec) -> bool:
-        """Whether the source of a module counts; of another distribution the version is taken."""
+        """Whether the source of a module counts; otherwise the version of its distribution does."""
         top = name.partition(".")[0]
         if top == "bench":
             return _is_contract(name) or name == self.root
@@ -248,7 +247,7 @@ def _after_the_name(text: str) -> str:
 
 
 def _is_contract(name: str) -> bool:
-    """Whether a module of the harness computes numbers for others."""
+    """Whether a module of the harness computes numbers for plug-ins."""
     return any(name == part or name.startswith(f"{part}.") for part in _CONTRACT)
 
 
@@ -262,19 +261,19 @@ def _standard() -> tuple[Path, ...]:
 
 
 def _is_standard(spec: ModuleSpec) -> bool:
-    """Whether a module is of Python itself."""
+    """Whether a module belongs to Python's standard library."""
     path = Path(spec.origin or "").resolve()
     return not _installed(spec) and any(path.is_relative_to(folder) for folder in _standard())
 
 
 def _installed(spec: ModuleSpec) -> bool:
-    """Whether a module lies among installed packages, where people do not edit."""
+    """Whether a module is in a folder of installed packages, which users do not edit."""
     return bool({"site-packages", "dist-packages"} & set(Path(spec.origin or "").parts))
 
 
 @cache
 def _distribution(top: str) -> str | None:
-    """The distribution that a top-level module belongs to."""
+    """The distribution of a top-level module."""
     try:
         return metadata.distribution(top).name
     except metadata.PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""What a description of a family or backbone must hold: looked at when it is registered, before anything runs."""
+"""Checks the description of a family or backbone when it is registered, before anything runs."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ["backbone_problems", "configured_problems", "family_problems", "untra
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 _NAMES = "letters, digits, '.', '_' and '-', first a letter or digit"
 _RESERVED = {"fitted", "default"}
-"""Columns of calibration that are no read-out."""
+"""Names that read-outs cannot have, because columns of calibration use them."""
 
 
 def family_problems(spec: FamilySpec) -> list[str]:
-    """What of a family's description breaks the contract of ``FamilySpec``."""
+    """The violations of the contract of ``FamilySpec``, as sentences."""
     checks = Checks(spec)
     checks.name("name", _NAME, _NAMES)
     for field in ("label", "summary", "source"):
@@ -53,7 +53,7 @@ def _is_schema(value: object) -> bool:
 
 
 def _hyper_parameters(spec: FamilySpec, checks: Checks) -> None:
-    """Defaults are valid, and what refers to settings refers to ones that exist."""
+    """Check that defaults are valid, and that references to settings name existing ones."""
     known = {setting.key for setting in settings(spec.config)}
     fields = known | {key.partition(".")[0] for key in known}
     required = {name for name, info in spec.config.model_fields.items() if info.is_required()}
@@ -75,7 +75,7 @@ def _hyper_parameters(spec: FamilySpec, checks: Checks) -> None:
 
 
 def _mistakes(schema: type[BaseModel], values: Mapping[str, Any], required: set[str]) -> list[str]:
-    """Values that a schema refuses, its own defaults among them; required ones may be absent."""
+    """The values that a schema refuses, including its own defaults; required values may be absent."""
     try:
         config = schema.model_validate({**_defaults(schema), **values})
     except ValidationError as error:
@@ -84,14 +84,14 @@ def _mistakes(schema: type[BaseModel], values: Mapping[str, Any], required: set[
             for item in error.errors(include_url=False)
             if not (item["type"] == "missing" and item["loc"][0] in required)
         ]
-    except Exception as error:  # a validator of a stranger
+    except Exception as error:  # a plug-in's validator may raise anything
         return [f"{schema.__name__}: {type(error).__name__}: {error}"]
     del config
     return []
 
 
 def _defaults(schema: type[BaseModel]) -> dict[str, Any]:
-    """Defaults as values that are validated: pydantic takes them as they are."""
+    """The defaults as explicit values, so that they are validated: pydantic does not validate defaults."""
     return {
         name: info.get_default(call_default_factory=True)
         for name, info in schema.model_fields.items()
@@ -100,7 +100,7 @@ def _defaults(schema: type[BaseModel]) -> dict[str, Any]:
 
 
 def backbone_problems(spec: BackboneSpec) -> list[str]:
-    """What of a backbone's description breaks the contract of ``BackboneSpec``."""
+    """The violations of the contract of ``BackboneSpec``, as sentences."""
     checks = Checks(spec)
     checks.name("name", _NAME, _NAMES)
     for field in ("pattern", "summary", "source"):
@@ -113,7 +113,7 @@ def backbone_problems(spec: BackboneSpec) -> list[str]:
         for example in spec.examples:
             try:
                 spec.parse(example)
-            except Exception as error:  # a stranger's code may raise anything
+            except Exception as error:  # a plug-in may raise anything
                 checks.say(f"examples: parse({example!r}) raises {type(error).__name__}: {error}")
     return checks.problems
 
@@ -121,9 +121,7 @@ def backbone_problems(spec: BackboneSpec) -> list[str]:
 def configured_problems(
     spec: FamilySpec, backbone: BackboneSpec, config: TrainingConfig, image_shape: tuple[int, int, int] | None
 ) -> list[str]:
-    """What a family and a backbone answer for one configuration, where that breaks their contracts; and code that is
-    not there.
-    """
+    """Contract violations in the answers of a family and a backbone for one configuration, and missing code."""
     facts = image_shape if image_shape is not None else (3, 32, 32)
     answers = [
         reply("passes(config)", lambda: spec.passes(config), finite, "a finite number of 0 or more"),
@@ -143,8 +141,8 @@ def configured_problems(
     try:
         described = backbone.describe(backbone.name, facts)
     except ValueError:
-        return problems  # the network takes no such images: said by the reader of models
-    except Exception as error:  # a stranger's code
+        return problems  # the network cannot take such images; the reader of models reports it
+    except Exception as error:  # a plug-in may raise anything
         return [
             *problems,
             f"backbone {backbone.name!r}: describe(name, image_shape) raises {type(error).__name__}: {error}",
@@ -168,6 +166,6 @@ def _plain(value: object) -> bool:
 
 
 def untrained(spec: FamilySpec, config: TrainingConfig) -> bool:
-    """Whether models of a family are taken as they come; a description that cannot say so is one that trains."""
+    """Whether models of a family come without training; False if the description cannot be asked."""
     answer, _ = reply("passes(config)", lambda: spec.passes(config), finite, "")
     return bool(answer == 0)

@@ -1,4 +1,4 @@
-"""The networks of a suite under a profile: small ones, as many different ones as the suite has."""
+"""Replaces the networks of a suite by a profile's small ones; networks that differ stay different."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ __all__ = ["Backbones"]
 
 
 class Backbones:
-    """Puts networks of a profile in place of those of a suite.
+    """Replaces the networks of a suite by those of a profile.
 
     Args:
         result: The suite's document.
-        profile: The profile's.
+        profile: The profile's document.
         dataset: The suite's own data set under the profile; None if it is not known.
     """
 
@@ -32,14 +32,15 @@ class Backbones:
         self.contrast = False
 
     def apply(self, entries: Mapping[int, dict[str, Any]], value: Any) -> None:
-        """Put them in place.
+        """Replace the networks of the given models, in place.
 
-        Equal networks stay equal and different ones different as long as the profile has alternatives; the smaller one
-        gets the earlier one. A network keeps what its name says beyond its size (normalisation, dropout).
+        Equal networks stay equal, and different ones stay different as long as the profile has enough alternatives.
+        Smaller networks get earlier alternatives. A network keeps the options in its name other than its size
+        (normalisation, dropout).
 
         Args:
             entries: The models, by their place in the list.
-            value: ``backbone`` of the profile: a name, or alternatives.
+            value: ``backbone`` of the profile: one name, or a tuple of alternatives.
         """
         users = {
             index: entry
@@ -59,7 +60,7 @@ class Backbones:
         for name in sorted(names, key=self._cost):
             at: Path = ("model", "backbone")
             if not all(known):
-                # Reported where the network is looked up.
+                # The reader of the models reports the unknown name.
                 wrong = known.index(False)
                 swapped[name] = (alternatives[wrong], (*at, wrong) if isinstance(value, tuple) else at)
                 continue
@@ -68,7 +69,7 @@ class Backbones:
             possible = [one for one in made if self._fits(one[0], [e for e in users.values() if e["backbone"] == name])]
             if possible:
                 free = [one for one in possible if one[0] not in taken] or possible[-1:]
-                # Networks of one size that differ in their options stay of one size.
+                # Networks of equal size that differ only in their options get the same alternative.
                 size = self._cost(name)
                 best = next((one for one in free if one[1] == sizes.get(size)), free[0])
                 sizes.setdefault(size, best[1])
@@ -79,7 +80,7 @@ class Backbones:
                 self.result.overlays["model", index, "backbone"] = (self.profile, place)
 
     def rename(self, members: Mapping[Path, dict[str, Any]]) -> None:
-        """Labels of the given models say which network they have, where the suite compares several."""
+        """Rename the networks in the labels of the given models, if the suite compares several networks."""
         changes: dict[Path, list[Change]] = {at: [] for at in members}
         for at, entry in members.items():
             before = self.before.get(at)
@@ -88,7 +89,7 @@ class Backbones:
         relabel(self.result, members, changes)
 
     def unfit(self, spec: FamilySpec, entry: Mapping[str, Any], config: Any, train: int | None) -> Mapping[str, str]:
-        """What keeps a model from running on the suite's data, by key; empty if nothing is known to."""
+        """Reasons why a model cannot run on the suite's data, by key; empty if none is known."""
         backbone = _backbone(entry.get("backbone", "none"))
         if self.dataset is None or backbone is None:
             return {}
@@ -118,7 +119,7 @@ class Backbones:
         try:
             facts = backbone.describe(name, found.image_shape if found else (3, 32, 32)) if backbone else {}
             return float(facts.get("multiply-adds", 0.0))
-        except Exception:  # a stranger's; said where the model is read
+        except Exception:  # a plug-in may raise anything; the reader of the models reports it
             return 0.0
 
 
@@ -137,7 +138,7 @@ def _needs_backbone(family: Any) -> bool:
 
 
 def _like(name: str, model: str) -> str:
-    """The network ``name`` with the options of ``model``, where they are of one kind."""
+    """The network ``name`` with the options of ``model`` if both have the same implementation, else ``name``."""
     spec, other = _backbone(name), _backbone(model)
     if spec is None or other is None or spec.implementation != other.implementation or spec.like is None:
         return name

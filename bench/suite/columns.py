@@ -11,7 +11,7 @@ __all__ = ["column_names", "named_columns", "resolve_column", "substituted"]
 
 
 def named_columns(evaluations: Sequence[ResolvedEvaluation]) -> dict[str, ResolvedColumn]:
-    """Every column under each of its names, long and short forms."""
+    """Every column by each of its names, long and short."""
     found: dict[str, ResolvedColumn] = {}
     for evaluation in evaluations:
         for name, column in _named_columns(evaluation):
@@ -20,7 +20,7 @@ def named_columns(evaluations: Sequence[ResolvedEvaluation]) -> dict[str, Resolv
 
 
 def column_names(evaluations: Sequence[ResolvedEvaluation]) -> list[str]:
-    """Every valid name of a column, long and short forms."""
+    """Every valid name of a column, long and short."""
     return list(named_columns(evaluations))
 
 
@@ -30,12 +30,12 @@ def resolve_column(name: str, evaluations: Sequence[ResolvedEvaluation]) -> Reso
 
 
 def substituted(name: str, evaluations: Sequence[ResolvedEvaluation], outside: Mapping[str, str]) -> str:
-    """A column's name under a profile: a person still writes the data sets that the suite names.
+    """The name of a column under a profile. Tables name the suite's original data sets; this puts in the substitutes.
 
     Args:
-        name: As in the suite.
-        evaluations: Of the suite.
-        outside: What takes the place of out-of-distribution sets, by name.
+        name: The column's name in the suite file.
+        evaluations: The suite's evaluations.
+        outside: Substitutes of out-of-distribution sets, by the name of the original.
     """
     metric, separator, argument = name.partition("@")
     owner = metric.partition(".")[0]
@@ -45,8 +45,8 @@ def substituted(name: str, evaluations: Sequence[ResolvedEvaluation], outside: M
 
 
 def _named_columns(evaluation: ResolvedEvaluation) -> list[tuple[str, Column]]:
-    """Each column under each of its names; the metric may be left out where it is the primary one, and the
-    argument where the metric has only one (or one that is the default: the empty argument).
+    """Each column with each of its names. A name may omit the primary metric, and has no argument if the column's
+    argument is empty.
     """
     named = []
     for column in evaluation.evaluation.columns(evaluation.config):

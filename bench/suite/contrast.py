@@ -1,7 +1,7 @@
-"""Values of a profile where the entries of a suite differ in them: a contrast is scaled, never flattened.
+"""Scales values in which the entries of a suite differ to a profile, so that the entries still differ.
 
-A suite that compares 20, 50 and 100 sampler steps compares 2, 5 and 10 under a profile that says 5: the profile's value
-takes the place of the middle one, and the others keep their ratio to it.
+A suite that compares 20, 50 and 100 sampler steps compares 2, 5 and 10 under a profile with 5 steps: the profile's
+value replaces the middle value, and the others keep their ratio to it.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from typing import Any, Literal
 __all__ = ["Anchor", "bounded", "differ", "shrunk"]
 
 Anchor = Literal["middle", "smallest"]
-"""Which of the suite's values the profile's takes the place of."""
+"""Which of the suite's values becomes the profile's value."""
 
 
 def differ(values: Sequence[Any]) -> bool:
-    """Whether the values are not all equal; of equal worth but another type (1 and 1.0) they are."""
+    """Whether the values are not all equal. Equal numbers of different types (1 and 1.0) count as equal."""
     return any(value != values[0] for value in values[1:])
 
 
 def shrunk(own: Sequence[Any], value: Any, anchor: Anchor = "middle") -> list[Any]:
-    """What becomes of the suite's values ``own`` under the profile's ``value``, in the same order.
+    """The suite's values ``own`` scaled to the profile's ``value``, in the same order.
 
     Equal values are replaced. Numbers, lists of numbers and step sizes (``"eps/10"``, ``"2/255"``) that differ keep
-    their order and, up to rounding, their ratios; whole numbers stay different and never grow. Anything else that
-    differs (a choice, a list of losses) stays as the suite has it.
+    their order and, up to rounding, their ratios; whole numbers stay different and never grow. Other values that
+    differ (a choice, a list of losses) stay unchanged.
 
     Args:
         own: At least one value.
-        value: The profile's.
-        anchor: ``"middle"``: the middle one of the different values (of two the larger) becomes ``value``;
-            ``"smallest"``: the smallest one does.
+        value: The profile's value.
+        anchor: The value that becomes ``value``. ``"middle"``: the middle one of the distinct values, the upper one of
+            an even number. ``"smallest"``: the smallest positive one.
     """
     if not differ(own):
         return [value] * len(own)
@@ -43,7 +43,7 @@ def shrunk(own: Sequence[Any], value: Any, anchor: Anchor = "middle") -> list[An
         return _lists(own, value)
     steps = [_step(item) for item in [*own, value]]
     if all(step is not None and step[0] == (steps[0] or ("",))[0] for step in steps):
-        # Relative sizes by their divisors, which is how they are written.
+        # Relative sizes are written by their divisors.
         relative = steps[0] is not None and steps[0][0] == "eps"
         sizes = [step[1] for step in steps if step is not None]
         factor = sizes[-1] / _anchored(sizes[:-1], anchor)
@@ -52,8 +52,9 @@ def shrunk(own: Sequence[Any], value: Any, anchor: Anchor = "middle") -> list[An
 
 
 def bounded(own: Sequence[int], most: int) -> list[int]:
-    """Whole numbers of which none exceeds ``most``: as they are if none does, else scaled so that the largest becomes
-    ``most`` and different ones stay different as long as there is room.
+    """The numbers ``own`` scaled so that the largest is ``most``; unchanged if none exceeds ``most``.
+
+    Different numbers stay different if there are at most ``most`` of them.
     """
     largest = max(own)
     if largest <= most:
@@ -64,7 +65,7 @@ def bounded(own: Sequence[int], most: int) -> list[int]:
     found: dict[int, int] = {}
     above = most + 1
     for rank, value in reversed(list(enumerate(distinct, start=1))):
-        # Room for those below it.
+        # At least ``rank``, to leave room for the smaller values.
         above = min(max(rank, round(value * most / largest)), above - 1)
         found[value] = above
     return [found[value] for value in own]
@@ -81,7 +82,7 @@ def _ordered(own: Sequence[Any], value: Any, anchor: Anchor) -> list[Any]:
     if not all(isinstance(item, int) for item in [*own, value]):
         factor = value / _anchored(own, anchor)
         return [float(f"{item * factor:.4g}") for item in own]
-    ratio = Fraction(value, _anchored(own, anchor))  # exact: a half is rounded as a half
+    ratio = Fraction(value, _anchored(own, anchor))  # exact, so that halves round as halves
     if ratio >= 1:
         return list(own)
     found: dict[Any, int] = {}
@@ -93,13 +94,13 @@ def _ordered(own: Sequence[Any], value: Any, anchor: Anchor) -> list[Any]:
 
 
 def _anchored(own: Sequence[Any], anchor: Anchor) -> Any:
-    """The value that the profile's takes the place of, positive."""
+    """The value that becomes the profile's; see ``shrunk``."""
     distinct = sorted(set(own))
     return next(item for item in distinct if item > 0) if anchor == "smallest" else distinct[len(distinct) // 2]
 
 
 def _lists(own: Sequence[Any], value: Any) -> list[Any]:
-    """One factor for all: the largest number of the suite's lists becomes the largest of the profile's."""
+    """Lists scaled by one factor: the largest number of the suite's lists becomes the largest of the profile's list."""
     largest = max((number for item in own for number in item), default=0)
     if not value or not largest:
         return list(own)

@@ -1,4 +1,4 @@
-"""Suites, profiles and columns in words."""
+"""Texts that describe suites, profiles and columns."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DIRECTIONS = {"up": "higher is better", "down": "lower is better", None: "no dir
 
 
 def find_columns(name: str, suite: Suite) -> list[ResolvedColumn]:
-    """The column that a table of the suite would call so; or all of an evaluation, or of one of its metrics."""
+    """The column with this name in tables of the suite, or else all columns of the evaluation or metric ``name``."""
     found = resolve_column(substituted(name, suite.evaluations, dict(suite.substitutions)), suite.evaluations)
     if found is not None and ("@" in name or "." in name):
         return [found]
@@ -29,7 +29,7 @@ def find_columns(name: str, suite: Suite) -> list[ResolvedColumn]:
 
 
 def column_text(columns: list[ResolvedColumn], suite: Suite) -> str:
-    """Unit, direction, definition and origin of columns of one evaluation."""
+    """Unit, direction, definition and origin of the columns of one evaluation."""
     lines = []
     for resolved in columns:
         column, evaluation = resolved.column, resolved.evaluation
@@ -49,7 +49,7 @@ def column_text(columns: list[ResolvedColumn], suite: Suite) -> str:
 
 
 def suite_text(suite: Suite) -> str:
-    """What a suite compares, how, and in which tables."""
+    """The models, evaluations and tables of a suite."""
     lines = [f"{suite.name}: a suite", suite.title, f"file: {suite.path}"]
     lines += [f"paper: {suite.paper}"] if suite.paper else []
     lines.append(f"data: {suite.dataset.name}, data seed {suite.data.seed}")
@@ -69,7 +69,7 @@ def suite_text(suite: Suite) -> str:
 
 
 def profile_text(document: Document, profile: ProfileFile) -> str:
-    """What a profile changes in any suite."""
+    """The values that a profile sets in a suite."""
     lines = [f"{profile.profile.name}: a profile", profile.profile.summary, f"file: {document.path}"]
     values: Mapping[str, Any] = document.data
     for section in ("substitute", "data", "model", "evaluation", "caps"):

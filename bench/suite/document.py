@@ -27,8 +27,8 @@ class Document:
     Attributes:
         path: The file.
         data: Its content.
-        positions: Where each key stands.
-        overlays: Paths whose value came from another document (a profile), with their place there.
+        positions: Line and column of each key.
+        overlays: Paths whose value came from another document (a profile), with that document and the path in it.
     """
 
     path: Path
@@ -37,7 +37,7 @@ class Document:
     overlays: dict[locate.Path, tuple[Document, locate.Path]] = field(default_factory=dict)
 
     def problem(self, path: locate.Path, message: str, hint: str = "") -> Problem:
-        """A problem at ``path``, located in the file that gave the value."""
+        """A problem at ``path``, located in the file that the value came from."""
         document, place = self, path
         for end in range(len(path), 0, -1):
             if path[:end] in self.overlays:
@@ -79,7 +79,7 @@ def read(path: Path) -> Document:
 
 
 def frozen(value: Any) -> Any:
-    """Lists as tuples, recursively: the schemas are strict and frozen."""
+    """The value with its lists as tuples, recursively: the schemas are strict and frozen."""
     if isinstance(value, list | tuple):
         return tuple(frozen(item) for item in value)
     if isinstance(value, Mapping):
@@ -90,13 +90,13 @@ def frozen(value: Any) -> Any:
 def validate(
     schema: type[M], value: Any, document: Document, at: locate.Path, *, also_valid: tuple[str, ...] = ()
 ) -> tuple[M | None, list[Problem]]:
-    """Check ``value`` (found at path ``at``) against a schema; every mistake becomes a located problem.
+    """Check ``value`` against a schema; every mistake becomes a located problem.
 
     Args:
         schema: A pydantic model.
-        value: What the file holds.
-        document: For positions.
-        at: Path of the value.
+        value: The value in the file.
+        document: The file, for positions.
+        at: Path of the value in the file.
         also_valid: Further names to suggest for unknown keys.
     """
     try:
@@ -109,7 +109,7 @@ def validate(
                 problems.append(document.problem(at, f"and {len(items) - _MOST} more mistakes in the same table"))
                 break
             if item["type"] == "too_short" and any(_below(item["loc"], other["loc"]) for other in items):
-                continue  # only because a wrong element was left out
+                continue  # follows from a wrong element that was left out
             path = at + tuple(part for part in item["loc"] if not _is_type_tag(part))
             problems.append(_problem(schema, item, document, path, len(at), also_valid))
         return None, problems
@@ -119,7 +119,7 @@ def validate(
 
 
 _MOST = 50
-"""Mistakes of one table that are listed: looking for the nearest valid name takes time for each."""
+"""Largest number of mistakes listed for one table, since each search for the nearest valid name takes time."""
 
 
 def _below(outer: tuple[str | int, ...], inner: tuple[str | int, ...]) -> bool:
@@ -127,7 +127,7 @@ def _below(outer: tuple[str | int, ...], inner: tuple[str | int, ...]) -> bool:
 
 
 def _is_type_tag(part: str | int) -> bool:
-    # Unions add the name of the alternative to the location; it is no key of the file.
+    # Pydantic adds the alternative of a union to the location; it is not a key of the file.
     return isinstance(part, str) and (part.startswith(("tuple[", "literal[", "function-")) or part in _TAGS)
 
 
@@ -177,7 +177,7 @@ _EXPECTED = {
     "dict_type": "a table",
     "model_type": "a table",
 }
-"""What a writer of TOML calls the types of values."""
+"""The names of the types of values in TOML."""
 
 
 def _as_toml(value: Any) -> str:
@@ -191,7 +191,7 @@ def _as_toml(value: Any) -> str:
 
 
 def _mended(kind: str, given: Any) -> str:
-    """How a value of the wrong type would be written, if it is only that."""
+    """The right spelling of a value if only its type is wrong, else empty."""
     if kind == "tuple_type" and isinstance(given, str | int | float):
         return f"write [{_quoted(given)}]"
     if isinstance(given, bool):

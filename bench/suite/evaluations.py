@@ -26,11 +26,11 @@ class EvaluationReader(SectionReader):
     Attributes:
         inside: The in-distribution data set, if it is known.
         models: Names of the models without mistakes.
-        families: Theirs.
-        unclear_models: What models with mistakes may be called.
-        unclear: After ``evaluations``: what the entries with mistakes may be called.
-        placed: After ``evaluations``: those without mistakes, by their place in the file.
-        outside: After ``evaluations``: the data sets that they name, each with its place.
+        families: The families of these models.
+        unclear_models: Possible names of the models with mistakes.
+        unclear: Set by ``evaluations``: possible names of the entries with mistakes.
+        placed: Set by ``evaluations``: the evaluations without mistakes, by their place in the file.
+        outside: Set by ``evaluations``: the data sets that they name, each with its place.
     """
 
     inside: DatasetSpec | None
@@ -42,7 +42,7 @@ class EvaluationReader(SectionReader):
     placed: dict[int, ResolvedEvaluation] = field(default_factory=dict)
 
     def evaluations(self) -> list[ResolvedEvaluation]:
-        """Those without mistakes."""
+        """The evaluations without mistakes; mistakes in the others are reported."""
         entries = self.entries("evaluation", required=True)
         found = [self._evaluation(raw, ("evaluation", index)) for index, raw in enumerate(entries)]
         self.unclear = unclear_evaluations(raw for raw, one in zip(entries, found, strict=True) if one is None)
@@ -54,7 +54,7 @@ class EvaluationReader(SectionReader):
         return list(self.placed.values())
 
     def _evaluation(self, raw: dict[str, Any], at: Path) -> ResolvedEvaluation | None:
-        """An evaluation; every key is looked at, whatever is wrong with the others."""
+        """One evaluation, or None if it has mistakes. Every key is checked, also if others are wrong."""
         before = len(self.problems)
         entry = self.check(EvaluationEntry, {key: raw[key] for key in raw if key in EvaluationEntry.model_fields}, at)
         kind = raw.get("kind")
@@ -97,7 +97,7 @@ class EvaluationReader(SectionReader):
                 self.outside.append((path, spec))
 
     def _models(self, evaluation: Evaluation, raw: Mapping[str, Any], at: Path) -> None:
-        """Other models of the suite that the evaluation reads."""
+        """Check the other models of the suite that the evaluation reads."""
         for key in evaluation.model_fields:
             given = raw.get(key)
             named: list[tuple[Path, str]] = [((*at, key, place), name) for place, name in texts(given)]
@@ -114,7 +114,7 @@ class EvaluationReader(SectionReader):
 
 
 _TAKEN = ("train", "predict")
-"""Jobs of every model, which are named as evaluations are."""
+"""Names of the jobs that every model has; an evaluation cannot have one of them as its id."""
 
 
 def _same(one: DatasetSpec, other: DatasetSpec) -> bool:

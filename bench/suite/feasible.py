@@ -1,7 +1,7 @@
-"""What is right in every part of a suite and cannot run as a whole: too few items, networks that do not fit.
+"""Checks whether the parts of a suite can run together: enough items, networks that fit the images.
 
-Everything here would be refused by a worker, after the work of others. It is told in ``check`` instead, at the key that
-can be mended.
+Workers would refuse these suites only after other jobs have run. ``check`` reports the problem before, at the key to
+change.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ __all__ = ["Feasibility"]
 
 @dataclass(kw_only=True)
 class Feasibility(SectionReader):
-    """Looks at parts of a suite together.
+    """Checks the parts of a suite together.
 
     Attributes:
         inside: The in-distribution data set.
         data: How it is split.
         caps: The bounds of the profile.
-        models: Those without mistakes, by their place.
-        evaluations: Likewise.
+        models: Models without mistakes, by their place.
+        evaluations: Evaluations without mistakes, by their place.
         outside: The other data sets, each with its place.
     """
 
@@ -43,7 +43,7 @@ class Feasibility(SectionReader):
     outside: Sequence[tuple[Path, DatasetSpec]]
 
     def look(self) -> None:
-        """Report what cannot run."""
+        """Report everything that cannot run."""
         train = self._splits()
         for path, spec in self.outside:
             self._outside(path, spec)
@@ -60,7 +60,7 @@ class Feasibility(SectionReader):
         return {model.name: model for model in self.models.values()}
 
     def _splits(self) -> int | None:
-        """The number of training items, or None where it is not known or nothing can be trained."""
+        """The number of training items; None if it is unknown or if nothing can be trained."""
         name, sizes = self.inside.name, self.inside.sizes
         at: Path = ("data", "dataset")
         if self.inside.num_classes == 1:
@@ -119,10 +119,10 @@ class Feasibility(SectionReader):
             self.complain(at, reason, f"at most {train}" if not whose else "")
 
     def _start(self, at: Path, model: ResolvedModel) -> None:
-        """A model takes over all parameters of the one that it starts from."""
+        """Check that a model has the same parameters as the model that it starts from."""
         source = self._named.get(model.init_from or "")
         if source is None:
-            return  # reported, or with mistakes of its own
+            return  # reported elsewhere
         where = (*at, "init_from")
         if untrained(model.family, model.config):
             self.complain(where, f"has no effect: a {model.family.name} is not trained here", "leave the key out")
@@ -153,6 +153,6 @@ class Feasibility(SectionReader):
             if judge is not None:
                 try:
                     size = FAMILIES.get(judge.family).config().batch_size
-                except (UnknownNameError, ValueError):  # reported with what the evaluation declares
+                except (UnknownNameError, ValueError):  # reported with the evaluation's declarations
                     continue
                 self._batch((*at, "kind"), size, train, " (of the judge's training)")

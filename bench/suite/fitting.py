@@ -1,4 +1,4 @@
-"""Whether a model can run on the suite's data: what a family and a network say before anything is built."""
+"""Asks a family and a network whether they can run on the suite's data, before anything is built."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ __all__ = ["features", "task", "unfit"]
 
 
 def task(dataset: DatasetSpec, train: int | None) -> Task | None:
-    """What models are asked to learn; None for a set without classes."""
+    """The task that a data set poses; None for a set without classes."""
     if dataset.num_classes is None or dataset.image_shape is None:
         return None
     return Task(num_classes=dataset.num_classes, image_shape=dataset.image_shape, train=train)
 
 
 def features(backbone: BackboneSpec, image_shape: ImageShape) -> tuple[int | None, str]:
-    """The dimension of a network's features (None if it does not say), and why it cannot take such images (or "")."""
+    """The dimension of a network's features (None if unknown), and why it cannot take such images (or "")."""
     try:
         facts = backbone.describe(backbone.name, image_shape)
     except ValueError as error:
         return None, str(error)
-    except Exception as error:  # a stranger's code
+    except Exception as error:  # a plug-in may raise anything
         return None, f"its spec cannot describe it: {type(error).__name__}: {error}"
     given: object = facts
     dimension = given.get("features") if isinstance(given, Mapping) else None
@@ -33,11 +33,11 @@ def features(backbone: BackboneSpec, image_shape: ImageShape) -> tuple[int | Non
 
 
 def unfit(family: FamilySpec, backbone: BackboneSpec, config: Any, given: Task) -> Mapping[str, str]:
-    """What keeps a model from running, by dotted key of its entry (``backbone`` among them); empty if nothing does."""
+    """Reasons why a model cannot run, by dotted key of its entry (``backbone`` among them); empty if it can."""
     dimension, problem = features(backbone, given.image_shape)
     if problem:
         return {"backbone": problem}
     try:
         return dict(family.unfit(config, given.with_features(dimension)))
-    except Exception as error:  # a stranger's code
+    except Exception as error:  # a plug-in may raise anything
         return {"family": f"the family's spec cannot check it: {type(error).__name__}: {error}"}

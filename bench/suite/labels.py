@@ -1,4 +1,4 @@
-"""Labels of models that a profile changes: what tells two rows apart is said with the value that it has."""
+"""Rewrites labels of models whose settings a profile changes, so that a label shows the value that is used."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ class Change:
 
 
 def relabel(result: Document, members: Mapping[Path, dict[str, Any]], changes: Mapping[Path, Sequence[Change]]) -> None:
-    """Rewrite the labels that a suite's author typed, and the tables that name rows by them.
+    """Rewrite the labels that the suite sets, and the tables that name rows by them.
 
-    A label in which the old value stands alone (``"JEM, 20 steps"``) gets the new one in its place; where it does not
-    stand there, or may mean another setting, the new value is added (``"JEM, long (steps 2)"``).
+    A label that contains the old value as a word (``"JEM, 20 steps"``) gets the new value in its place. If it does not
+    contain the value, or if the value may belong to another setting, the new value is appended
+    (``"JEM, long (steps 2)"``).
     """
     entries = result.data.get("model")
     labels = [e.get("label") for e in entries if isinstance(e, dict)] if isinstance(entries, list) else []

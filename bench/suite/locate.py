@@ -1,8 +1,8 @@
-"""Where in a TOML file each key stands.
+"""Finds the line and column of each key in a TOML file.
 
 ``tomllib`` gives values without positions. This scanner walks the same text and returns the line and column of
-every key, so that an error about a value can name the place to mend. It relies on ``tomllib`` having accepted the
-text: it finds positions, it does not validate. Its cost is linear in the length of the text.
+every key, so that an error about a value can name its place. It does not validate: ``tomllib`` must have accepted the
+text. Its cost is linear in the length of the text.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Path = tuple[str | int, ...]
 """Keys and array indices from the root, such as ``("model", 1, "sampler", "steps")``."""
 
 DEEPEST = 32
-"""Levels of tables and lists, at most: no suite needs ten, and readers of values recurse."""
+"""Largest number of nested tables and lists. No suite needs ten, and the readers of values recurse."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Position:
 
 
 class TooDeepError(Exception):
-    """More than ``DEEPEST`` levels, at ``position``."""
+    """The document has more than ``DEEPEST`` levels at ``position``."""
 
     def __init__(self, position: Position) -> None:
         super().__init__(position)
@@ -42,8 +42,8 @@ def locate(text: str) -> dict[Path, Position]:
     """The position of every key, table and array element of a valid TOML document.
 
     Raises:
-        TooDeepError: The document is nested more than ``DEEPEST`` levels. A text that ``tomllib`` gave up on for its
-            depth may be given, too: the levels that are too many come before the place where it did.
+        TooDeepError: The document has more than ``DEEPEST`` levels. This also holds for a text that ``tomllib``
+            refused for its depth: this scanner stops before the place where ``tomllib`` did.
     """
     scanner = _Scanner(text.replace("\r\n", "\n"))
     scanner.document()
@@ -114,9 +114,9 @@ class _Scanner:
         return (*parent, index)
 
     def _resolve(self, names: tuple[str, ...], position: Position) -> Path:
-        """The path of a dotted header: each array of tables on the way means its last element.
+        """The path of a dotted header; an array of tables in it stands for its last element.
 
-        A table that has no header of its own stands where a header first implies it.
+        The position of a table without a header of its own is that of the first header that implies it.
         """
         path: Path = ()
         for name in names:
@@ -181,7 +181,7 @@ class _Scanner:
             self._pair(path)
 
     def _dotted(self) -> tuple[str, ...]:
-        """A dotted key; stops at ``=`` or ``]``."""
+        """Read a dotted key, up to ``=`` or ``]``."""
         names: list[str] = []
         start = self._position()
         while True:
@@ -190,7 +190,7 @@ class _Scanner:
             self._skip(_SPACE)
             if self.text[self.at] in "\"'":
                 text = self._string()
-                # A key may hold escapes, which tomllib decodes; the text of a value is of no use here.
+                # A key may contain escapes; tomllib decodes them.
                 names.append(str(tomllib.loads(f"k = {text}")["k"]))
             else:
                 names.append(self._skip(_BARE))
@@ -201,12 +201,12 @@ class _Scanner:
             return tuple(names)
 
     def _string(self) -> str:
-        """Skip a string of any of the four kinds and return it as it is written."""
+        """Skip a string of any of the four kinds and return its source text."""
         three = self.text[self.at : self.at + 3]
         return self._skip(_STRINGS[three if three in _STRINGS else three[0]])
 
     def _skip(self, pattern: re.Pattern[str]) -> str:
-        """Go on behind what matches here, and return it."""
+        """Skip the text that matches here and return it."""
         match = pattern.match(self.text, self.at)
         assert match is not None  # tomllib accepted the text
         self.at = match.end()

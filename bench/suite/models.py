@@ -1,4 +1,4 @@
-"""The models of a suite: family, backbone, hyper-parameters, and where their weights come from."""
+"""The models of a suite: family, backbone, hyper-parameters and origin of the weights."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bench.suite.section import SectionReader, merged, rest
 __all__ = ["ModelReader"]
 
 _LONGEST_CHAIN = 100
-"""Models that start from each other, at most."""
+"""Largest number of models in a chain of ``init_from``."""
 
 
 @dataclass
@@ -29,8 +29,8 @@ class ModelReader(SectionReader):
     Attributes:
         caps: The bounds of the profile.
         inside: The in-distribution data set, if it is known.
-        unclear: After ``models``: what the entries with mistakes may be called.
-        placed: After ``models``: those without mistakes, by their place in the file.
+        unclear: Set by ``models``: possible names of the entries with mistakes.
+        placed: Set by ``models``: the models without mistakes, by their place in the file.
     """
 
     caps: Caps = field(default_factory=Caps)
@@ -39,7 +39,7 @@ class ModelReader(SectionReader):
     placed: dict[int, ResolvedModel] = field(default_factory=dict)
 
     def models(self) -> list[ResolvedModel]:
-        """Those without mistakes."""
+        """The models without mistakes; mistakes in the others are reported."""
         entries = self.entries("model", required=True)
         found = [self._model(raw, ("model", index)) for index, raw in enumerate(entries)]
         self.unclear = unclear_models(raw for raw, model in zip(entries, found, strict=True) if model is None)
@@ -53,17 +53,17 @@ class ModelReader(SectionReader):
         return list(self.placed.values())
 
     def _ambiguous(self, entries: list[dict[str, Any]]) -> None:
-        """A table names its rows by name or label: one that is both, of two models, names neither."""
+        """Report labels that are the name of another model: tables name their rows by name or label."""
         names, labels = [model_name(raw) for raw in entries], [model_label(raw) for raw in entries]
         uses, taken = Counter(labels), set(names)
         for index, label in enumerate(labels):
-            # What is used twice is reported as that.
+            # Labels that are used twice are reported separately.
             if label is not None and label != names[index] and label in taken and uses[label] == 1:
                 reason = f"the label {label!r} is the name of another model"
                 self.complain(("model", index, "label"), reason, "give it another")
 
     def _chains(self, entries: list[dict[str, Any]]) -> None:
-        """``init_from`` names another model of the suite, and no chain of them comes back to its start."""
+        """Check that ``init_from`` names another model of the suite, and that its chains have no circle."""
         starts = [(model_name(raw), raw.get("init_from")) for raw in entries]
         sources = {name: start for name, start in starts if name is not None}
         for index, (own, start) in enumerate(starts):
@@ -86,7 +86,7 @@ class ModelReader(SectionReader):
                 self.complain(at, f"more than {_LONGEST_CHAIN} models start from each other in a row")
 
     def _model(self, raw: dict[str, Any], at: Path) -> ResolvedModel | None:
-        """A model; every key is looked at, whatever is wrong with the others."""
+        """One model, or None if it has mistakes. Every key is checked, also if others are wrong."""
         before = len(self.problems)
         entry = self.check(ModelEntry, {key: raw[key] for key in raw if key in ModelEntry.model_fields}, at)
         family = self.named(FAMILIES, raw["family"], (*at, "family")) if isinstance(raw.get("family"), str) else None
@@ -157,7 +157,7 @@ class ModelReader(SectionReader):
             self.complain((*at, "weights"), "a model has init_from or weights, not both")
 
     def _without_effect(self, raw: Mapping[str, Any], family: FamilySpec, config: TrainingConfig, at: Path) -> None:
-        """Settings of training beside weights that are not trained here: whoever wrote them expects an effect."""
+        """Report settings of training for a model that is not trained here: they have no effect."""
         if raw.get("weights") is not None:
             reason = "has no effect beside weights: they are not trained here"
         elif untrained(family, config):
@@ -165,7 +165,7 @@ class ModelReader(SectionReader):
         else:
             return
         for path in _training(rest(ModelEntry, raw), {*TrainingConfig.model_fields, *family.training_only}):
-            # A profile is for all suites; what it sets for models that are trained need not concern this one.
+            # A profile applies to all suites: its settings of training are no mistake beside imported weights.
             if not any((*at, *path[:end]) in self.document.overlays for end in range(1, len(path) + 1)):
                 self.complain((*at, *path), reason, "leave the key out")
 

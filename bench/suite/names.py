@@ -1,6 +1,4 @@
-"""What the entries of a suite are called, also those that have mistakes: so that what refers to them can be checked
-without repeating their mistakes.
-"""
+"""Names of the entries of a suite, also of those with mistakes, so that references to them are not called unknown."""
 
 from __future__ import annotations
 
@@ -19,7 +17,7 @@ __all__ = ["Doubtful", "evaluation_id", "model_label", "model_name", "unclear_ev
 
 @dataclass(frozen=True)
 class Doubtful:
-    """Names that entries with mistakes may turn out to have.
+    """Possible names of entries with mistakes.
 
     Attributes:
         names: The likely ones.
@@ -63,13 +61,13 @@ def evaluation_id(raw: Mapping[str, Any]) -> str | None:
 
 
 def unclear_models(entries: Iterable[Mapping[str, Any]]) -> Doubtful:
-    """What the given ``[[model]]`` entries, all with mistakes, may be called."""
+    """Possible names of the given ``[[model]]`` entries, all of which have mistakes."""
     names: set[str] = set()
     unknown = False
     for raw in entries:
         found = {name for name in (model_name(raw), model_label(raw)) if name is not None}
         if _family(raw) is None and not isinstance(raw.get("name"), str):
-            # The family's name would be the model's: it is misspelt, or cannot be imported.
+            # The model has its family's name, which is misspelt or cannot be imported.
             meant = _meant(raw.get("family"), FAMILIES)
             unknown = unknown or not meant
             found |= meant | {FAMILIES.get(name).label for name in meant if name in FAMILIES.names()}
@@ -78,7 +76,7 @@ def unclear_models(entries: Iterable[Mapping[str, Any]]) -> Doubtful:
 
 
 def unclear_evaluations(entries: Iterable[Mapping[str, Any]]) -> Doubtful:
-    """What the given ``[[evaluation]]`` entries, all with mistakes, may be called."""
+    """Possible names of the given ``[[evaluation]]`` entries, all of which have mistakes."""
     names: set[str] = set()
     unknown = False
     for raw in entries:
@@ -101,7 +99,7 @@ def _family(raw: Mapping[str, Any]) -> FamilySpec | None:
 
 
 def _meant(name: object, registry: Registry[Any]) -> set[str]:
-    """A registered name as it is written, and the one that was probably meant; empty if nobody can tell."""
+    """``name`` alone if it is registered, else ``name`` and the nearest registered name; empty if none is near."""
     if not isinstance(name, str):
         return set()
     if name in registry.names():
@@ -111,5 +109,5 @@ def _meant(name: object, registry: Registry[Any]) -> set[str]:
 
 
 def _ways(name: str) -> set[str]:
-    """A name, and how it would be written if it followed the rule for names."""
+    """A name as written, and the same name in the form that names must have."""
     return {name, re.sub(r"[^a-z0-9.-]+", "-", name.lower()).strip("-")}

@@ -1,4 +1,4 @@
-"""Values of a profile put into entries of a suite that belong together: models of a family, evaluations of a kind."""
+"""Puts values of a profile into a group of entries of a suite: the models of a family, the evaluations of a kind."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Group", "Leaf", "leaves"]
 
 Keys = tuple[str, ...]
 Values = dict[Keys, tuple[Any, Path]]
-"""By key of an entry: a value and its place in the profile."""
+"""Values by key of an entry, each with its place in the profile."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Leaf:
 
     Attributes:
         path: The key in an entry, such as ``("sampler", "steps")``.
-        value: What it says.
+        value: The value.
         source: Its place in the profile.
     """
 
@@ -50,7 +50,7 @@ def leaves(values: Mapping[str, Any], source: Path, above: Keys = ()) -> list[Le
         if isinstance(value, Mapping):
             found += leaves(value, (*source, key), (*above, key))
         else:
-            # A document holds lists, as tomllib gives them.
+            # A document holds lists, as tomllib returns them.
             found.append(Leaf((*above, key), list(value) if isinstance(value, tuple) else value, (*source, key)))
     return found
 
@@ -61,12 +61,12 @@ class Group:
 
     Attributes:
         result: The document that takes the values.
-        profile: The one that gives them.
+        profile: The document that the values come from.
         members: The entries, by their place.
-        entry: Schema of the keys that are not the plug-in's.
-        config: Schema of those that are; None if the plug-in is not known.
+        entry: Schema of the keys that every entry has.
+        config: Schema of the plug-in's own keys; None if the plug-in is not known.
         fits: Whether an entry can run with a configuration on the suite's data.
-        presets: Of the plug-in.
+        presets: The plug-in's presets.
     """
 
     result: Document
@@ -81,7 +81,7 @@ class Group:
         """Put values into all members, scaled where they differ.
 
         Args:
-            given: The values; of two for one key the later one counts.
+            given: The values; a later value for a key replaces an earlier one.
             caps: (key, largest value, its place in the profile).
         """
         own = {at: self._resolved(entry) for at, entry in self.members.items()}
@@ -98,7 +98,9 @@ class Group:
     def _chosen(
         self, given: Sequence[Leaf], caps: Sequence[tuple[str, int | None, Path]], own: Mapping[Path, BaseModel | None]
     ) -> dict[Path, Values]:
-        """The first way in which every member is valid; where there is none, without what is at odds with the suite."""
+        """Values by member: those of the first anchor with which every member is valid. If there is none, the values
+        that conflict with the suite are left out.
+        """
         trial: dict[Path, Values] = {}
         ways: tuple[Anchor | None, ...] = ("middle", "smallest", None)
         for anchor in ways:
@@ -132,7 +134,7 @@ class Group:
                 trial[at][key,] = (value, source)
 
     def _compatible(self, at: Path, values: Values) -> Values:
-        """Without the values that are right by themselves and at odds with others; mistakes stay, to be reported."""
+        """The values without those that conflict with others; values that are wrong by themselves stay."""
         errors = self._errors(at, values)
         if not errors or any(errors):
             return values
@@ -142,14 +144,14 @@ class Group:
                 return fewer
         if self._errors(at, {}):
             return values
-        # Several are at odds: as many as go together, in rounds, for one may be right only beside another.
+        # Several conflict. Keep as many as fit together; repeat, since a value may be valid only beside another.
         kept: Values = {}
         while more := next((p for p in values if p not in kept and not self._errors(at, {**kept, p: values[p]})), None):
             kept = {**kept, more: values[more]}
         return kept
 
     def _errors(self, at: Path, values: Values) -> list[Keys]:
-        """Keys with mistakes; empty ones for values that do not go together."""
+        """The keys with mistakes; an empty key means that values conflict with each other."""
         if self.config is None:
             return []
         entry = copy.deepcopy(self.members[at])
@@ -179,7 +181,7 @@ class Group:
             self.result.overlays[*at, *path] = (self.profile, source)
 
     def _label(self, own: Mapping[Path, BaseModel | None], chosen: Mapping[Path, Values]) -> None:
-        """Labels of models that were told apart by a value say the value that it has now."""
+        """Update the labels of models that differ in a value that has changed."""
         changes: dict[Path, list[Change]] = {at: [] for at in self.members}
         for path in dict.fromkeys(path for values in chosen.values() for path in values):
             old = [_value(config, path) for config in own.values()]
@@ -206,7 +208,7 @@ def _set(entry: dict[str, Any], path: Keys, value: Any) -> None:
     for part in path[:-1]:
         below = entry.get(part)
         if not isinstance(below, dict):
-            # A mistake of the suite; or no table yet.
+            # Either a mistake of the suite, or the table does not exist yet.
             if below is not None:
                 return
             below = entry[part] = {}

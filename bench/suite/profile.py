@@ -31,11 +31,11 @@ class Applied:
     """A suite under a profile.
 
     Attributes:
-        document: The suite with the profile's values in place of its own, each remembering which file it came from.
-        profile: The profile; None if it is not one.
+        document: The suite with the profile's values in place of its own; its ``overlays`` say which came from where.
+        profile: The profile; None if its file is not valid.
         substitutions: Data sets put in place of others, as (original, substitute).
-        outside: Those among them that are out-of-distribution sets.
-        problems: What is wrong with the profile.
+        outside: Substitutes of out-of-distribution sets, by the name of the original.
+        problems: Mistakes in the profile.
     """
 
     document: Document
@@ -48,12 +48,11 @@ class Applied:
 def apply(document: Document, profile: Document) -> Applied:
     """Put a profile over a suite.
 
-    ``[model]`` values go to every model whose family has such a setting, ``[model.<family>]`` to those of one family
-    and win over the former; ``[evaluation.<kind>]`` to evaluations of a kind; ``[data]`` to the data section;
-    ``[caps]`` bound. Where models of a family, or evaluations of a kind, differ in a value it is scaled
-    (``bench.suite.contrast``). A value that is right by itself but at odds with what the suite says beside it (a
-    ``start_generative`` beyond the suite's few ``epochs``, a buffer smaller than the number of classes) stays the
-    suite's.
+    ``[model]`` sets values of every model whose family has the setting. ``[model.<family>]`` sets values of the models
+    of one family and takes precedence. ``[evaluation.<kind>]`` sets values of the evaluations of a kind, ``[data]`` of
+    the data section; ``[caps]`` are upper bounds. A value in which models of a family, or evaluations of a kind, differ
+    is scaled (``bench.suite.contrast``). A valid value that conflicts with other values of the suite (a
+    ``start_generative`` beyond the suite's few ``epochs``, a buffer smaller than the number of classes) is not applied.
     """
     parsed, problems = validate(ProfileFile, profile.data, profile, ())
     if parsed is None:
@@ -79,7 +78,7 @@ def _data_section(result: Document, parsed: ProfileFile, profile: Document, data
     for key, value in parsed.data.items():
         items = dataset.sizes.get("train") if dataset is not None else None
         if key == "validation" and isinstance(value, int) and items is not None and value >= items > 0:
-            continue  # a profile for all suites does not know how many items this one has
+            continue  # a profile applies to all suites and cannot know how many items this one has
         data[key] = value
         result.overlays["data", key] = (profile, ("data", key))
 
@@ -95,7 +94,7 @@ def _models(
         overlaid = ("data", "dataset") in result.overlays
         section = "caps" if parsed.caps.train is not None else "substitute" if overlaid else "data"
         caps.append(("batch_size", train, (section,)))
-    # What is no text is no name of a family: reported where the model is read.
+    # The reader of the models reports a family that is not a string.
     for family in dict.fromkeys(str(entry.get("family")) for entry in entries.values()):
         members: dict[Path, dict[str, Any]] = {("model", i): e for i, e in entries.items() if e.get("family") == family}
         spec = FAMILIES.get(family) if _is_family(family) else None
@@ -132,7 +131,7 @@ def _evaluations(result: Document, parsed: ProfileFile, profile: Document) -> No
 
 
 def _model_leaves(parsed: ProfileFile, family: str) -> list[Leaf]:
-    """What the profile says of the models of a family; what is said of the family itself comes last."""
+    """The profile's values for the models of a family; those of ``[model.<family>]`` come last."""
     known = {*FAMILIES.names(), family}
     accepted = _accepted(family)
     common = [
@@ -147,7 +146,7 @@ def _model_leaves(parsed: ProfileFile, family: str) -> list[Leaf]:
 
 
 def _accepted(family: str) -> Callable[[tuple[str, ...]], bool]:
-    """Which keys a family understands: a sampler means nothing to a softmax classifier."""
+    """A function that tells whether a family has a key: a softmax classifier has no sampler."""
     if not _is_family(family):
         return lambda path: path[0] in ENTRY_KEYS
     return lambda path: path[0] in ENTRY_KEYS or _names_setting(family, path)
@@ -156,12 +155,12 @@ def _accepted(family: str) -> Callable[[tuple[str, ...]], bool]:
 def _names_setting(family: str, path: tuple[str, ...]) -> bool:
     name = ".".join(path)
     known = [setting.key for setting in settings(FAMILIES.get(family).config)]
-    # A table in place of a value, or the reverse, is a mistake that the schema explains.
+    # The schema reports a table in place of a value, and the reverse.
     return any(f"{key}.".startswith(f"{name}.") or f"{name}.".startswith(f"{key}.") for key in known)
 
 
 def _unknown_models(parsed: ProfileFile, document: Document, profile: Document) -> list[Problem]:
-    """Keys of ``[model]`` that mean something to no family: nothing is dropped in silence."""
+    """Problems for the keys of ``[model]`` that no family has."""
     named = {str(entry.get("family")) for entry in _tables(document.data.get("model"))}
     families = {*FAMILIES.names(), *named}
     rules = [_accepted(family) for family in families]
@@ -177,7 +176,7 @@ def _unknown_models(parsed: ProfileFile, document: Document, profile: Document) 
 
 
 def _siblings(path: tuple[str, ...], families: set[str]) -> set[str]:
-    """Settings of any family beside the one that ``path`` would be."""
+    """Names of settings, of any of the families, in the same table as ``path``."""
     known = {
         setting.key for family in families if _is_family(family) for setting in settings(FAMILIES.get(family).config)
     }
@@ -196,7 +195,7 @@ def _unknown_evaluations(parsed: ProfileFile, document: Document, profile: Docum
 
 
 def _dataset(result: Document) -> DatasetSpec | None:
-    """The suite's own data set under the profile, if it can be found; why not is reported where it is read."""
+    """The suite's own data set under the profile, or None. The reader of the suite reports why it is not found."""
     section = result.data.get("data")
     name = section.get("dataset") if isinstance(section, dict) else None
     try:
@@ -206,7 +205,7 @@ def _dataset(result: Document) -> DatasetSpec | None:
 
 
 def _training_items(result: Document, parsed: ProfileFile, dataset: DatasetSpec | None) -> int | None:
-    """How many items are left to train on, where the profile decides it."""
+    """The number of training items if the profile determines it, else None."""
     changed = any(("data", key) in result.overlays for key in ("dataset", "validation"))
     if dataset is None or (parsed.caps.train is None and not changed):
         return None
@@ -226,5 +225,5 @@ def _is_family(name: str) -> bool:
 
 
 def _tables(value: Any) -> list[dict[str, Any]]:
-    # Places count: an entry that is none keeps those behind it where they are.
+    # An entry that is not a table becomes an empty one, so that the indices of later entries stay right.
     return [entry if isinstance(entry, dict) else {} for entry in value] if isinstance(value, list) else []

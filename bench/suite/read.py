@@ -1,7 +1,7 @@
-"""From a suite file to a ``Suite``: read, apply the profile, validate, resolve names. All mistakes at once.
+"""Turns a suite file into a ``Suite``: reads it, applies the profile, validates and resolves names.
 
-Every section, entry and key is looked at, whatever is wrong with the others. What only follows from a mistake that
-is reported already is not: a column of an evaluation that has mistakes itself is not called unknown.
+All mistakes are reported together: every section, entry and key is checked, also if others are wrong. Consequences of a
+reported mistake are not reported: a column of an evaluation with mistakes is not called unknown.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def load_suite(path: Path, profile: Path | None = None, *, literature: frozenset
 
     Raises:
         SuiteError: With every mistake found in the suite and its profile.
-        PrerequisiteError: There is no mistake, but the files of a data set that the suite names are not there.
+        PrerequisiteError: There is no mistake, but files of a data set that the suite names are missing.
         RequestError: A file cannot be read.
     """
     document = read(path)
@@ -95,7 +95,7 @@ class _Reader(SectionReader):
             ).look()
         if header is None or data is None or dataset is None or self.problems:
             return None
-        # The profile's key is the name that the suite itself gives.
+        # The profile's key is the name in the suite file.
         replaced = self.document.overlays.get(("data", "dataset"))
         original = str(replaced[1][-1]) if replaced else data.dataset
         return Suite(

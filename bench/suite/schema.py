@@ -1,4 +1,4 @@
-"""What a suite file may contain, and the resolved suite that everything later reads."""
+"""The schema of suite and profile files, and the resolved suite that later stages read."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ __all__ = [
 
 _NAME = r"^[a-z0-9][a-z0-9-]*$"
 LONGEST = 100
-"""Characters of a name, at most: names become parts of file names."""
+"""Largest number of characters of a name: names become parts of file names."""
 
 
 def _possible(name: str) -> str:
-    """Raises ValueError for what no file can be called."""
+    """The name itself. Raises ValueError if no file can have this name."""
     if len(os.fsencode(name)) > 4095 or any(len(os.fsencode(part)) > 255 for part in name.split("/")):
         raise ValueError("no file can have a name of this length")
     return name
 
 
 FileName = Annotated[str, AfterValidator(_possible)]
-"""A name, or a path, of something that may be a file."""
+"""A name or path that may be used as a file name."""
 
 
 class SuiteHeader(Config):
@@ -175,7 +175,7 @@ class ResolvedModel:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What a person should know before they run it, each with the model's label."""
+        """Warnings to show before the model runs, each with the model's label."""
         texts = self.family.warn(self.config, self.backbone.name)
         if self.weights is not None:
             told = (
@@ -192,8 +192,8 @@ class ResolvedEvaluation:
 
     Attributes:
         id: Its name in columns and jobs.
-        reference: How the suite names the protocol, ``"module:attribute"`` if it is not registered; by default the
-            protocol's own name.
+        reference: The name of the protocol in the suite, ``"module:attribute"`` if it is not registered; by default
+            the protocol's own name.
     """
 
     id: str
@@ -203,13 +203,13 @@ class ResolvedEvaluation:
 
     @property
     def kind(self) -> str:
-        """What a worker finds the protocol by."""
+        """The reference by which a worker finds the protocol."""
         return self.reference or self.evaluation.name
 
 
 @dataclass(frozen=True)
 class ResolvedColumn:
-    """A column of a table: which number of which evaluation."""
+    """A column of a table: a number of an evaluation."""
 
     id: str
     evaluation: ResolvedEvaluation
@@ -233,7 +233,7 @@ class Suite:
     """A suite after validation, with its profile applied.
 
     Attributes:
-        name: Of the suite.
+        name: The suite's name.
         path: The file that it was read from.
         profile: Name of the applied profile, or None.
         substitutions: Data sets that the profile put in place of others, as (original, substitute).
@@ -256,12 +256,12 @@ class Suite:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What a person should know before they run it."""
+        """Warnings to show before the suite runs."""
         found = [*self.dataset.warnings, *(text for model in self.models for text in model.warnings)]
         return tuple(dict.fromkeys([*found, *self._uncovered()]))
 
     def _uncovered(self) -> Iterator[str]:
-        """Code of others that declares no version and depends on what its key does not cover."""
+        """Warnings about plug-ins without a version whose source digest does not cover all that they depend on."""
         for model in self.models:
             family, backbone = model.family, model.backbone
             yield from uncovered(f"family {family.name!r}", family.version, family.implementation)

@@ -1,4 +1,4 @@
-"""What readers of the sections of a suite share: they collect problems and go on."""
+"""The base of the readers of sections of a suite. They collect problems and continue."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class Absent(Problem):
-    """Something that the file names is not on this machine: no mistake of the file."""
+    """Something that the file names is missing on this machine. This is not a mistake in the file."""
 
 
 @dataclass
@@ -34,19 +34,19 @@ class SectionReader:
     """Reads a part of a document.
 
     Attributes:
-        document: The suite, with the profile in it.
-        problems: Everything that was found to be wrong, for all readers of one suite.
+        document: The suite with the profile applied.
+        problems: All problems found; the readers of one suite share the list.
     """
 
     document: Document
     problems: list[Problem] = field(default_factory=list)
 
     def complain(self, path: Path, message: str, hint: str = "") -> None:
-        """Report a mistake and go on."""
+        """Report a mistake at ``path`` and continue."""
         self.problems.append(self.document.problem(path, message, hint))
 
     def check(self, schema: type[M], value: Any, at: Path, also_valid: Iterable[str] = ()) -> M | None:
-        """``value`` as the schema, or None with its mistakes reported."""
+        """``value`` as an instance of the schema, or None, with its mistakes reported."""
         parsed, problems = validate(schema, value, self.document, at, also_valid=tuple(also_valid))
         self.problems += problems
         return parsed
@@ -62,11 +62,11 @@ class SectionReader:
         return value
 
     def meant(self) -> set[str | None]:
-        """The sections that unknown ones probably are: what is misspelt is not missing, too."""
+        """The sections that misspelt ones probably mean; they are not reported as missing."""
         return {nearest(key, SECTIONS) for key in self.document.data if key not in SECTIONS}
 
     def named(self, registry: Registry[Any], name: str, path: Path) -> Any:
-        """What a registry has under a name, or None with the mistake reported."""
+        """The registered object called ``name``, or None, with the mistake reported."""
         try:
             return registry.get(name)
         except UnknownNameError as error:
@@ -74,7 +74,7 @@ class SectionReader:
             return None
 
     def dataset(self, name: str, path: Path) -> DatasetSpec | None:
-        """The data set that the document names, or None with the mistake reported."""
+        """The data set called ``name``, or None, with the mistake reported."""
         try:
             path_of_own = own_path(name, self.document.path.parent)
             if path_of_own is not None:
@@ -92,16 +92,16 @@ class SectionReader:
         return None
 
     def _regular(self, name: str, path: FilePath) -> None:
-        """Raises ValueError where a path leads to a device or a pipe: reading it may never end."""
+        """Raises ValueError if a path leads to a device or a pipe, since reading it may never end."""
         try:
             mode = path.stat().st_mode
         except (FileNotFoundError, NotADirectoryError):
-            return  # said where it is looked for
+            return  # reported where the file is opened
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
             raise ValueError(f"{name}: expected an .npz archive or a folder of images")
 
     def unique(self, named: Iterable[tuple[Path, str | None]], what: str) -> None:
-        """Report names that are given twice; None is a name that nobody knows."""
+        """Report names that are given twice; None stands for an unknown name."""
         seen: set[str] = set()
         for path, name in named:
             if name in seen:
@@ -116,13 +116,13 @@ def rest(schema: type[BaseModel], raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def texts(value: Any) -> list[tuple[int, str]]:
-    """The texts in a list, with their places; of what is no list none."""
+    """The strings in a list, with their indices; empty unless ``value`` is a list."""
     items = value if isinstance(value, list) else []
     return [(place, item) for place, item in enumerate(items) if isinstance(item, str)]
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested tables, those of ``over`` in place of those of ``base``."""
+    """The nested table ``base`` with the values of ``over`` in place of its own."""
     found = dict(base)
     for key, value in over.items():
         old = found.get(key)

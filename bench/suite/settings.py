@@ -1,8 +1,8 @@
-"""``bench.toml``: where data, results and weights live, and which suite is the default.
+"""``bench.toml``: the folders of data, results and weights, and the default suite.
 
-The file is looked for upwards from the working folder. ``bench.local.toml`` beside it (git-ignored) and the
-variables ``BENCH_DATA``, ``BENCH_RESULTS``, ``BENCH_WEIGHTS`` override it. Without any, results go to
-``./results`` and data are looked for in the user's cache folder.
+The file is searched from the working folder upwards. ``bench.local.toml`` beside it (git-ignored) and the
+variables ``BENCH_DATA``, ``BENCH_RESULTS``, ``BENCH_WEIGHTS`` override it. Without any of them, results go to
+``./results`` and data are read from the user's cache folder.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ class Settings:
 
     Attributes:
         home: Folder of ``bench.toml``, or the working folder.
-        data, results, weights: Roots.
+        data, results, weights: Root folders.
         default_suite: Bare name or path of the default suite.
-        sources: Where each value came from, by name, for ``bench doctor``.
+        sources: Origin of each value, by name, for ``bench doctor``.
     """
 
     home: Path
@@ -61,17 +61,17 @@ class Settings:
 
     @property
     def names_suite(self) -> bool:
-        """Whether somebody said which suite is the default."""
+        """Whether a default suite was set explicitly."""
         return self.sources["default_suite"] != "default"
 
     @property
     def literature(self) -> tuple[Path, ...]:
-        """Folders of literature rows: the project's own first, then those that came with the package."""
+        """Folders of literature rows: the project's own first, then the package's."""
         return (self.results / "literature", _packaged("_literature", "results/literature"))
 
 
 def load_settings(start: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
-    """Settings that hold in ``start`` (default: the working folder).
+    """The settings for the folder ``start`` (default: the working folder).
 
     Raises:
         SuiteError: A settings file has mistakes.
@@ -115,7 +115,7 @@ def load_settings(start: Path | None = None, environ: Mapping[str, str] | None =
 
 
 def suite_folders(settings: Settings) -> tuple[Path, ...]:
-    """Where bare suite names are looked for: the project's ``suites/``, then those that came with the package."""
+    """The folders searched for bare suite names: the project's ``suites/``, then the package's."""
     folders = (settings.home / "suites", _packaged("_suites", "suites"))
     return tuple(dict.fromkeys(folder for folder in folders if folder.is_dir()))
 
@@ -124,7 +124,7 @@ def find_suite(name: str, settings: Settings) -> Path:
     """The file of a suite given as a path or as a bare name.
 
     Raises:
-        SuiteError: There is none; the message suggests the nearest name.
+        SuiteError: There is no such suite; the message suggests the nearest name.
     """
     return _find(name, list(suite_folders(settings)), "suite")
 
@@ -150,10 +150,10 @@ def _find(name: str, folders: list[Path], what: str) -> Path:
 
 
 def _is_there(path: Path) -> bool:
-    """Whether there is something of this name, also if it turns out not to be a file; whoever reads it says so.
+    """Whether something has this name. It need not be a regular file; its reader checks that.
 
     Raises:
-        RequestError: Nothing can have this name, or nobody may look.
+        RequestError: The name is impossible, or its folder may not be read.
     """
     try:
         path.stat()

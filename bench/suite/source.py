@@ -1,4 +1,4 @@
-"""The text of a TOML file, and its values: measured before they are expanded, every refusal with file and line."""
+"""Reads the text and the values of a TOML file; bounds are checked before parsing, and errors name file and line."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from bench.suite import locate
 __all__ = ["LARGEST", "parsed", "source_text"]
 
 LARGEST = 4 * 2**20
-"""Bytes of a file, at most; the largest that comes with bench has 6 thousand."""
+"""Largest size of a file in bytes; the largest file of the package has about 6,000."""
 
 _PART = r"(?:[A-Za-z0-9_-]+|\"[^\"\n]*\"|'[^'\n]*')"
-# A parser needs the square of its parts for a dotted key. One stands at the start of a line, of a header or of an
+# Parsing a dotted key takes time quadratic in its number of parts. A key begins at the start of a line, header or
 # element.
 _LONG_KEY = re.compile(rf"(?:^|[\[{{,])[ \t]*(?:{_PART}[ \t]*\.[ \t]*){{{locate.DEEPEST}}}", re.MULTILINE)
 _LONG_NUMBER = re.compile(r"\d[\d_]{4000,}")
@@ -28,7 +28,7 @@ def source_text(path: Path) -> str:
     """The text of a file, without the byte-order mark that some editors put first.
 
     Raises:
-        RequestError: It is no regular file, cannot be read or is larger than ``LARGEST``.
+        RequestError: It is not a regular file, cannot be read or is larger than ``LARGEST``.
         SuiteError: It is not UTF-8.
     """
     try:
@@ -59,7 +59,7 @@ def parsed(path: Path, text: str) -> tuple[dict[str, Any], dict[locate.Path, loc
     """Values and positions of a TOML text.
 
     Raises:
-        SuiteError: It is not valid TOML, is nested too deeply, or holds a number that no key can mean.
+        SuiteError: It is not valid TOML, is nested too deeply, or holds a number beyond 64 bits or a NUL character.
     """
     long_key = _LONG_KEY.search(text)
     if long_key is not None:
@@ -73,7 +73,7 @@ def parsed(path: Path, text: str) -> tuple[dict[str, Any], dict[locate.Path, loc
         raise _too_deep(path, _deep_position(text)) from None
     except locate.TooDeepError as error:
         raise _too_deep(path, error.position) from None
-    except ValueError as error:  # of int(): Python bounds the digits that it converts
+    except ValueError as error:  # raised by int(): Python limits the digits that it converts
         number = _LONG_NUMBER.search(text)
         raise _refused(path, text, number.start() if number else 0, f"a value cannot be read: {error}") from None
     problems = [
@@ -85,7 +85,7 @@ def parsed(path: Path, text: str) -> tuple[dict[str, Any], dict[locate.Path, loc
 
 
 def _odd(data: dict[str, Any]) -> list[tuple[locate.Path, str]]:
-    """Values that TOML does not have, or that can be no name, text or quantity."""
+    """Problems by path: NUL characters in keys and strings, integers beyond 64 bits."""
     found: list[tuple[locate.Path, str]] = []
     left: list[tuple[locate.Path, Any]] = [((), data)]
     while left:
@@ -107,7 +107,7 @@ def _deep_position(text: str) -> locate.Position:
         locate.locate(text)
     except locate.TooDeepError as error:
         return error.position
-    return locate.Position(1, 1)  # unreachable as long as DEEPEST is far below what the parser manages
+    return locate.Position(1, 1)  # unreachable as long as DEEPEST is far below the parser's own limit
 
 
 def _too_deep(path: Path, position: locate.Position) -> SuiteError:

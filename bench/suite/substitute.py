@@ -1,4 +1,4 @@
-"""Data sets that a profile puts in place of others: the suite's own, and those that it holds against it."""
+"""Data sets that a profile substitutes: the suite's own set and its out-of-distribution sets."""
 
 from __future__ import annotations
 
@@ -16,22 +16,20 @@ from bench.suite.schema import ProfileFile
 __all__ = ["Substitution", "dataset_names"]
 
 Names = dict[str, tuple[tuple[str, Path], ...]]
-"""By the suite's name: the alternatives, each with its place in the profile."""
+"""The alternatives by the suite's name of a set, each with its place in the profile."""
 
 
 class Substitution:
-    """What becomes of each data set of a suite under a profile.
+    """The substitutes of the data sets of a suite under a profile.
 
-    ``[substitute.data]`` is about the suite's own data set, ``[substitute.ood]`` about out-of-distribution sets;
-    without the latter the former holds for both. An out-of-distribution set takes the first of its alternatives that is
-    not the suite's own set and that no other set of the suite takes, so that as many sets are compared as the suite
-    has.
+    ``[substitute.data]`` replaces the suite's own data set, ``[substitute.ood]`` the out-of-distribution sets;
+    without the latter the former applies to both. An out-of-distribution set gets the first of its alternatives that is
+    neither the suite's own set nor used for another one, so that the number of sets stays the same.
 
     Attributes:
-        inside: Substitute and its place in the profile, of the suite's own set; None if it stays.
-        outside: Likewise, by name, of the other sets.
-        problems: Substitutes that do not exist. What cannot be put in place is reported once, here, and not again
-            wherever the suite names it.
+        inside: The substitute of the suite's own set, with its place in the profile; None if the set stays.
+        outside: The substitutes of the other sets, by name, each with its place in the profile.
+        problems: Substitutes that do not exist. Each is reported once, here, and not at each use in the suite.
     """
 
     def __init__(self, document: Document, parsed: ProfileFile, profile: Document) -> None:
@@ -60,7 +58,7 @@ class Substitution:
         return (*pairs, *((original, name) for original, (name, _) in self.outside.items()))
 
     def apply(self, result: Document) -> None:
-        """Rename the data sets of ``result``, a copy of the suite's document, each remembering where it comes from."""
+        """Rename the data sets of ``result``, a copy of the suite's document, and record the origin of each name."""
         if self.inside is not None:
             result.data["data"]["dataset"], place = self.inside
             result.overlays["data", "dataset"] = (self.profile, place)
@@ -75,7 +73,7 @@ class Substitution:
                     entry[field] = self._renamed(result, given, ("evaluation", index, field))
 
     def _renamed(self, result: Document, given: list[Any], at: Path) -> list[Any]:
-        """The list with its names swapped. Where two sets share a substitute, it stands once."""
+        """The list with substituted names. A substitute that two sets share is listed once."""
         names: list[Any] = []
         substitutes = {name for name, _ in self.outside.values()}
         for place, name in enumerate(given):
@@ -118,7 +116,8 @@ class Substitution:
             if not alternatives:
                 continue
             apart = [one for one in alternatives if one[0] != inside]
-            # More sets than alternatives share one. That none may be the suite's own is reported where it is read.
+            # If there are more sets than alternatives, sets share one. The reader of the evaluations reports a set
+            # that is the suite's own.
             chosen = next((one for one in apart if one[0] not in taken), (apart or list(alternatives))[0])
             taken.add(chosen[0])
             assigned[name] = chosen
@@ -143,7 +142,7 @@ def _fields(entry: Any) -> tuple[str, ...]:
 
 
 def _given(entry: Mapping[str, Any], field: str) -> Any:
-    """What an entry says of a field, or the field's default."""
+    """An entry's value of a field, or the field's default."""
     if field in entry:
         return entry[field]
     default = EVALUATIONS.get(entry["kind"]).Config.model_fields[field].get_default(call_default_factory=True)

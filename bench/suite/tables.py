@@ -17,7 +17,7 @@ from bench.suite.section import SectionReader, texts
 __all__ = ["TableReader"]
 
 _MOST = 50
-"""Unknown columns of one table that are listed."""
+"""Largest number of unknown columns listed for one table."""
 
 
 @dataclass(kw_only=True)
@@ -25,12 +25,12 @@ class TableReader(SectionReader):
     """Reads ``[[table]]`` entries.
 
     Attributes:
-        models: Those without mistakes.
-        evaluations: Likewise.
-        unclear_models: What models with mistakes may be called: such names are not known to be wrong.
-        unclear_evaluations: What evaluations with mistakes may be called, likewise.
+        models: The models without mistakes.
+        evaluations: The evaluations without mistakes.
+        unclear_models: Possible names of models with mistakes; they are not reported as unknown.
+        unclear_evaluations: Possible names of evaluations with mistakes; they are not reported as unknown.
         literature: Names that ``literature = [...]`` may use.
-        outside: What takes the place of out-of-distribution sets under the profile, by name.
+        outside: The profile's substitutes of out-of-distribution sets, by the name of the original.
     """
 
     models: Sequence[ResolvedModel]
@@ -41,7 +41,7 @@ class TableReader(SectionReader):
     outside: Mapping[str, str]
 
     def tables(self) -> list[ResolvedTable]:
-        """Those without mistakes."""
+        """The tables without mistakes; mistakes in the others are reported."""
         entries = self.entries("table", required=False)
         found = [self._table(raw, ("table", index)) for index, raw in enumerate(entries)]
         ids = [raw["id"] if isinstance(raw.get("id"), str) else None for raw in entries]
@@ -51,7 +51,7 @@ class TableReader(SectionReader):
     def _table(self, raw: Mapping[str, Any], at: Path) -> ResolvedTable | None:
         before = len(self.problems)
         entry = self.check(TableEntry, raw, at)
-        # From the file rather than from the entry: a mistake in one key hides none in another.
+        # Columns and rows are read from ``raw``, so that a mistake in one key hides no mistake in another.
         columns = self._columns(texts(raw.get("columns")), at)
         rows = self._rows(raw, at)
         for place, name in texts(raw.get("literature")):
@@ -77,11 +77,11 @@ class TableReader(SectionReader):
             column = self._known.get(meant)
             if column is None:
                 unknown += not self._unclear(name)
-                # Looking for the nearest name takes time for each.
+                # Each search for the nearest name takes time.
                 if not self._unclear(name) and unknown <= _MOST:
                     self.complain((*at, "columns", place), f"unknown column {name!r}", did_you_mean(name, self._known))
             elif column.column.argument not in self.outside.values() or column not in columns:
-                # Two sets of a suite may share a substitute: their number then stands once.
+                # Two sets of a suite may share a substitute; its column then appears once.
                 columns.append(column)
         return columns
 
@@ -90,7 +90,7 @@ class TableReader(SectionReader):
         return named_columns(self.evaluations)
 
     def _unclear(self, column: str) -> bool:
-        """Whether an unknown column may be one of an evaluation with mistakes."""
+        """Whether an unknown column may belong to an evaluation with mistakes."""
         owner = column.partition("@")[0].partition(".")[0]
         return owner not in {evaluation.id for evaluation in self.evaluations} and owner in self.unclear_evaluations
 

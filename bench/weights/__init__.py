@@ -1,1 +1,1 @@
-"""Trained weights and those of strangers: found, read, converted, loaded."""
+"""Finds, reads, converts and loads weights, our own and foreign ones."""

@@ -1,4 +1,4 @@
-"""Bringing in weights that others trained, and giving out our own. Needs torch."""
+"""Imports foreign weights and exports our own. Needs torch."""
 
 from __future__ import annotations
 
@@ -42,26 +42,26 @@ STATE_DICT = "state-dict"
 """The format that every family reads: a plain state dict with our names."""
 MOST_CLASSES = 100_000
 MOST_PIXELS = 2**24
-"""Values of an image, channels x height x width."""
+"""Largest number of values of an image, channels x height x width."""
 MOST_PARAMETERS = 2_000_000_000
-"""Of a backbone: it is built before the file is held against it."""
+"""Largest number of parameters of a backbone, which is built before the file is compared with it."""
 MOST_IGNORED = 1000
-"""Names of tensors that were not taken, in the record of an import."""
+"""Largest number of ignored tensors that the record of an import names."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What an import did.
+    """The result of an import.
 
     Attributes:
-        folder: Where the model now lies.
+        folder: Folder of the imported model.
         weights: SHA-256 of the weights.
-        tensors: How many tensors were taken.
-        buffer: Images of the replay buffer that came along.
-        ignored: Names of tensors that were not taken, with the reason.
-        stubbed: Classes that the file wanted to build and that were replaced by stubs.
-        notes: What a person should know.
+        tensors: Number of imported tensors.
+        buffer: Number of imported images of the replay buffer.
+        ignored: Names of tensors that were not imported, with the reason.
+        stubbed: Names of classes in the file that were replaced by stubs.
+        notes: Notes for the user.
     """
 
     folder: Path
@@ -84,21 +84,21 @@ def import_model(
     image_shape: tuple[int, int, int],
     weights_root: Path,
 ) -> ImportReport:
-    """Read foreign weights, check them against the model that they claim to be, and keep them for suites.
+    """Read foreign weights, check them against the model that they should fit, and store them for suites.
 
     Args:
         path: The file: ``.safetensors``, or a torch file with any other ending.
         format_: ``"state-dict"``, or a format that the family declares.
         family: Registered family.
         backbone: Registered backbone.
-        name: Under which suites find them: ``weights = "NAME"``. Letters, digits, '.', '_' and '-', 100 at most.
+        name: Their name in suites: ``weights = "NAME"``. Letters, digits, '.', '_' and '-', 100 at most.
         num_classes: K, at most ``MOST_CLASSES``.
         image_shape: (C, H, W), at most ``MOST_PIXELS`` values.
         weights_root: The weights folder of the settings.
 
     Raises:
-        RequestError: An unknown name or format, sizes beyond the limits, a file that is absent or is not of the format,
-            tensors that are missing or have other shapes, or a name already in use.
+        RequestError: A name or format is unknown, sizes are beyond the limits, the file is missing or of another
+            format, tensors are missing or have other shapes, or the name is already in use.
         DamagedFileError: The file cannot be read, or is a damaged ``.safetensors`` file.
         PrerequisiteError: The weights folder cannot be written.
     """
@@ -118,7 +118,7 @@ def import_model(
     read = _tensors(content, format_, spec, model, num_classes, path)
     if stubbed and format_ == STATE_DICT:
         read = replace(read, notes=(*read.notes, "the file holds more than tensors"))
-    # What a model computes from its configuration, such as centers, need not be in a foreign file.
+    # A foreign file need not contain buffers that a model computes from its configuration, such as centers.
     buffers = {key: value for key, value in model.named_buffers() if key not in read.weights and "running" not in key}
     weights = {**buffers, **read.weights}
     problem = misfit(weights, model.state_dict())
@@ -145,7 +145,7 @@ def import_model(
             facts["state_stat"] = [found.st_size, found.st_mtime_ns]
         else:
             (folder / STATE).unlink(missing_ok=True)
-        write_json(folder / MODEL, facts)  # last: only with it does the model exist
+        write_json(folder / MODEL, facts)  # last, because the model exists only with this file
     images = len(read.state.get("images", ()))
     return ImportReport(
         folder, facts["weights"], len(read.weights), images, facts["ignored"], stubbed, tuple(facts["notes"])
@@ -154,7 +154,7 @@ def import_model(
 
 @dataclass(frozen=True)
 class _Read:
-    """What was taken of a file; the fields of ``bench_models.importers.Imported``."""
+    """The imported content of a file, with the fields of ``bench_models.importers.Imported``."""
 
     weights: Mapping[str, Tensor]
     state: Mapping[str, Tensor]
@@ -172,10 +172,10 @@ def _checked_name(name: str) -> str:
 
 
 def _check_sizes(spec: FamilySpec, backbone: str, num_classes: int, image_shape: tuple[int, int, int]) -> None:
-    """Hold the size of the model against the limits, before it is built.
+    """Check the size of the model against the limits, before it is built.
 
     Raises:
-        RequestError: It is larger, or the family has no weights to import.
+        RequestError: The model is too large, or the family has no weights to import.
     """
     if not spec.needs_backbone:
         raise RequestError(f"{spec.name} has no weights of its own to import: a suite gives it a state_dict")
@@ -203,7 +203,7 @@ def _model(spec: FamilySpec, backbone: str, num_classes: int, image_shape: tuple
 
 @contextlib.contextmanager
 def _built(spec: FamilySpec, backbone: str, num_classes: int, image_shape: tuple[int, int, int]) -> Iterator[None]:
-    """Raises RequestError for what a family or backbone does with sizes that it was not made for."""
+    """Turn errors of a family or backbone over unsuitable sizes into RequestError."""
     try:
         yield
     except BenchError:
@@ -215,7 +215,7 @@ def _built(spec: FamilySpec, backbone: str, num_classes: int, image_shape: tuple
 
 
 def _content(path: Path) -> tuple[Any, tuple[str, ...]]:
-    """What the file holds, and what of it was stubbed."""
+    """The content of the file, and the names of the globals that were stubbed."""
     if path.suffix.lower() != ".safetensors":
         return read_inert(path)
     with contextlib.suppress(OSError):
@@ -225,7 +225,7 @@ def _content(path: Path) -> tuple[Any, tuple[str, ...]]:
 
 
 def _tensors(content: Any, format_: str, spec: FamilySpec, model: Classifier, num_classes: int, path: Path) -> _Read:
-    """The tensors by our names.
+    """The tensors of the file by our names.
 
     Raises:
         RequestError: The file is not of the format.
@@ -246,20 +246,20 @@ def _tensors(content: Any, format_: str, spec: FamilySpec, model: Classifier, nu
         return _Read(dict(read.weights), read.state, ignored, tuple(read.notes), getattr(read, "facts", {}))
     except ValueError as error:
         raise RequestError(f"{shown(path)}{'' if format_ == STATE_DICT else ':'} {error}") from error
-    # A reader of somebody else meets a file that its author did not think of.
+    # A plug-in's reader may raise anything over a file that it does not expect.
     except Exception as error:
         reason = f"{type(error).__name__}: {shown(error)}"
         raise RequestError(f"{shown(path)}: the reader of format {format_!r} fails on it: {reason}") from error
 
 
 def _images(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The images of a replay buffer, by the name that notes call them."""
+    """The images of a replay buffer, by their name in notes."""
     found = state.get("images")
     return {} if found is None else {"the replay buffer": found}
 
 
 def _misfit_buffer(state: Mapping[str, Tensor], image_shape: tuple[int, int, int]) -> str | None:
-    """What keeps a replay buffer from being of the model's images, or None."""
+    """Why a replay buffer does not fit the model's images, or None."""
     for images in _images(state).values():
         if tuple(images.shape[1:]) != tuple(image_shape):
             found, expected = ("x".join(map(str, shape)) for shape in (images.shape[1:], image_shape))
@@ -268,7 +268,7 @@ def _misfit_buffer(state: Mapping[str, Tensor], image_shape: tuple[int, int, int
 
 
 def _strange_numbers(weights: Mapping[str, Tensor]) -> Iterator[str]:
-    """A note on tensors that hold NaN or infinity: they are taken as they are."""
+    """A note on tensors with NaN or infinity, which are imported unchanged."""
     names = [name for name, tensor in weights.items() if not bool(torch.isfinite(tensor).all())]
     if names:
         yield f"not all numbers are finite in {', '.join(names[:8])}" + (", …" if len(names) > 8 else "")
@@ -276,7 +276,7 @@ def _strange_numbers(weights: Mapping[str, Tensor]) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _writing(path: Path) -> Iterator[None]:
-    """Raises PrerequisiteError for whatever keeps a file from being written."""
+    """Turn errors of writing a file into PrerequisiteError."""
     try:
         yield
     except OSError as error:
@@ -287,7 +287,7 @@ def export_model(model: Classifier, path: Path) -> None:
     """Write the weights of a model: as safetensors, or as a plain state dict if the name ends in ``.pt`` or ``.pth``.
 
     Raises:
-        RequestError: Another ending, or a folder of that name.
+        RequestError: The name has another ending, or is that of a folder.
         PrerequisiteError: The file cannot be written.
     """
     check_target(path)
@@ -301,12 +301,12 @@ def export_model(model: Classifier, path: Path) -> None:
 
 
 def check_target(path: Path) -> None:
-    """What can be known of the target of an export before a model is loaded.
+    """Check the target of an export before a model is loaded.
 
     Raises:
-        RequestError: Another ending than those of ``export_model``, or a folder of that name.
+        RequestError: The name has another ending than those of ``export_model``, or is that of a folder.
     """
     if path.suffix not in (".safetensors", ".pt", ".pth"):
         raise RequestError(f"{shown(path)}: the name must end in .safetensors or .pt, which says the format")
-    if os.path.isdir(path):  # noqa: PTH112 - answers False where a name is too long, instead of raising
+    if os.path.isdir(path):  # noqa: PTH112 - returns False if a name is too long, instead of raising
         raise RequestError(f"{shown(path)} is a folder; name a file in it")

@@ -1,4 +1,4 @@
-"""Weights that were not trained here: where imported models lie and what is known of them. Light."""
+"""Finds imported weights and the facts recorded about them. Light."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Found:
     """Weights on this machine.
 
     Attributes:
-        weights: Their file.
-        state: File of the replay buffer that came along, or None.
-        digest: SHA-256 of the weights as they are now; of an imported model it is the one that was recorded.
+        weights: The file of the weights.
+        state: The file of the imported replay buffer, or None.
+        digest: SHA-256 of the weights as they are now; for an imported model it equals the recorded one.
         state_digest: SHA-256 of the replay buffer; None if there is none.
-        facts: What the import recorded of the model: source, format, notes and more.
+        facts: The record of the import: source, format, notes and more.
     """
 
     weights: Path
@@ -41,14 +41,14 @@ class Found:
 def find_weights(
     name: str, weights_root: Path, relative_to: Path, wanted: Mapping[str, Any] | None = None
 ) -> Found | str:
-    """Imported weights by name, or a ``.safetensors`` file by path; or one sentence that says what is wrong: they are
-    missing, damaged, changed since they were imported, or of another model.
+    """Imported weights by name, or a ``.safetensors`` file by path; or a sentence that says what is wrong: they are
+    missing, damaged, changed since the import, or of another model.
 
     Args:
-        name: What a suite gives as ``weights``.
+        name: The value of ``weights`` in a suite.
         weights_root: The weights folder of the settings.
         relative_to: Folder of the suite, where relative paths start.
-        wanted: What the model is in the suite: family, backbone, num_classes, image_shape.
+        wanted: The suite's model: family, backbone, num_classes, image_shape.
     """
     try:
         if name.endswith(".safetensors"):
@@ -57,7 +57,7 @@ def find_weights(
         return _imported(name, weights_root, wanted or {})
     except DamagedFileError as error:
         return f"weights {name!r}: {error}"
-    # A name too long for the file system, a folder that may not be entered, a home folder that nobody has.
+    # The name is too long for the file system, a folder may not be entered, or a home folder does not exist.
     except (OSError, RuntimeError, ValueError) as error:
         return f"weights {name[:200]!r} cannot be read: {getattr(error, 'strerror', None) or error}"
 
@@ -91,25 +91,25 @@ def _imported(name: str, weights_root: Path, wanted: Mapping[str, Any]) -> Found
         return f"imported model {name!r}: {missing} is missing; {again}"
     if _digest(weights) != recorded:
         return f"imported model {name!r}: {weights} was changed or damaged after the import (another SHA-256); {again}"
-    # A replay buffer has gigabytes: it is hashed only where its size or time are not those that were recorded, and
-    # by whoever reads it.
+    # A replay buffer has gigabytes. It is hashed here only if its size or time differs from the record; its reader
+    # always verifies it.
     if digest is not None and facts.get("state_stat") != _stat(state) and _digest(state) != digest:
         return f"imported model {name!r}: {state} was changed or damaged after the import (another SHA-256); {again}"
     kept = {key: facts[key] for key in ("source", "format", "notes", "facts") if key in facts}
     if not state.is_file():
         return Found(weights, None, recorded, None, kept)
-    # Imports of former versions recorded no digest of the buffer: its content counts all the same.
+    # Imports of former versions recorded no digest of the buffer; it is computed.
     return Found(weights, state, recorded, digest or _digest(state), kept)
 
 
 def _stat(path: Path) -> list[int]:
-    """Size and time of change (ns): where both are as recorded a file is taken to be the same."""
+    """Size and modification time (ns) of a file; a file with the recorded values counts as unchanged."""
     found = path.stat()
     return [found.st_size, found.st_mtime_ns]
 
 
 def _digest(path: Path) -> str:
-    """SHA-256 of a file, computed once a process for each state of it."""
+    """SHA-256 of a file, cached in the process until the file changes."""
     found = path.stat()
     return _hashed(os.fspath(path), found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 

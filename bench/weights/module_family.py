@@ -1,4 +1,4 @@
-"""The wrapper that makes anybody's module a ``Classifier``."""
+"""The wrapper that makes any ``nn.Module`` a ``Classifier``."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from bench.weights.torch_files import read_inert
 __all__ = ["ModuleClassifier", "ModuleFamily", "load_into", "no_backbone", "read_state_dict"]
 
 _LONGEST_LINE = 400
-"""Characters of a line of an error of torch: it names every tensor that is missing."""
+"""Largest number of characters kept of a line of torch's error, which names every missing tensor."""
 
 
 class ModuleClassifier(Classifier):
-    """A module from images to logits; its features are its logits, because nothing else is known of it."""
+    """A module from images to logits. Its features are its logits, since its inner structure is not known."""
 
     def __init__(self, module: nn.Module, num_classes: int, image_shape: tuple[int, int, int]) -> None:
         super().__init__(num_classes, image_shape)
@@ -43,12 +43,12 @@ class ModuleClassifier(Classifier):
         return logits
 
     def classify(self, features: Tensor) -> Tensor:
-        """The same."""
+        """The logits (N, K), which are the features themselves."""
         return features
 
 
 class ModuleFamily(Family[ModuleConfig]):
-    """Calls the callable and loads the weights."""
+    """Builds the module by the configured callable and loads its weights."""
 
     trains = False
 
@@ -84,7 +84,7 @@ class ModuleFamily(Family[ModuleConfig]):
 
 
 def no_backbone(name: str, in_channels: int) -> nn.Module:  # noqa: ARG001 - the signature of the contract
-    """Nothing."""
+    """The backbone of families without one: an empty module."""
     return nn.Identity()
 
 
@@ -92,12 +92,12 @@ def load_into(module: nn.Module, path: Path, name: str) -> tuple[str, ...]:
     """Load the state dict of a file into a module.
 
     Args:
-        module: Where it goes.
+        module: The module.
         path: The file.
-        name: What an error calls the module.
+        name: The module's name in errors.
 
     Returns:
-        Notes on where the state dict lay and what was taken off the names of its tensors.
+        Notes on the key under which the state dict was found, and on prefixes removed from the names of its tensors.
 
     Raises:
         BenchError: The file cannot be read, holds no state dict, or does not fit.
@@ -105,7 +105,7 @@ def load_into(module: nn.Module, path: Path, name: str) -> tuple[str, ...]:
     found, under = _state_dict(path)
     weights, prefixes = renamed(found, module.state_dict())
     try:
-        # By the module itself: its own hooks may accept what its state dict does not name.
+        # The module itself loads the state dict, since its hooks may accept other names.
         module.load_state_dict(weights)
     except Exception as error:
         lines = [line.strip() for line in str(error).splitlines()[:6]]
@@ -114,16 +114,16 @@ def load_into(module: nn.Module, path: Path, name: str) -> tuple[str, ...]:
 
 
 def _shown_lines(lines: list[str]) -> str:
-    """Lines of an error of torch in one line, each cut where it lists thousands of names."""
+    """Lines of torch's error joined into one, each cut to ``_LONGEST_LINE`` characters."""
     return " ".join(line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}…" for line in lines)
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """A state dict from ``.safetensors``, or from a torch file with nothing executed; also one that lies under a key
+    """A state dict from ``.safetensors``, or from a torch file without executing anything in it. It may be under a key
     such as ``"state_dict"`` (``bench.weights.state_dicts.WRAPPERS``).
 
     Raises:
-        BenchError: The file is absent or damaged, or does not hold a state dict.
+        BenchError: The file is missing or damaged, or does not hold a state dict.
     """
     return _state_dict(path)[0]
 

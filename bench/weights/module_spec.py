@@ -1,7 +1,6 @@
-"""Anybody's module as a model: ``family = "module"``. Light; the wrapper is in ``external_module``.
+"""Any ``nn.Module`` as a model: ``family = "module"``. Light; the wrapper is in ``bench.weights.module_family``.
 
-The harness knows no model family by name. This one is not a family but a door: any ``nn.Module`` from images in
-[0, 1] to logits is judged by the same rules as the families, without training.
+A module from images in [0, 1] to logits is evaluated by the same rules as the families, without training.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ class ModuleConfig(TrainingConfig):
 
 
 def _identity(config: Any) -> Mapping[str, Any]:
-    """The source of the callable and of what it imports, and the content of the weights: an edit is another model."""
+    """The source of the callable and its imports, and the content of the weights, so that an edit changes the key."""
     facts = dict(source_facts(config.callable))
     if config.state_dict is not None:
         path = Path(config.state_dict)
@@ -45,7 +44,7 @@ def _identity(config: Any) -> Mapping[str, Any]:
 
 
 def _problems(config: Any, _backbone: str) -> Iterator[tuple[str, str, str]]:
-    """A callable that does not exist or whose module cannot be imported, and weights that are not there or damaged."""
+    """Problems of the callable (missing, or its module cannot be imported) and of the weights (missing or damaged)."""
     found = missing_object(config.callable)
     if found is not None:
         yield ("callable", *found)
@@ -88,4 +87,4 @@ NO_BACKBONE = BackboneSpec(
 )
 
 FAMILIES, BACKBONES = (MODULE,), (NO_BACKBONE,)
-"""What the harness registers itself."""
+"""The built-in entries of the registries of families and backbones."""

@@ -1,4 +1,4 @@
-"""State dicts as people save them: under a key, with prefixes of wrappers; and whether one fits a model."""
+"""Finds state dicts in files, removes prefixes of wrappers from their names, and checks whether they fit a model."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from bench.weights.unpickle import Stub, shown
 __all__ = ["WRAPPERS", "misfit", "plain", "renamed"]
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "module", "weights", "params")
-"""Keys under which checkpoints keep a state dict beside other things, in order of preference."""
+"""Keys under which checkpoints store a state dict, in order of preference."""
 _SHOWN = 8
 
 
 def plain(content: Any) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """The state dict in what a file holds: itself, or under one of ``WRAPPERS``, nested at most three deep.
+    """The state dict in a file's content: the content itself, or under one of ``WRAPPERS``, nested at most three deep.
 
     Returns:
-        Tensors by name, and a note on where they lay, if not at the top.
+        Tensors by name, and a note on the key under which they were found, if any.
 
     Raises:
-        ValueError: There is none, or more than one.
+        ValueError: There is no state dict, or more than one.
     """
     place: list[str] = []
     for _ in range(len(WRAPPERS)):
@@ -54,16 +54,16 @@ def plain(content: Any) -> tuple[dict[str, Tensor], tuple[str, ...]]:
 
 
 def renamed(weights: Mapping[str, Tensor], own: Mapping[str, Any]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Tensors by the names of a model, where ``DataParallel`` (``module.``) or ``torch.compile`` (``_orig_mod.``) put
-    prefixes before them. What the model itself calls so stays: of all ways to take prefixes off, the one that gives
-    most of the model's names is taken, and of equals the one that takes least.
+    """Tensors by the names of a model, without the prefixes of ``DataParallel`` (``module.``) and ``torch.compile``
+    (``_orig_mod.``). Prefixes that the model's own names have stay: of all ways to remove prefixes, this uses the one
+    that gives most of the model's names, and among equals the one that removes least.
 
     Args:
-        weights: By the names of the file.
+        weights: Tensors by their names in the file.
         own: The state dict of the model.
 
     Returns:
-        The tensors, and a note on what was taken off, if anything was.
+        The tensors, and a note on the removed prefixes, if any.
     """
     best, taken = dict(weights), (0, False)
     for level in range(4):
@@ -76,8 +76,8 @@ def renamed(weights: Mapping[str, Tensor], own: Mapping[str, Any]) -> tuple[dict
 
 
 def misfit(weights: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str | None:
-    """What keeps weights from being those of a model: names that are missing or unknown, shapes and kinds of numbers
-    that differ; None if they fit. Nothing of the tensors is read, so that none is expanded before it is known to fit.
+    """Why weights do not fit a model: missing or unknown names, other shapes or kinds of numbers; None if they fit.
+    Values of tensors are not read, so that none is unpacked before it is known to fit.
     """
     problems = [f"{name} is missing" for name in own if name not in weights]
     problems += [f"{shown(name)} is unknown" for name in weights if name not in own]

@@ -1,8 +1,8 @@
-"""Reading torch files of strangers with nothing of them executed, and nothing larger than the file reserved.
+"""Reads foreign torch files without executing anything in them or allocating more than their size.
 
-``torch.save`` writes a zip archive (torch >= 1.6) or a row of pickles with the tensors' bytes behind them (before).
-Both are read here without ``torch.load``, which reserves what a file claims: sizes of storages, shapes and strides are
-held against the bytes that are there before a tensor is made.
+``torch.save`` writes a zip archive (torch >= 1.6), or several pickles followed by the tensors' bytes (before 1.6). Both
+are read here without ``torch.load``, which allocates the sizes that a file claims. Here sizes of storages, shapes and
+strides are checked against the bytes in the file before a tensor is created.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from bench.weights.unpickle import MOST_STUBS, Global, Stub, shown, unpickle
 __all__ = ["SPARE", "Stub", "read_inert"]
 
 SPARE = 2**26
-"""Bytes that a tensor may take beyond those of its storage, where strides repeat elements (``expand``)."""
+"""Bytes by which a tensor may exceed its storage when strides repeat elements (``expand``)."""
 _CHUNK = 2**24
 _MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
@@ -46,25 +46,25 @@ _TYPES = {
 
 @dataclass(frozen=True)
 class _Storage:
-    """Bytes of a storage, as uint8, and the type of its elements."""
+    """The bytes of a storage, as uint8, and the type of its elements."""
 
     raw: Tensor
     dtype: torch.dtype
 
 
 def read_inert(path: Path) -> tuple[Any, tuple[str, ...]]:
-    """What a torch file holds, with nothing of it executed.
+    """The content of a torch file, read without executing anything in it.
 
-    Tensors come on the CPU; parameters come as tensors, sets as lists, ordered dictionaries as dictionaries; every
-    object of a class that is none of these is an inert ``Stub``, so that a pickled module yields its tensors and a call
+    Tensors are on the CPU. Parameters become tensors, sets lists, and ordered dictionaries dictionaries. Every object
+    of another class becomes an inert ``Stub``, so that a pickled module yields its tensors and a call
     to ``os.system`` yields nothing. Memory is bounded by the file's size: compressed archives, storages larger than
-    the file and tensors that do not lie in their storage are refused.
+    the file and tensors outside of their storage are refused.
 
     Returns:
         The content, and the names of the globals that were stubbed.
 
     Raises:
-        RequestError: The file is absent, is no torch file, or asks for more than is allowed.
+        RequestError: The file is missing, is not a torch file, or exceeds a limit.
         DamagedFileError: The file cannot be opened or read.
     """
     try:
@@ -76,7 +76,7 @@ def read_inert(path: Path) -> tuple[Any, tuple[str, ...]]:
         raise DamagedFileError(path, f"cannot be read: {error.strerror or error}") from error
     except RequestError:
         raise
-    # Damage makes zipfile, struct, pickletools and torch raise what they like; any of it is said of the file.
+    # zipfile, struct, pickletools and torch may raise any exception over a damaged file.
     except Exception as error:
         reason = (str(error).splitlines() or [""])[0][:300] or type(error).__name__
         raise RequestError(f"{shown(path)} is not a torch file: {shown(reason)}") from error
@@ -89,11 +89,11 @@ def _read(file: IO[bytes], size: int) -> tuple[Any, tuple[str, ...]]:
 
 
 class _Storages:
-    """The storages of a file by key. All of them together are never larger than the file.
+    """The storages of a file by key. Together they are never larger than the file.
 
     Args:
         size: Bytes of the file.
-        fill: Checks that a key has so many bytes in the file and, if they can be read by now, reads them.
+        fill: Checks the number of bytes of a key in the file and, if they can already be read, reads them.
     """
 
     def __init__(self, size: int, fill: Callable[[str, Tensor], None]) -> None:
@@ -102,7 +102,7 @@ class _Storages:
         self.found: dict[str, _Storage] = {}
 
     def persistent(self, given: Any) -> Any:
-        """A storage for the tuple ("storage", type, key, place, elements, …); for ("module", class, …) the class."""
+        """The storage for ("storage", type, key, place, elements, …), or the class for ("module", class, …)."""
         match given:
             case ("module", Global() as kind, *_):
                 return kind
@@ -136,7 +136,7 @@ class _Storages:
 
 
 def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Any:
-    """A view of a storage, as ``torch._utils._rebuild_tensor`` makes it; offsets and strides in elements."""
+    """A view of a storage as of ``torch._utils._rebuild_tensor``; offset and strides are in elements."""
     if not isinstance(storage, _Storage):
         return Stub("torch tensor of an unknown kind")
     for numbers in (size, stride, (offset,)):
@@ -173,7 +173,7 @@ _CALLS: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_parameter": _parameter,
     "torch._utils._rebuild_parameter_with_state": _parameter,
     "torch.Size": _shape,
-    # Types of storages are only ever read by ``persistent``; a call of one reserves nothing.
+    # ``persistent`` only reads the types of storages; calling one allocates nothing.
     **{f"torch.{name}": lambda *_: Stub("torch storage") for name in _TYPES},
     **{f"torch.cuda.{name}": lambda *_: Stub("torch storage") for name in _TYPES},
 }
@@ -218,8 +218,8 @@ def _read_zip(file: IO[bytes], size: int) -> tuple[Any, tuple[str, ...]]:
 
 
 def _read_legacy(file: IO[bytes], size: int) -> tuple[Any, tuple[str, ...]]:
-    """Pickles of a magic number, a version, facts of the machine, the object, the keys of its storages; then each
-    storage as its number of elements (int64) and its bytes.
+    """Read a file of torch < 1.6: pickles of a magic number, a version, facts of the machine, the object and the keys
+    of its storages; then each storage as its number of elements (int64) and its bytes.
     """
     head = file.read(pickles.MOST_BYTES)
     place = 0
@@ -249,7 +249,7 @@ def _read_legacy(file: IO[bytes], size: int) -> tuple[Any, tuple[str, ...]]:
 
 
 def _fill(source: IO[bytes], raw: Tensor) -> None:
-    """Read as many bytes as ``raw`` has, and no more in one piece than a chunk; the end of a member checks its CRC."""
+    """Fill ``raw`` with bytes of ``source``, in chunks; reading a member to its end checks its CRC."""
     target: memoryview = raw.numpy().data
     place = 0
     while place < len(target):
@@ -261,7 +261,7 @@ def _fill(source: IO[bytes], raw: Tensor) -> None:
 
 
 def _normalise(storages: _Storages) -> None:
-    """A boolean that is neither 0 nor 1 means something else in every operation: here it means true."""
+    """Set boolean bytes other than 0 to 1 (true), since torch's operations disagree about other values."""
     for storage in storages.found.values():
         if storage.dtype == torch.bool:
             storage.raw.ne_(0)

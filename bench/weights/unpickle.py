@@ -1,9 +1,9 @@
-"""Pickles of strangers as plain data: an interpreter of the opcodes that imports nothing and calls nothing of theirs.
+"""Reads foreign pickles as plain data: an interpreter of the opcodes that imports and calls nothing that a file names.
 
-Python's own unpickler builds whatever a file names and reserves whatever it asks for. Here a global of the file is its
-name and no more; a call of one becomes a ``Stub`` that keeps what the file says. Only the few constructors that state
-dicts are made of have a meaning, and ``bench.weights.torch_files`` adds those of tensors. Amounts are bounded before
-they are spent.
+Python's own unpickler imports and calls whatever a file names, and allocates whatever it claims. Here a global of the
+file is only its name, and a call of one becomes a ``Stub`` with its arguments. Only the few constructors that state
+dicts consist of are carried out; ``bench.weights.torch_files`` adds those of tensors. Limits are checked before memory
+or time is spent.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import Any
 __all__ = ["MOST_BYTES", "MOST_OPERATIONS", "MOST_STUBS", "Global", "Stub", "Unpickled", "shown", "unpickle"]
 
 MOST_STUBS = 100
-"""Unknown classes and functions that one file may name."""
+"""Largest number of unknown classes and functions that one file may name."""
 MOST_OPERATIONS = 2_000_000
-"""Opcodes of one pickle; a checkpoint of WRN-28-10 with its optimiser has about 10,000."""
+"""Largest number of opcodes of one pickle; a checkpoint of WRN-28-10 with its optimiser has about 10,000."""
 MOST_BYTES = 64 * 2**20
-"""Bytes of one pickle; tensors are not in it."""
+"""Largest number of bytes of one pickle, without tensors."""
 _LONGEST_NAME = 200
 
 Call = Callable[..., Any]
@@ -35,9 +35,9 @@ class Global:
 
 
 class Stub:
-    """Stands for an object of a class that is not known: keeps what the file says of it and does nothing.
+    """An inert substitute for an object of an unknown class. It keeps the data that the file has of the object.
 
-    The attributes of the object, where the file gives them as a mapping, are attributes of the stub.
+    If the file gives the attributes of the object as a mapping, they are attributes of the stub.
 
     Args:
         name: The class or function that the file names for it.
@@ -49,11 +49,11 @@ class Stub:
 
 @dataclass(frozen=True)
 class Unpickled:
-    """What a pickle holds.
+    """The content of a pickle.
 
     Attributes:
-        value: Containers, numbers and texts of Python; stubs; what ``persistent`` and ``calls`` returned.
-        end: Place after the pickle's last byte.
+        value: Python containers, numbers and strings; stubs; results of ``persistent`` and ``calls``.
+        end: Offset of the byte after the pickle.
         stubbed: Names of the unknown globals, in order of appearance.
     """
 
@@ -63,7 +63,7 @@ class Unpickled:
 
 
 def shown(text: object) -> str:
-    """A name of a file as it can be printed and stored: control characters escaped, at most 200 characters."""
+    """A name in a file as printable text: control characters are escaped, at most 200 characters."""
     plain = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text)[:_LONGEST_NAME])
     return plain.encode("utf-8", "replace").decode() + ("…" if len(str(text)) > _LONGEST_NAME else "")
 
@@ -79,21 +79,21 @@ def unpickle(
     """Interpret one pickle, of any protocol.
 
     Args:
-        content: Bytes that hold the pickle.
-        start: Where it begins.
-        persistent: Called with each persistent id; without it there may be none.
-        calls: Functions of ours that stand for globals of the file, by ``"module.name"``. They check their arguments.
-        most_stubs: Unknown classes and functions that the pickle may name.
+        content: Bytes that contain the pickle.
+        start: Offset of its first byte.
+        persistent: Called with each persistent id; None refuses such ids.
+        calls: Our functions to call for globals of the file, by ``"module.name"``. They check their arguments.
+        most_stubs: Largest number of unknown classes and functions that the pickle may name.
 
     Raises:
-        ValueError: It is not a pickle, is damaged, or asks for more than the limits of this module.
+        ValueError: It is not a pickle, is damaged, or exceeds a limit of this module.
     """
     if len(content) - start > MOST_BYTES:
         content = content[: start + MOST_BYTES]
     stream = io.BytesIO(content)
     stream.seek(start)
     machine = _Machine(persistent, {**_CALLS, **(calls or {})}, most_stubs)
-    # ``genops`` parses the arguments and checks their lengths against what is there.
+    # ``genops`` parses the arguments and checks their lengths against the remaining bytes.
     for code, argument, _ in pickletools.genops(stream):
         machine.spend(1)
         machine.step(code.name, argument)
@@ -118,16 +118,18 @@ class _Machine:
         self.stubbed: dict[str, None] = {}
 
     def spend(self, operations: int) -> None:
-        """Count work. What copies a container counts as many operations as it copies: a memo is copied for nothing."""
+        """Count operations against the limit. Copying a container counts its elements, since a memo makes large copies
+        cheap to write.
+        """
         self.spent += operations
         if self.spent > MOST_OPERATIONS:
             raise ValueError(f"its pickle has more than {MOST_OPERATIONS:,} operations")
 
     def step(self, name: str, argument: Any) -> None:
-        """One opcode.
+        """Carry out one opcode.
 
         Raises:
-            ValueError: It cannot follow what came before, or is none of pickle's.
+            ValueError: It is invalid in this state of the machine, or is not an opcode of pickle.
         """
         push = self.stack.append
         match name:
@@ -206,7 +208,7 @@ class _Machine:
                 push(self.persistent(argument if name == "PERSID" else self._pop(1)[0]))
             case "EXT1" | "EXT2" | "EXT4" | "NEXT_BUFFER" | "READONLY_BUFFER":
                 raise ValueError(f"its pickle uses {name}, which means nothing outside of the program that wrote it")
-            case _:  # numbers, texts and bytes: genops gives their value
+            case _:  # numbers, strings and bytes, whose value genops returns
                 push(argument.encode("utf-8", "replace").decode() if isinstance(argument, str) else argument)
 
     def _top(self, below: int = 0) -> Any:
@@ -244,7 +246,7 @@ class _Machine:
         return found
 
     def _call(self, function: Any, arguments: Any) -> Any:
-        """What a global gives for arguments: by our function for it, else a stub."""
+        """The result of calling a global: that of our function for it, else a stub."""
         if not isinstance(function, Global) or not isinstance(arguments, tuple | list):
             raise ValueError("its pickle calls something that is no class or function")
         self.spend(sum(map(_amount, arguments)))
@@ -253,14 +255,14 @@ class _Machine:
 
 
 def _amount(value: Any) -> int:
-    """What copying a value costs, in operations."""
+    """The number of operations that copying a value counts as."""
     if isinstance(value, list | tuple | dict):
         return len(value)
     return len(value) // 64 if isinstance(value, str | bytes) else 0
 
 
 def _fill(stub: Stub, state: Any) -> None:
-    """Attributes from a pickled state: a mapping, or a pair of mappings (attributes, slots)."""
+    """Set a stub's attributes from a pickled state: a mapping, or a pair of mappings (attributes, slots)."""
     name = stub.stub_of
     for part in state if isinstance(state, tuple) else (state,):
         if isinstance(part, Mapping):
@@ -283,7 +285,7 @@ def _set_items(target: Any, items: list[Any]) -> None:
     if not isinstance(target, dict):
         raise ValueError("its pickle sets items of something that is no dictionary")
     for key, value in zip(items[::2], items[1::2], strict=True):
-        # Hashing a tuple goes through all that is in it, without a bound on depth: no state dict has such a key.
+        # Hashing a tuple recurses without a bound on depth. State dicts have no nested tuples as keys.
         parts = key if isinstance(key, tuple) else (key,)
         if not all(isinstance(part, str | bytes | int | float | None | Stub | Global) for part in parts):
             raise ValueError("its pickle has a key that is neither text nor number")
@@ -291,7 +293,7 @@ def _set_items(target: Any, items: list[Any]) -> None:
 
 
 def _dictionary(*arguments: Any) -> dict[Any, Any]:
-    """``dict``, ``OrderedDict`` and ``defaultdict``: empty, or from pairs, as Python 2 wrote them."""
+    """Implements ``dict``, ``OrderedDict`` and ``defaultdict``: empty, or from pairs, as Python 2 wrote them."""
     filled: dict[Any, Any] = {}
     for argument in arguments:
         if isinstance(argument, dict):
@@ -309,7 +311,7 @@ def _sequence(*arguments: Any) -> list[Any]:
 
 
 def _bytes(*arguments: Any) -> Any:
-    """``bytes`` and ``bytearray`` of what is there already: of a number they would reserve memory."""
+    """Implements ``bytes`` and ``bytearray`` of existing data; of a number they would allocate memory."""
     match arguments:
         case ():
             return b""
@@ -321,7 +323,7 @@ def _bytes(*arguments: Any) -> Any:
 
 
 _MODULES = {"__builtin__": "builtins"}
-"""What protocols below 3 call modules by their names of Python 2."""
+"""Names of modules in Python 3, by their names in Python 2, which protocols below 3 use."""
 _CALLS: Mapping[str, Call] = {
     **dict.fromkeys(("collections.OrderedDict", "collections.defaultdict", "builtins.dict"), _dictionary),
     **dict.fromkeys(("builtins.list", "builtins.set", "builtins.frozenset"), _sequence),
@@ -329,4 +331,4 @@ _CALLS: Mapping[str, Call] = {
     **dict.fromkeys(("builtins.bytes", "builtins.bytearray", "_codecs.encode"), _bytes),
 }
 _HARMLESS = frozenset({"builtins.object", "builtins.int", "builtins.float", "builtins.str", "builtins.bool"})
-"""Names that are not worth telling of; they are stubs like all others."""
+"""Globals that are not listed among the stubbed ones; they become stubs like all others."""
