@@ -300,7 +300,7 @@ class Bench:
             if name in (job.model, job.id, job.id.removesuffix("/train")):
                 folder = self.store.folder(job.key)
                 record = folder.record()
-                if record is None or record["status"] != "ok":
+                if record is None or record.diverged:
                     overlay = f" --profile {profile}" if profile else ""
                     raise RequestError(f"{job.id} is not trained; run it: bench run {path}{overlay} --only '{job.id}'")
                 shape = job_splits(job.spec, self.settings.data).train.image_shape

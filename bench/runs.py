@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import DamagedFileError, RequestError
+from bench.files.atomic import write_json
 from bench.plan.jobs import Plan
 from bench.report import as_json
 from bench.report.model import Report
-from bench.store import write_json
 
 __all__ = [
     "LAST",

@@ -18,7 +18,7 @@ from bench.data.registry import DATASETS
 from bench.evaluate.base import EVALUATIONS
 from bench.plan.jobs import Job, Plan
 from bench.spec import BACKBONES, FAMILIES
-from bench.store import Store
+from bench.store import ITEMS, Record, Store
 
 TINY = """\
 [suite]
@@ -172,10 +172,8 @@ class Results:
     def finish(self, job: Job, artefacts: Sequence[str] = (), **fields: Any) -> None:
         """A record of ``job`` and of files in its folder; ``fields`` are added to what every record holds."""
         record = {
-            "schema": 1,
             "job": job.id,
             "kind": job.kind,
-            "key": job.key,
             "model": job.model,
             "family": job.spec.get("family"),
             "backbone": job.spec.get("backbone"),
@@ -190,7 +188,7 @@ class Results:
             "finished": "2024-01-01T00:00:00Z",
             "provenance": {"device": "cpu", "versions": {}, "command": "bench run"},
         }
-        self.store.folder(job.key).finish({**record, **fields}, artefacts)
+        self.store.folder(job.key).finish(Record.from_json({**record, **fields}), artefacts)
 
     def measure(
         self,
@@ -232,7 +230,7 @@ class Results:
             arrays = {name: np.asarray(array) for name, array in correct.items()}
             size = len(next(iter(arrays.values())))
             np.savez(content, allow_pickle=False, **{"ids": np.arange(size, dtype=np.int64), **arrays})
-            items = "items.npz"
+            items = ITEMS
             path = self.store.folder(job.key).file(items)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content.getvalue())

@@ -111,7 +111,7 @@ def records(root: Path) -> dict[str, dict[str, Any]]:
     """Every record in the store by the id of its job."""
     found = {}
     for folder in Bench.here(root).store.folders():
-        record = folder.record()
+        record = folder.record_json()
         if record is not None:
             assert record["job"] not in found, "two records of one job"
             found[record["job"]] = record
@@ -268,7 +268,7 @@ def test_another_hyper_parameter_of_one_model_reruns_that_model(copy: Path) -> N
     store = Bench.here(copy).store
     for name, record in before.items():
         # What was there is still there, so that the old suite is answered at once, too.
-        assert store.folder(record["key"]).record() == record, name
+        assert store.folder(record["key"]).record_json() == record, name
 
 
 def test_another_number_of_bins_reruns_calibration_alone(copy: Path) -> None:

@@ -26,7 +26,7 @@ ARROWS: dict[str, set[str]] = {
     "rng": {"keys"},
     "spec": {"registry"},
     "family": {"spec"},
-    "store": {"errors", "files", "keys"},
+    "store": {"errors", "files", "keys", "metrics"},
     "plugins": {"errors", "family", "files", "keys", "spec"},
     # Pure functions.
     "metrics": set(),
@@ -35,7 +35,7 @@ ARROWS: dict[str, set[str]] = {
     # Work: {train, predict} -> data; evaluate -> {metrics, scores, attacks}.
     "data": {"errors", "files", "keys", "plugins", "registry", "rng"},
     "weights": {"data", "errors", "family", "files", "keys", "plugins", "registry", "rng", "spec", "store"},
-    "train": {"data", "family", "files", "keys", "plugins", "rng", "spec", "store", "weights"},
+    "train": {"data", "family", "files", "keys", "plugins", "rng", "spec", "weights"},
     "predict": {"data", "family", "plugins"},
     "evaluate": {
         *("attacks", "metrics", "scores"),
@@ -50,19 +50,20 @@ ARROWS: dict[str, set[str]] = {
     },
     "report": {"attacks", "errors", "execute", "files", "metrics", "plain", "plan", "spec", "store", "suite"},
     # What people call.
-    "runs": {"errors", "plan", "report", "store"},
+    "runs": {"errors", "files", "plan", "report"},
     "api": {"data", "errors", "execute", "plan", "report", "runs", "store", "suite", "weights"},
     "commands": {
         *("attacks", "data", "errors", "evaluate", "execute", "family", "files", "keys", "registry", "rng", "runs"),
         *("spec", "store", "suite", "train", "weights"),
     },
-    "cli": {"api", "commands", "errors", "execute", "plain", "report", "store", "weights"},
+    "cli": {"api", "commands", "errors", "execute", "files", "plain", "report", "weights"},
     "__init__": {"api"},
     "__main__": {"cli"},
 }
 
 # Where an arrow is for few modules only.
 ONLY: dict[tuple[str, str], set[str]] = {
+    ("store", "metrics"): {"bench.metrics.intervals"},  # the interval of a stored number
     ("report", "execute"): {"bench.execute.states"},  # how a job stands, to say why a cell is empty
     ("commands", "train"): {"bench.train.files"},  # which files belong to checkpoints
     ("cli", "execute"): {"bench.execute.devices", "bench.execute.displays", "bench.execute.estimate"},

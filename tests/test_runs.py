@@ -18,9 +18,9 @@ from bench import runs as remembered
 from bench.api import Bench
 from bench.cli.main import cli
 from bench.errors import DamagedFileError, RequestError
+from bench.files.atomic import write_json
 from bench.plan.jobs import Plan
 from bench.report.as_json import as_dict
-from bench.store import write_json
 from tests.conftest import reset_registries
 
 if TYPE_CHECKING:

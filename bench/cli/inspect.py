@@ -80,7 +80,7 @@ def show(job: str, suite: str | None, profile: str | None, as_json: bool) -> Non
             "because": list(found.because),
             "folder": str(found.folder.path),
             "spec": found.spec,
-            "record": found.folder.record(),
+            "record": found.folder.record_json(),
             "error": found.folder.error(),
             "log": found.folder.log(),
         }

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import DamagedFileError, NothingSelectedError, RequestError
 from bench.rng import job_seed, seeded
+from bench.store import ITEMS, WEIGHTS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from bench.data.spec import Split
     from bench.family import Classifier
     from bench.plan.jobs import Job, Plan
-    from bench.store import JobFolder
+    from bench.store import JobFolder, Record
 
 __all__ = ["Verified", "verify"]
 
@@ -87,7 +88,7 @@ def verify(bench: Bench, plan: Plan, device: str) -> list[Verified]:
         record = folder.record()
         if record is None and job.spec.get("evaluation_config", {}).get("adversarials") and folder.damage():
             found.append(_unreadable(job, str(folder.damage())))
-        facts = (record or {}).get("details", {}).get("adversarials")
+        facts = record.measured.details.get("adversarials") if record is not None else None
         if record is not None and facts is not None:
             found += _checked(job, folder, record, facts, models)
     if not found:
@@ -119,7 +120,6 @@ class _Models:
     def digest(self, job: Job) -> str | None:
         """Of the weights of the job's model, or None if they are gone."""
         from bench.keys import file_digest
-        from bench.weights.load import WEIGHTS
 
         train = job.spec["train"]
         if train not in self._digests:
@@ -148,9 +148,7 @@ class _Models:
         return self._test
 
 
-def _checked(
-    job: Job, folder: JobFolder, record: Mapping[str, Any], facts: Mapping[str, Any], models: _Models
-) -> list[Verified]:
+def _checked(job: Job, folder: JobFolder, record: Record, facts: Mapping[str, Any], models: _Models) -> list[Verified]:
     """The numbers of one job."""
     from bench.attacks.journal import arrays_in
     from bench.keys import file_digest
@@ -161,8 +159,8 @@ def _checked(
     if kept is None:
         problem = f"{facts['file']} is {'damaged' if path.is_file() else 'missing'}"
     elif items is None:
-        problem = "items.npz is damaged or missing"
-    elif models.digest(job) != record["weights"]:
+        problem = f"{ITEMS} is damaged or missing"
+    elif models.digest(job) != record.weights:
         problem = "it was measured on weights that the store no longer holds"
     else:
         with seeded(job_seed(job.kind, job.spec)):
@@ -172,17 +170,15 @@ def _checked(
 
 def _items(folder: JobFolder) -> dict[str, NDArray[Any]] | None:
     """What the record counts, item by item, or None if it is not what was recorded."""
-    from bench.files.arrays import load_arrays
-
     try:
-        return load_arrays(folder.file("items.npz"), sha256=folder.artefacts().get("items.npz"))
+        return folder.arrays(ITEMS)
     except DamagedFileError:
         return None
 
 
 def _entry(
     job: Job,
-    record: Mapping[str, Any],
+    record: Record,
     entry: Mapping[str, Any],
     items: Mapping[str, NDArray[Any]],
     kept: Mapping[str, NDArray[Any]],
@@ -196,7 +192,8 @@ def _entry(
 
     metric, eps = entry["metric"], entry["eps"]
     test, model = models.test(job), models.model(job)
-    number = next((n for n in record["numbers"] if (n["metric"], n["argument"]) == (metric, job.argument)), None)
+    numbers = record.measured.numbers
+    number = next((n for n in numbers if (n.metric, n.argument) == (metric, job.argument)), None)
     planned = (job.argument, job.spec["evaluation_config"].get("norm", entry["norm"]))
     if number is None or (entry["argument"], entry["norm"]) != planned or eps not in (None, job.argument):
         return _refused(job, entry, "the images are of another number, norm or budget than the job's")
@@ -236,7 +233,7 @@ def _entry(
         return (runs * int(items["clean"].sum()) - int(which.sum())) / (runs * len(items["ids"]))
 
     accepted = checked.confirmed | checked.rounding
-    follows, recorded = value(accepted), number["value"]
+    follows, recorded = value(accepted), number.value
     problem = None
     if other:
         problem = f"clean items that are not classified as the record says: {other}"

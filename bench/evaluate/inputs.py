@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.data.job import job_dataset, job_splits
 from bench.data.splits import Splits
-from bench.files.arrays import load_arrays
-from bench.store import JOURNAL, Store
+from bench.store import JOURNAL, OUTPUTS, Store
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     from bench.family import Classifier
 
 __all__ = ["Inputs"]
-
-OUTPUTS, ITEMS = "outputs.npz", "items.npz"
 
 
 @dataclass
@@ -56,8 +53,7 @@ class Inputs:
             KeyError: The evaluation did not declare the need.
             DamagedFileError: The predictions are not those that were recorded.
         """
-        folder = self.store.folder(self.spec["needs"][f"{split}/{output}"])
-        return load_arrays(folder.file(OUTPUTS), sha256=folder.artefacts().get(OUTPUTS))
+        return self.store.folder(self.spec["needs"][f"{split}/{output}"]).arrays(OUTPUTS)
 
     def model(self, *, with_state: bool = False) -> Classifier:
         """The trained classifier in eval mode on ``device``; its digest goes into the record."""
@@ -77,8 +73,8 @@ class Inputs:
         return self._load(key, self.spec["models"][key])
 
     def training(self) -> dict[str, Any]:
-        """The record of training."""
-        record = self.store.folder(self.spec["train"]).record()
+        """The record of training, as it is stored."""
+        record = self.store.folder(self.spec["train"]).record_json()
         assert record is not None  # the scheduler runs inputs first
         return record
 

@@ -19,6 +19,7 @@ import numpy as np
 from bench.attacks.diagnostics import WORDS
 from bench.evaluate.base import Column, Evaluation, Number, Outcome
 from bench.metrics.intervals import Interval
+from bench.store import OWN_FILES
 
 __all__ = ["BrokenContractError", "check_outcome", "is_plain_name"]
 
@@ -27,13 +28,6 @@ _SLACK = 1e-9
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _ARRAY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@/+-]{0,99}")
 """Names of arrays may be those of columns, such as ``robust@0.5``: they are never names of files of their own."""
-_OWN = frozenset(
-    {
-        *("record.json", "error.json", "lock", "log.txt", "job.json", "progress.json", "checked.json", "history.json"),
-        *("items.npz", "outputs.npz", "weights.safetensors", "state.safetensors", "journal"),
-    }
-)
-"""Names in the folders of jobs that the harness writes itself."""
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -53,9 +47,7 @@ def is_plain_name(name: object) -> bool:
     """Whether a name is that of a file in the job's folder and of none that the harness writes itself."""
     if not isinstance(name, str) or not _PLAIN.fullmatch(name):
         return False
-    return (
-        name not in _OWN and not name.startswith("checkpoint") and name not in ("items.npz", "outputs.npz", "journal")
-    )
+    return name not in OWN_FILES and not name.startswith("checkpoint")
 
 
 def check_outcome(evaluation: Evaluation, config: Any, outcome: object, readouts: Sequence[str] = ()) -> Outcome:

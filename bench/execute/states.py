@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal
 
 from bench.plan.jobs import Job, Plan
-from bench.store import Store
+from bench.store import Record, Store
 
 __all__ = ["JobState", "Status", "job_states", "own_status", "passed_on", "ready"]
 
@@ -97,8 +97,8 @@ def own_status(job: Job, store: Store, *, thorough: bool = False) -> Status:
         state = folder.state()
         error = folder.error() if state == "failed" else None
         return Status(state, f"{error['type']}: {error['message']}" if error else "")
-    if record.get("status") == "diverged":
-        return Status("diverged", str(record.get("reason", "training diverged")))
+    if record.diverged:
+        return Status("diverged", record.reason or "training diverged")
     if any(_changed(job, record, key, store) for key in job.inputs):
         return Status("stale", "made with weights that the store no longer holds")
     return Status("done")
@@ -114,14 +114,14 @@ def _status(job: Job, store: Store, states: Mapping[str, Status], thorough: bool
     return inherited if inherited is not None and own.state in ("pending", "failed") else own
 
 
-def _changed(job: Job, record: Mapping[str, Any], key: str, store: Store) -> bool:
+def _changed(job: Job, record: Record, key: str, store: Store) -> bool:
     """Whether an input has other weights than those that the result was made with."""
     upstream = store.folder(key).record()
-    now = None if upstream is None else upstream.get("weights")
+    now = None if upstream is None else upstream.weights
     if now is None:
         return False  # not there, or diverged: there are no weights that could have changed
     if key == job.spec.get("train"):
-        return bool(now != record.get("weights"))
+        return now != record.weights
     # A judge, another model that an attack went through, the model that training started from.
-    made_with = record.get("init_from") if key == job.spec.get("init_from") else (record.get("read") or {}).get(key)
+    made_with = record.training.init_from if key == job.spec.get("init_from") else record.measured.read.get(key)
     return made_with is not None and made_with != now

@@ -12,7 +12,7 @@ import threading
 import time
 import traceback
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +22,24 @@ from bench.execute.devices import check_cuda
 from bench.execute.fingerprints import hold_code
 from bench.execute.provenance import provenance
 from bench.execute.states import own_status
+from bench.files.atomic import write_atomically, write_json
 from bench.plan.jobs import Job
 from bench.rng import job_seed, seeded
-from bench.store import JOB, LOG, PROGRESS, JobFolder, Store, write_atomically, write_json
+from bench.store import (
+    HISTORY,
+    ITEMS,
+    LOG,
+    OUTPUTS,
+    STATE,
+    WEIGHTS,
+    JobFolder,
+    Measured,
+    Prediction,
+    Record,
+    Store,
+    Training,
+)
+from bench.store.folder import JOB, PROGRESS
 
 if TYPE_CHECKING:
     from bench.train.loop import Trainer
@@ -121,7 +136,7 @@ def run_job(job: Job, site: Site) -> bool:
                         "type": type(error).__name__,
                         "message": _message(error),
                         "traceback": traceback.format_exc(),
-                        "provenance": provenance(site.device, site.command),
+                        "provenance": provenance(site.device, site.command).as_json(),
                     }
                 )
     return True
@@ -144,42 +159,41 @@ def _distrust(path: Path, store: Store) -> None:
 
 def _run(job: Job, site: Site, store: Store, folder: JobFolder) -> None:
     began = time.time()
-    if job.kind != "evaluate" or _needs_torch(job):
+    network = job.kind != "evaluate" or _needs_torch(job)
+    if network:
         check_cuda(site.device)
     progress = _Progress(folder)
     run = {"train": _train, "predict": _predict, "evaluate": _evaluate}[job.kind]
+    record = Record(
+        job=job.id,
+        kind=job.kind,
+        model=job.model,
+        family=job.spec["family"],
+        backbone=job.spec["backbone"],
+        dataset=job.spec["data"]["dataset"],
+        seed=job.seed,
+        evaluation=job.evaluation,
+        argument=job.argument,
+        passes=job.passes,
+    )
     hold_code(job.spec)
     with seeded(job_seed(job.kind, job.spec)):
-        result, artefacts = run(job, site, store, folder, progress)
+        record, artefacts = run(job, site, store, folder, progress, record)
     hold_code(job.spec)  # again: what ran was imported between two equal states
-    device = result.pop("device", site.device)
-    folder.finish(
-        {
-            "job": job.id,
-            "kind": job.kind,
-            "model": job.model,
-            "family": job.spec["family"],
-            "backbone": job.spec["backbone"],
-            "dataset": job.spec["data"]["dataset"],
-            "seed": job.seed,
-            "evaluation": job.evaluation,
-            "argument": job.argument,
-            "status": "ok",
-            **result,
-            "passes": job.passes,
-            "seconds": round(time.time() - began, 3),
-            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "provenance": provenance(device, site.command),
-        },
-        artefacts,
+    whole = replace(
+        record,
+        seconds=round(time.time() - began, 3),
+        finished=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        provenance=provenance(site.device if network else "none", site.command),
     )
+    folder.finish(whole, artefacts)
 
 
-Result = tuple[dict[str, Any], list[str]]
-"""Facts for the record, and the names of the files that belong to the result."""
+Result = tuple[Record, list[str]]
+"""The record with what the job found, and the names of the files that belong to the result."""
 
 
-def _train(job: Job, site: Site, store: Store, folder: JobFolder, progress: _Progress) -> Result:
+def _train(job: Job, site: Site, store: Store, folder: JobFolder, progress: _Progress, record: Record) -> Result:
     from bench.data.job import job_dataset, job_splits
     from bench.files.tensors import save_tensors
     from bench.train import checkpoint
@@ -191,14 +205,15 @@ def _train(job: Job, site: Site, store: Store, folder: JobFolder, progress: _Pro
     assert dataset.num_classes is not None
     shape = splits.train.image_shape
     family, model = trained.build(job.spec, dataset.num_classes, shape, site.device)
-    facts: dict[str, Any] = {"data": _data_facts(job.spec, len(splits.train.labels))}
+    data = {**job.spec["data"], "n_train": len(splits.train.labels)}
     if not family.trains or job.spec.get("weights"):
-        facts |= trained.adopt(job.spec, family, model, splits, folder)
-        return facts, _existing(folder, trained.WEIGHTS, trained.STATE)
+        weights, training = trained.adopt(job.spec, family, model, splits, folder)
+        whole = replace(record, weights=weights, training=replace(training, data=data))
+        return whole, _existing(folder, WEIGHTS, STATE)
+    init_from = None
     if job.spec.get("init_from"):
         source = store.folder(job.spec["init_from"])
-        weights = source.file(trained.WEIGHTS)
-        facts["init_from"] = trained.start_from(model, weights, sha256=source.artefacts().get(trained.WEIGHTS))
+        init_from = trained.start_from(model, source.file(WEIGHTS), sha256=source.artefacts().get(WEIGHTS))
     trainer = Trainer(family, model, splits, augmentation=dataset.augmentation, seed=job.spec["seed"])
     resumed = checkpoint.restore(trainer, folder.path)
     if resumed:
@@ -216,28 +231,35 @@ def _train(job: Job, site: Site, store: Store, folder: JobFolder, progress: _Pro
     except TrainingInterrupted:
         _save_checkpoint(trainer, folder)
         raise KeyboardInterrupt from None
-    write_json(folder.file("history.json"), _finite(result.history))
-    facts |= {
-        "history": "history.json",
-        "epochs": len(result.history),
-        "iterations": _finite(result.iterations),
-        "trips": _finite(result.trips),
-        "restarts": len(result.trips) - (result.diverged is not None),
-        "resumed": resumed,
+    write_json(folder.file(HISTORY), _finite(result.history))
+    training = Training(
+        data=data,
+        init_from=init_from,
+        history=HISTORY,
+        epochs=len(result.history),
+        iterations=_finite(result.iterations),
+        trips=_finite(result.trips),
+        restarts=len(result.trips) - (result.diverged is not None),
+        resumed=resumed,
         **trainer.forward.facts(),
-    }
+    )
     if result.diverged is not None:
-        reason = f"training diverged at epoch {result.diverged['epoch']} after {facts['restarts']} restarts"
-        facts |= {"status": "diverged", "reason": reason, "divergence": _finite([result.diverged])[0]}
+        reason = f"training diverged at epoch {result.diverged['epoch']} after {training.restarts} restarts"
+        training = replace(training, divergence=_finite([result.diverged])[0])
+        record = replace(record, status="diverged", reason=reason, training=training)
     else:
         assert result.selected is not None
-        facts["weights"] = save_tensors(folder.file(trained.WEIGHTS), result.selected.weights)
+        weights = save_tensors(folder.file(WEIGHTS), result.selected.weights)
         if result.selected.state:
-            save_tensors(folder.file(trained.STATE), result.selected.state)
-        facts["selected_epoch"] = result.selected.epoch
-        facts["validation_accuracy"] = result.selected.validation_accuracy
+            save_tensors(folder.file(STATE), result.selected.state)
+        training = replace(
+            training,
+            selected_epoch=result.selected.epoch,
+            validation_accuracy=result.selected.validation_accuracy,
+        )
+        record = replace(record, weights=weights, training=training)
     checkpoint.remove(folder.path)
-    return facts, _existing(folder, trained.WEIGHTS, trained.STATE, "history.json")
+    return record, _existing(folder, WEIGHTS, STATE, HISTORY)
 
 
 def _existing(folder: JobFolder, *names: str) -> list[str]:
@@ -275,9 +297,8 @@ class _Stop:
 _STOP = _Stop()
 
 
-def _predict(job: Job, site: Site, store: Store, folder: JobFolder, progress: _Progress) -> Result:
+def _predict(job: Job, site: Site, store: Store, folder: JobFolder, progress: _Progress, record: Record) -> Result:
     from bench.data.job import job_dataset, job_ood, job_splits
-    from bench.evaluate.inputs import OUTPUTS
     from bench.files.arrays import save_arrays
     from bench.predict.outputs import BATCH, predict
     from bench.weights import load as trained
@@ -294,12 +315,13 @@ def _predict(job: Job, site: Site, store: Store, folder: JobFolder, progress: _P
         split = getattr(splits, job.spec["split"])
     arrays = predict(job.spec["output"], model, split, progress)
     save_arrays(folder.file(OUTPUTS), arrays)
-    return {"weights": digest, "n": len(split), "batch_size": BATCH, "file": OUTPUTS}, [OUTPUTS]
+    prediction = Prediction(n=len(split), batch_size=BATCH, file=OUTPUTS)
+    return replace(record, weights=digest, prediction=prediction), [OUTPUTS]
 
 
-def _evaluate(job: Job, site: Site, store: Store, folder: JobFolder, progress: _Progress) -> Result:
+def _evaluate(job: Job, site: Site, store: Store, folder: JobFolder, progress: _Progress, record: Record) -> Result:
     from bench.evaluate.base import EVALUATIONS
-    from bench.evaluate.inputs import ITEMS, Inputs
+    from bench.evaluate.inputs import Inputs
     from bench.evaluate.outcome import check_outcome
     from bench.files.arrays import save_arrays
     from bench.keys import canonical
@@ -310,42 +332,24 @@ def _evaluate(job: Job, site: Site, store: Store, folder: JobFolder, progress: _
     inputs = Inputs(job.spec, store, site.data, site.weights, site.device, progress, folder.path, CHECKPOINT_EVERY)
     readouts = FAMILIES.get(job.spec["family"]).readouts
     outcome = check_outcome(evaluation, config, evaluation.evaluate(config, inputs), readouts)
-    train = store.folder(job.spec["train"]).record() or {}
+    train = store.folder(job.spec["train"]).record()
     if outcome.items:
         save_arrays(folder.file(ITEMS), outcome.items)
     for name, data in outcome.files.items():
         write_atomically(folder.file(name), data)
-    facts = {
-        "evaluation_kind": job.spec["evaluation"],
-        "config": job.spec["evaluation_config"],
-        "weights": inputs.digests.get(job.spec["train"], train.get("weights")),
-        "read": dict(inputs.digests),
-        "data": _data_facts(job.spec, None),
-        "numbers": [_number(asdict(number)) for number in outcome.numbers],
-        "items": ITEMS if outcome.items else None,
-        "files": sorted(outcome.files),
-        "details": dict(outcome.details),
-        "device": site.device if evaluation.reads_model else "none",
-    }
-    return facts, [*([ITEMS] if outcome.items else []), *outcome.files]
-
-
-def _number(number: dict[str, Any]) -> dict[str, Any]:
-    """A number as JSON: NumPy's numbers become Python's."""
-    value = number["value"]
-    return {
-        **number,
-        "value": None if value is None else float(value),
-        "n": int(number["n"]),
-        "flags": dict(number["flags"]),
-    }
-
-
-def _data_facts(spec: Mapping[str, Any], train_items: int | None) -> dict[str, Any]:
-    facts = dict(spec["data"])
-    if train_items is not None:
-        facts["n_train"] = train_items
-    return facts
+    measured = Measured(
+        kind=job.spec["evaluation"],
+        config=job.spec["evaluation_config"],
+        read=dict(inputs.digests),
+        data=job.spec["data"],
+        numbers=tuple(outcome.numbers),
+        items=ITEMS if outcome.items else None,
+        files=list(outcome.files),
+        details=outcome.details,
+    )
+    weights = inputs.digests.get(job.spec["train"], train.weights if train is not None else None)
+    files = [*([ITEMS] if outcome.items else []), *outcome.files]
+    return replace(record, weights=weights, measured=measured), files
 
 
 def _finite(history: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from bench.errors import BenchError, DamagedFileError, RequestError, did_you_mea
 from bench.execute.states import Status
 from bench.plan.jobs import Plan
 from bench.report.numbers import flat
-from bench.store import JobFolder
+from bench.store import JobFolder, Record
 
 if TYPE_CHECKING:
     from bench.api import Bench
@@ -20,10 +20,6 @@ __all__ = ["FoundJob", "find_job", "job_text"]
 
 KEY_LETTERS = 6
 """Fewest letters of a key that name a job."""
-_FACTS = (
-    *("status", "reason", "finished", "seconds", "passes"),
-    *("epochs", "selected_epoch", "validation_accuracy", "restarts", "precision", "weights"),
-)
 _NO_RESULT = ("failed", "diverged", "n/a")
 
 
@@ -137,21 +133,35 @@ def _setting(value: Any) -> str:
     return json.dumps(list(value) if isinstance(value, tuple) else value)
 
 
-def _record(record: Mapping[str, Any], folder: JobFolder) -> list[str]:
-    lines = [f"{key.replace('_', ' ')}: {record[key]}" for key in _FACTS if record.get(key) is not None]
-    for number in record.get("numbers", ()):
-        argument = f"@{number['argument']}" if number["argument"] else ""
-        value = number["value"] if number["value"] is not None else f"n/a ({number['reason']})"
-        interval = number["interval"]
-        shown = f" [{interval['low']:.4g}, {interval['high']:.4g}] {interval['kind']}" if interval else ""
-        lines.append(f"{number['metric']}{argument} = {value}{shown}, n = {number['n']}")
-        lines.append(f"    {number['definition']}")
-        if number["verdict"]:
-            lines.append(f"    {number['verdict']}: {'; '.join(map(str, number['flags'].values())) or 'no flag'}")
-    if record.get("history"):
-        history = json.loads(folder.read(record["history"]))
-        lines += ["history:", *("  " + ", ".join(f"{k} {_short(v)}" for k, v in epoch.items()) for epoch in history)]
-    lines.append(f"provenance: {json.dumps(record['provenance'])}")
+def _record(record: Record, folder: JobFolder) -> list[str]:
+    training = record.training
+    facts = {
+        "status": record.status,
+        "reason": record.reason,
+        "finished": record.finished,
+        "seconds": record.seconds,
+        "passes": record.passes,
+        "epochs": training.epochs,
+        "selected epoch": training.selected_epoch,
+        "validation accuracy": training.validation_accuracy,
+        "restarts": training.restarts,
+        "precision": training.precision,
+        "weights": record.weights,
+    }
+    lines = [f"{name}: {value}" for name, value in facts.items() if value is not None]
+    for number in record.measured.numbers:
+        argument = f"@{number.argument}" if number.argument else ""
+        value = number.value if number.value is not None else f"n/a ({number.reason})"
+        interval = number.interval
+        shown = f" [{interval.low:.4g}, {interval.high:.4g}] {interval.kind}" if interval else ""
+        lines.append(f"{number.metric}{argument} = {value}{shown}, n = {number.n}")
+        lines.append(f"    {number.definition}")
+        if number.verdict:
+            lines.append(f"    {number.verdict}: {'; '.join(map(str, number.flags.values())) or 'no flag'}")
+    if training.history:
+        epochs = folder.history()
+        lines += ["history:", *("  " + ", ".join(f"{k} {_short(v)}" for k, v in epoch.items()) for epoch in epochs)]
+    lines.append(f"provenance: {json.dumps(record.provenance.as_json(), sort_keys=True)}")
     return lines
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from bench.store import JobFolder, Store
+from bench.store import JobFolder, Number, Record, Store
 
 __all__ = ["PREFIX", "Named", "number_rows"]
 
@@ -35,17 +35,17 @@ def number_rows(store: Store, plans: Sequence[tuple[str, str | None, Named]], ev
     configurations: list[dict[str, Any]] = []
     for folder in store.folders():
         record = folder.record()
-        if not (record or {}).get("numbers"):
+        if record is None or not record.measured.numbers:
             continue
-        assert record is not None
         referred = [(suite, profile or "", jobs[folder.key]) for suite, profile, jobs in plans if folder.key in jobs]
         if not referred and plans and not everything:
             continue
         job = folder.job() or {}
         configuration = _configuration(job.get("spec") or {})
         outdated = _outdated(record, job.get("spec") or {}, store)
-        for suite, profile, names in referred or [("", "", record)]:
-            for number in record["numbers"]:
+        own = {name: getattr(record, name) for name in ("job", "model", "seed", "evaluation", "argument")}
+        for suite, profile, names in referred or [("", "", own)]:
+            for number in record.measured.numbers:
                 stale = outdated or (bool(plans) and not suite)
                 rows.append({"suite": suite, "profile": profile, **_row(record, names, number), "stale": stale})
                 configurations.append(configuration)
@@ -56,29 +56,29 @@ def number_rows(store: Store, plans: Sequence[tuple[str, str | None, Named]], ev
     ]
 
 
-def _row(record: Mapping[str, Any], names: Mapping[str, Any], number: Mapping[str, Any]) -> dict[str, Any]:
-    interval = number["interval"] or {}
+def _row(record: Record, names: Mapping[str, Any], number: Number) -> dict[str, Any]:
+    interval = number.interval
     return {
         "job": names["job"],
         "model": names["model"],
-        "family": record["family"],
-        "backbone": record["backbone"],
-        "dataset": record["dataset"],
+        "family": record.family,
+        "backbone": record.backbone,
+        "dataset": record.dataset,
         "seed": names["seed"],
         "evaluation": names["evaluation"],
-        "metric": number["metric"],
-        "argument": number["argument"],
-        "value": number["value"],
-        "low": interval.get("low"),
-        "high": interval.get("high"),
-        "interval": interval.get("kind"),
-        "n": number["n"],
-        "verdict": number["verdict"],
-        "reason": number["reason"],
-        "definition": number["definition"],
-        "weights": record["weights"],
-        "finished": record["finished"],
-        "key": record["key"],
+        "metric": number.metric,
+        "argument": number.argument,
+        "value": number.value,
+        "low": interval.low if interval else None,
+        "high": interval.high if interval else None,
+        "interval": interval.kind if interval else None,
+        "n": number.n,
+        "verdict": number.verdict,
+        "reason": number.reason,
+        "definition": number.definition,
+        "weights": record.weights,
+        "finished": record.finished,
+        "key": record.key,
     }
 
 
@@ -100,11 +100,11 @@ def _differs(name: str, configurations: Iterable[Mapping[str, Any]]) -> bool:
     return len({repr(facts.get(name)) for facts in configurations}) > 1
 
 
-def _outdated(record: Mapping[str, Any], spec: Mapping[str, Any], store: Store) -> bool:
+def _outdated(record: Record, spec: Mapping[str, Any], store: Store) -> bool:
     """Whether the weights that a number was made with are others than those that the store holds now."""
-    made_with = dict(record.get("read") or {})
+    made_with: dict[str, str | None] = dict(record.measured.read)
     if spec.get("train"):
-        made_with.setdefault(spec["train"], record.get("weights"))
+        made_with.setdefault(spec["train"], record.weights)
     for key, digest in made_with.items():
         now = _weights(store.folder(key))
         if digest is not None and now is not None and now != digest:
@@ -112,5 +112,6 @@ def _outdated(record: Mapping[str, Any], spec: Mapping[str, Any], store: Store) 
     return False
 
 
-def _weights(folder: JobFolder) -> Any:
-    return (folder.record() or {}).get("weights")
+def _weights(folder: JobFolder) -> str | None:
+    record = folder.record()
+    return None if record is None else record.weights

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from bench.errors import BenchError, PrerequisiteError, RequestError, did_you_mean
+from bench.files.atomic import write_atomically, write_json
 from bench.files.tensors import load_tensors, save_tensors
 from bench.registry import import_object
 from bench.spec import BACKBONES, FAMILIES, FamilySpec
-from bench.store import write_atomically, write_json
 from bench.weights.find import MODEL, STATE, WEIGHTS
 from bench.weights.load import build
 from bench.weights.state_dicts import misfit, plain, renamed

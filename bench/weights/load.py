@@ -18,12 +18,11 @@ from bench.plugins.family_contract import FamilyContractError, check_rows, check
 from bench.registry import import_object
 from bench.rng import derive_seed, seeded
 from bench.spec import BACKBONES, FAMILIES
-from bench.store import JobFolder
+from bench.store import STATE, WEIGHTS, JobFolder, Training
 from bench.weights.state_dicts import misfit
 
-__all__ = ["STATE", "WEIGHTS", "adopt", "build", "load", "start_from"]
+__all__ = ["adopt", "build", "load", "start_from"]
 
-WEIGHTS, STATE = "weights.safetensors", "state.safetensors"
 BATCH = 256
 
 
@@ -96,8 +95,11 @@ def load(
 
 def adopt(
     spec: Mapping[str, Any], family: Family[Any], model: Classifier, splits: Splits, folder: JobFolder
-) -> dict[str, Any]:
-    """Take a model as it comes, imported or brought by its own code, in place of training; facts for the record.
+) -> tuple[str, Training]:
+    """Take a model as it comes, imported or brought by its own code, in place of training.
+
+    Returns:
+        The SHA-256 of its weights, and what the record of training says of them.
 
     Raises:
         BenchError: The weights are not those that were planned with, or do not fit the model.
@@ -130,12 +132,10 @@ def adopt(
     if problem is not None:
         who = type(family).__name__
         raise FamilyContractError(f"{who}.after_training left another model than it was given: {problem}")
-    facts = {"weights": save_tensors(folder.file(WEIGHTS), model.state_dict()), "adopted": spec.get("weights", True)}
-    if spec.get("imported"):
-        facts["imported"] = spec["imported"]
-    if family.notes:
-        facts["notes"] = list(family.notes)
-    return facts
+    facts = Training(
+        adopted=spec.get("weights", True), imported=spec.get("imported") or None, notes=list(family.notes) or None
+    )
+    return save_tensors(folder.file(WEIGHTS), model.state_dict()), facts
 
 
 def start_from(model: Classifier, path: Path, *, sha256: str | None = None) -> str:

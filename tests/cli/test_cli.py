@@ -12,8 +12,9 @@ from click.testing import CliRunner, Result
 from bench.cli.inspect import KINDS
 from bench.cli.main import cli
 from bench.execute.executors import Ended
+from bench.files.atomic import write_json
 from bench.plan.jobs import Job, Plan
-from bench.store import Store, write_json
+from bench.store import Record, Store
 
 if TYPE_CHECKING:
     from tests.conftest import Project, Results
@@ -76,7 +77,7 @@ class Scripted:
                 **extra,
             }
             provenance = {"device": "cpu", "versions": {"torch": "2"}, "command": "bench run"}
-            folder.finish({**record, "provenance": provenance, "passes": job.passes})
+            folder.finish(Record.from_json({**record, "provenance": provenance, "passes": job.passes}))
         return [Ended(job)]
 
     def stop(self) -> None:

@@ -24,7 +24,7 @@ from bench.data.job import job_splits
 from bench.errors import NothingSelectedError
 from bench.files.tensors import load_tensors, save_tensors
 from bench.plan.jobs import Plan
-from bench.store import JobFolder
+from bench.store import JobFolder, Record
 
 SUITE = """\
 [suite]
@@ -168,13 +168,13 @@ class Claims:
 
     def change_record(self, model: str, what: str, change: Callable[[dict[str, Any]], None]) -> None:
         folder = self.folder(model, what)
-        record = folder.record()
+        record = folder.record_json()
         assert record is not None
         change(record)
         # As somebody would who knows how results are checked: all digests are those of what is there.
         names = [name for name in record.pop("artefacts") if folder.file(name).is_file()]
         record.pop("digest")
-        folder.finish(record, names)
+        folder.finish(Record.from_json(record), names)
 
     def change_arrays(
         self, model: str, what: str, change: Callable[[dict[str, NDArray[Any]]], None], *, repair: bool = True

@@ -141,7 +141,7 @@ def test_an_archive_that_changes_during_a_run_is_a_failure_and_never_a_result(
     path.write_bytes(original)
     for one in (*jobs[late:], named(plan, "/accuracy")):
         run_job(one, where)
-    record = Store(where.store).folder(named(plan, "/accuracy").key).record()
+    record = Store(where.store).folder(named(plan, "/accuracy").key).record_json()
     assert record is not None
     assert record["numbers"][0]["value"] == 1.0
 

@@ -169,7 +169,7 @@ def test_a_pool_runs_jobs_beside_each_other_in_processes_of_one_thread(
     assert {item.job.id for item in ended} == {first.id, second.id}
     assert {item.died for item in ended} == {None}
     store = Store(where.store)
-    records = [store.folder(job.key).record() for job in (first, second)]
+    records = [store.folder(job.key).record_json() for job in (first, second)]
     assert [record and record["status"] for record in records] == ["ok", "ok"]
     assert [record and record["provenance"]["threads"] for record in records] == [1, 1]
     assert records[0]
@@ -183,7 +183,7 @@ def test_a_process_gives_the_weights_of_this_process(plan: Callable[..., Plan], 
     collect(pool, 1)
     here = Site(where.store.parent / "here", where.data, where.weights, "cpu", "")
     InProcess(here).start(job)
-    records = [Store(site.store).folder(job.key).record() for site in (where, here)]
+    records = [Store(site.store).folder(job.key).record_json() for site in (where, here)]
     assert records[0]
     assert records[1]
     assert records[0]["weights"] == records[1]["weights"]
@@ -311,11 +311,11 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(plan: Callable[..., Plan
     assert summary.interrupted
     assert summary.states[job.key].state == "pending"
     assert not run(whole, where).interrupted
-    record = folder.record()
+    record = folder.record_json()
     assert record is not None
     assert record["resumed"].startswith("continued at iteration ")
     here = Site(Path(project.root) / "here", where.data, where.weights, "cpu", "")
     InProcess(here).start(job)
-    undisturbed = Store(here.store).folder(job.key).record()
+    undisturbed = Store(here.store).folder(job.key).record_json()
     assert undisturbed is not None
     assert undisturbed["weights"] == record["weights"]

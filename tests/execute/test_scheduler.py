@@ -13,7 +13,7 @@ from bench.execute.scheduler import Summary, run_plan
 from bench.execute.states import Status, job_states, own_status
 from bench.keys import digest
 from bench.plan.jobs import Job, Kind, Plan
-from bench.store import JobFolder, Store
+from bench.store import JobFolder, Record, Store
 from bench.suite.schema import Suite
 
 SUITE = cast(Suite, None)  # the scheduler looks at jobs alone
@@ -32,6 +32,11 @@ ATTACK = job("a/pgd", TRAIN)
 OTHER = job("b/train", kind="train", passes=20)
 OTHER_ATTACK = job("b/pgd", OTHER)
 PLAN = Plan(SUITE, (TRAIN, PREDICT, ACCURACY, ATTACK, OTHER, OTHER_ATTACK))
+
+
+def weights_of(folder: JobFolder) -> str | None:
+    record = folder.record()
+    return None if record is None else record.weights
 
 
 @dataclass
@@ -66,22 +71,23 @@ class Fake:
         action = self.script.get(done.id, "ok")
         folder = self.store.folder(done.key)
         train = self.store.folder(done.spec.get("train", done.key)).record()
-        weights = action if action.startswith("w") else (train or {}).get("weights", "w")
+        weights = action if action.startswith("w") else (train.weights or "w" if train is not None else "w")
         if action == "interrupt":
             raise KeyboardInterrupt
         if action == "die":
             return [Ended(done, "the worker was ended by signal 9 (out of memory?)")]
         if action == "die after the record":
-            folder.finish({"status": "ok", "kind": done.kind, "weights": "w"})
+            folder.finish(Record(kind=done.kind, weights="w"))
             return [Ended(done, "the worker was ended by signal 11")]
         if action == "fail":
             folder.fail({"type": "ValueError", "message": "no", "traceback": "..."})
         elif action == "diverge":
-            folder.finish({"status": "diverged", "reason": "training diverged at epoch 3", "kind": done.kind})
+            folder.finish(Record(kind=done.kind, status="diverged", reason="training diverged at epoch 3"))
         elif action == "ok" or action.startswith("w"):
-            read = {key: (self.store.folder(key).record() or {}).get("weights") for key in done.inputs}
+            read = {key: weights_of(self.store.folder(key)) for key in done.inputs}
             start = {"init_from": read[done.spec["init_from"]]} if "init_from" in done.spec else {}
-            folder.finish({"status": "ok", "kind": done.kind, "weights": weights, "read": read, **start})
+            facts = {"kind": done.kind, "weights": weights, "read": read, **start}
+            folder.finish(Record.from_json(facts))
         return [Ended(done)]
 
     def stop(self) -> None:
@@ -270,7 +276,7 @@ def test_predictions_that_nobody_reads_any_more_are_not_made(store: Store) -> No
 
 def test_what_was_measured_on_other_weights_is_measured_again(store: Store) -> None:
     run(store)
-    store.folder(TRAIN.key).finish({"status": "ok", "kind": "train", "weights": "another"})
+    store.folder(TRAIN.key).finish(Record(kind="train", weights="another"))
     assert {j.id for j in PLAN.jobs if job_states(PLAN, store)[j.key].state == "stale"} == {
         "a/predict",
         "a/accuracy",
@@ -414,7 +420,7 @@ def test_equal_work_under_two_names_is_done_once(store: Store) -> None:
 
 
 def test_an_input_outside_the_plan_is_taken_as_given(store: Store) -> None:
-    store.folder(TRAIN.key).finish({"status": "ok", "kind": "train", "weights": "w"})
+    store.folder(TRAIN.key).finish(Record(kind="train", weights="w"))
     assert run(store, Plan(SUITE, (ATTACK,)))[1].log == ["a/pgd"]
 
 

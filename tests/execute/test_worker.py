@@ -16,7 +16,7 @@ from bench.execute import worker
 from bench.execute.worker import Site, _needs_torch, run_job
 from bench.files.tensors import load_tensors
 from bench.plan.jobs import Job, Plan
-from bench.store import JobFolder, Store
+from bench.store import JobFolder, Record, Store
 from bench.train import checkpoint
 from bench.train.loop import Trainer
 
@@ -121,7 +121,7 @@ def folder(where: Site, job: Job) -> JobFolder:
 
 
 def record(where: Site, job: Job) -> dict[str, Any]:
-    found = folder(where, job).record()
+    found = folder(where, job).record_json()
     assert found is not None, folder(where, job).error()
     return found
 
@@ -278,10 +278,10 @@ def test_a_job_at_work_elsewhere_is_left_alone(
         assert not run_job(job, where)
         assert sorted(path.name for path in place.path.iterdir()) == before
     assert trained == []
-    place.finish({"status": "ok", "by": "the other"})
+    place.finish(Record(kind="train", job="the other"))
     assert run_job(job, where)  # there is nothing left to do
     assert trained == []
-    assert record(where, job)["by"] == "the other"
+    assert record(where, job)["job"] == "the other"
 
 
 # --- failures ---------------------------------------------------------------------------------------------------

@@ -66,7 +66,7 @@ def test_the_first_stage_is_trained_once_and_shared(project: Project, small: str
     trains = {job.model: job for job in outcome.plan.jobs if job.kind == "train"}
     assert len(trains) == 5
     assert sum(job.kind == "train" for job in outcome.summary.ran) == 5
-    records = {name: store.folder(job.key).record() or {} for name, job in trains.items()}
+    records = {name: store.folder(job.key).record_json() or {} for name, job in trains.items()}
     for name in ("jem-2", "jem-4"):
         assert trains[name].inputs == (trains["softmax"].key,)
         assert records[name]["init_from"] == records["softmax"]["weights"]

@@ -14,6 +14,7 @@ from bench.report.build import build_report
 from bench.report.cells import Curve
 from bench.report.model import Cell, Report
 from bench.report.verdicts import flatness
+from bench.store import Record
 
 if TYPE_CHECKING:
     from tests.conftest import Project, Results
@@ -61,7 +62,7 @@ class Case:
         items = {metric: robust(share) for metric, share in shares.items()}
         self.results.measure(self.plan, job, shares, n=N, correct={**items, "clean": robust(0.95)}, verdict=verdict)
         folder = self.results.store.folder(job.key)
-        folder.finish({**(folder.record() or {}), **options})
+        folder.finish(Record.from_json({**(folder.record_json() or {}), **options}))
 
     def report(self) -> Report:
         return build_report(self.plan, self.results.store, self.project.bench.settings.literature)

@@ -427,7 +427,7 @@ def run_suite(project: Project, family: str, backbone: str = "wrn-10-1") -> dict
     assert outcome.exit_code(strict=True) == 0, [
         project.bench.store.folder(job.key).error() for job in outcome.plan.jobs
     ]
-    return {job.id: project.bench.store.folder(job.key).record() or {} for job in outcome.plan.jobs}
+    return {job.id: project.bench.store.folder(job.key).record_json() or {} for job in outcome.plan.jobs}
 
 
 def digits(part: str = "test") -> tuple[Tensor, Tensor]:
