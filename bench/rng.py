@@ -32,7 +32,6 @@ __all__ = [
     "derive_seed",
     "derived_seed",
     "generator",
-    "job_seed",
     "preserved",
     "seeded",
     "signed64",
@@ -260,19 +259,6 @@ class Generators:
         np.random.set_state(("MT19937", key, int(position), int(has_gauss), cached))  # noqa: NPY002
         if self._device.type == "cuda" and "cuda" in state:
             torch.cuda.set_rng_state(state["cuda"].cpu(), self._device)
-
-
-def job_seed(kind: str, spec: Mapping[str, Any]) -> int:
-    """What the global generators are seeded with when a job begins.
-
-    Args:
-        kind: Of the job: the seed of training goes with training and predictions; an evaluation has its own, which all
-            models share, so that comparisons are paired.
-        spec: ``Job.spec``.
-    """
-    if kind == "evaluate":
-        return derive_seed(spec["evaluation_config"].get("seed", 0), "evaluate", spec["evaluation"])
-    return derive_seed(spec["seed"], kind, spec.get("split", ""), spec.get("output", ""))
 
 
 def _seed(seed: int) -> None:

@@ -163,6 +163,11 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     reset_registries()
 
 
+def planned(plan: Plan, name: str) -> Job:
+    """The job of a plan with an id."""
+    return next(job for job in plan.jobs if job.id == name)
+
+
 class Results:
     """Leaves records in a store as workers do."""
 
@@ -175,9 +180,9 @@ class Results:
             "job": job.id,
             "kind": job.kind,
             "model": job.model,
-            "family": job.spec.get("family"),
-            "backbone": job.spec.get("backbone"),
-            "dataset": job.spec.get("data", {}).get("dataset"),
+            "family": job.task.train.model.family,
+            "backbone": job.task.train.model.backbone,
+            "dataset": job.task.train.data.dataset,
             "seed": job.seed,
             "evaluation": job.evaluation,
             "argument": job.argument,
@@ -234,7 +239,7 @@ class Results:
             path = self.store.folder(job.key).file(items)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content.getvalue())
-        self.finish(job, numbers=numbers, items=items, evaluation_kind=job.spec["evaluation"])
+        self.finish(job, numbers=numbers, items=items, evaluation_kind=resolved.kind)
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ import torch
 import bench
 from bench.api import Bench, Run
 from bench.report.as_json import as_dict
+from tests.conftest import planned
 
 SUITE = """\
 [suite]
@@ -212,8 +213,7 @@ def test_a_trained_model_is_a_plain_module(
     model = bench.load_model(name)
     assert isinstance(model, torch.nn.Module)
     assert not model.training
-    predict = outcome.plan.named(f"{name.split('/')[0]}/digits/seed1/predict/test")
-    assert predict is not None
+    predict = planned(outcome.plan, f"{name.split('/')[0]}/digits/seed1/predict/test")
     with np.load(Bench.here(root).store.folder(predict.key).file("outputs.npz")) as stored:
         logits, ids = stored["logits"], stored["ids"]
     from sklearn.datasets import load_digits

@@ -43,7 +43,7 @@ ARROWS: dict[str, set[str]] = {
     },
     # From a suite to jobs, from jobs to results, from results to tables.
     "suite": {"data", "errors", "evaluate", "plugins", "registry", "spec", "weights"},
-    "plan": {"data", "errors", "evaluate", "keys", "plugins", "spec", "suite", "weights"},
+    "plan": {"data", "errors", "evaluate", "keys", "plugins", "rng", "spec", "suite", "weights"},
     "execute": {
         *("evaluate", "predict", "train"),
         *("data", "errors", "files", "keys", "plain", "plan", "plugins", "rng", "spec", "store", "weights"),
@@ -69,9 +69,9 @@ ONLY: dict[tuple[str, str], set[str]] = {
     ("cli", "execute"): {"bench.execute.devices", "bench.execute.displays", "bench.execute.estimate"},
     ("report", "attacks"): {"bench.attacks.diagnostics", "bench.attacks.threat"},  # verdicts that need several jobs
     ("suite", "evaluate"): {"bench.evaluate.base", "bench.evaluate.declared"},
-    ("planner", "evaluate"): {"bench.evaluate.base"},
+    ("plan", "evaluate"): {"bench.evaluate.base"},
     ("suite", "data"): {"bench.data.registry", "bench.data.spec"},
-    ("planner", "data"): {"bench.data.declared", "bench.data.registry", "bench.data.spec"},
+    ("plan", "data"): {"bench.data.declared", "bench.data.job", "bench.data.registry", "bench.data.spec"},
     ("evaluate", "data"): {"bench.data.job", "bench.data.splits", "bench.data.spec"},
 }
 
@@ -137,7 +137,7 @@ def test_the_reader_of_imports_sees_them() -> None:
             return code + "def f():\n    import g\n    from bench import store\n"
 
     assert imports("x.y.z", Text(path)) == {"a.b", "x.y.c", "typing", "g", "bench.store"}
-    assert "bench.train.loop" in within_bench("bench.execute.worker")  # imported inside a function
+    assert "bench.train.loop" in within_bench("bench.execute.training")  # imported inside a function
     assert "bench.api" not in imports(
         "bench.commands.describe", BENCH["bench.commands.describe"]
     )  # for type checkers alone

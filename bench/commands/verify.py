@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import DamagedFileError, NothingSelectedError, RequestError
-from bench.rng import job_seed, seeded
+from bench.rng import seeded
 from bench.store import ITEMS, WEIGHTS
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def verify(bench: Bench, plan: Plan, device: str) -> list[Verified]:
     for job in plan.jobs:
         folder = bench.store.folder(job.key)
         record = folder.record()
-        if record is None and job.spec.get("evaluation_config", {}).get("adversarials") and folder.damage():
+        if record is None and _settings(job).get("adversarials") and folder.damage():
             found.append(_unreadable(job, str(folder.damage())))
         facts = record.measured.details.get("adversarials") if record is not None else None
         if record is not None and facts is not None:
@@ -96,6 +96,11 @@ def verify(bench: Bench, plan: Plan, device: str) -> list[Verified]:
             "no job has kept adversarial images; set adversarials = true in an [[evaluation]] of an attack and run it"
         )
     return found
+
+
+def _settings(job: Job) -> Mapping[str, Any]:
+    """Parameters of the evaluation of an evaluate job."""
+    return job.task.config if job.task.kind == "evaluate" else {}
 
 
 def _check_device(device: str) -> None:
@@ -121,30 +126,31 @@ class _Models:
         """Of the weights of the job's model, or None if they are gone."""
         from bench.keys import file_digest
 
-        train = job.spec["train"]
-        if train not in self._digests:
-            path = self.bench.store.folder(train).file(WEIGHTS)
-            self._digests[train] = file_digest(path) if path.is_file() else None
-        return self._digests[train]
+        key = job.task.train.key
+        if key not in self._digests:
+            path = self.bench.store.folder(key).file(WEIGHTS)
+            self._digests[key] = file_digest(path) if path.is_file() else None
+        return self._digests[key]
 
     def model(self, job: Job) -> Classifier:
         """The model that the job measured."""
         from bench.data.job import job_dataset
         from bench.weights.load import load
 
-        train = job.spec["train"]
-        if train not in self._models:
-            classes, shape = job_dataset(job.spec).num_classes, self.test(job).image_shape
+        train = job.task.train
+        if train.key not in self._models:
+            classes, shape = job_dataset(train.data).num_classes, self.test(job).image_shape
             assert classes is not None
-            self._models[train], _ = load(self.bench.store.folder(train), job.spec, classes, shape, self.device)
-        return self._models[train]
+            folder = self.bench.store.folder(train.key)
+            self._models[train.key], _ = load(folder, train.model, classes, shape, self.device)
+        return self._models[train.key]
 
     def test(self, job: Job) -> Split:
         """The test items of the suite: the same for all of its jobs."""
         from bench.data.job import job_splits
 
         if self._test is None:
-            self._test = job_splits(job.spec, self.bench.settings.data).test
+            self._test = job_splits(job.task.train.data, self.bench.settings.data).test
         return self._test
 
 
@@ -163,7 +169,7 @@ def _checked(job: Job, folder: JobFolder, record: Record, facts: Mapping[str, An
     elif models.digest(job) != record.weights:
         problem = "it was measured on weights that the store no longer holds"
     else:
-        with seeded(job_seed(job.kind, job.spec)):
+        with seeded(job.task.random_seed):
             return [_entry(job, record, entry, items, kept, models) for entry in facts["entries"]]
     return [_refused(job, entry, problem) for entry in facts["entries"]]
 
@@ -194,7 +200,7 @@ def _entry(
     test, model = models.test(job), models.model(job)
     numbers = record.measured.numbers
     number = next((n for n in numbers if (n.metric, n.argument) == (metric, job.argument)), None)
-    planned = (job.argument, job.spec["evaluation_config"].get("norm", entry["norm"]))
+    planned = (job.argument, _settings(job).get("norm", entry["norm"]))
     if number is None or (entry["argument"], entry["norm"]) != planned or eps not in (None, job.argument):
         return _refused(job, entry, "the images are of another number, norm or budget than the job's")
     # A repeated attack breaks an item in some of its runs: claims are of pairs (item, run), run by run.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from bench.plan.jobs import Job
+from bench.plan.tasks import EvaluateTask
 from bench.store import Record, Store
 
 __all__ = ["Rates"]
@@ -54,5 +55,6 @@ def _kind_of_record(record: Record) -> _Kind:
 
 
 def _kind_of_job(job: Job) -> _Kind:
-    what = str(job.spec.get("evaluation") or job.spec["family"])
-    return job.kind, what, str(job.spec["backbone"]), str(job.spec["data"]["dataset"])
+    train = job.task.train
+    what = job.task.evaluation if isinstance(job.task, EvaluateTask) else train.model.family
+    return job.kind, what, train.model.backbone, train.data.dataset

@@ -55,27 +55,20 @@ def passed_on(job: Job, states: Mapping[str, Status]) -> Status | None:
     found = [(key, states[key]) for key in job.inputs if key in states]
     for key, upstream in found:
         if upstream.state == "n/a" or (upstream.state == "diverged" and not _tolerated(job, upstream)):
-            other = _other(job, key)
+            other = job.task.other(key)
             if other is not None:  # the model that the job measures did not diverge
                 return Status("n/a", f"{other}: {upstream.reason}", inherited=True)
             return replace(upstream, inherited=True)
     for key, upstream in found:
         if upstream.state == "failed":
-            other, reason = _other(job, key), upstream.reason.removeprefix(_INPUT_FAILED)
+            other, reason = job.task.other(key), upstream.reason.removeprefix(_INPUT_FAILED)
             return Status("failed", f"{_INPUT_FAILED}{reason if other is None else f'{other}: {reason}'}")
     return None
 
 
-def _other(job: Job, key: str) -> str | None:
-    """Name of the other model of the suite that an input is, or None if it belongs to the job's own model."""
-    if key == job.spec.get("train"):
-        return None
-    return next((name for name, train in job.spec.get("others", {}).items() if train == key), None)
-
-
 def _tolerated(job: Job, upstream: Status) -> bool:
     """Whether a job can read an input that diverged: if it wants to, and if the input itself ran."""
-    return job.tolerates_divergence and not upstream.inherited
+    return job.task.tolerates_divergence and not upstream.inherited
 
 
 def ready(job: Job, states: Mapping[str, Status]) -> bool:
@@ -120,8 +113,8 @@ def _changed(job: Job, record: Record, key: str, store: Store) -> bool:
     now = None if upstream is None else upstream.weights
     if now is None:
         return False  # not there, or diverged: there are no weights that could have changed
-    if key == job.spec.get("train"):
+    if key == job.task.train.key:
         return now != record.weights
-    # A judge, another model that an attack went through, the model that training started from.
-    made_with = record.training.init_from if key == job.spec.get("init_from") else record.measured.read.get(key)
+    # The model that training started from; a judge, another model that an attack went through.
+    made_with = record.training.init_from if job.kind == "train" else record.measured.read.get(key)
     return made_with is not None and made_with != now

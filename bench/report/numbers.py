@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from bench.store import JobFolder, Number, Record, Store
+from bench.store import JobFolder, Number, PlannedJob, Record, Store
 
-__all__ = ["PREFIX", "Named", "number_rows"]
+__all__ = ["PREFIX", "Names", "number_rows"]
 
 PREFIX = "config."
 """Before the names of hyper-parameters, so that they meet no column of another meaning (``seed``, ``n``)."""
 
-Named = Mapping[str, Mapping[str, Any]]
-"""By key, what a plan calls a job: ``job``, ``model``, ``seed``, ``evaluation``, ``argument``."""
+
+@dataclass(frozen=True)
+class Names:
+    """What a plan calls a job: its id, and the names of what it measures."""
+
+    job: str
+    model: str
+    seed: int
+    evaluation: str
+    argument: str
 
 
-def number_rows(store: Store, plans: Sequence[tuple[str, str | None, Named]], everything: bool) -> list[dict[str, Any]]:
+def number_rows(
+    store: Store, plans: Sequence[tuple[str, str | None, Mapping[str, Names]]], everything: bool
+) -> list[dict[str, Any]]:
     """A row for each number and each suite whose last plan refers to it.
 
     Args:
@@ -40,10 +51,10 @@ def number_rows(store: Store, plans: Sequence[tuple[str, str | None, Named]], ev
         referred = [(suite, profile or "", jobs[folder.key]) for suite, profile, jobs in plans if folder.key in jobs]
         if not referred and plans and not everything:
             continue
-        job = folder.job() or {}
-        configuration = _configuration(job.get("spec") or {})
-        outdated = _outdated(record, job.get("spec") or {}, store)
-        own = {name: getattr(record, name) for name in ("job", "model", "seed", "evaluation", "argument")}
+        planned = folder.job() or PlannedJob()
+        configuration = dict(flat(planned.config))
+        outdated = _outdated(record, planned.train, store)
+        own = Names(record.job, record.model, record.seed, record.evaluation, record.argument)
         for suite, profile, names in referred or [("", "", own)]:
             for number in record.measured.numbers:
                 stale = outdated or (bool(plans) and not suite)
@@ -56,16 +67,16 @@ def number_rows(store: Store, plans: Sequence[tuple[str, str | None, Named]], ev
     ]
 
 
-def _row(record: Record, names: Mapping[str, Any], number: Number) -> dict[str, Any]:
+def _row(record: Record, names: Names, number: Number) -> dict[str, Any]:
     interval = number.interval
     return {
-        "job": names["job"],
-        "model": names["model"],
+        "job": names.job,
+        "model": names.model,
         "family": record.family,
         "backbone": record.backbone,
         "dataset": record.dataset,
-        "seed": names["seed"],
-        "evaluation": names["evaluation"],
+        "seed": names.seed,
+        "evaluation": names.evaluation,
         "metric": number.metric,
         "argument": number.argument,
         "value": number.value,
@@ -82,11 +93,6 @@ def _row(record: Record, names: Mapping[str, Any], number: Number) -> dict[str, 
     }
 
 
-def _configuration(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Hyper-parameters of the model that a job measures, with dotted names; nothing if the job is not known."""
-    return dict(flat(spec.get("config") or {}))
-
-
 def flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """A nested configuration as (dotted name, value); lists become tuples, which can be compared and grouped by."""
     for name, value in config.items():
@@ -100,11 +106,11 @@ def _differs(name: str, configurations: Iterable[Mapping[str, Any]]) -> bool:
     return len({repr(facts.get(name)) for facts in configurations}) > 1
 
 
-def _outdated(record: Record, spec: Mapping[str, Any], store: Store) -> bool:
+def _outdated(record: Record, train: str | None, store: Store) -> bool:
     """Whether the weights that a number was made with are others than those that the store holds now."""
     made_with: dict[str, str | None] = dict(record.measured.read)
-    if spec.get("train"):
-        made_with.setdefault(spec["train"], record.weights)
+    if train is not None:
+        made_with.setdefault(train, record.weights)
     for key, digest in made_with.items():
         now = _weights(store.folder(key))
         if digest is not None and now is not None and now != digest:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from bench.store.folder import HISTORY, ITEMS, JOURNAL, LOG, OUTPUTS, OWN_FILES, STATE, WEIGHTS, JobFolder, State, Store
-from bench.store.records import Measured, Number, Prediction, Provenance, Record, Training
+from bench.store.records import Measured, Number, PlannedJob, Prediction, Provenance, Record, Training
 
 __all__ = [
     "HISTORY",
@@ -20,6 +20,7 @@ __all__ = [
     "JobFolder",
     "Measured",
     "Number",
+    "PlannedJob",
     "Prediction",
     "Provenance",
     "Record",

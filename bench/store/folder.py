@@ -29,7 +29,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 from bench.errors import DamagedFileError
 from bench.files.atomic import write_json
 from bench.keys import canonical, file_digest
-from bench.store.records import SCHEMA, Record
+from bench.store.records import SCHEMA, PlannedJob, Record
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -216,9 +216,10 @@ class JobFolder:
             return None
         return found
 
-    def job(self) -> dict[str, Any] | None:
+    def job(self) -> PlannedJob | None:
         """The job as it was planned, written when work on it began."""
-        return _read_json(self.path / JOB)
+        found = _read_json(self.path / JOB)
+        return None if found is None else PlannedJob.from_json(found)
 
     def progress(self) -> dict[str, Any] | None:
         """What a running job last said of itself: texts and finite numbers by name."""

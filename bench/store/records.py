@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from bench.metrics.intervals import Interval
 
-__all__ = ["SCHEMA", "Measured", "Number", "Prediction", "Provenance", "Record", "Training"]
+__all__ = ["SCHEMA", "Measured", "Number", "PlannedJob", "Prediction", "Provenance", "Record", "Training"]
 
 SCHEMA = 2
 """Of records as they are written; those of schema 1 have no digests."""
@@ -337,6 +337,60 @@ class Record:
     def diverged(self) -> bool:
         """Whether training diverged, so that there are no weights."""
         return self.status == "diverged"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedJob:
+    """A job as it was planned, as far as somebody asks for it who may not know its suite (``job.json``).
+
+    The file is no part of the result, so nothing vouches for it: what cannot be read is empty.
+
+    Attributes:
+        id: Of the job.
+        family: Of the model.
+        backbone: Of the model.
+        dataset: The in-distribution data set.
+        data_seed: Of the data.
+        seed: Training seed.
+        config: Hyper-parameters of the model.
+        settings: Parameters of the evaluation.
+        train: Key of the training of the model; None for a train job.
+        spec: All of it, for whoever prints it whole.
+    """
+
+    id: str = ""
+    family: str | None = None
+    backbone: str | None = None
+    dataset: str | None = None
+    data_seed: int | None = None
+    seed: int | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    train: str | None = None
+    spec: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, facts: Mapping[str, Any]) -> PlannedJob:
+        """What ``job.json`` of any version says."""
+        spec = _mapping(facts, "spec")
+        data = _mapping(spec, "data")
+        return cls(
+            id=str(facts.get("id") or ""),
+            family=spec.get("family"),
+            backbone=spec.get("backbone"),
+            dataset=data.get("dataset"),
+            data_seed=data.get("seed"),
+            seed=spec.get("seed"),
+            config=_mapping(spec, "config"),
+            settings=_mapping(spec, "evaluation_config"),
+            train=spec.get("train"),
+            spec=spec,
+        )
+
+
+def _mapping(facts: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = facts.get(name)
+    return found if isinstance(found, Mapping) else {}
 
 
 def _known(cls: Any, facts: Mapping[str, Any]) -> dict[str, Any]:

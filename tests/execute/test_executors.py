@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 
 from bench.execute import executors
+from bench.execute.context import Site
 from bench.execute.displays import SilentDisplay
 from bench.execute.executors import Ended, InProcess, Pool
 from bench.execute.scheduler import Summary, run_plan
-from bench.execute.worker import Site
 from bench.plan.jobs import Job, Plan
 from bench.store import Store
 from bench.train import checkpoint
+from tests.conftest import planned
 
 HEADER = """\
 [suite]
@@ -218,14 +219,12 @@ def test_a_killed_worker_is_a_failure_and_the_others_finish(
         "other/digits/seed1/predict/test": "done",
         "other/digits/seed1/accuracy": "done",
     }
-    train = whole.named("victim/digits/seed1/train")
-    assert train is not None
+    train = planned(whole, "victim/digits/seed1/train")
     assert summary.states[train.key].reason == "the worker was ended by signal 9 (out of memory?)"
     error = Store(where.store).folder(train.key).error()
     assert error is not None
     assert (error["type"], error["message"]) == ("WorkerDied", summary.states[train.key].reason)
-    accuracy = whole.named("victim/digits/seed1/accuracy")
-    assert accuracy is not None
+    accuracy = planned(whole, "victim/digits/seed1/accuracy")
     assert "input failed" in summary.states[accuracy.key].reason
 
 
@@ -255,8 +254,7 @@ def test_a_worker_that_leaves_without_a_word(
 ) -> None:
     whole = plan(model("victim", drastic("os._exit(3)", "leaving_family")))
     summary = run(whole, where)
-    train = whole.named("victim/digits/seed1/train")
-    assert train is not None
+    train = planned(whole, "victim/digits/seed1/train")
     assert summary.states[train.key].reason == "the worker exited with code 3"
 
 
@@ -265,8 +263,7 @@ def test_an_exception_in_a_process_comes_with_its_traceback(
 ) -> None:
     whole = plan(model("victim", drastic('raise ValueError("bad step")', "raising_family")), model("other"))
     summary = run(whole, where)
-    train = whole.named("victim/digits/seed1/train")
-    assert train is not None
+    train = planned(whole, "victim/digits/seed1/train")
     assert summary.states[train.key].reason == "ValueError: bad step"
     error = Store(where.store).folder(train.key).error()
     assert error is not None

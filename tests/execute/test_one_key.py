@@ -12,10 +12,10 @@ import torch
 
 from bench.attacks import run
 from bench.attacks.journal import Journal
+from bench.execute.context import Site
 from bench.execute.displays import SilentDisplay
 from bench.execute.executors import InProcess, Pool
 from bench.execute.scheduler import run_plan
-from bench.execute.worker import Site
 from bench.rng import preserved, seeded
 from bench.store import OUTPUTS, Store
 

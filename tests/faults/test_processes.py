@@ -17,10 +17,10 @@ from pathlib import Path
 
 import pytest
 
+from bench.execute.context import Site
 from bench.execute.displays import SilentDisplay
 from bench.execute.executors import InProcess
 from bench.execute.scheduler import run_plan
-from bench.execute.worker import Site
 from bench.plan.jobs import Plan
 from bench.store import JobFolder, Record
 from tests.faults.conftest import Small, wait_until

@@ -11,6 +11,7 @@ import torch
 from bench.errors import SuiteError
 from bench.files.tensors import load_tensors
 from bench.spec import FAMILIES
+from tests.conftest import planned
 
 if TYPE_CHECKING:
     from tests.conftest import Project
@@ -108,9 +109,7 @@ def test_what_changes_the_source_changes_what_starts_from_it(project: Project) -
     text = suite(SOFTMAX, switched("jem-2", "softmax"), rows='["jem-2"]')
     before, after = project.plan(text), project.plan(text.replace("epochs = 2", "epochs = 3"))
     for name in ("softmax", "jem-2"):
-        one, other = (plan.named(f"{name}/digits/seed1/train") for plan in (before, after))
-        assert one is not None
-        assert other is not None
+        one, other = (planned(plan, f"{name}/digits/seed1/train") for plan in (before, after))
         assert one.key != other.key
 
 

@@ -16,6 +16,7 @@ from bench.report.cells import Results as Reader
 from bench.report.model import Cell
 from bench.report.text import cell_text, interval_text
 from bench.store import Number, Record
+from tests.conftest import planned
 
 if TYPE_CHECKING:
     from tests.conftest import Project, Results
@@ -29,9 +30,7 @@ def plan(project: Project, tiny: str) -> Plan:
 
 
 def job(plan: Plan, seed: int, what: str = "accuracy") -> Job:
-    found = plan.named(f"softmax/digits/seed{seed}/{what}")
-    assert found is not None
-    return found
+    return planned(plan, f"softmax/digits/seed{seed}/{what}")
 
 
 def cell(plan: Plan, results: Results, column: int = 0, model: int = 0) -> Cell:

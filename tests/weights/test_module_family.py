@@ -307,7 +307,7 @@ class TestCheck:
         outcome = run(project, text(more=more))
         assert outcome.exit_code(strict=True) == 0
         (job,) = [job for job in outcome.plan.jobs if job.kind == "train"]
-        assert job.spec["config"]["state_dict"] == str(project.root / "suites" / "robust.safetensors")
+        assert job.task.train.model.config["state_dict"] == str(project.root / "suites" / "robust.safetensors")
         elsewhere = tmp_path / "moved"
         elsewhere.mkdir()
         for file in (project.root / "suites").iterdir():
