@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +18,19 @@ from bench.report.model import Cell, CellStatus
 from bench.store import Number, Store
 from bench.suite.schema import ResolvedColumn, ResolvedModel
 
-__all__ = ["Curve", "Measurement", "Missing", "Results", "Values", "aggregate", "empty"]
+__all__ = ["Curve", "Measurement", "Missing", "Results", "Values", "aggregate"]
 
+_NO_JOB = "no job of the suite gives it"
 _MOST_DECIMALS = 6
 """Of an AUROC: more pairs than a million are never told apart."""
 
-Missing = tuple[Job, CellStatus, str]
-"""A job without a number: how it stands, and why."""
+
+class Missing(NamedTuple):
+    """A job without a number: how its cell stands, and why."""
+
+    job: Job
+    status: CellStatus
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -88,7 +94,7 @@ class Results:
         """
         readout = column.column.readout
         if readout is not None and readout not in model.family.readouts:
-            return empty(column, "n/a", f"no read-out {readout!r}")
+            return _empty(column, "n/a", f"no read-out {readout!r}")
         jobs = self._jobs(model, column)
         found: list[Measurement] = []
         missing: list[Missing] = []
@@ -97,13 +103,9 @@ class Results:
             if measured is not None and measured.number.value is not None:
                 found.append(measured)
             elif measured is not None:
-                missing.append((job, "n/a", str(measured.number.reason)))
+                missing.append(Missing(job, "n/a", str(measured.number.reason)))
             else:
-                missing.append((job, *self._why(job)))
-        if not found:
-            if not missing:
-                return empty(column, "pending", "no job of the suite gives it")
-            return empty(column, missing[0][1], missing[0][2])
+                missing.append(self._why(job))
         return aggregate(column, found, missing)
 
     def values(self, model: ResolvedModel, column: ResolvedColumn) -> tuple[list[Values], list[Missing]]:
@@ -113,17 +115,17 @@ class Results:
         for job in self._jobs(model, column):
             numbers = self._numbers(job)
             if numbers is None:
-                missing.append((job, *self._why(job)))
+                missing.append(self._why(job))
                 continue
             named = [one for one in numbers if one.number.items == column.column.across]
             if not named or named[0].number.value is None:
                 # A job that measured nothing at all stored no value of any item; its numbers say why.
                 reasons = [one.number.reason for one in (named or numbers) if one.number.value is None]
-                missing.append((job, "n/a", str(reasons[0]) if reasons else "no value of each item was stored"))
+                missing.append(Missing(job, "n/a", str(reasons[0]) if reasons else "no value of each item was stored"))
                 continue
             arrays = self._arrays(job, "ids", str(column.column.across))
             if arrays is None:
-                missing.append((job, "pending", "its items are damaged"))
+                missing.append(Missing(job, "pending", "its items are damaged"))
                 continue
             found.append(Values(named[0], arrays[0], arrays[1].astype(np.float64)))
         return found, missing
@@ -222,33 +224,37 @@ class Results:
         found = (one for one in self._numbers(job) or () if (one.number.metric, one.number.argument) == which)
         return next(found, None)
 
-    def _why(self, job: Job) -> tuple[CellStatus, str]:
+    def _why(self, job: Job) -> Missing:
+        """Why a job that is not done has no number."""
         status = self.states[job.key]
         match status.state:
             case "n/a" | "diverged" | "failed":
-                return status.state, status.reason
+                return Missing(job, status.state, status.reason)
             case "running":
-                return "pending", "running"
+                return Missing(job, "pending", "running")
             case "stale" | "damaged":
-                return "pending", status.reason
+                return Missing(job, "pending", status.reason)
             case _:
-                return "pending", "not run yet"
+                return Missing(job, "pending", "not run yet")
 
 
 def _shares(values: NDArray[Any]) -> bool:
     return bool(((values >= 0) & (values <= 1)).all())
 
 
-def empty(column: ResolvedColumn, status: CellStatus, reason: str) -> Cell:
+def _empty(column: ResolvedColumn, status: CellStatus, reason: str) -> Cell:
     """A cell without a number."""
     return Cell(column=column.id, status=status, reason=reason)
 
 
 def aggregate(column: ResolvedColumn, found: Sequence[Measurement], missing: Sequence[Missing]) -> Cell:
-    """The cell of the numbers of at least one seed.
+    """The cell of the numbers of some seeds; without any it says how the first job without a number stands.
 
     Its interval stays in the range of the column. Over several seeds it is none where all are equal.
     """
+    if not found:
+        first = missing[0] if missing else None
+        return _empty(column, first.status, first.reason) if first else _empty(column, "pending", _NO_JOB)
     numbers = [one.number for one in found]
     values = [float(number.value) for number in numbers if number.value is not None]
     interval = student_t(values, within=column.column.bounds) if len(values) > 1 else numbers[0].interval
@@ -285,7 +291,7 @@ def _decimals(value: float, interval: Interval | None, unit: str) -> int | None:
 def _remarks(found: Sequence[Measurement], missing: Sequence[Missing], *, equal: bool) -> Iterator[str]:
     """What has to be said of a cell that has a number."""
     if missing:
-        yield f"{len(missing)} of {len(missing) + len(found)} seeds without a number: {missing[0][2]}"
+        yield f"{len(missing)} of {len(missing) + len(found)} seeds without a number: {missing[0].reason}"
     if equal:
         yield f"{len(found)} seeds with equal results: no spread, so no interval"
     counts = sorted({one.number.n for one in found})

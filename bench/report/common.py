@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.metrics.intervals import bootstrap_mean
-from bench.report.cells import Measurement, Missing, Results, Values, aggregate, empty
+from bench.report.cells import Measurement, Missing, Results, Values, aggregate
 from bench.report.compare import Items
 from bench.report.model import Cell
 from bench.suite.schema import ResolvedColumn, ResolvedModel
@@ -64,7 +64,7 @@ def across_rows(models: Sequence[ResolvedModel], column: ResolvedColumn, results
         if len(rows) < 2 or not len(common):
             why = "no other model to compare with" if len(rows) < 2 else "no item is common to all models"
             for name, values in rows.items():
-                missing[name].append((values.of.job, "n/a", why))
+                missing[name].append(Missing(values.of.job, "n/a", why))
             continue
         seeds[seed] = set(rows), len(common)
         for name, values in rows.items():
@@ -74,14 +74,9 @@ def across_rows(models: Sequence[ResolvedModel], column: ResolvedColumn, results
     without = _without(labels, seeds)
     cells = {}
     for name, numbers in means.items():
-        if numbers:
-            cell = aggregate(column, numbers, missing[name])
-            reasons = [text for text in (cell.reason, without) if text]
-            cells[name] = replace(cell, reason="; ".join(reasons) or None)
-        elif missing[name]:
-            cells[name] = empty(column, missing[name][0][1], missing[name][0][2])
-        else:
-            cells[name] = empty(column, "pending", "no job of the suite gives it")
+        cell = aggregate(column, numbers, missing[name])
+        reasons = [text for text in (cell.reason, without if numbers else None) if text]
+        cells[name] = replace(cell, reason="; ".join(reasons) or None)
     counts = sorted({count for _, count in seeds.values()})
     note = f"{column.id}: {' to '.join(map(str, counts[:1] + counts[1:][-1:]))} common items." if counts else None
     return Across(cells, items if len(seeds) == 1 else {}, note)
