@@ -64,18 +64,12 @@ class Number:
     def as_json(self) -> dict[str, Any]:
         """All of it; NumPy's numbers become Python's."""
         return {
-            "metric": self.metric,
-            "argument": self.argument,
+            **_all(self),
             "value": None if self.value is None else float(self.value),
             "n": int(self.n),
-            "definition": self.definition,
             "interval": None if self.interval is None else asdict(self.interval),
-            "items": self.items,
-            "reason": self.reason,
-            "verdict": self.verdict,
             "flags": dict(self.flags),
             "not_finite": int(self.not_finite),
-            "note": self.note,
         }
 
 
@@ -214,16 +208,9 @@ class Measured:
 
     def as_json(self) -> dict[str, Any]:
         """All of it."""
-        return {
-            "evaluation_kind": self.kind,
-            "config": dict(self.config),
-            "read": dict(self.read),
-            "data": dict(self.data),
-            "numbers": [number.as_json() for number in self.numbers],
-            "items": self.items,
-            "files": sorted(self.files),
-            "details": dict(self.details),
-        }
+        facts = _all(self)
+        numbers = [number.as_json() for number in self.numbers]
+        return {"evaluation_kind": facts.pop("kind"), **facts, "numbers": numbers, "files": sorted(self.files)}
 
     def unmeasured(self, number: Number) -> tuple[str, ...]:
         """The checks behind the verdict of a number that were not made; none of a number without a verdict."""
@@ -398,6 +385,11 @@ def _known(cls: Any, facts: Mapping[str, Any]) -> dict[str, Any]:
     return {one.name: facts[one.name] for one in fields(cls) if one.name in facts}
 
 
+def _all(part: Any) -> dict[str, Any]:
+    """The fields of a part, in their order."""
+    return {one.name: getattr(part, one.name) for one in fields(part)}
+
+
 def _given(part: Any) -> dict[str, Any]:
     """The fields of a part that are not None, in their order."""
-    return {one.name: value for one in fields(part) if (value := getattr(part, one.name)) is not None}
+    return {name: value for name, value in _all(part).items() if value is not None}
