@@ -156,14 +156,10 @@ class _Models:
 
 def _checked(job: Job, folder: JobFolder, record: Record, facts: Mapping[str, Any], models: _Models) -> list[Verified]:
     """The numbers of one job."""
-    from bench.attacks.journal import arrays_in
-    from bench.keys import file_digest
-
-    path = folder.file(facts["file"])
-    kept = arrays_in(path) if path.is_file() and file_digest(path) == facts["sha256"] else None
-    items = _items(folder)
+    name = facts["file"]
+    kept, items = _arrays(folder, name, facts["sha256"]), _arrays(folder, ITEMS)
     if kept is None:
-        problem = f"{facts['file']} is {'damaged' if path.is_file() else 'missing'}"
+        problem = f"{name} is {'damaged' if folder.file(name).is_file() else 'missing'}"
     elif items is None:
         problem = f"{ITEMS} is damaged or missing"
     elif models.digest(job) != record.weights:
@@ -174,10 +170,10 @@ def _checked(job: Job, folder: JobFolder, record: Record, facts: Mapping[str, An
     return [_refused(job, entry, problem) for entry in facts["entries"]]
 
 
-def _items(folder: JobFolder) -> dict[str, NDArray[Any]] | None:
-    """What the record counts, item by item, or None if it is not what was recorded."""
+def _arrays(folder: JobFolder, name: str, sha256: str | None = None) -> dict[str, NDArray[Any]] | None:
+    """The arrays of a file, or None if it is not what was recorded."""
     try:
-        return folder.arrays(ITEMS)
+        return folder.arrays(name, sha256=sha256)
     except DamagedFileError:
         return None
 

@@ -243,15 +243,19 @@ class JobFolder:
             raise DamagedFileError(path, "does not have the content that was recorded (another SHA-256)")
         return content
 
-    def arrays(self, name: str) -> dict[str, NDArray[Any]]:
+    def arrays(self, name: str, *, sha256: str | None = None) -> dict[str, NDArray[Any]]:
         """The arrays of a file that belongs to the result: ``OUTPUTS`` of predictions, ``ITEMS`` of evaluations.
+
+        Args:
+            name: Of the file.
+            sha256: What it must hash to; default: what was recorded.
 
         Raises:
             DamagedFileError: It is missing, or not what was recorded.
         """
         from bench.files.arrays import load_arrays
 
-        return load_arrays(self.path / name, sha256=self.artefacts().get(name))
+        return load_arrays(self.path / name, sha256=sha256 or self.artefacts().get(name))
 
     def history(self) -> list[dict[str, Any]]:
         """What training noted of each epoch.
