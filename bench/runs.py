@@ -26,7 +26,7 @@ from typing import Any
 from bench.errors import DamagedFileError, RequestError
 from bench.files.atomic import write_json
 from bench.plan.jobs import Plan
-from bench.report import as_json
+from bench.report.formats.json import as_dict, from_dict
 from bench.report.model import Report
 from bench.report.numbers import Names
 
@@ -182,7 +182,7 @@ def write_tables(results: Path, report: Report, suite: Path, profile: Path | Non
         "schema": _SCHEMA,
         "written": _now(),
         "made_from": _digests(suite, profile),
-        "report": as_json.as_dict(report),
+        "report": as_dict(report),
     }
     write_json(_folder(results, report.suite, report.profile) / TABLES, facts)
 
@@ -199,7 +199,7 @@ def tables(results: Path, suite: Path, profile: Path | None) -> StoredTables | N
         if facts.get("made_from") != wanted:
             continue
         try:
-            return StoredTables(as_json.from_dict(facts["report"]), str(facts["written"]))
+            return StoredTables(from_dict(facts["report"]), str(facts["written"]))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DamagedFileError(path, f"holds no tables that a run left: {type(error).__name__} {error}") from None
     return None

@@ -19,7 +19,7 @@ from bench.attacks.journal import Journal
 from bench.attacks.judge import Judge
 from bench.evaluate import pgd, traits
 from bench.evaluate.inputs import Inputs
-from bench.evaluate.pgd import PGD, PGDConfig
+from bench.evaluate.robust.pgd import PGD, PGDConfig
 from bench.family import Classifier
 from bench.files.arrays import save_arrays
 from bench.store import ITEMS, Store

@@ -18,7 +18,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from bench.attacks.catalogue import ENTRIES
 from bench.data.registry import DATASETS
 from bench.evaluate import judge
 from bench.evaluate.base import EVALUATIONS
@@ -129,14 +128,7 @@ def _closure(roots: Iterable[str], within: tuple[str, ...]) -> list[Path]:
         tree = ast.parse(files[module].read_text(encoding="utf-8"))
         imported = imports_of(tree, module, package=spec.submodule_search_locations is not None)
         todo += [found.name for found in imported if _is_module(found.name)]
-        todo += _attacks(tree) if module != "bench.attacks.catalogue" else []
     return sorted(set(files.values()))
-
-
-def _attacks(tree: ast.Module) -> list[str]:
-    """The modules of the attacks that a file names: they are imported by name, where they run."""
-    texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
-    return [entry.implementation.partition(":")[0] for name, entry in sorted(ENTRIES.items()) if name in texts]
 
 
 def _is_module(name: str) -> bool:

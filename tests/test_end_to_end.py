@@ -21,7 +21,7 @@ import torch
 
 import bench
 from bench.api import Bench, Run
-from bench.report.as_json import as_dict
+from bench.report.formats.json import as_dict
 from tests.conftest import planned
 
 SUITE = """\

@@ -27,11 +27,11 @@ ARROWS: dict[str, set[str]] = {
     "spec": {"registry"},
     "family": {"spec"},
     "store": {"errors", "files", "keys", "metrics"},
-    "plugins": {"errors", "family", "files", "keys", "spec"},
+    "plugins": {"attacks", "errors", "family", "files", "keys", "spec"},
     # Pure functions.
     "metrics": set(),
     "scores": set(),
-    "attacks": {"errors", "files", "metrics", "rng"},
+    "attacks": {"errors", "files", "metrics", "registry", "rng"},
     # Work: {train, predict} -> data; evaluate -> {metrics, scores, attacks}.
     "data": {"errors", "files", "keys", "plugins", "registry", "rng"},
     "weights": {"data", "errors", "family", "files", "keys", "plugins", "registry", "rng", "spec", "store"},

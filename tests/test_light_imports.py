@@ -50,9 +50,9 @@ print(json.dumps(found))
 CALL = "from bench.cli.main import cli; cli.main({}, prog_name='bench')"
 
 
-def heavy(*actions: str) -> dict[str, list[str]]:
+def heavy(*actions: str, modules: tuple[str, ...] = HEAVY) -> dict[str, list[str]]:
     """What each action imports of the heavy modules, one after the other in a fresh process."""
-    code = PROBE.replace("HEAVY", repr(HEAVY))
+    code = PROBE.replace("HEAVY", repr(modules))
     done = subprocess.run([sys.executable, "-c", code, json.dumps(actions)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found: dict[str, list[str]] = json.loads(done.stdout.splitlines()[-1])
@@ -72,6 +72,12 @@ def test_commands(project: Project) -> None:
     project.suite()
     found = heavy(*(CALL.format(command.split()) for command in COMMANDS))
     assert {action: modules for action, modules in found.items() if modules} == {}
+
+
+def test_only_html_needs_templates(project: Project) -> None:
+    project.suite()
+    table, html = (CALL.format(f"table tiny{more}".split()) for more in ("", " --format html"))
+    assert heavy(table, html, modules=("jinja2", "torch")) == {table: [], html: ["jinja2"]}
 
 
 def test_a_finished_run(project: Project, results: Results) -> None:

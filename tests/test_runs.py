@@ -20,7 +20,7 @@ from bench.cli.main import cli
 from bench.errors import DamagedFileError, RequestError
 from bench.files.atomic import write_json
 from bench.plan.jobs import Plan
-from bench.report.as_json import as_dict
+from bench.report.formats.json import as_dict
 from tests.conftest import planned, reset_registries
 
 if TYPE_CHECKING:

@@ -45,6 +45,8 @@ def test_what_is_in_the_wheel(wheel: Path) -> None:
     modules = {f"bench/{path.relative_to(ROOT / 'bench').as_posix()}" for path in (ROOT / "bench").rglob("*.py")}
     modules |= {f"bench_models/{path.name}" for path in (ROOT / "models").glob("*.py")}
     assert modules <= set(names)
+    templates = ROOT / "bench" / "report" / "formats" / "templates"
+    assert {f"bench/report/formats/templates/{path.name}" for path in templates.iterdir()} <= set(names)
     assert {"bench/py.typed", "bench_models/py.typed"} <= set(names)
 
 

@@ -1,7 +1,7 @@
 """Adversarial attacks on any torch module from images in [0, 1] to logits.
 
-`run` attacks and judges; `bench.attacks.catalogue` lists the attacks without importing torch, and so
-does importing this package: what needs torch is loaded when it is asked for.
+`run` attacks and judges; `bench.attacks.named` lists the attacks without importing torch, and so does importing this
+package: what needs torch is loaded when it is asked for.
 """
 
 from __future__ import annotations
@@ -10,27 +10,29 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .chain import Chain, Member, Sweep, attack_in_turn, eps_sweep
     from .clean import CleanPass
     from .diagnostics import Flag, Verdict
+    from .in_turn import Composition
     from .outputs import OutputTraits, inspect_outputs
-    from .problem import Composition, GradientHealth
-    from .result import AttackResult
+    from .result import AttackResult, GradientHealth
     from .runner import run
     from .threat import ThreatModel, format_eps, parse_eps
-    from .worst_case import Sweep, WorstCase, eps_sweep
 
 _HOMES = {
     "AttackResult": "result",
+    "Chain": "chain",
     "CleanPass": "clean",
-    "Composition": "problem",
+    "Composition": "in_turn",
     "Flag": "diagnostics",
-    "GradientHealth": "problem",
+    "GradientHealth": "result",
+    "Member": "chain",
     "OutputTraits": "outputs",
-    "Sweep": "worst_case",
+    "Sweep": "chain",
     "ThreatModel": "threat",
     "Verdict": "diagnostics",
-    "WorstCase": "worst_case",
-    "eps_sweep": "worst_case",
+    "attack_in_turn": "chain",
+    "eps_sweep": "chain",
     "format_eps": "threat",
     "inspect_outputs": "outputs",
     "parse_eps": "threat",
@@ -39,15 +41,17 @@ _HOMES = {
 
 __all__ = [
     "AttackResult",
+    "Chain",
     "CleanPass",
     "Composition",
     "Flag",
     "GradientHealth",
+    "Member",
     "OutputTraits",
     "Sweep",
     "ThreatModel",
     "Verdict",
-    "WorstCase",
+    "attack_in_turn",
     "eps_sweep",
     "format_eps",
     "inspect_outputs",

@@ -1,16 +1,29 @@
-"""One run of projected gradient ascent on one batch, and the trace that it leaves."""
+"""Projected gradient ascent: one run on one batch, and all restarts and rivals of `bench.attacks.pgd.PGDAttack`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from bench.rng import uniform, uniform_in_ball
+
 from .frozen import FrozenModel
-from .gradients import finite, largest
-from .losses import Loss, LossInputs, margins
-from .threat import ThreatModel
+from .gradients import input_gradient, largest
+from .losses import Loss, LossInputs, get_loss, margins
+from .problem import Problem
+from .spec import HALVE_AT
+from .table import HEALTH, Table
+from .threat import ThreatModel, parse_step
+
+if TYPE_CHECKING:
+    from .pgd import PGDAttack
+
+__all__ = ["Ascent", "Batch", "climb"]
 
 
 @dataclass(frozen=True)
@@ -29,57 +42,6 @@ class Batch:
     labels: Tensor
     goals: Tensor | None
     pull: Tensor | None
-
-
-@dataclass(frozen=True)
-class Trace:
-    """What is kept per image, first dimension N.
-
-    Attributes:
-        final: Final iterate (the last one reached, for images that were dropped).
-        final_wrong: Whether it reached the goal.
-        final_margin: Its margin towards the goal.
-        loss: Loss there.
-        first: First iterate that reached the goal, ``final`` if none did.
-        first_step: Its number, 0 being the start; -1 for never.
-        forwards: Forward passes.
-        start_gradient: Largest absolute gradient at the start.
-        last_gradient: The same at the last gradient taken.
-        start_probability: softmax(z)_y in float32 at the start.
-        last_probability: The same at the last gradient taken.
-    """
-
-    final: Tensor
-    final_wrong: Tensor
-    final_margin: Tensor
-    loss: Tensor
-    first: Tensor
-    first_step: Tensor
-    forwards: Tensor
-    start_gradient: Tensor
-    last_gradient: Tensor
-    start_probability: Tensor
-    last_probability: Tensor
-
-    def merged(self, later: Trace, rows: Tensor) -> Trace:
-        """This trace of N images with a later run of those in ``rows`` (M,) taken in.
-
-        ``rows`` are images whose final iterate has not reached the goal. It is replaced if the later one
-        did or came closer; the first wrong iterate if there was none. Gradient health stays that of
-        the first run.
-        """
-        merged = {field.name: getattr(self, field.name).clone() for field in fields(self)}
-        closer = later.final_wrong | (later.final_margin > self.final_margin[rows])
-        for name in ("final", "final_wrong", "final_margin", "loss"):
-            merged[name][rows[closer]] = getattr(later, name)[closer]
-        unbroken = self.first_step[rows] < 0
-        takes = unbroken & (later.first_step >= 0)
-        for name in ("first", "first_step"):
-            merged[name][rows[takes]] = getattr(later, name)[takes]
-        still = rows[unbroken & (later.first_step < 0)]
-        merged["first"][still] = merged["final"][still]
-        merged["forwards"][rows] += later.forwards
-        return Trace(**merged)
 
 
 @dataclass(frozen=True)
@@ -106,7 +68,7 @@ class Ascent:
     survivors_only: bool
     halve_at: tuple[float, ...] = ()
 
-    def run(self, batch: Batch, starts: Tensor, instead: Tensor | None = None) -> Trace:
+    def run(self, batch: Batch, starts: Tensor, instead: Tensor | None = None) -> Table:
         """Climb from the starts (N, C, H, W).
 
         Args:
@@ -128,15 +90,15 @@ class Ascent:
             whole = len(active) == count
             points, part = current if whole else current[active], _select(batch, active)
             more = number < self.steps
-            logits, losses, gradient, passes = self._evaluate(points, part, with_gradient=more)
+            logits, losses, following, passes = self._evaluate(points, part, with_gradient=more)
             forwards[active] += passes
             closeness, wrong = _goal(logits, part)
             loss[active], margin[active], final_wrong[active] = losses, closeness, wrong
             newly = active[wrong & (first_step[active] < 0)]
             first[newly], first_step[newly] = current[newly], number
-            if gradient is None:
+            if following is None:
                 break
-            gradient, size = finite(gradient)
+            gradient, size = following
             probability = _true_probability(logits, part.labels)
             if number == 0:
                 start_gradient[active], start_probability[active] = size, probability
@@ -157,10 +119,18 @@ class Ascent:
                 current[active] = stepped
         never = first_step < 0
         first[never] = current[never]
-        return Trace(
-            current, final_wrong, margin, loss, first, first_step, forwards,
-            start_gradient, last_gradient, start_probability, last_probability,
-        )  # fmt: skip
+        return Table(
+            {
+                "final": current,
+                "final_wrong": final_wrong,
+                "final_margin": margin,
+                "loss": loss,
+                "first": first,
+                "first_step": first_step,
+                "forwards": forwards,
+                **dict(zip(HEALTH, health, strict=True)),
+            }
+        )
 
     def _stepped(self, points: Tensor, gradient: Tensor, images: Tensor, number: int) -> Tensor:
         size = self.step * 0.5 ** sum(number >= share * self.steps for share in self.halve_at)
@@ -176,23 +146,17 @@ class Ascent:
 
     def _evaluate(
         self, points: Tensor, batch: Batch, *, with_gradient: bool
-    ) -> tuple[Tensor, Tensor, Tensor | None, int]:
-        """Logits (N, K), losses (N,), the input gradient of each loss, and the forward passes that were made."""
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor] | None, int]:
+        """Logits (N, K), losses (N,), the input gradient of each loss with its size, and the passes that were made."""
         points = points.detach().requires_grad_(with_gradient)
         features, passes = None, 1
         with torch.set_grad_enabled(with_gradient):
-            if self.loss.needs_features:
+            if self.loss.needs_centers:
                 logits, features, passes = self.model.logits_and_features(points)
             else:
                 logits = self.model.logits(points)
             losses = self.loss(LossInputs(logits, batch.labels, batch.pull, features, self.centers))
-        gradient: Tensor | None = None
-        if with_gradient:
-            # The sum keeps every image's gradient its own. A model that ignores its input has none.
-            found = None
-            if losses.requires_grad:
-                (found,) = torch.autograd.grad(losses.sum(), points, allow_unused=True)
-            gradient = torch.zeros_like(points) if found is None else found
+        gradient = input_gradient(losses, points) if with_gradient else None
         return logits.detach(), losses.detach(), gradient, passes
 
 
@@ -221,3 +185,108 @@ def _true_probability(logits: Tensor, labels: Tensor) -> Tensor:
     """softmax(z)_y in float32, whatever the precision of the model."""
     probabilities = logits.float().softmax(dim=1)
     return probabilities.gather(1, labels[:, None]).squeeze(1).to(logits.dtype)
+
+
+def climb(
+    pgd: PGDAttack, problem: Problem, *, loss: Loss | None = None, decaying: bool = False, first_restart: int = 0
+) -> Table:
+    """Attack all images of a problem, batch by batch.
+
+    Args:
+        pgd: Parameters.
+        problem: The images.
+        loss: In place of the loss that ``pgd`` names, such as a cross-entropy whose temperature was chosen.
+        decaying: Whether the step size is halved as `bench.attacks.spec.HALVE_AT` says.
+        first_restart: Number of the first restart; the noise of a start depends on its number.
+
+    Returns:
+        On the CPU, with all columns of `bench.attacks.table`.
+    """
+    loss = get_loss(pgd.loss) if loss is None else loss
+    model, like = problem.model, problem.images[:1].to(problem.device)
+    layout = model.memory_format(like)
+    centers = model.class_centers(like) if loss.needs_centers else None
+    step, halve_at = parse_step(pgd.step).resolve(problem.threat.eps), HALVE_AT if decaying else ()
+    ascent = Ascent(model, problem.threat, loss, pgd.steps, step, centers, pgd.survivors_only, halve_at)
+    restarts = range(first_restart, first_restart + pgd.restarts)
+    batches = []
+    for start in range(0, len(problem.images), problem.batch_size):
+        part = problem.part(np.arange(start, min(start + problem.batch_size, len(problem.images))))
+        compute = partial(_attack_batch, pgd, ascent, part, restarts, layout)
+        batches.append(problem.remember(f"batch {start}", compute))
+    return Table.joined(batches)
+
+
+def _attack_batch(pgd: PGDAttack, ascent: Ascent, part: Problem, restarts: range, layout: torch.memory_format) -> Table:
+    """All restarts and rivals for one batch; the best run of each image."""
+    device = part.device
+    images = part.images.to(device).contiguous(memory_format=layout)
+    labels = part.labels.to(device)
+    goals = part.targets.to(device) if part.targets is not None else None
+    best: Table | None = None
+    for restart in restarts:
+        starts, instead = _starts(pgd, part, restart, images)
+        for direction in _directions(pgd, ascent.loss, part):
+            # What later runs cannot change: a wrong final iterate settles both ways of counting.
+            left = torch.arange(len(images), device=device)
+            if best is not None:
+                settled = best["first_step"] >= 0 if pgd.survivors_only else best["final_wrong"]
+                left = (~settled).nonzero().squeeze(1)
+            if not len(left):
+                continue
+            pull = direction.to(device)[left] if direction is not None else None
+            batch = Batch(images[left], labels[left], goals[left] if goals is not None else None, pull)
+            run = ascent.run(batch, starts[left], instead[left] if instead is not None else None)
+            if best is None:
+                best = run
+            else:
+                _take(best, run, left)
+    assert best is not None  # at least one restart and one direction
+    return best
+
+
+def _take(best: Table, later: Table, rows: Tensor) -> None:
+    """Take a later run of the images in ``rows`` (M,) into the best so far.
+
+    They are images whose final iterate has not reached the goal. It is replaced if the later one did or came closer;
+    the first wrong iterate if there was none. Gradient health stays that of the first run.
+    """
+    closer = later["final_wrong"] | (later["final_margin"] > best["final_margin"][rows])
+    best.put(rows[closer], later.rows(closer), ("final", "final_wrong", "final_margin", "loss"))
+    unbroken = best["first_step"][rows] < 0
+    takes = unbroken & (later["first_step"] >= 0)
+    best.put(rows[takes], later.rows(takes), ("first", "first_step"))
+    still = rows[unbroken & (later["first_step"] < 0)]
+    best["first"][still] = best["final"][still]
+    best["forwards"][rows] += later["forwards"]
+
+
+def _directions(pgd: PGDAttack, loss: Loss, part: Problem) -> list[Tensor | None]:
+    """Targets that the loss pulls towards, one after the other; [None] for untargeted losses."""
+    if part.targets is not None:
+        return [part.targets]
+    if not loss.per_rival:
+        return [None]
+    logits = part.clean_logits.scatter(1, part.labels[:, None], -torch.inf)
+    order = logits.argsort(dim=1, descending=True, stable=True)[:, :-1]
+    return list(order[:, : pgd.rivals].unbind(dim=1))
+
+
+def _starts(pgd: PGDAttack, part: Problem, restart: int, images: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Where to start; and with given starts, where to go from those that have no gradient."""
+    drawn = _drawn(pgd, part, restart, images)
+    if part.starts is not None and restart == 0:
+        return part.threat.project(part.starts.to(images), images), drawn
+    return drawn, None
+
+
+def _drawn(pgd: PGDAttack, part: Problem, restart: int, images: Tensor) -> Tensor:
+    if not pgd.random_start or part.threat.eps == 0:
+        return images
+    size = images[0].numel()
+    if part.threat.norm == "linf":
+        unit = 2 * uniform(part.seed, part.ids, restart, size) - np.float32(1)
+    else:
+        unit = uniform_in_ball(part.seed, part.ids, restart, size)
+    offsets = torch.from_numpy(unit).view(images.shape).to(images) * part.threat.eps
+    return part.threat.project(images + offsets, images)

@@ -21,7 +21,6 @@ class FrozenModel:
 
     Attributes:
         forwards: Images that went forward through the network so far.
-        backwards: Images for which a gradient was taken so far.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -29,7 +28,6 @@ class FrozenModel:
         self._weights_type = _common_type(model)
         self._own_type: torch.dtype | None = None
         self.forwards = 0
-        self.backwards = 0
 
     def logits(self, images: Tensor) -> Tensor:
         """(N, K) logits of (N, C, H, W) images in [0, 1], in the floating type of the images.
@@ -100,6 +98,12 @@ class FrozenModel:
             raise ValueError(f"{type(self._model).__name__} has no class_centers(), which distance losses need")
         return centers.detach() if images is None else _converted(centers, images, "class centers").detach()
 
+    @property
+    def has_centers(self) -> bool:
+        """Whether the model has class centers."""
+        function = getattr(self._model, "class_centers", None)
+        return callable(function) and isinstance(function(), Tensor)
+
     def memory_format(self, image: Tensor) -> torch.memory_format:
         """Channels-last where the model takes it (convolutions run faster), else contiguous.
 
@@ -120,12 +124,7 @@ class FrozenModel:
 
     def _counted(self, outputs: Tensor) -> Tensor:
         self.forwards += len(outputs)
-        if outputs.requires_grad:
-            outputs.register_hook(self._count_backward)  # type: ignore[no-untyped-call]
         return outputs
-
-    def _count_backward(self, gradient: Tensor) -> None:
-        self.backwards += len(gradient)
 
 
 def _common_type(model: nn.Module) -> torch.dtype | None:

@@ -5,7 +5,21 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["finite", "largest"]
+__all__ = ["finite", "input_gradient", "largest"]
+
+
+def input_gradient(values: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+    """The gradient of each of (N,) values by its own point, as `finite` gives it.
+
+    Args:
+        values: (N,), from a forward pass of ``points``.
+        points: (N, ...), a leaf that requires a gradient.
+    """
+    found = None
+    # The sum keeps the gradient of every image its own. A model that ignores its input has none.
+    if values.requires_grad:
+        (found,) = torch.autograd.grad(values.sum(), points, allow_unused=True)
+    return finite(torch.zeros_like(points) if found is None else found)
 
 
 def finite(gradient: Tensor) -> tuple[Tensor, Tensor]:

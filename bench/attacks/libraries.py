@@ -1,20 +1,25 @@
-"""The attacks of torchattacks and foolbox that the catalogue offers, one builder each.
-
-A builder checks parameters against the library's constructor; nothing is computed.
-"""
+"""The attacks of torchattacks and foolbox by name. A library is imported where its attack runs."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+import math
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-import numpy as np
-import torch
-from torch import Tensor
+from typing_extensions import override
 
-from .catalogue import checked_int
-from .library import Call, LibraryAttack, constructor_of, load
-from .threat import ThreatModel, parse_eps, parse_step
+from .spec import Attack, Choice, Count, NotNegative, Positive, Queries, Shape, Share, Step, Switch, restarts_text
+from .threat import ThreatModel, format_eps, parse_eps, parse_step
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .library import Call
+    from .problem import Problem
+    from .table import Found
+
+__all__ = ["CWAttack", "LIBRARY_ATTACKS", "LibraryAttack"]
 
 # atanh is infinite at pixels of exactly 0 or 1, which would never move again (the factor of Carlini's code).
 _TANH_SHRINK = 0.999999
@@ -22,102 +27,370 @@ _TANH_SHRINK = 0.999999
 _TORCHATTACKS_NORMS = {"linf": "Linf", "l2": "L2"}
 
 
-def _split(params: Mapping[str, object], name: str) -> tuple[dict[str, object], int]:
-    own = {key: value for key, value in params.items() if key != "restarts"}
-    return own, checked_int(name, params, "restarts")
+class LibraryAttack(Attack):
+    """An attack that a library makes; its parameters are those of the library's constructor, and ``restarts``.
+
+    Attributes:
+        restarts: How often images that are still classified correctly are attacked again with another seed.
+    """
+
+    own: ClassVar[bool] = False
+    library_class: ClassVar[str]
+    """Path of the class in its package."""
+
+    restarts: Count = 1
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """``restarts`` come last."""
+        given = super().parameters
+        return {**{name: value for name, value in given.items() if name != "restarts"}, "restarts": given["restarts"]}
+
+    def arguments(self, threat: ThreatModel) -> dict[str, Any]:
+        """What the definition says that the constructor is given."""
+        del threat
+        return {name: value for name, value in self.parameters.items() if name != "restarts"}
+
+    def fixed(self, threat: ThreatModel) -> dict[str, Any]:
+        """What the constructor is given of the threat model."""
+        del threat
+        return {}
+
+    @property
+    def note(self) -> str:
+        """What the definition adds."""
+        return ""
+
+    def definition(self, threat: ThreatModel, targets: str | None = None) -> str:
+        """For example ``torchattacks.PGD-linf[8/255, alpha=2/255, ..., torchattacks 3.5.1]``."""
+        package = self.name.partition(".")[0]
+        parts = [format_eps(threat.eps)]
+        parts += [f"{key}={_written(value)}" for key, value in self.arguments(threat).items()]
+        parts += [targets] if targets else []
+        parts += [restarts_text(self.restarts), *([self.note] if self.note else [])]
+        return f"{self.name}-{threat.norm}[{', '.join(parts)}, {package} {version(package)}]"
+
+    def passes(self) -> float:
+        """A forward and a backward a step, also through the weights, as libraries do; a forward a query."""
+        given = self.parameters
+        if "n_queries" in given:
+            return float(given["n_queries"] * self.restarts)
+        return 3.0 * float(given["steps"]) * float(given.get("binary_search_steps", 1)) * self.restarts
+
+    def attack(self, problem: Problem) -> Found:
+        """Attack batch by batch."""
+        from .library import propose
+        from .table import Found
+
+        return Found(propose(self.name, problem, self.restarts, self._caller(problem.threat)))
+
+    def _caller(self, threat: ThreatModel) -> Any:
+        raise NotImplementedError
 
 
-def _torchattacks(
-    name: str, params: Mapping[str, object], threat: ThreatModel, targeted: bool, fixed: Mapping[str, object]
-) -> LibraryAttack:
-    own, restarts = _split(params, name)
-    constructor = constructor_of("torchattacks", name.partition(".")[2], {**own, **fixed})
-    seeded = "seed" in inspect.signature(constructor).parameters
+class _Torchattacks(LibraryAttack):
+    def _caller(self, threat: ThreatModel) -> Any:
+        from .library import constructor_of
 
-    def run(call: Call) -> Tensor:
-        seed = {"seed": call.seed} if seeded else {}
-        attack = constructor(call.model, **own, **fixed, **seed)
-        if call.targets is None:
-            proposals: Tensor = attack(call.images, call.labels)
-        else:
-            attack.set_mode_targeted_by_label(quiet=True)
-            proposals = attack(call.images, call.targets)
-        return proposals
+        arguments = {**self.arguments(threat), **self.fixed(threat)}
+        constructor = constructor_of("torchattacks", self.library_class, arguments)
+        seeded = "seed" in inspect.signature(constructor).parameters
 
-    return LibraryAttack(name, threat, own, restarts, targeted, run)
+        def run(call: Call) -> Tensor:
+            seed = {"seed": call.seed} if seeded else {}
+            attack = constructor(call.model, **arguments, **seed)
+            if call.targets is None:
+                proposals: Tensor = attack(call.images, call.labels)
+            else:
+                attack.set_mode_targeted_by_label(quiet=True)
+                proposals = attack(call.images, call.targets)
+            return proposals
 
-
-def build_torchattacks_pgd(params: Mapping[str, object], threat: ThreatModel, *, targeted: bool) -> LibraryAttack:
-    """torchattacks.PGD; ``alpha`` is absolute as in the library, or a string such as ``"eps/30"``."""
-    alpha = params["alpha"]
-    step = parse_step(alpha).resolve(threat.eps) if isinstance(alpha, str) else parse_eps(alpha)  # type: ignore[arg-type]
-    resolved = {**params, "alpha": step}
-    return _torchattacks("torchattacks.PGD", resolved, threat, targeted, {"eps": threat.eps})
+        return run
 
 
-def build_torchattacks_cw(params: Mapping[str, object], threat: ThreatModel, *, targeted: bool) -> LibraryAttack:
-    """torchattacks.CW on shifted logits, with pixels kept off exact 0 and 1."""
-    attack = _torchattacks("torchattacks.CW", params, threat, targeted, {})
+class TorchattacksPGD(_Torchattacks):
+    """``alpha`` is absolute as in the library, or a string such as ``"eps/30"``."""
 
-    def run(call: Call) -> Tensor:
-        inside = 0.5 + (call.images - 0.5) * _TANH_SHRINK
-        proposals = attack.run(Call(call.model, inside, call.labels, call.targets, call.seed, call.classes))
-        # The library hands its input back where it failed: make that the clean image again.
-        unchanged = (proposals == inside).flatten(1).all(dim=1).view(-1, 1, 1, 1)
-        return torch.where(unchanged, call.images, proposals)
+    name: ClassVar[str] = "torchattacks.PGD"
+    summary: ClassVar[str] = "PGD of torchattacks: cross-entropy, final iterate."
+    source: ClassVar[str] = "torchattacks"
+    norms: ClassVar[tuple[str, ...]] = ("linf",)
+    library_class: ClassVar[str] = "PGD"
 
-    note = "no binary search, early stop on the batch"
-    return LibraryAttack(attack.name, threat, attack.params, attack.restarts, targeted, run, note)
+    alpha: Step = "2/255"
+    steps: Count = 10
+    random_start: Switch = True
 
+    @property
+    @override
+    def is_random(self) -> bool:
+        return self.random_start
 
-def _autoattack_part(name: str, params: Mapping[str, object], threat: ThreatModel, targeted: bool) -> LibraryAttack:
-    fixed = {"eps": threat.eps, "norm": _TORCHATTACKS_NORMS[threat.norm]}
-    return _torchattacks(name, params, threat, targeted, fixed)
+    def arguments(self, threat: ThreatModel) -> dict[str, Any]:
+        """The step size as the library takes it."""
+        alpha = self.alpha
+        step = parse_step(alpha).resolve(threat.eps) if isinstance(alpha, str) else parse_eps(alpha)
+        return {**super().arguments(threat), "alpha": step}
 
-
-def build_torchattacks_apgd(params: Mapping[str, object], threat: ThreatModel, *, targeted: bool) -> LibraryAttack:
-    """torchattacks.APGD, untargeted."""
-    return _autoattack_part("torchattacks.APGD", params, threat, targeted)
-
-
-def build_torchattacks_fab(params: Mapping[str, object], threat: ThreatModel, *, targeted: bool) -> LibraryAttack:
-    """torchattacks.FAB, untargeted."""
-    return _autoattack_part("torchattacks.FAB", params, threat, targeted)
-
-
-def build_torchattacks_square(params: Mapping[str, object], threat: ThreatModel, *, targeted: bool) -> LibraryAttack:
-    """torchattacks.Square, untargeted."""
-    return _autoattack_part("torchattacks.Square", params, threat, targeted)
+    def fixed(self, threat: ThreatModel) -> dict[str, Any]:
+        """The budget."""
+        return {"eps": threat.eps}
 
 
-def _foolbox(name: str, path: str, params: Mapping[str, object], threat: ThreatModel, targeted: bool) -> LibraryAttack:
-    own, restarts = _split(params, name)
-    constructor = constructor_of("foolbox", path, own)
+class TorchattacksCW(_Torchattacks):
+    """On shifted logits, with pixels kept off exact 0 and 1."""
 
-    def run(call: Call) -> Tensor:
-        foolbox = load("foolbox")
-        model = foolbox.PyTorchModel(call.model, bounds=(0, 1), device=call.images.device)
-        if call.targets is None:
-            criterion = foolbox.criteria.Misclassification(call.labels)
-        else:
-            criterion = foolbox.criteria.TargetedMisclassification(call.targets)
-        budget = threat.eps if np.isfinite(threat.eps) else None
-        _, clipped, _ = constructor(**own)(model, call.images, criterion, epsilons=budget)
-        proposals: Tensor = clipped
-        return proposals
+    name: ClassVar[str] = "torchattacks.CW"
+    summary: ClassVar[str] = "Carlini-Wagner L2 of torchattacks on shifted logits, with the library's defaults."
+    source: ClassVar[str] = "torchattacks"
+    norms: ClassVar[tuple[str, ...]] = ("l2",)
+    minimises_norm: ClassVar[bool] = True
+    library_class: ClassVar[str] = "CW"
 
-    return LibraryAttack(name, threat, own, restarts, targeted, run)
+    c: NotNegative = 1.0
+    kappa: NotNegative = 0.0
+    steps: Count = 50
+    lr: Positive = 0.01
+
+    @property
+    def note(self) -> str:
+        """What users of its norms must know."""
+        return "no binary search, early stop on the batch"
+
+    def _caller(self, threat: ThreatModel) -> Any:
+        import torch
+
+        from .library import Call
+
+        attack = super()._caller(threat)
+
+        def run(call: Call) -> Tensor:
+            inside = 0.5 + (call.images - 0.5) * _TANH_SHRINK
+            proposals = attack(Call(call.model, inside, call.labels, call.targets, call.seed, call.classes))
+            # The library hands its input back where it failed: make that the clean image again.
+            unchanged = (proposals == inside).flatten(1).all(dim=1).view(-1, 1, 1, 1)
+            return torch.where(unchanged, call.images, proposals)
+
+        return run
 
 
-def build_foolbox_linf_pgd(params: Mapping[str, object], threat: ThreatModel, *, targeted: bool) -> LibraryAttack:
-    """foolbox.attacks.LinfProjectedGradientDescentAttack."""
-    path = "attacks.LinfProjectedGradientDescentAttack"
-    return _foolbox("foolbox.LinfPGD", path, params, threat, targeted)
+class CWAttack(Attack):
+    """Carlini & Wagner 2017, section V.A: one constant c for all images and no binary search, so norms are upper bounds
+    of the smallest perturbation. Runs torchattacks.CW on shifted logits with every parameter stated.
+
+    Attributes:
+        steps: Adam iterations.
+        c: Constant in front of the margin.
+        kappa: Margin by which to succeed.
+        lr: Learning rate of Adam.
+    """
+
+    name: ClassVar[str] = "cw"
+    summary: ClassVar[str] = (
+        "Carlini-Wagner L2 with one constant c, no binary search; run by torchattacks on shifted logits."
+    )
+    source: ClassVar[str] = "Carlini & Wagner 2017, arXiv:1608.04644; torchattacks.CW"
+    norms: ClassVar[tuple[str, ...]] = ("l2",)
+    own: ClassVar[bool] = False
+    minimises_norm: ClassVar[bool] = True
+
+    steps: Count = 100
+    c: NotNegative = 1.0
+    kappa: NotNegative = 0.0
+    lr: Positive = 0.01
+
+    @property
+    def _library(self) -> TorchattacksCW:
+        return TorchattacksCW(c=self.c, kappa=self.kappa, steps=self.steps, lr=self.lr)
+
+    def definition(self, threat: ThreatModel, targets: str | None = None) -> str:
+        """For example ``cw-l2[100, c=1, kappa=0, lr=0.01, no binary search, ...]``."""
+        parts = [str(self.steps), *(f"{name}={getattr(self, name):g}" for name in ("c", "kappa", "lr"))]
+        parts += [f"within {format_eps(threat.eps)}"] if math.isfinite(threat.eps) else []
+        parts += [targets] if targets else []
+        return f"cw-l2[{', '.join(parts)}, {self._library.note}, torchattacks {version('torchattacks')}]"
+
+    def passes(self) -> float:
+        """A forward and a backward an iteration; the library may stop earlier."""
+        return self._library.passes()
+
+    def attack(self, problem: Problem) -> Found:
+        """The smallest successful iterate decides, as the library returns it."""
+        return self._library.attack(problem)
 
 
-def build_foolbox_l2_carlini_wagner(
-    params: Mapping[str, object], threat: ThreatModel, *, targeted: bool
-) -> LibraryAttack:
-    """foolbox.attacks.L2CarliniWagnerAttack."""
-    path = "attacks.L2CarliniWagnerAttack"
-    return _foolbox("foolbox.L2CarliniWagner", path, params, threat, targeted)
+class _AutoattackPart(_Torchattacks):
+    """One of the attacks that AutoAttack is made of, untargeted."""
+
+    targetable: ClassVar[bool] = False
+
+    def fixed(self, threat: ThreatModel) -> dict[str, Any]:
+        """Budget and norm."""
+        return {"eps": threat.eps, "norm": _TORCHATTACKS_NORMS[threat.norm]}
+
+
+class TorchattacksAPGD(_AutoattackPart):
+    """100 steps as published; the library's default is 10."""
+
+    name: ClassVar[str] = "torchattacks.APGD"
+    summary: ClassVar[str] = (
+        "Auto-PGD with cross-entropy or DLR loss; 100 steps as published (the library's default is 10)."
+    )
+    source: ClassVar[str] = "Croce & Hein 2020, arXiv:2003.01690; torchattacks"
+    library_class: ClassVar[str] = "APGD"
+
+    steps: Count = 100
+    n_restarts: Count = 1
+    loss: Annotated[str, Choice("ce", "dlr")] = "ce"
+    eot_iter: Count = 1
+    rho: Share = 0.75
+
+    @property
+    @override
+    def is_random(self) -> bool:
+        return True
+
+
+class TorchattacksFAB(_AutoattackPart):
+    """Kept where it stays within eps; 100 steps as published."""
+
+    name: ClassVar[str] = "torchattacks.FAB"
+    summary: ClassVar[str] = "Fast adaptive boundary attack, kept where it stays within eps; 100 steps as published."
+    source: ClassVar[str] = "Croce & Hein 2020, arXiv:1907.02044; torchattacks"
+    library_class: ClassVar[str] = "FAB"
+
+    steps: Count = 100
+    n_restarts: Count = 1
+    alpha_max: NotNegative = 0.1
+    eta: NotNegative = 1.05
+    beta: NotNegative = 0.9
+
+    @property
+    def is_random(self) -> bool:
+        """The first of its restarts begins at the image."""
+        return self.n_restarts != 1
+
+
+class TorchattacksSquare(_AutoattackPart):
+    """5000 queries, the schedule not rescaled as published."""
+
+    name: ClassVar[str] = "torchattacks.Square"
+    summary: ClassVar[str] = "Score-based random search; 5000 queries, schedule not rescaled as published."
+    source: ClassVar[str] = "Andriushchenko et al. 2020, arXiv:1912.00049; torchattacks"
+    library_class: ClassVar[str] = "Square"
+
+    n_queries: Queries = 5000
+    n_restarts: Count = 1
+    p_init: Share = 0.8
+    loss: Annotated[str, Choice("margin", "ce")] = "margin"
+    resc_schedule: Switch = False
+
+    @property
+    @override
+    def is_random(self) -> bool:
+        return True
+
+    def impossible(self, norm: str, shape: Shape, classes: int) -> str | None:  # noqa: ARG002
+        """In L2, torchattacks (3.5.1) lays tiles of a fifth of the height over the image, as many as fit without the
+        margin that it leaves at the top and on the left, and moves a square window of an odd side of about
+        sqrt(p_init H W), at least 3. Tiles or windows that leave the image end in an error. In L_inf what leaves the
+        image is cut off.
+        """
+        _, height, width = shape
+        if norm != "l2":
+            return None
+        size = f"got {height}x{width}"
+        tile = height // 5
+        if tile == 0:
+            return f"{self.name} with norm l2 needs images of a height of at least 5, {size}"
+        margin = (height - 5 * tile) // 2
+        # A tile of one pixel that lies outside is cut off without an error.
+        if tile > 1 and any(margin + side // tile * tile > side for side in (height, width)):
+            return f"{self.name} with norm l2 cannot lay its tiles of {tile}x{tile} over such images, {size}"
+        window = max(round(math.sqrt(self.p_init * height * width)), 3)
+        window += window % 2 == 0
+        if window > min(height, width):
+            return (
+                f"{self.name} with norm l2 needs images that hold its first window of {window}x{window} "
+                f"(p_init = {self.p_init:g}), {size}"
+            )
+        return None
+
+
+class _Foolbox(LibraryAttack):
+    def _caller(self, threat: ThreatModel) -> Any:
+        from .library import constructor_of, load
+
+        arguments = self.arguments(threat)
+        constructor = constructor_of("foolbox", self.library_class, arguments)
+
+        def run(call: Call) -> Tensor:
+            foolbox = load("foolbox")
+            model = foolbox.PyTorchModel(call.model, bounds=(0, 1), device=call.images.device)
+            if call.targets is None:
+                criterion = foolbox.criteria.Misclassification(call.labels)
+            else:
+                criterion = foolbox.criteria.TargetedMisclassification(call.targets)
+            budget = threat.eps if math.isfinite(threat.eps) else None
+            _, clipped, _ = constructor(**arguments)(model, call.images, criterion, epsilons=budget)
+            proposals: Tensor = clipped
+            return proposals
+
+        return run
+
+
+class FoolboxLinfPGD(_Foolbox):
+    """With the step size of the paper's code."""
+
+    name: ClassVar[str] = "foolbox.LinfPGD"
+    summary: ClassVar[str] = "PGD of foolbox: cross-entropy, step eps/30, final iterate."
+    source: ClassVar[str] = "foolbox"
+    norms: ClassVar[tuple[str, ...]] = ("linf",)
+    library_class: ClassVar[str] = "attacks.LinfProjectedGradientDescentAttack"
+
+    rel_stepsize: Positive = 1 / 30
+    abs_stepsize: Positive | None = None
+    steps: Count = 40
+    random_start: Switch = True
+
+    @property
+    @override
+    def is_random(self) -> bool:
+        return self.random_start
+
+
+class FoolboxL2CarliniWagner(_Foolbox):
+    """Binary search over c for each image; no early abort of batches."""
+
+    name: ClassVar[str] = "foolbox.L2CarliniWagner"
+    summary: ClassVar[str] = (
+        "Carlini-Wagner L2 of foolbox with binary search over c per image; no early abort of batches."
+    )
+    source: ClassVar[str] = "Carlini & Wagner 2017, arXiv:1608.04644; foolbox"
+    norms: ClassVar[tuple[str, ...]] = ("l2",)
+    minimises_norm: ClassVar[bool] = True
+    library_class: ClassVar[str] = "attacks.L2CarliniWagnerAttack"
+
+    binary_search_steps: Count = 9
+    steps: Count = 1000
+    stepsize: Positive = 0.01
+    confidence: NotNegative = 0.0
+    initial_const: Positive = 1e-3
+    abort_early: Switch = False
+
+
+def _written(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+LIBRARY_ATTACKS: tuple[Attack, ...] = (
+    CWAttack(),
+    TorchattacksPGD(),
+    TorchattacksCW(),
+    TorchattacksAPGD(),
+    TorchattacksFAB(),
+    TorchattacksSquare(),
+    FoolboxLinfPGD(),
+    FoolboxL2CarliniWagner(),
+)

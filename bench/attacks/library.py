@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -23,8 +23,9 @@ from torch import Tensor, nn
 from bench.rng import derived_seed, seeded
 
 from .frozen import FrozenModel
-from .problem import GradientHealth, Problem, Proposals
-from .threat import ThreatModel, format_eps
+from .in_turn import InTurn
+from .problem import Problem
+from .table import Table, unattacked
 
 
 class ShiftedLogits(nn.Module):
@@ -76,100 +77,44 @@ class Call:
     classes: int
 
 
-@dataclass(frozen=True)
-class LibraryAttack:
-    """A library's attack with checked parameters.
+def propose(name: str, problem: Problem, restarts: int, run: Callable[[Call], Tensor]) -> Table:
+    """Attack batch by batch; the first restart that the judge accepts is kept, else the last.
 
-    Attributes:
-        name: Entry name, such as ``"torchattacks.PGD"``.
-        threat: The threat model.
-        params: Constructor arguments, resolved.
+    Args:
+        name: Of the attack: its batches have seeds of their own.
+        problem: The images.
         restarts: How often images that are still classified correctly are attacked again with another seed.
-        targeted: Whether targets are given.
         run: Calls the library for one batch.
-        note: What the definition adds.
     """
-
-    name: str
-    threat: ThreatModel
-    params: Mapping[str, object]
-    restarts: int
-    targeted: bool
-    run: Callable[[Call], Tensor]
-    note: str = ""
-
-    @property
-    def own(self) -> bool:
-        """False: proposals outside the threat model are invalid, not an error."""
-        return False
-
-    @property
-    def iterate(self) -> str:
-        """What the library returns decides."""
-        return "final"
-
-    @property
-    def definition(self) -> str:
-        """For example ``torchattacks.PGD-linf[8/255, alpha=2/255, ..., torchattacks 3.5.1]``."""
-        package = self.name.partition(".")[0]
-        parts = [format_eps(self.threat.eps)]
-        parts += [f"{key}={_written(value)}" for key, value in self.params.items()]
-        parts += ["given targets"] if self.targeted else []
-        parts += [f"{self.restarts} restart{'s' if self.restarts > 1 else ''}"]
-        parts += [self.note] if self.note else []
-        return f"{self.name}-{self.threat.norm}[{', '.join(parts)}, {package} {version(package)}]"
-
-    def propose(self, problem: Problem) -> Proposals:
-        """Attack batch by batch; the first restart that the judge accepts is kept, else the last."""
-        count = len(problem.images)
-        best = problem.images.clone()
-        success = np.zeros(count, dtype=np.bool_)
-        forwards = np.zeros(count)
-        model = ShiftedLogits(problem.model, problem.device, problem.images.dtype)
-        for restart in range(self.restarts):
-            waiting = np.flatnonzero(~success)
-            for start in range(0, len(waiting), problem.batch_size):
-                rows = waiting[start : start + problem.batch_size]
-                compute = partial(self._call, problem, model, rows, restart)
-                found = problem.remember(f"restart {restart}, batch {start}", compute)
-                forwards[rows] += float(found["forwards"]) / len(rows)
-                best[torch.from_numpy(rows)] = found["images"]
-                success[rows] = problem.judge(found["images"], rows).success
-        return Proposals(
-            images=best,
-            forwards=forwards,
-            steps=0,
-            loss=np.full(count, np.nan),
-            first_wrong=None,
-            first_step=np.full(count, -1, dtype=np.int64),
-            has_final=True,
-            health=GradientHealth.unmeasured(count),
-        )
-
-    def _call(self, problem: Problem, model: ShiftedLogits, rows: np.ndarray, restart: int) -> dict[str, Tensor]:
-        """What the library proposes for a batch, ``images``, and its forward passes, ``forwards``."""
-        before = problem.model.forwards
-        index = torch.from_numpy(rows)
-        targets = problem.targets[index].to(problem.device) if problem.targets is not None else None
-        seed = derived_seed(problem.seed, self.name, restart, int(problem.ids[rows[0]]))
-        call = Call(
-            model.eval(),
-            problem.images[index].to(problem.device, torch.float32),
-            problem.labels[index].to(problem.device),
-            targets,
-            seed,
-            problem.clean_logits.shape[1],
-        )
-        with seeded(seed):
-            proposals = self.run(call)
-        return {
-            "images": proposals.detach().to("cpu", problem.images.dtype),
-            "forwards": torch.tensor(problem.model.forwards - before),
-        }
+    turns = InTurn(problem, keep="last")
+    model = ShiftedLogits(problem.model, problem.device, problem.images.dtype)
+    for restart in range(restarts):
+        rows = turns.left()
+        if not len(rows):
+            break
+        part = problem.part(rows).within(f"restart {restart}")
+        batches = []
+        for start in range(0, len(rows), problem.batch_size):
+            batch = part.part(np.arange(start, min(start + problem.batch_size, len(rows))))
+            compute = partial(_call, name, batch, model, restart, run)
+            batches.append(part.remember(f"batch {start}", compute))
+        found = Table.joined(batches)
+        turns.take(rows, 0, found, found["final"], restart)
+    return turns.table
 
 
-def _written(value: object) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+def _call(name: str, batch: Problem, model: ShiftedLogits, restart: int, run: Callable[[Call], Tensor]) -> Table:
+    """What the library proposes for a batch, and the forward passes an image that it took."""
+    before = batch.model.forwards
+    targets = batch.targets.to(batch.device) if batch.targets is not None else None
+    seed = derived_seed(batch.seed, name, restart, int(batch.ids[0]))
+    images = batch.images.to(batch.device, torch.float32)
+    call = Call(model.eval(), images, batch.labels.to(batch.device), targets, seed, batch.clean_logits.shape[1])
+    with seeded(seed):
+        proposals = run(call)
+    found = unattacked(proposals.detach().to("cpu", batch.images.dtype))
+    found["forwards"].fill_((batch.model.forwards - before) / len(batch.images))
+    return found
 
 
 def load(package: str) -> Any:
@@ -186,7 +131,7 @@ def load(package: str) -> Any:
         raise ValueError(f"{package} is not installed; attacks named '{package}.…' need it") from error
 
 
-def constructor_of(package: str, path: str, params: Mapping[str, object]) -> Callable[..., Any]:
+def constructor_of(package: str, path: str, params: Iterable[str]) -> Callable[..., Any]:
     """The attack class of an installed library, after a check that it takes these parameters."""
     constructor = load(package)
     for part in path.split("."):

@@ -1,20 +1,31 @@
 """Losses that an attack maximises, one value per image; never averaged over a batch.
 
-A mean would shrink the gradients by the batch size, which alone can make them underflow for models
-with sharp logits. z are the logits, y the label, t the target, phi the features, mu the class centers.
+A mean would shrink the gradients by the batch size, which alone can make them underflow for models with sharp logits. z
+are the logits, y the label, t the target, phi the features, mu the class centers. Imports no torch: what a loss needs
+is known when planning, and the formulas use methods of tensors.
+
+A new loss is one function and one entry in `LOSSES`.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+from .threat import LARGEST
 
-from .definitions import LEAST_CLASSES
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["AUTOMATIC", "LOSSES", "Loss", "LossInputs", "TYPICAL_GAP", "get_loss", "margins", "tempered"]
+
+AUTOMATIC = "ce@T"
+"""The cross-entropy of z / T with T chosen by the attack, from the median clean gap (adaptive PGD)."""
+TYPICAL_GAP = 5.5
+"""Gap z_y - max_k z_k of logits that leaves cross-entropy a gradient: 1 - p_y is about 1 % or more."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +36,8 @@ class LossInputs:
         logits: (N, K).
         labels: (N,) true classes.
         targets: (N,) classes to reach, or None if any wrong class will do.
-        features: (N, d), only for losses with ``needs_features``.
-        centers: (K, d), only for losses with ``needs_features``.
+        features: (N, d), only for losses with ``needs_centers``.
+        centers: (K, d), only for losses with ``needs_centers``.
     """
 
     logits: Tensor
@@ -38,7 +49,7 @@ class LossInputs:
 
 @dataclass(frozen=True)
 class Loss:
-    """A named loss.
+    """A named loss and what it needs.
 
     Attributes:
         name: As written in suites and definitions.
@@ -46,7 +57,7 @@ class Loss:
         function: From inputs to (N,) values.
         targetable: Whether it has a form for a given target.
         per_rival: Whether it always needs a target; without a given one, attacks visit the rivals in turn.
-        needs_features: Whether it reads features and class centers.
+        needs_centers: Whether it reads features and class centers.
         min_classes: Fewest classes K for which it is defined.
     """
 
@@ -55,7 +66,7 @@ class Loss:
     function: Callable[[LossInputs], Tensor]
     targetable: bool = True
     per_rival: bool = False
-    needs_features: bool = False
+    needs_centers: bool = False
     min_classes: int = 2
 
     def __call__(self, inputs: LossInputs) -> Tensor:
@@ -73,30 +84,59 @@ class Loss:
             raise ValueError(f"loss {self.name!r} needs a target for every image")
         return self.function(inputs)
 
+    @property
+    def column(self) -> str:
+        """Its name in a column, where ``@`` has a meaning of its own: ``ce@20`` is ``ce-t20``."""
+        return "ce-t" if self.name == AUTOMATIC else self.name.replace("@", "-t")
+
+    def lacking(self, centers: bool, classes: int) -> str | None:
+        """Why a model with K ``classes``, with class ``centers`` or without, does not admit the loss, or None."""
+        if self.needs_centers and not centers:
+            return "the family has no class centers"
+        if classes < self.min_classes:
+            return f"{self.name} needs at least {self.min_classes} classes, the data have {classes}"
+        return None
+
+    def limits(self, rivals: int | None) -> list[str]:
+        """What definitions say of it: which rivals it visits, and which models have it.
+
+        Args:
+            rivals: How many rivals an attack visits; None: all.
+        """
+        found = [visited(rivals)] if self.per_rival else []
+        return found + (["where there are class centers"] if self.needs_centers else [])
+
+
+def visited(rivals: int | None) -> str:
+    """How many rivals an attack visits, for definitions; None: all."""
+    return "all rivals" if rivals is None else f"top {rivals} rivals"
+
 
 def _at(logits: Tensor, classes: Tensor) -> Tensor:
     return logits.gather(1, classes[:, None]).squeeze(1)
 
 
-def _best_other(logits: Tensor, classes: Tensor) -> Tensor:
-    # Filling with -inf, not multiplying with a one-hot mask: the latter turns an excluded logit into 0,
-    # which is the maximum whenever all logits are negative.
-    return logits.scatter(1, classes[:, None], -torch.inf).amax(dim=1)
-
-
 def margins(logits: Tensor, labels: Tensor) -> Tensor:
     """max_{k != y} z_k - z_y, shape (N,): positive where the prediction is wrong."""
-    return _best_other(logits, labels) - _at(logits, labels)
+    # Filling with -inf, not multiplying with a one-hot mask: the latter turns an excluded logit into 0, which is the
+    # maximum whenever all logits are negative.
+    return logits.scatter(1, labels[:, None], float("-inf")).amax(dim=1) - _at(logits, labels)
 
 
 def _cross_entropy(temperature: float) -> Callable[[LossInputs], Tensor]:
     def function(inputs: LossInputs) -> Tensor:
+        from torch.nn.functional import cross_entropy
+
         logits = inputs.logits if temperature == 1 else inputs.logits / temperature
         if inputs.targets is not None:
-            return -F.cross_entropy(logits, inputs.targets, reduction="none")
-        return F.cross_entropy(logits, inputs.labels, reduction="none")
+            return -cross_entropy(logits, inputs.targets, reduction="none")
+        return cross_entropy(logits, inputs.labels, reduction="none")
 
     return function
+
+
+def _chosen_later(_: LossInputs) -> Tensor:
+    raise ValueError(f"loss {AUTOMATIC!r} has no temperature yet; only adaptive_pgd chooses one")
 
 
 def _margin(inputs: LossInputs) -> Tensor:
@@ -143,43 +183,54 @@ LOSSES: dict[str, Loss] = {
             "(max_{k!=y} z_k - z_y) / (z_(1) - z_(3)), Croce & Hein 2020, eq. 6",
             _dlr,
             targetable=False,
-            min_classes=LEAST_CLASSES["dlr"],
+            min_classes=3,
         ),
-        Loss(
-            "distance",
-            "||phi - mu_y||^2; with a target -||phi - mu_t||^2",
-            _distance,
-            needs_features=True,
-        ),
+        Loss("distance", "||phi - mu_y||^2; with a target -||phi - mu_t||^2", _distance, needs_centers=True),
         Loss(
             "distance-targeted",
             "-||phi - mu_t||^2 for each rival t in turn",
             _distance_per_rival,
             per_rival=True,
-            needs_features=True,
+            needs_centers=True,
         ),
     )
 }
+"""Those without a temperature, by name."""
 
 
-def get_loss(name: str) -> Loss:
-    """The loss of a name; ``"ce@T"`` is the cross-entropy of z / T, for example ``"ce@20"``.
+def get_loss(name: object, known: Iterable[str] | None = None) -> Loss:
+    """The loss of a name; ``"ce@20"`` is the cross-entropy of z / 20.
+
+    Args:
+        name: As written; ``"ce@20.0"`` is ``"ce@20"``.
+        known: Names that are allowed, of those without a temperature and `AUTOMATIC`; None: all of `LOSSES`. With
+            ``"ce"`` among them, ``"ce@<temperature>"`` is allowed too.
 
     Raises:
-        ValueError: Unknown name (the nearest one is suggested) or a temperature that is not positive.
+        ValueError: Unknown name (the nearest one is suggested), or a temperature that is no positive number of float32.
+
+    >>> get_loss("ce@20.0").name
+    'ce@20'
     """
-    if name in LOSSES:
+    allowed = tuple(LOSSES) if known is None else tuple(known)
+    if isinstance(name, str) and name in allowed:
+        if name == AUTOMATIC:
+            return Loss(AUTOMATIC, f"ce of z/T, T: median clean gap / {TYPICAL_GAP}", _chosen_later)
         return LOSSES[name]
-    if name.startswith("ce@"):
-        try:
-            temperature = float(name.removeprefix("ce@"))
-        except ValueError:
-            temperature = 0.0
-        if not 0 < temperature < float("inf"):
+    if isinstance(name, str) and "ce" in allowed and name.startswith("ce@"):
+        written = name.removeprefix("ce@")
+        temperature = float(written) if re.fullmatch(r"\d+(\.\d+)?(e[+-]?\d+)?", written) else 0.0
+        if not 1 / LARGEST <= temperature <= LARGEST:
             raise ValueError(f"loss {name!r}: the temperature must be a positive number, as in 'ce@20'")
-        text = f"ce@{temperature:g}"
-        definition = f"-log softmax(z/{temperature:g})_y; with a target log softmax(z/{temperature:g})_t"
-        return Loss(text, definition, _cross_entropy(temperature))
-    near = difflib.get_close_matches(name, LOSSES, n=1)
+        return tempered(temperature)
+    near = difflib.get_close_matches(name, allowed, n=1) if isinstance(name, str) else []
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"unknown loss {name!r}{hint} (known: {', '.join(LOSSES)}, ce@T)")
+    also = ", ce@<temperature>" if "ce" in allowed else ""
+    raise ValueError(f"unknown loss {name!r}, expected one of {', '.join(allowed)}{also}{hint}")
+
+
+def tempered(temperature: float) -> Loss:
+    """The cross-entropy of z / temperature."""
+    text = f"{temperature:g}"
+    formula = f"-log softmax(z/{text})_y; with a target log softmax(z/{text})_t"
+    return Loss(f"ce@{text}", formula, _cross_entropy(temperature))

@@ -2,93 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
-import torch
-from torch import Tensor
-
-from bench.rng import uniform, uniform_in_ball
-
-from .catalogue import checked_int
-from .problem import GradientHealth, Problem, Proposals
+from .spec import Attack, Count
 from .threat import ThreatModel, format_eps
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .problem import Problem
+    from .table import Found
+
+__all__ = ["RandomPoints"]
 
 # Restarts from 0 on belong to attacks with random starts, and -1 to the drawing of targets.
 _STREAM = -2
 
 
-@dataclass(frozen=True)
-class RandomPoints:
-    """Parameters of the search.
+class RandomPoints(Attack):
+    """Corners of the L_inf ball, or points of the L2 sphere: as far out as the budget allows.
 
     Attributes:
-        threat: Ball and box.
         draws: Points for each image; an image that is broken is not tried again.
     """
 
-    threat: ThreatModel
-    draws: int
+    name: ClassVar[str] = "noise"
+    summary: ClassVar[str] = "Random corners of the L_inf ball, or points of the L2 sphere; no gradient, no search."
+    source: ClassVar[str] = "Carlini et al. 2019, arXiv:1902.06705, section 4 (random search as a check)"
 
-    @property
-    def own(self) -> bool:
-        """True: leaving the threat model would be a bug."""
-        return True
+    draws: Count = 10
 
-    @property
-    def iterate(self) -> str:
-        """The point that broke the image, else the last."""
-        return "final"
-
-    @property
-    def definition(self) -> str:
+    def definition(self, threat: ThreatModel, targets: str | None = None) -> str:  # noqa: ARG002 - the judge knows them
         """For example ``noise-linf[8/255, 10 corners]``."""
-        where = "corners" if self.threat.norm == "linf" else "points of the sphere"
-        return f"noise-{self.threat.norm}[{format_eps(self.threat.eps)}, {self.draws} {where}]"
+        where = "corners" if threat.norm == "linf" else "points of the sphere"
+        return f"noise-{threat.norm}[{format_eps(threat.eps)}, {self.draws} {where}]"
 
-    def propose(self, problem: Problem) -> Proposals:
+    def passes(self) -> float:
+        """A forward a point."""
+        return float(self.draws)
+
+    def attack(self, problem: Problem) -> Found:
         """Try one point after the other."""
-        count = len(problem.images)
-        best, forwards = problem.images.clone(), np.zeros(count)
-        waiting = np.arange(count)
+        from .in_turn import InTurn
+        from .table import unattacked
+
+        turns = InTurn(problem, keep="last")
         for draw in range(self.draws):
-            if not len(waiting):
+            rows = turns.left()
+            if not len(rows):
                 break
-            rows = torch.from_numpy(waiting)
-            best[rows] = self._points(problem.images[rows], problem.ids[waiting], problem.seed, draw)
-            forwards[waiting] += 1
-            waiting = waiting[~problem.judge(best[rows], waiting).success]
-        return Proposals(
-            images=best,
-            forwards=forwards,
-            steps=0,
-            loss=np.full(count, np.nan),
-            first_wrong=None,
-            first_step=np.full(count, -1, dtype=np.int64),
-            has_final=True,
-            health=GradientHealth.unmeasured(count),
-        )
-
-    def _points(self, images: Tensor, ids: np.ndarray, seed: int, draw: int) -> Tensor:
-        """Corners of the L_inf ball, or points of the L2 sphere: as far out as the budget allows."""
-        size = images[0].numel()
-        if self.threat.norm == "linf":
-            unit = np.where(uniform(seed, ids, _STREAM - draw, size) < 0.5, np.float32(-1), np.float32(1))
-        else:
-            unit = uniform_in_ball(seed, ids, _STREAM - draw, size)
-            unit = unit / np.linalg.norm(unit, axis=1, keepdims=True)
-        offsets = torch.from_numpy(unit).view(images.shape).to(images) * self.threat.eps
-        return self.threat.project(images + offsets, images)
+            part = problem.part(rows)
+            found = unattacked(_points(part, draw))
+            found["forwards"].fill_(1)
+            turns.take(rows, 0, found, found["final"], draw)
+        return turns.found()
 
 
-def build(params: Mapping[str, object], threat: ThreatModel, *, targeted: bool) -> RandomPoints:
-    """Check the parameters of a catalogue entry (see `bench.attacks.catalogue`).
+def _points(problem: Problem, draw: int) -> Tensor:
+    import numpy as np
+    import torch
 
-    Raises:
-        ValueError: A parameter has a wrong value.
-    """
-    del targeted  # the judge knows the targets
-    if not np.isfinite(threat.eps):
-        raise ValueError("noise needs a finite eps")
-    return RandomPoints(threat, checked_int("noise", params, "draws"))
+    from bench.rng import uniform, uniform_in_ball
+
+    images, size = problem.images, problem.images[0].numel()
+    if problem.threat.norm == "linf":
+        unit = np.where(uniform(problem.seed, problem.ids, _STREAM - draw, size) < 0.5, np.float32(-1), np.float32(1))
+    else:
+        unit = uniform_in_ball(problem.seed, problem.ids, _STREAM - draw, size)
+        unit = unit / np.linalg.norm(unit, axis=1, keepdims=True)
+    offsets = torch.from_numpy(unit).view(images.shape).to(images) * problem.threat.eps
+    return problem.threat.project(images + offsets, images)

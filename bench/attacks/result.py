@@ -2,16 +2,53 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .norms import norms_with_failures
-from .problem import Composition, GradientHealth
+if TYPE_CHECKING:
+    from .in_turn import Composition
+
+__all__ = ["HEALTH", "AttackResult", "GradientHealth"]
+
+HEALTH = ("start_gradient", "last_gradient", "start_probability", "last_probability")
+"""Columns that say whether the loss gave the attack anything to follow."""
 
 
-@dataclass(frozen=True)
+class GradientHealth:
+    """Whether the loss gave the attack anything to follow; arrays of shape (N,), NaN where not attacked.
+
+    The start is the first iterate of the first restart, the last the one before its last step.
+
+    Attributes:
+        start_gradient: Largest absolute input gradient of the loss at the start.
+        last_gradient: The same at the last step.
+        start_probability: softmax(z)_y in float32 at the start.
+        last_probability: The same at the last step.
+    """
+
+    def __init__(self, columns: Mapping[str, NDArray[Any]]) -> None:
+        self.start_gradient, self.last_gradient, self.start_probability, self.last_probability = (
+            columns[name] for name in HEALTH
+        )
+
+    @property
+    def zero_gradient_share(self) -> float:
+        """Share of attacked images with an exactly zero gradient, the larger of start and last step."""
+        return self._larger(self.start_gradient == 0, self.last_gradient == 0)
+
+    @property
+    def certain_share(self) -> float:
+        """Share of attacked images whose p_y rounds to 1 in float32, the larger of start and last step."""
+        return self._larger(self.start_probability == 1, self.last_probability == 1)
+
+    def _larger(self, start: NDArray[np.bool_], last: NDArray[np.bool_]) -> float:
+        count = int((~np.isnan(self.start_gradient)).sum())
+        return max(int(start.sum()), int(last.sum())) / count if count else float("nan")
+
+
 class AttackResult:
     """One attack on N images; arrays have first dimension N.
 
@@ -63,7 +100,20 @@ class AttackResult:
     margin_after: NDArray[np.float64]
     forwards: NDArray[np.float64]
     health: GradientHealth
-    composition: Composition | None = None
+    composition: Composition | None
+
+    def __init__(
+        self,
+        definition: str,
+        columns: Mapping[str, NDArray[Any]],
+        success_final: NDArray[np.bool_] | None,
+        success_any: NDArray[np.bool_] | None,
+        composition: Composition | None = None,
+    ) -> None:
+        self.definition = definition
+        self.success_final, self.success_any, self.composition = success_final, success_any, composition
+        self.health = GradientHealth(columns)
+        vars(self).update(columns)
 
     @property
     def clean_accuracy(self) -> float:
@@ -77,5 +127,5 @@ class AttackResult:
 
     @property
     def l2_with_failures(self) -> NDArray[np.float64]:
-        """(N,) L2 norms, infinity where there was no success; see `bench.attacks.norms`."""
-        return norms_with_failures(self.l2, self.success)
+        """(N,) L2 norms, infinity where there was no success."""
+        return np.where(self.success, self.l2, np.inf)

@@ -1,30 +1,31 @@
-"""Runs an attack of the catalogue on a model and lets the judge decide."""
+"""Runs an attack on a model and lets the judge decide."""
 
 from __future__ import annotations
 
-import importlib
 import math
-from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from . import catalogue
 from .clean import CleanPass
 from .frozen import FrozenModel, frozen
 from .journal import Journal
 from .judge import Judge, Judgement
-from .problem import Attack, GradientHealth, Problem, Proposals, Surrogate
+from .named import named_attack
+from .problem import Problem, Surrogate
 from .result import AttackResult
+from .spec import GIVEN_TARGETS, Attack
+from .table import HEALTH, Found
 from .threat import Norm, ThreatModel, parse_eps
 
 
 def run(
-    name: str,
+    name: str | Attack,
     model: nn.Module,
     images: Tensor | NDArray[np.floating],
     labels: Tensor | NDArray[np.integer],
@@ -46,7 +47,7 @@ def run(
     The model is frozen meanwhile and given back as it was; see `bench.attacks.frozen`.
 
     Args:
-        name: Entry of `bench.attacks.catalogue`, such as ``"pgd"``.
+        name: One of `bench.attacks.named`, such as ``"pgd"``; or an attack with its parameters.
         model: Any module from images (N, C, H, W) in [0, 1] to logits (N, K), on one device. Losses on
             distances also need ``features(x)`` and ``class_centers()``.
         images: (N, C, H, W), float32 (float64 for a float64 model), in [0, 1].
@@ -61,7 +62,7 @@ def run(
         batch_size: Images per forward pass.
         journal: Where to keep pieces of the attack, so that the same call goes on where a killed one stood.
         clean: Made for ``model`` and ``batch_size``: several attacks make one clean pass between them.
-        **params: Parameters of the entry; what is not given has the entry's default.
+        **params: Parameters of the attack; what is not given has its default.
 
     Returns:
         One row per image, in the given order.
@@ -70,24 +71,23 @@ def run(
         ValueError: Unknown attack or parameter, or data of the wrong shape, type or range.
         RuntimeError: An attack of our own left its threat model: a bug.
     """
-    entry = catalogue.find(name)
-    resolved = entry.resolve(params)
-    if norm not in entry.norms:
-        raise ValueError(f"attack {name!r} knows norm {' and '.join(entry.norms)}, got {norm!r}")
-    if eps is None and not entry.minimises_norm:
-        raise ValueError(f"attack {name!r} needs eps")
-    if targets is not None and not entry.targetable:
-        raise ValueError(f"attack {name!r} takes no targets")
-    if starts is not None and not entry.startable:
-        raise ValueError(f"attack {name!r} takes no starts")
-    if (surrogate is not None) != entry.needs_surrogate:
-        raise ValueError(f"attack {name!r} {'needs a' if entry.needs_surrogate else 'takes no'} surrogate")
+    attack = named_attack(name, params) if isinstance(name, str) else name.configured({**name.parameters, **params})
+    called = f"attack {attack.name!r}"
+    if eps is None and not attack.minimises_norm:
+        raise ValueError(f"{called} needs eps")
+    if norm not in attack.norms:
+        raise ValueError(f"{called} knows norm {' and '.join(attack.norms)}, got {norm!r}")
+    threat = ThreatModel(norm, math.inf if eps is None else parse_eps(eps))
+    attack.check(threat, targeted=targets is not None)
+    if starts is not None and not attack.startable:
+        raise ValueError(f"{called} takes no starts")
+    if (surrogate is not None) != attack.needs_surrogate:
+        raise ValueError(f"{called} {'needs a' if attack.needs_surrogate else 'takes no'} surrogate")
     if batch_size < 1:
         raise ValueError(f"batch_size must be >= 1, got {batch_size}")
     if clean is not None:
         clean.check(model, batch_size)
-    threat = ThreatModel(norm, math.inf if eps is None else parse_eps(eps))
-    attack = _implementation(entry)(resolved, threat, targeted=targets is not None)
+    definition = attack.definition(threat, None if targets is None else GIVEN_TARGETS)
     pictures = _checked_images(images)
     beginnings = None if starts is None else _checked_images(starts)
     if beginnings is not None and beginnings.shape != pictures.shape:
@@ -103,11 +103,11 @@ def run(
             view, pictures, classes, goals, threat, device=device, batch_size=batch_size, own=attack.own, clean=clean
         )
         _, channels, height, width = pictures.shape
-        impossible = entry.impossible(norm, resolved, (channels, height, width), judge.clean_logits.shape[1])
+        impossible = attack.impossible(norm, (channels, height, width), judge.clean_logits.shape[1])
         if impossible is not None:
             raise ValueError(impossible)
         attacked = np.flatnonzero(judge.clean_correct)
-        proposals = None
+        found = None
         if len(attacked):
             rows = torch.from_numpy(attacked)
             problem = Problem(
@@ -126,9 +126,9 @@ def run(
                 surrogate=None if other is None else _surrogate(other, pictures[rows], judge, batch_size, device),
             )
             if journal is not None:
-                problem = replace(problem, pages=journal.pages(*_identity(attack.definition, problem)))
-            proposals = attack.propose(problem)
-        return _assembled(attack, judge, numbers, pictures, attacked, proposals)
+                problem = replace(problem, pages=journal.pages(*_identity(definition, problem)))
+            found = attack.attack(problem)
+        return _assembled(attack, definition, judge, numbers, pictures, attacked, found)
 
 
 def _surrogate(view: FrozenModel, images: Tensor, judge: Judge, batch_size: int, device: torch.device) -> Surrogate:
@@ -153,17 +153,12 @@ def _identity(definition: str, problem: Problem) -> list[bytes | str]:
     other = None if problem.surrogate is None else problem.surrogate.clean_logits
     tensors = (problem.images, problem.labels, problem.targets, problem.clean_logits, problem.starts, other)
     return [
+        "columns of bench.attacks.table",  # pieces of another form are not found
         definition,
         f"{problem.threat} {problem.seed} {problem.batch_size} {problem.device}",
         *(b"" if tensor is None else tensor.contiguous().numpy().tobytes() for tensor in tensors),
         problem.ids.tobytes(),
     ]
-
-
-def _implementation(entry: catalogue.AttackEntry) -> Callable[..., Attack]:
-    module, _, function = entry.implementation.partition(":")
-    build: Callable[..., Attack] = getattr(importlib.import_module(module), function)
-    return build
 
 
 def _checked_images(images: Tensor | NDArray[np.floating]) -> Tensor:
@@ -191,79 +186,68 @@ def _checked_integers(values: Tensor | NDArray[np.integer], count: int, name: st
 
 def _assembled(
     attack: Attack,
+    definition: str,
     judge: Judge,
     ids: NDArray[np.int64],
     images: Tensor,
     attacked: NDArray[np.int64],
-    proposals: Proposals | None,
+    found: Found | None,
 ) -> AttackResult:
-    """Judge what was proposed for the attacked images, and put it among the others."""
+    """Judge what was found for the attacked images, and put it among the others."""
     count = len(images)
     clean_predictions = judge.clean_logits.argmax(dim=1).numpy()
-    adversarials = images.numpy().copy()
-    columns: dict[str, np.ndarray] = {
+    columns: dict[str, NDArray[Any]] = {
+        "adversarials": images.numpy().copy(),
         "predictions": clean_predictions.copy(),
         "success": np.zeros(count, dtype=np.bool_),
         "valid": np.ones(count, dtype=np.bool_),
         "linf": np.zeros(count),
         "l2": np.zeros(count),
-        "margin": judge.clean_margin(),
+        "margin_after": judge.clean_margin(),
+        "first_step": np.full(count, -1, dtype=np.int64),
+        "forwards": np.zeros(count),
+        **{name: np.full(count, np.nan) for name in ("loss", *HEALTH)},
     }
-    first_step = np.full(count, -1, dtype=np.int64)
-    loss = np.full(count, np.nan)
-    forwards = np.zeros(count)
-    success_final: NDArray[np.bool_] | None = np.zeros(count, dtype=np.bool_)
+    success_final = np.zeros(count, dtype=np.bool_)
     success_any = np.zeros(count, dtype=np.bool_) if attack.own else None
-    health = GradientHealth.unmeasured(count)
-    composition = None
-    if proposals is not None:
-        judgement = judge.judge(proposals.images, attacked)
-        chosen = proposals.images
-        final = judgement.success
-        if proposals.first_wrong is not None and success_any is not None:
-            crossed = np.flatnonzero(proposals.first_step >= 0)
-            early = judge.judge(proposals.first_wrong[torch.from_numpy(crossed)], attacked[crossed])
-            broken = final.copy()
+    if found is not None:
+        table, chosen = found.table, found.table["final"]
+        judgement = judge.judge(chosen, attacked)
+        success_final[attacked] = judgement.success
+        if "first" in table and success_any is not None:
+            first_step = table["first_step"].numpy()
+            crossed = np.flatnonzero(first_step >= 0)
+            early = judge.judge(table["first"][torch.from_numpy(crossed)], attacked[crossed])
+            broken = judgement.success.copy()
             broken[crossed] |= early.success
             success_any[attacked] = broken
-            steps = np.where(proposals.first_step < 0, proposals.steps, proposals.first_step)
-            first_step[attacked] = np.where(broken, steps, -1)
-            if attack.iterate == "any":
+            steps = np.where(first_step < 0, found.steps, first_step)
+            columns["first_step"][attacked] = np.where(broken, steps, -1)
+            if attack.decided_by == "any":
                 taken = crossed[early.success]
                 chosen = chosen.clone()
-                chosen[torch.from_numpy(taken)] = proposals.first_wrong[torch.from_numpy(taken)]
+                chosen[torch.from_numpy(taken)] = table["first"][torch.from_numpy(taken)]
                 judgement = _overlaid(judgement, early, taken, early.success)
-        if success_final is not None:
-            success_final[attacked] = final
-        adversarials[attacked] = chosen.numpy()
-        for name, column in columns.items():
-            column[attacked] = getattr(judgement, name)
-        loss[attacked], forwards[attacked] = proposals.loss, proposals.forwards
-        for field in fields(GradientHealth):
-            getattr(health, field.name)[attacked] = getattr(proposals.health, field.name)
-        if proposals.composition is not None:
-            composition = proposals.composition.spread(attacked, count)
-        if not proposals.has_final:
-            success_final = None
-    margin_after = columns.pop("margin")
+        judged = {"adversarials": chosen.numpy(), "margin_after": judgement.margin}
+        judged |= {name: getattr(judgement, name) for name in ("predictions", "success", "valid", "linf", "l2")}
+        judged |= {name: table[name].double().numpy() for name in ("loss", "forwards", *HEALTH)}
+        for name, values in judged.items():
+            columns[name][attacked] = values
+    composition = None if found is None or found.composition is None else found.composition.spread(attacked, count)
     return AttackResult(
-        definition=attack.definition,
-        ids=ids,
-        adversarials=adversarials,
-        clean_predictions=clean_predictions,
-        clean_correct=judge.clean_correct,
-        clean_finite=judge.clean_finite,
-        success_final=success_final,
-        success_any=success_any,
-        first_step=first_step,
-        robust=judge.clean_correct & ~columns["success"],
-        loss=loss,
-        margin_before=judge.clean_margin(),
-        margin_after=margin_after,
-        forwards=forwards,
-        health=health,
-        composition=composition,
-        **columns,
+        definition,
+        {
+            "ids": ids,
+            "clean_predictions": clean_predictions,
+            "clean_correct": judge.clean_correct,
+            "clean_finite": judge.clean_finite,
+            "margin_before": judge.clean_margin(),
+            "robust": judge.clean_correct & ~columns["success"],
+            **columns,
+        },
+        success_final if found is None or found.has_final else None,
+        success_any,
+        composition,
     )
 
 

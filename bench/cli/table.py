@@ -9,6 +9,7 @@ import click
 
 from bench.cli import options
 from bench.cli.say import echo, echo_document, is_terminal, reserve_stdout, reserved
+from bench.report.formats import FORMATS
 
 if TYPE_CHECKING:
     from bench.report.model import Report
@@ -27,7 +28,7 @@ def register(cli: click.Group) -> None:
 @click.option(
     "--format",
     "format_",
-    type=click.Choice(["markdown", "latex", "html", "csv", "json"]),
+    type=click.Choice(list(FORMATS)),
     help="Default: drawn on a terminal, Markdown elsewhere.",
 )
 @click.option("--id", "ids", metavar="NAME", multiple=True, help="Only this table; may be repeated.")
@@ -52,15 +53,13 @@ def table(
     """
     reserve_stdout(ctx)
     from bench.api import Bench
-    from bench.report.formats import FORMATS
-    from bench.report.select import only_tables, without_definitions
 
     bench = Bench.here()
-    report = only_tables(bench.tables(suite, profile=profile), ids)
+    report = bench.tables(suite, profile=profile).only_tables(ids)
     if report.stored:
         echo(f"bench: {report.stored}", err=True)
     if not definitions:
-        report = without_definitions(report)
+        report = report.without_definitions()
     if out is None and format_ is None:
         show_report(report)
         return
@@ -82,6 +81,4 @@ def show_report(report: Report) -> None:
 
         terminal.render(report, Console(file=reserved()))
     else:
-        from bench.report import markdown
-
-        echo_document(markdown.render(report))
+        echo_document(FORMATS["markdown"](report))

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from bench.attacks.named import ATTACKS
+from bench.attacks.spec import Attack
 from bench.data.declared import absence
 from bench.data.registry import DATASETS
 from bench.data.spec import DatasetSpec
@@ -52,7 +54,7 @@ def listing(kind: str) -> list[Listed]:
         ),
         "datasets": lambda: _registered(DATASETS),
         "evaluations": lambda: _registered(EVALUATIONS),
-        "attacks": _attacks,
+        "attacks": lambda: _registered(ATTACKS),
         "suites": lambda: _files("*.toml", "suite", "title"),
         "profiles": lambda: _files("profiles/*.toml", "profile", "summary"),
     }
@@ -64,12 +66,6 @@ def _registered(registry: Registry[Any]) -> list[Listed]:
         Listed(entry.name, entry.value.summary if entry.value is not None else "", entry.origin, entry.error)
         for entry in registry.entries()
     ]
-
-
-def _attacks() -> list[Listed]:
-    from bench.attacks.catalogue import ENTRIES
-
-    return [Listed(entry.name, entry.summary, "bench") for entry in ENTRIES.values()]
 
 
 def _files(pattern: str, section: str, key: str) -> list[Listed]:
@@ -115,10 +111,8 @@ def description(bench: Bench, name: str, suite: str | None = None, profile: str 
 
 
 def _plug_ins(name: str) -> list[str]:
-    from bench.attacks.catalogue import ENTRIES
-
     kinds: tuple[tuple[Registry[Any], Callable[[Any], str]], ...]
-    kinds = ((FAMILIES, _family), (EVALUATIONS, _evaluation), (DATASETS, _dataset))
+    kinds = ((FAMILIES, _family), (EVALUATIONS, _evaluation), (DATASETS, _dataset), (ATTACKS, _attack))
     found, broken = [], ""
     for registry, words in kinds:
         try:
@@ -131,8 +125,6 @@ def _plug_ins(name: str) -> list[str]:
         raise RequestError(f"{name!r} cannot be imported: {broken}")
     with contextlib.suppress(UnknownNameError):
         found.append(_backbone(BACKBONES.get(name)))
-    if name in ENTRIES:
-        found.append(_attack(name))
     return found
 
 
@@ -165,9 +157,7 @@ def _where_columns_are(bench: Bench, suite: str | None, profile: str | None) -> 
 
 
 def _names() -> list[str]:
-    from bench.attacks.catalogue import ENTRIES
-
-    known = [*FAMILIES.names(), *EVALUATIONS.names(), *DATASETS.names(), *ENTRIES]
+    known = [*FAMILIES.names(), *EVALUATIONS.names(), *DATASETS.names(), *ATTACKS.names()]
     known += [example for spec in BACKBONES.values() for example in spec.examples]
     known += [row.name for kind in ("suites", "profiles") for row in listing(kind)]
     for evaluation in EVALUATIONS.values():
@@ -262,17 +252,14 @@ def _backbone(spec: BackboneSpec) -> str:
     return "\n".join(lines)
 
 
-def _attack(name: str) -> str:
-    from bench.attacks.catalogue import find
-
-    entry = find(name)
+def _attack(attack: Attack) -> str:
     lines = [
-        f"{entry.name}: an attack",
-        entry.summary,
-        f"source: {entry.source}",
-        f"norms: {', '.join(entry.norms)}",
+        f"{attack.name}: an attack",
+        attack.summary,
+        f"source: {attack.source}",
+        f"norms: {', '.join(attack.norms)}",
     ]
-    lines += ["parameters:", *(f"  {key} = {value!r}" for key, value in entry.parameters.items())]
+    lines += ["parameters:", *(f"  {key} = {value!r}" for key, value in attack.parameters.items())]
     return "\n".join(lines)
 
 

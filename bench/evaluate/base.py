@@ -39,6 +39,7 @@ __all__ = [
     "Number",
     "Outcome",
     "Part",
+    "Used",
 ]
 
 Direction = Literal["up", "down"]
@@ -168,6 +169,23 @@ class Part:
     config: EvaluationConfig
 
 
+@dataclass(frozen=True)
+class Used:
+    """A plug-in that an evaluation runs.
+
+    Attributes:
+        kind: Such as ``"attack"``.
+        name: Its name.
+        version: Its version; None: the digest of its source is in the key.
+        module: Where its code is.
+    """
+
+    kind: str
+    name: str
+    version: int | None
+    module: str
+
+
 class Evaluation(ABC):
     """One protocol. Subclasses are registered under their ``name`` as instances.
 
@@ -246,6 +264,10 @@ class Evaluation(ABC):
     def of_itself(self, config: Any) -> str | None:  # noqa: ARG002 - for subclasses
         """Why the evaluation has no meaning where the other model is the one that it measures, or None if it has."""
         return None
+
+    def uses(self, config: Any) -> tuple[Used, ...]:  # noqa: ARG002 - for subclasses
+        """Plug-ins of others, beside itself, whose code decides its numbers and is therefore in the key."""
+        return ()
 
     def judge(self, config: Any) -> Judge | None:  # noqa: ARG002 - for subclasses
         """The independent classifier that the evaluation needs, if it needs one."""

@@ -12,13 +12,13 @@ from bench.report.cells import Results
 from bench.report.claims import control_notes, item_notes, seed_note
 from bench.report.common import Across, across_rows
 from bench.report.compare import ALPHA, TESTS, common_items, indistinguishable_from_best
-from bench.report.curves import chart_of
 from bench.report.deviations import deviations
+from bench.report.figures import figures_of
 from bench.report.literature import load_literature
 from bench.report.minimal import with_norm_checks
 from bench.report.model import Cell, Report, Table, TableColumn, TableRow
 from bench.report.origins import origins
-from bench.report.text import size_note
+from bench.report.text import row_names, size_note
 from bench.report.verdicts import with_curve_checks
 from bench.store import Store
 from bench.suite.schema import ResolvedColumn, ResolvedModel, ResolvedTable, Suite
@@ -92,7 +92,7 @@ def _table(table: ResolvedTable, suite: Suite, results: Results, literature: Seq
         rows += _quoted(name, table, suite, literature)
     title = _title(table, suite, models)
     made_table = Table(
-        table.id, title, columns, tuple(rows), chart=chart_of(title, table.columns, models, cells, results)
+        table.id, title, columns, tuple(rows), figures=figures_of(title, table.columns, models, cells, results)
     )
     notes = _notes(table, suite, cells, across, untested, models, results)
     sizes = size_note(made_table)
@@ -145,10 +145,10 @@ def _title(table: ResolvedTable, suite: Suite, models: list[ResolvedModel]) -> s
 
 
 def _quoted(name: str, table: ResolvedTable, suite: Suite, folders: Sequence[Path]) -> list[TableRow]:
-    source = load_literature(name, folders)
+    literature = load_literature(name, folders)
     wanted = [column.id for column in table.columns]
     rows = []
-    for row in source.rows:
+    for row in literature.rows:
         if not any(column in row.values for column in wanted):
             continue
         same = row.dataset == suite.dataset.name and suite.profile is None
@@ -159,7 +159,7 @@ def _quoted(name: str, table: ResolvedTable, suite: Suite, folders: Sequence[Pat
             else Cell(column=column, status="n/a", reason="not in the source")
             for column in wanted
         )
-        origin = f"{source.title}, {row.table}{comparable}"
+        origin = f"{literature.source.title}, {row.table}{comparable}"
         rows.append(TableRow(row.label, row.family, "literature", cells, origin))
     return rows
 
@@ -223,9 +223,4 @@ def _absences(cells: list[list[Cell]], suite: Suite, table: ResolvedTable) -> li
         for cell in row:
             if cell.status != "ok" or cell.reason:
                 reasons.setdefault(f"{cell.status}: {cell.reason}", []).append(labels[name])
-    notes = []
-    for text, rows in reasons.items():
-        who = list(dict.fromkeys(rows))
-        named = "all rows" if len(who) == len(table.rows) > 1 else ", ".join(who)
-        notes.append(f"{text.removeprefix('ok: ')} ({named}).")
-    return notes
+    return [f"{text.removeprefix('ok: ')} ({row_names(rows, len(table.rows))})." for text, rows in reasons.items()]

@@ -1,4 +1,4 @@
-"""In what a run differs from the paper, from the resolved configuration; printed under every table."""
+"""Differences between a run and the paper, from the resolved configuration; printed below the tables."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _NAMES = {
 
 
 _OF_THE_MODEL = ("backbone", "scale")
-"""What is known of imported weights: the rest are settings of a training that did not happen here."""
+"""Settings that are known of imported weights. The others describe training, which did not happen here."""
 
 
 _ARITHMETIC = {
@@ -42,8 +42,8 @@ _ARITHMETIC = {
 def deviations(suite: Suite) -> tuple[str, ...]:
     """One line for each setting in which some model differs from the paper's value, or from float32 and eager steps.
 
-    Only families that the paper trained are held against it, each on the schedule that it had on the suite's data set.
-    Where the paper is silent, the value of the released code counts. Data and attacks are compared where there is such
+    Only families that the paper trained are compared with it, each on its schedule for the suite's data set. If the
+    paper does not state a value, that of the released code counts. Data and attacks are compared if the suite has such
     a family.
 
     Models that agree on a value are listed together, so that a reader sees at a glance what was done:
@@ -73,7 +73,7 @@ def _paper(suite: Suite, model: ResolvedModel) -> Mapping[str, Any]:
 
 
 def _settings(suite: Suite, papers: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """What the paper states, then what only its code has, each once."""
+    """Lines for what the paper states, then for what only its code has."""
     held = [model for model in suite.models if model.name in papers]
     released = {model.name: model.family.released for model in held}
     for key in dict.fromkeys(key for model in held for key in papers[model.name]):
@@ -98,7 +98,7 @@ def _compared(
     also: Mapping[str, Mapping[str, Any]],
     who: str,
 ) -> Iterator[str]:
-    """One line if a model has another value than is stated for it, and than its code has where that is another one."""
+    """One line if a model has neither the stated value nor that of the code."""
     by_value: dict[str, list[str]] = {}
     told: dict[str, None] = {}
     differs = False

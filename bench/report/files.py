@@ -1,4 +1,4 @@
-"""The files that a run leaves for people: tables in every format, charts and one html report."""
+"""The files that a run leaves for people: tables in every format, figures and one html report."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from bench.errors import DamagedFileError
 from bench.files.atomic import write_atomically
-from bench.report.draw import draw_all
+from bench.report.figures import SUFFIXES
 from bench.report.formats import FORMATS
+from bench.report.formats.html import Picture, render
 from bench.report.model import Report
-from bench.report.page import Picture, render
 from bench.store import Store
 
 if TYPE_CHECKING:
@@ -19,27 +19,27 @@ if TYPE_CHECKING:
 
 __all__ = ["pictures", "provenance_summary", "write_report"]
 
-_ENDINGS = {"markdown": "md", "latex": "tex", "csv": "csv", "json": "json"}
-
 
 def write_report(bench: Bench, plan: Plan, report: Report) -> Path:
-    """Write tables, charts and report below ``<results>/reports/<suite>[-<profile>]/`` and return the html file.
+    """Write tables, figures and report below ``<results>/reports/<suite>[-<profile>]/`` and return the html file.
 
-    The chart of a table is ``<id of the table>.png``.
+    A figure of a table is ``<id of the table><suffix of the figure>.png``.
     """
-    name = report.suite + (f"-{report.profile}" if report.profile else "")
-    folder = bench.settings.results / "reports" / name
-    for format_, ending in _ENDINGS.items():
-        write_atomically(folder / f"tables.{ending}", FORMATS[format_](report).encode())
-    charts = draw_all(report)
+    run = report.suite + (f"-{report.profile}" if report.profile else "")
+    folder = bench.settings.results / "reports" / run
+    for name, format_ in FORMATS.items():
+        if name != "html":  # the report is the tables in HTML, and more
+            write_atomically(folder / f"tables.{format_.ending}", format_(report).encode())
     for table in report.tables:
-        if table.id in charts:
-            write_atomically(folder / f"{table.id}.png", charts[table.id])
-        else:  # what an earlier run drew is not true any more
-            (folder / f"{table.id}.png").unlink(missing_ok=True)
+        for suffix in SUFFIXES:
+            png = folder / f"{table.id}{suffix}.png"
+            if suffix in table.figures:
+                write_atomically(png, table.figures[suffix].png)
+            else:  # what an earlier run drew is not true any more
+                png.unlink(missing_ok=True)
     page = folder / "report.html"
     meta = provenance_summary(plan, bench.store)
-    write_atomically(page, render(report, pictures(plan, bench.store), meta, charts).encode())
+    write_atomically(page, render(report, pictures(plan, bench.store), meta).encode())
     return page
 
 

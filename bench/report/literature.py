@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydantic import Field
 
@@ -13,17 +11,21 @@ from bench.errors import SuiteError
 from bench.spec import Config
 from bench.suite.document import read, validate
 
-__all__ = ["Literature", "LiteratureRow", "literature_names", "load_literature"]
+__all__ = ["Literature", "literature_names", "load_literature"]
 
 
-class _Source(Config):
+class Source(Config):
+    """Where the numbers are from."""
+
     name: str
     title: str
     url: str
     note: str = ""
 
 
-class _Row(Config):
+class LiteratureRow(Config):
+    """One model's numbers in a source."""
+
     label: str = Field(description="As the source calls the model")
     family: str = Field("", description="The registered family that it corresponds to, if any")
     dataset: str = Field(description="Data set that the numbers are for")
@@ -31,30 +33,11 @@ class _Row(Config):
     values: Mapping[str, float] = Field(description="By column id of the shipped suites; fractions in [0, 1]")
 
 
-class _File(Config):
-    source: _Source
-    row: tuple[_Row, ...]
+class Literature(Config):
+    """A file of quoted numbers."""
 
-
-@dataclass(frozen=True)
-class LiteratureRow:
-    """One model's numbers in a source."""
-
-    label: str
-    family: str
-    dataset: str
-    table: str
-    values: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class Literature:
-    """A source with its rows."""
-
-    name: str
-    title: str
-    url: str
-    rows: tuple[LiteratureRow, ...]
+    source: Source
+    rows: tuple[LiteratureRow, ...] = Field(alias="row")
 
 
 def literature_names(folders: Sequence[Path]) -> frozenset[str]:
@@ -74,12 +57,8 @@ def load_literature(name: str, folders: Sequence[Path]) -> Literature:
         if not path.is_file():
             continue
         document = read(path)
-        data: Any = document.data
-        parsed, problems = validate(_File, data, document, ())
-        if parsed is None:
+        found, problems = validate(Literature, document.data, document, ())
+        if found is None:
             raise SuiteError(problems)
-        rows = tuple(
-            LiteratureRow(row.label, row.family, row.dataset, row.table, dict(row.values)) for row in parsed.row
-        )
-        return Literature(parsed.source.name, parsed.source.title, parsed.source.url, rows)
+        return found
     raise FileNotFoundError(name)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, Protocol
 
+from bench.errors import RequestError, did_you_mean
 from bench.metrics.intervals import Interval
-from bench.report.chart import Chart
 
-__all__ = ["Cell", "CellStatus", "Report", "Table", "TableColumn", "TableRow"]
+__all__ = ["Cell", "CellStatus", "Figure", "Report", "Table", "TableColumn", "TableRow"]
 
 CellStatus = Literal["ok", "n/a", "failed", "diverged", "pending"]
 
@@ -84,16 +84,32 @@ class TableRow:
     made_with: str = ""
 
 
+class Figure(Protocol):
+    """A picture of what a table shows."""
+
+    @property
+    def title(self) -> str:
+        """What is drawn."""
+
+    @property
+    def caption(self) -> str:
+        """What the reader must know of it."""
+
+    @property
+    def png(self) -> bytes:
+        """The file; drawn when it is asked for."""
+
+
 @dataclass(frozen=True)
 class Table:
-    """A table with what has to be printed under it, and a chart of the curves that its columns are points of."""
+    """A table with what has to be printed under it, and its figures (``bench.report.figures``) by their suffix."""
 
     id: str
     title: str
     columns: tuple[TableColumn, ...]
     rows: tuple[TableRow, ...]
     notes: tuple[str, ...] = ()
-    chart: Chart | None = None
+    figures: Mapping[str, Figure] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -113,3 +129,23 @@ class Report:
     tables: tuple[Table, ...]
     budget: str = ""
     stored: str = ""
+
+    def only_tables(self, ids: Sequence[str]) -> Report:
+        """The report with the named tables alone, in the order of the suite; all of them for no names.
+
+        Raises:
+            RequestError: The suite has no table of a name.
+        """
+        known = [table.id for table in self.tables]
+        for name in ids:
+            if name not in known:
+                raise RequestError(f"suite {self.suite} has no table {name!r}; {did_you_mean(name, known)}")
+        return replace(self, tables=tuple(table for table in self.tables if table.id in ids)) if ids else self
+
+    def without_definitions(self) -> Report:
+        """The report without what each column is: for a narrow page."""
+        tables = (
+            replace(table, columns=tuple(replace(column, definition="") for column in table.columns))
+            for table in self.tables
+        )
+        return replace(self, tables=tuple(tables))

@@ -1,4 +1,4 @@
-"""On which data the papers trained and tested, and with which attacks, as far as they or their code say so.
+"""The data and attacks with which the papers trained and tested, as far as they or their code say so.
 
 Sources: GMMC paper, Sections 4.1 to 4.4 and Appendix A; the released code of JEM and GMMC (docs/protocol.md). The paper
 says neither how many items are held out nor how many are attacked: the first is 5,000 in both codes, the second all
@@ -31,7 +31,7 @@ _DATA = {
     "svhn": PaperData("SVHN", (68_257, 5_000, 26_032), "crop"),
 }
 _REFERENCE = "cifar10"
-"""Whose settings a data set is held against that the paper does not have."""
+"""Its settings stand for those of data sets that the paper does not have."""
 
 _NOT_STATED = "not stated"
 
@@ -79,7 +79,7 @@ def data_of_the_paper(suite: Suite) -> str:
 
 
 def data_line(suite: Suite) -> Iterator[str]:
-    """What of data set, items and split is not the paper's; nothing where all of it is."""
+    """A line on data set, items and split if they are not the paper's."""
     name, items = suite.dataset.name, _items(suite)
     paper = _DATA.get(data_of_the_paper(suite))
     ours = f"{name}, {_counts(items)} items"

@@ -1,4 +1,4 @@
-"""Tables on a terminal, through rich: as much as its width allows, and never a number broken over two lines."""
+"""Tables on a terminal, through rich: as much as fits its width, and no number broken over two lines."""
 
 from __future__ import annotations
 
@@ -14,11 +14,21 @@ from rich.text import Text
 
 from bench.plain import plain
 from bench.report.model import Report, Table
-from bench.report.text import aside_text, cell_text, counted, definitions, groups, header, origin_notes, preamble
+from bench.report.text import (
+    aside_text,
+    cell_text,
+    counted,
+    definitions,
+    groups,
+    has_intervals,
+    header,
+    mark_text,
+    preamble,
+    report_title,
+)
 
 __all__ = ["render"]
 
-_MARKS = ("†", "‡")
 _LEAST_LABEL_WIDTH = 14
 _ELSEWHERE = "bench table --format markdown"
 
@@ -29,8 +39,7 @@ def render(report: Report, console: Console) -> None:
     A table that is wider than the console loses its intervals first, and a note says how to see them; then its columns
     are split into blocks, by group as far as groups fit.
     """
-    profile = f" (PROFILE {report.profile})" if report.profile else ""
-    console.print(Text(plain(report.title + profile), style="bold"))
+    console.print(Text(plain(report_title(report)), style="bold"))
     for table in report.tables:
         console.print()
         _print_table(table, console)
@@ -46,21 +55,20 @@ def _print_table(table: Table, console: Console) -> None:
     everything = range(len(table.columns))
     with_intervals = _Layout(table, intervals=True, label_width=label_width)
     needed = with_intervals.width(everything, console)
+    narrow = []
     if needed <= console.width:
         console.print(with_intervals.grid(everything))
-        hidden = False
     else:
         layout = _Layout(table, intervals=False, label_width=label_width)
         for number, block in enumerate(_blocks(layout, console)):
             if number:
                 console.print()
             console.print(layout.grid(block))
-        hidden = any(cell.interval is not None for row in table.rows for cell in row.cells)
-    narrow = []
-    if hidden:
-        narrow.append(f"Intervals need a wider terminal. They fit into {needed} columns; or see {_ELSEWHERE}.")
+        if has_intervals(table):
+            narrow.append(f"Intervals need a wider terminal. They fit into {needed} columns; or see {_ELSEWHERE}.")
     explained = [f"{names}: {text}" for names, text in definitions(table)]
-    notes = [*narrow, *table.notes, *origin_notes(table.rows), *explained]
+    quoted = [f"{row.label}: {row.origin}" for row in table.rows if row.source == "literature" and row.origin]
+    notes = [*narrow, *table.notes, *quoted, *explained]
     if notes:
         console.print()
     _print_notes(notes, console)
@@ -78,9 +86,9 @@ def _blocks(layout: _Layout, console: Console) -> list[list[int]]:
     """
     blocks: list[list[int]] = []
     start = 0
-    for _, size in groups(layout.table):
-        group = list(range(start, start + size))
-        start += size
+    for _, columns in groups(layout.table):
+        group = list(range(start, start + len(columns)))
+        start += len(columns)
         fits = layout.width(group, console) <= console.width
         for piece in [group] if fits else [[index] for index in group]:
             if blocks and layout.width([*blocks[-1], *piece], console) <= console.width:
@@ -123,7 +131,8 @@ class _Layout:
     def _column(self, index: int) -> tuple[Text, list[Text]]:
         """Heading and cells of a column, filled to one width.
 
-        Were rich to align them to the right, it would strip the blanks that hold the place of a mark or an interval.
+        The cells are padded here, because rich strips the blanks that stand for a missing mark or interval when it
+        aligns to the right.
         """
         column = self.table.columns[index]
         lines = [plain(line) for line in ([column.group] if column.group else []) + [header(column)]]
@@ -131,10 +140,8 @@ class _Layout:
         cells = [row.cells[index] for row in self.table.rows]
         parts = []
         for cell in cells:
-            text = cell_text(cell, column.unit)
-            mark = text[-1] if text.endswith(_MARKS) else ""
             aside = aside_text(cell, column.unit, sizes, interval=self.intervals)
-            parts.append((text.removesuffix(mark), mark, f" {aside}" if aside else ""))
+            parts.append((cell_text(cell, column.unit), mark_text(cell), f" {aside}" if aside else ""))
         numbers, marks, asides = (max((cell_len(part[i]) for part in parts), default=0) for i in range(3))
         total = max(numbers + marks + asides, *map(cell_len, lines))
         texts = []

@@ -6,20 +6,26 @@ from collections import Counter
 from collections.abc import Sequence
 from string import ascii_lowercase
 
-from bench.report.model import Cell, Report, Table, TableColumn, TableRow
+from bench.report.model import Cell, Report, Table, TableColumn
 
 __all__ = [
     "ARROWS",
     "aside_text",
+    "banner",
     "cell_text",
     "column_name",
     "counted",
     "definitions",
+    "full_header",
     "groups",
+    "has_intervals",
     "header",
     "interval_text",
-    "origin_notes",
+    "mark_text",
+    "origins",
     "preamble",
+    "report_title",
+    "row_names",
     "size_note",
     "value_text",
 ]
@@ -35,24 +41,25 @@ def value_text(value: float, unit: str, n: int | None = None, decimals: int | No
     Args:
         value: The number.
         unit: Of its column.
-        n: Items that it was measured on: of fewer than ten thousand a second decimal of a percentage says nothing,
-            because one item more or less changes the first by at least one. None (quoted numbers): as many decimals as
-            the source gave, at most two.
-        decimals: That a number of unit ``"1"``, or an AUROC near 0 or 1, carries; None: three digits.
+        n: Items that it was measured on. A percentage of fewer than ten thousand has one decimal, because one item
+            changes that decimal by one or more; else two. None (quoted numbers): as many decimals as the source gave,
+            at most two.
+        decimals: Of a number of unit ``"1"``, or of an AUROC near 0 or 1; None: three digits.
+    """
+    long = n >= 10_000 if n is not None else round(100 * value, 2) != round(100 * value, 1)
+    return f"{100 * value:.2f}" if unit == "fraction" and long else _number(value, unit, decimals)
+
+
+def _number(value: float, unit: str, decimals: int | None) -> str:
+    """A number with the decimals of its unit; without any, three digits or all of its integer part, and no exponent
+    for large numbers.
     """
     if unit == "fraction":
-        short = n is not None and n < 10_000
-        short |= n is None and round(100 * value, 2) == round(100 * value, 1)
-        return f"{100 * value:.1f}" if short else f"{100 * value:.2f}"
+        return f"{100 * value:.1f}"
     if unit == "auroc":
         return f"{value:.{decimals or 3}f}".removeprefix("0")
     if unit == "l2":
         return f"{value:.3f}"
-    return _plain(value, decimals)
-
-
-def _plain(value: float, decimals: int | None = None) -> str:
-    """So many decimals, else three digits or all of the integer part; never an exponent for large numbers."""
     if decimals is not None:
         return f"{value:,.{decimals}f}"
     return f"{value:.3g}" if abs(value) < 999.5 else f"{value:,.0f}"
@@ -62,17 +69,12 @@ def interval_text(cell: Cell, unit: str) -> str:
     """``[low, high]``, or nothing."""
     if cell.interval is None:
         return ""
-    digits = {"fraction": 1, "auroc": cell.decimals or 3, "l2": 3}.get(unit)
-    scale = 100 if unit == "fraction" else 1
-    ends = []
-    for end in (cell.interval.low, cell.interval.high):
-        text = f"{scale * end:.{digits}f}" if digits is not None else _plain(end, cell.decimals)
-        ends.append(text.removeprefix("0") if unit == "auroc" else text)
-    return f"[{ends[0]}, {ends[1]}]"
+    low, high = (_number(end, unit, cell.decimals) for end in (cell.interval.low, cell.interval.high))
+    return f"[{low}, {high}]"
 
 
 def counted(table: Table) -> frozenset[str]:
-    """Ids of the columns whose measured numbers are of different numbers of items: their cells say how many."""
+    """Ids of the columns whose measured numbers were made from different numbers of items; their cells show n."""
     sizes = _sizes(table)
     return frozenset(name for name, found in sizes.items() if len(found) > 1)
 
@@ -83,7 +85,7 @@ def aside_text(cell: Cell, unit: str, counted: frozenset[str], *, interval: bool
     Args:
         cell: The cell.
         unit: Of its column.
-        counted: As the function of that name has it.
+        counted: Result of ``counted`` for the table.
         interval: Whether there is room for the interval.
     """
     parts = [interval_text(cell, unit)] if interval and cell.interval is not None else []
@@ -93,15 +95,16 @@ def aside_text(cell: Cell, unit: str, counted: frozenset[str], *, interval: bool
 
 
 def size_note(table: Table) -> str | None:
-    """How many items of each seed the numbers of a table are of; None if nothing is measured yet.
+    """How many items of each seed the numbers of a table were made from; None if nothing is measured yet.
 
-    One number where it is the same everywhere; else by column; columns whose cells differ say it in each cell.
+    The note has one number if it is the same everywhere, else one by column; cells of a column that differ show it.
     """
     sizes = _sizes(table)
-    if not sizes:
+    everywhere = set().union(*sizes.values())
+    if not everywhere:
         return None
-    if len(set(sizes.values())) == 1 and len(next(iter(sizes.values()))) == 1:
-        return f"n = {next(iter(next(iter(sizes.values())))):,} items for every number of this table."
+    if len(everywhere) == 1:
+        return f"n = {everywhere.pop():,} items for every number of this table."
     names: dict[int, list[str]] = {}
     mixed = []
     for name, found in sizes.items():
@@ -114,7 +117,7 @@ def size_note(table: Table) -> str | None:
 
 
 def _sizes(table: Table) -> dict[str, frozenset[int]]:
-    """By id of the column, the numbers of items of its measured numbers; without columns that have none."""
+    """By id of a column, the numbers of items of its measured numbers; columns without any are left out."""
     found: dict[str, set[int]] = {}
     for row in table.rows:
         for cell in row.cells:
@@ -131,8 +134,8 @@ def column_name(column: TableColumn) -> str:
 def definitions(table: Table) -> list[tuple[str, str]]:
     """What the columns of a table are, as (names, definition).
 
-    Columns of one definition share an entry. A long protocol that several definitions end in, after a colon, is
-    written once: they refer to it as ``(a)``, and its own entry follows them.
+    Columns of one definition share an entry. A long protocol at the end of several definitions, after a colon, is
+    written once: these definitions refer to it as ``(a)``, and its own entry follows them.
     """
     found: dict[str, list[str]] = {}
     for column in table.columns:
@@ -149,22 +152,38 @@ def definitions(table: Table) -> list[tuple[str, str]]:
 
 
 def _split(definition: str) -> tuple[str, str]:
-    """What is measured, and the protocol behind the first colon that stands in no brackets; else all and nothing."""
+    """A definition as (what is measured, protocol), split at the first colon; (definition, "") if it is in brackets."""
     start, _, end = definition.partition(": ")
     closed = all(start.count(left) == start.count(right) for left, right in ("()", "[]"))
     return (start, end) if closed else (definition, "")
 
 
-def origin_notes(rows: Sequence[TableRow]) -> list[str]:
-    """What literature rows are quoted from, one line each."""
-    return [f"{row.label}: {row.origin}" for row in rows if row.source == "literature" and row.origin]
+def row_names(labels: Sequence[str], count: int) -> str:
+    """The rows with these labels, each once, of ``count`` rows: ``JEM, GMMC`` or ``all rows``."""
+    names = list(dict.fromkeys(labels))
+    return "all rows" if len(names) == count > 1 else ", ".join(names)
+
+
+def origins(table: Table) -> list[str]:
+    """The sources of a table's literature rows, each once. Footnotes number them in this order, from 1."""
+    return list(dict.fromkeys(row.origin for row in table.rows if row.source == "literature" and row.origin))
+
+
+def has_intervals(table: Table) -> bool:
+    """Whether any cell has an interval. A format without room for intervals says so."""
+    return any(cell.interval is not None for row in table.rows for cell in row.cells)
 
 
 def cell_text(cell: Cell, unit: str) -> str:
-    """What stands in a cell, without bold: the number with its verdict's mark, or why there is none."""
+    """The number of a cell, without bold and mark, or its status if it has none."""
     if cell.value is None:
-        return {"n/a": "n/a", "failed": "failed", "diverged": "diverged", "pending": "…"}.get(cell.status, "")
-    return value_text(cell.value, unit, cell.n, cell.decimals) + _MARKS.get(cell.verdict or "", "")
+        return {"pending": "…", "ok": ""}.get(cell.status, cell.status)
+    return value_text(cell.value, unit, cell.n, cell.decimals)
+
+
+def mark_text(cell: Cell) -> str:
+    """The mark of a verdict, behind the number: † masked, ‡ inconclusive; else nothing."""
+    return "" if cell.value is None else _MARKS.get(cell.verdict or "", "")
 
 
 def header(column: TableColumn) -> str:
@@ -174,25 +193,37 @@ def header(column: TableColumn) -> str:
     return f"{column.label}{percent}{' ' + arrow if arrow else ''}"
 
 
-def preamble(report: Report) -> list[str]:
-    """Lines about the run as a whole: what the tables were printed from, profile and substitutions, cost of training,
-    deviations from the paper.
-    """
+def full_header(column: TableColumn) -> str:
+    """The header of a column with its group, where groups have no row of their own."""
+    return f"{column.group}: {header(column)}" if column.group else header(column)
+
+
+def report_title(report: Report) -> str:
+    """The title of a report with its profile."""
+    return report.title + (f" (PROFILE {report.profile})" if report.profile else "")
+
+
+def banner(report: Report) -> list[str]:
+    """Warnings about the run as a whole: tables of a former run; the profile with its substituted data sets."""
     lines = [report.stored] if report.stored else []
     if report.profile:
         swapped = ", ".join(f"{a} → {b}" for a, b in report.substitutions)
         lines.append(f"PROFILE {report.profile}" + (f": data sets {swapped}" if swapped else ""))
-    lines += [report.budget] if report.budget else []
-    lines += [f"Differs from the paper: {line}" for line in report.deviations]
     return lines
 
 
-def groups(table: Table) -> list[tuple[str, int]]:
-    """Neighbouring columns under one heading, as (heading, number of columns)."""
-    found: list[tuple[str, int]] = []
+def preamble(report: Report) -> list[str]:
+    """Lines about the run as a whole: the banner, cost of training, deviations from the paper."""
+    lines = banner(report) + ([report.budget] if report.budget else [])
+    return lines + [f"Differs from the paper: {line}" for line in report.deviations]
+
+
+def groups(table: Table) -> list[tuple[str, list[TableColumn]]]:
+    """Neighbouring columns under one heading, as (heading, columns); a column without a group stands alone."""
+    found: list[tuple[str, list[TableColumn]]] = []
     for column in table.columns:
         if found and column.group and found[-1][0] == column.group:
-            found[-1] = (column.group, found[-1][1] + 1)
+            found[-1][1].append(column)
         else:
-            found.append((column.group, 1))
+            found.append((column.group, [column]))
     return found

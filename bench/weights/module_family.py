@@ -31,7 +31,8 @@ class ModuleClassifier(Classifier):
 
     def features(self, images: Tensor) -> Tensor:
         """The logits (N, K)."""
-        logits = self.module(images)
+        # A copy: a module may change its input in place, which belongs to the caller and may be a leaf of autograd.
+        logits = self.module(images.clone())
         if not isinstance(logits, Tensor):
             raise BenchError(f"the module returned a {type(logits).__name__}, expected a tensor of logits")
         if logits.shape != (len(images), self.num_classes):

@@ -164,7 +164,7 @@ def test_steps_decay(make_quadratic: Any) -> None:
         for steps in (4, 8):
             ascent = Ascent(view, ThreatModel("linf", 10.0), get_loss("margin"), steps, 1e-3, None, False, (0.5, 0.75))
             trace = ascent.run(Batch(toy.images, toy.labels, None, None), toy.images)
-            distances.append(float((trace.final - toy.images).abs().max()))
+            distances.append(float((trace["final"] - toy.images).abs().max()))
     assert distances == pytest.approx([2.75e-3, 5.5e-3], rel=1e-3)
 
 

@@ -8,15 +8,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.attacks.ascent import Ascent, Batch, Trace
+from bench.attacks.ascent import Ascent, Batch
 from bench.attacks.frozen import frozen
 from bench.attacks.losses import LossInputs, get_loss
+from bench.attacks.table import Table
 from bench.attacks.threat import ThreatModel
 
 STEPS = 6
 
 
-def plainly(model: Any, threat: ThreatModel, batch: Batch, starts: Tensor, step: float, *, dropping: bool) -> Trace:
+def plainly(model: Any, threat: ThreatModel, batch: Batch, starts: Tensor, step: float, *, dropping: bool) -> Table:
     """Cross-entropy ascent without any shortcut; images that are wrong are left out of later steps if ``dropping``."""
     count = len(starts)
     rows = list(range(count))
@@ -69,7 +70,7 @@ def plainly(model: Any, threat: ThreatModel, batch: Batch, starts: Tensor, step:
             break
     never = trace["first_step"] < 0
     trace["first"][never] = trace["final"][never]
-    return Trace(**trace)
+    return Table(trace)
 
 
 HEALTH = ("gradient", "probability")
@@ -113,9 +114,9 @@ def test_every_byte_is_that_of_the_plain_steps(
         expected = plainly(view, threat, batch, starts, step, dropping=dropping)
         points = starts.clone().requires_grad_()
         (gradient,) = torch.autograd.grad(get_loss("ce")(LossInputs(view.logits(points), labels)).sum(), points)
-    assert 0 < int(expected.final_wrong.sum()) < len(images)
-    assert int((expected.first_step > 0).sum()) > 0
+    assert 0 < int(expected["final_wrong"].sum()) < len(images)
+    assert int((expected["first_step"] > 0).sum()) > 0
     assert bool(gradient.isnan().any() and gradient.isinf().any()) == (kind == "steep")
-    for name, value in vars(expected).items():
-        assert getattr(found, name).contiguous().numpy().tobytes() == value.contiguous().numpy().tobytes(), name
+    for name, value in expected.columns.items():
+        assert found[name].contiguous().numpy().tobytes() == value.contiguous().numpy().tobytes(), name
     assert torch.equal(batch.images, images)

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bench.attacks.definitions import checked_reach
 from bench.attacks.diagnostics import blackbox_flag, iter_flag
+from bench.attacks.spec import check_reach
 from bench.attacks.threat import parse_step
 
 
@@ -36,12 +36,12 @@ def test_more_budget_must_not_take_more_than_a_point() -> None:
 
 def test_steps_must_cross_the_ball() -> None:
     # 40 steps: 20/8 + 10/16 + 10/32 = 3.4 eps; 16 of eps/8: 1 + 1/4 + 1/8 = 1.375 eps.
-    checked_reach(40, parse_step("eps/8"), None)
+    check_reach(40, parse_step("eps/8"), None)
     with pytest.raises(ValueError, match=r"16 steps of eps/8, .* reach 1.4 eps"):
-        checked_reach(16, parse_step("eps/8"), None)
+        check_reach(16, parse_step("eps/8"), None)
     absolute = parse_step("1/255")
-    checked_reach(16, absolute, 4 / 255)  # 8 + 2 + 1 = 11 of 255 cross a ball of radius 4
+    check_reach(16, absolute, 4 / 255)  # 8 + 2 + 1 = 11 of 255 cross a ball of radius 4
     with pytest.raises(ValueError, match="16 steps of 1/255"):
-        checked_reach(16, absolute, 8 / 255)
-    checked_reach(16, absolute, None)
-    checked_reach(1, parse_step("eps/8"), 0.0)
+        check_reach(16, absolute, 8 / 255)
+    check_reach(16, absolute, None)
+    check_reach(1, parse_step("eps/8"), 0.0)

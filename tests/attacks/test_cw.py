@@ -8,7 +8,6 @@ import torch
 
 from bench.attacks import run
 from bench.attacks.library import load
-from bench.attacks.norms import summarise_norms
 
 
 def attack(toy: Any, **options: Any) -> Any:
@@ -74,10 +73,9 @@ def test_failures_have_infinite_norms(make_quadratic: Any) -> None:
     result = attack(toy, c=0.0, steps=5)
     assert not result.success.any()
     assert (result.adversarials == toy.images.numpy()).all()
-    summary = summarise_norms(result.l2_with_failures[result.clean_correct])
-    assert np.isnan(summary.mean_over_successes)
-    assert summary.median == np.inf
-    assert (summary.successes, summary.attacked, summary.success_rate) == (0, 32, 0.0)
+    norms = result.l2_with_failures[result.clean_correct]
+    assert len(norms) == 32
+    assert np.isinf(norms).all()
 
 
 def test_a_budget_filters_successes(make_quadratic: Any) -> None:
@@ -122,8 +120,8 @@ def test_the_definition_is_derived(make_quadratic: Any) -> None:
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"c": "1"}, "c must be a number >= 0"),
-        ({"lr": -1.0}, "lr must be a number >= 0"),
+        ({"c": "1"}, "c must be a number from 0 to"),
+        ({"lr": -1.0}, "lr must be a number > 0"),
         ({"iterations": 5}, "no parameter 'iterations'"),
         ({"norm": "linf"}, "knows norm l2"),
     ],

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from bench.attacks import run
-from bench.attacks.catalogue import ENTRIES
 from bench.attacks.frozen import frozen
 from bench.attacks.library import ShiftedLogits, load
+from bench.attacks.named import ATTACKS, named_attack
 
-LIBRARY_ATTACKS = [name for name in ENTRIES if "." in name]
+LIBRARY_ATTACKS = [name for name in ATTACKS.names() if "." in name]
 FAST: dict[str, dict[str, Any]] = {
     "torchattacks.PGD": {},
     "torchattacks.CW": {"steps": 10, "c": 5.0},
@@ -26,8 +26,8 @@ FAST: dict[str, dict[str, Any]] = {
 
 
 def attack(name: str, toy: Any, **options: Any) -> Any:
-    norm = ENTRIES[name].norms[0]
-    eps = None if ENTRIES[name].minimises_norm else 0.03
+    norm = named_attack(name).norms[0]
+    eps = None if named_attack(name).minimises_norm else 0.03
     settings = {"norm": norm, "eps": eps, "seed": 0, **FAST[name], **options}
     return run(name, toy.model, toy.images, toy.labels, **settings)
 
@@ -162,7 +162,7 @@ def test_catalogue_parameters_are_the_constructors_own(name: str) -> None:
         constructor = getattr(constructor, part)
     known = set(inspect.signature(constructor).parameters)
     harness = {"model", "eps", "norm", "seed", "verbose", "multi_targeted", "n_classes"}
-    assert set(ENTRIES[name].parameters) - {"restarts"} == known - harness
+    assert set(named_attack(name).parameters) - {"restarts"} == known - harness
 
 
 def test_unknown_parameters_suggest_the_nearest(make_linear: Any) -> None:

@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from bench.attacks import catalogue, run
+from bench.attacks import run
 from bench.attacks.frozen import frozen
+from bench.attacks.named import ATTACKS, named_attack
 
 TYPES = [torch.float16, torch.bfloat16, torch.float64]
 
@@ -34,7 +35,7 @@ class InType(nn.Module):
 
 
 def _given(name: str, norm: str, model: nn.Module) -> dict[str, Any]:
-    entry = catalogue.ENTRIES[name]
+    entry = named_attack(name)
     wanted = {"steps": 4, "n_queries": 12, "rounds": 2, "binary_search_steps": 2, "draws": 2}
     given: dict[str, Any] = {key: value for key, value in wanted.items() if key in entry.parameters}
     if name in ("adaptive_pgd", "transfer"):
@@ -50,7 +51,7 @@ def test_every_attack_takes_every_floating_type(kind: torch.dtype, pixels: torch
     model = InType(kind)
     images = torch.rand(6, 1, 6, 6, dtype=pixels, generator=torch.Generator().manual_seed(1))
     labels = model(images).argmax(dim=1)
-    for name, entry in catalogue.ENTRIES.items():
+    for name, entry in ((a.name, a) for a in ATTACKS.values()):
         for norm in entry.norms:
             found = run(name, model, images, labels, **_given(name, norm, model))
             assert found.clean_correct.all(), name

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 from bench.data.spec import Split
 from bench.data.splits import Splits
-from bench.evaluate.adaptive import Adaptive, AdaptiveConfig
-from bench.evaluate.attack import NamedAttack, NamedAttackConfig
 from bench.evaluate.base import Evaluation, EvaluationConfig, Outcome
-from bench.evaluate.cw import CW, CWConfig
-from bench.evaluate.cw_l2 import CWL2, CWL2Config
-from bench.evaluate.eps_sweep import EpsSweep, EpsSweepConfig
-from bench.evaluate.pgd import PGD, PGDConfig
-from bench.evaluate.transfer import Transfer, TransferConfig
+from bench.evaluate.robust.adaptive import Adaptive, AdaptiveConfig
+from bench.evaluate.robust.attack import NamedAttack, NamedAttackConfig
+from bench.evaluate.robust.cw import CW, CWConfig
+from bench.evaluate.robust.cw_l2 import CWL2, CWL2Config
+from bench.evaluate.robust.eps_sweep import EpsSweep, EpsSweepConfig
+from bench.evaluate.robust.pgd import PGD, PGDConfig
+from bench.evaluate.robust.transfer import Transfer, TransferConfig
 from bench.family import Classifier
 
 SHORT: dict[str, Any] = {"steps": 4, "step": "eps/1"}

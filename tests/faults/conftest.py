@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from bench.api import Bench, Run
-from bench.report.as_json import as_dict
+from bench.report.formats.json import as_dict
 from bench.store import JobFolder
 from tests.conftest import planned
 

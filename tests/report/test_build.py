@@ -8,10 +8,9 @@ import pytest
 
 from bench.errors import RequestError
 from bench.plan.jobs import Plan
-from bench.report.as_json import as_dict
 from bench.report.build import build_report
+from bench.report.formats.json import as_dict
 from bench.report.model import Cell, Report, Table
-from bench.report.select import only_tables
 from tests.conftest import planned
 
 if TYPE_CHECKING:
@@ -252,11 +251,11 @@ def test_a_profile_is_in_every_title(case: Case) -> None:
 
 def test_tables_by_id(case: Case) -> None:
     report = case.report()
-    assert only_tables(report, []) is report
-    assert [table.id for table in only_tables(report, ["other"]).tables] == ["other"]
-    assert [table.id for table in only_tables(report, ["other", "main"]).tables] == ["main", "other"]
+    assert report.only_tables([]) is report
+    assert [table.id for table in report.only_tables(["other"]).tables] == ["other"]
+    assert [table.id for table in report.only_tables(["other", "main"]).tables] == ["main", "other"]
     with pytest.raises(RequestError, match=r"suite s has no table 'mian'; did you mean 'main'\?"):
-        only_tables(report, ["mian"])
+        report.only_tables(["mian"])
 
 
 def test_the_report_as_data_holds_fractions_and_keys(case: Case) -> None:

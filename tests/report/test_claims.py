@@ -10,7 +10,7 @@ import pytest
 from bench.metrics.intervals import Interval
 from bench.report.build import build_report
 from bench.report.claims import seed_note
-from bench.report.markdown import render_table
+from bench.report.formats.markdown import render_table
 from bench.report.model import Cell, Table
 from bench.store import Record
 from tests.conftest import planned

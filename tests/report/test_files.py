@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import base64
+import html
 import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bench.report.chart import Chart, Line, Panel
+from bench.report.figures.curves import Chart, Line, Panel
 from bench.report.files import write_report
+from bench.report.formats.html import render
 from bench.report.model import Report
-from bench.report.page import render
 
 if TYPE_CHECKING:
     from tests.conftest import Project
@@ -20,7 +21,7 @@ CHART = Chart("Title", (Panel("C&W", "L2 norm", (LINE,), True, (0.5,), 0.6),), '
 
 
 def test_charts_stand_beside_the_report_and_in_it(project: Project, report: Report) -> None:
-    drawn = replace(report, tables=(replace(report.tables[0], chart=CHART), report.tables[1]))
+    drawn = replace(report, tables=(replace(report.tables[0], figures={"": CHART}), report.tables[1]))
     page = write_report(project.bench, project.plan(), drawn)
     assert page == project.results / "reports" / "tiny_suite-smoke" / "report.html"
     assert {path.name for path in page.parent.iterdir()} == {
@@ -31,7 +32,7 @@ def test_charts_stand_beside_the_report_and_in_it(project: Project, report: Repo
     section = text.split('<section id="table-main_table">')[1].split("</section>")[0]
     (data,) = re.findall(r'<figure class="chart">\n<img src="data:image/png;base64,([^"]+)" width="420"', section)
     assert base64.b64decode(data) == png
-    assert "<figcaption>Robust &quot;accuracy&quot; &amp; more; n = 30.</figcaption>" in section
+    assert '<figcaption>Robust "accuracy" & more; n = 30.</figcaption>' in html.unescape(section)
     assert text.count("<img") == 1
     # A later report without the chart leaves none that looks as if it belonged to it.
     write_report(project.bench, project.plan(), report)
@@ -39,6 +40,6 @@ def test_charts_stand_beside_the_report_and_in_it(project: Project, report: Repo
 
 
 def test_the_page_draws_for_itself_where_nobody_did(report: Report) -> None:
-    drawn = replace(report, tables=(replace(report.tables[0], chart=CHART), report.tables[1]))
+    drawn = replace(report, tables=(replace(report.tables[0], figures={"": CHART}), report.tables[1]))
     assert render(drawn).count('<figure class="chart">') == 1
     assert render(report).count('<figure class="chart">') == 0

@@ -1,7 +1,7 @@
 """Text of suites and plug-ins is data in every format: whatever it holds, the structure stays, the text comes back.
 
 Each format is read by an independent reader: ``json`` and ``html.parser`` of the standard library; for Markdown and
-LaTeX small ones written from the specifications. CSV has its own in ``test_csv_table.py``.
+LaTeX small ones written from the specifications. CSV has its own in ``formats/test_csv.py``.
 """
 
 from __future__ import annotations
@@ -20,10 +20,13 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from bench.plain import plain
-from bench.report import as_json, latex, markdown, page, terminal
-from bench.report.md_text import escaped as md_escaped
+from bench.report import terminal
+from bench.report.formats import html as page
+from bench.report.formats import json as as_json
+from bench.report.formats import latex, markdown
+from bench.report.formats.latex import escaped as tex_escaped
+from bench.report.formats.markdown import escaped as md_escaped
 from bench.report.model import Report
-from bench.report.tex_text import escaped as tex_escaped
 
 # Anything at all, and texts dense in what the formats give a meaning to.
 TEXT = st.text(st.characters()) | st.text(
@@ -154,7 +157,7 @@ def test_what_markdown_would_obey_is_escaped(text: str) -> None:
     """Read with every construct of inline Markdown that could be meant, nothing but the text comes out."""
     source = md_escaped(text)
     assert from_markdown(source) == plain(text)
-    left = re.sub(r"\\[!-/:-@\[-`{-~]|&[#A-Za-z0-9]+;", "", source)  # what is not escaped
+    left = re.sub(r"\\[!-/:-@\[-`{-~]|&[#A-Za-z0-9]+;", " ", source)  # what is not escaped
     assert not re.search(r"[*`~$|]|<[A-Za-z/!?]|\]\(", left)
     assert not re.match(r"#|>|[-+] |\d+[.)] |\[", source)
 
@@ -174,13 +177,13 @@ def test_json(report: Report, text: str) -> None:
 @ANY
 @given(text=TEXT)
 def test_html(report: Report, text: str) -> None:
-    harmless, hostile = (Tags(page.render(everywhere(report, word), charts={})) for word in ("word", text))
+    harmless, hostile = (Tags(page.render(everywhere(report, word))) for word in ("word", text))
     if plain(text):
         assert hostile.found == harmless.found
     else:
         assert {tag for tag, _ in hostile.found} <= {tag for tag, _ in harmless.found}
     assert hostile.other == harmless.other == []
-    source = page.render(everywhere(report, text), [page.Picture(text, text, b"\x89PNG\r\n\x1a\n")], {text: text}, {})
+    source = page.render(everywhere(report, text), [page.Picture(text, text, b"\x89PNG\r\n\x1a\n")], {text: text})
     assert controls(source) == set()
     source.encode("utf-8")
 

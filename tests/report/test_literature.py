@@ -32,7 +32,7 @@ accuracy = 0.95
 def test_a_source(tmp_path: Path) -> None:
     (tmp_path / "x.toml").write_text(GOOD, encoding="utf-8")
     source = load_literature("x", [tmp_path / "absent", tmp_path])
-    assert (source.name, source.title, source.url) == ("x-2020", "X 2020", "https://example.org")
+    assert (source.source.name, source.source.title, source.source.url) == ("x-2020", "X 2020", "https://example.org")
     (row,) = source.rows
     assert (row.label, row.family, row.dataset, row.table) == ("softmax", "", "cifar10", "Table 1")
     assert row.values == {"accuracy": 0.95, "pgd-40@8/255": 0.1}
@@ -42,7 +42,7 @@ def test_the_first_folder_wins(tmp_path: Path) -> None:
     for name, title in (("first", "mine"), ("second", "theirs")):
         (tmp_path / name).mkdir()
         (tmp_path / name / "x.toml").write_text(GOOD.replace("X 2020", title), encoding="utf-8")
-    assert load_literature("x", [tmp_path / "first", tmp_path / "second"]).title == "mine"
+    assert load_literature("x", [tmp_path / "first", tmp_path / "second"]).source.title == "mine"
     assert literature_names([tmp_path / "first", tmp_path / "absent"]) == {"x"}
 
 
@@ -73,8 +73,8 @@ def test_an_unknown_source(tmp_path: Path) -> None:
 class TestShipped:
     def test_numbers_are_what_they_claim_to_be(self, name: str) -> None:
         source = load_literature(name, [SHIPPED])
-        assert source.name == name
-        assert source.url.startswith("https://")
+        assert source.source.name == name
+        assert source.source.url.startswith("https://")
         for row in source.rows:
             assert row.table
             assert row.family in {"", *FAMILIES.names()}

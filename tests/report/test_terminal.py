@@ -11,7 +11,7 @@ from rich.console import Console
 from bench.metrics.intervals import Interval
 from bench.report.model import Report
 from bench.report.terminal import render
-from bench.report.text import cell_text, interval_text
+from bench.report.text import cell_text, interval_text, mark_text
 
 
 def drawn(report: Report, width: int, *, colour: bool = False) -> str:
@@ -51,7 +51,7 @@ def test_nothing_is_wider_than_the_console_and_every_number_is_whole(report: Rep
     for table in report.tables:
         for row in table.rows:
             for cell, column in zip(row.cells, table.columns, strict=True):
-                assert cell_text(cell, column.unit) in words
+                assert cell_text(cell, column.unit) + mark_text(cell) in words
 
 
 def test_wide_console_shows_intervals(report: Report) -> None:

@@ -8,7 +8,6 @@ import pytest
 
 from bench.report.formats import FORMATS
 from bench.report.model import Report, Table
-from bench.report.select import without_definitions
 from bench.report.text import aside_text, counted, definitions, size_note, value_text
 
 
@@ -98,7 +97,7 @@ def test_a_long_protocol_is_written_once(report: Report) -> None:
 def test_definitions_stand_in_every_format_and_can_be_left_out(report: Report, format_: str) -> None:
     render = FORMATS[format_]
     assert "definition of accuracy" in render(report)
-    assert "definition of" not in render(without_definitions(report))
+    assert "definition of" not in render(report.without_definitions())
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from bench.plan.jobs import Plan
-from bench.report import html
-from bench.report.as_json import as_dict
 from bench.report.build import build_report
 from bench.report.cells import Curve
+from bench.report.formats import html
+from bench.report.formats.json import as_dict
 from bench.report.model import Cell, Report
 from bench.report.verdicts import flatness
 from bench.store import Record
@@ -134,7 +134,7 @@ def test_what_was_not_checked_is_told_of_each_number(case: Case) -> None:
     assert cells["pgd.zero-gradient@32/255"].not_measured == ()
     (row,) = as_dict(case.report())["tables"][0]["rows"]
     assert row["cells"][1]["not_measured"] == ["BLACKBOX", "ITER"]
-    assert "not checked: BLACKBOX, ITER" in html.render_table(case.report().tables[0])
+    assert "not checked: BLACKBOX, ITER" in html.render(case.report())
 
 
 def test_a_list_of_checks_that_were_not_made_is_of_all_numbers(case: Case) -> None:

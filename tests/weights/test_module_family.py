@@ -410,3 +410,28 @@ def test_gradients_reach_the_images() -> None:
     images = torch.rand(2, 1, 2, 2, requires_grad=True)
     (gradient,) = torch.autograd.grad(model.logits(images).sum(), images)
     assert gradient.abs().sum() > 0
+
+
+class InPlace(nn.Module):
+    """Scales its input in place, as much code for one data set does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.layer(images.sub_(0.5).mul_(2).flatten(1))
+        return logits
+
+
+def test_a_module_may_change_its_input_in_place() -> None:
+    from bench.attacks import run
+
+    torch.manual_seed(0)
+    images = torch.rand(6, 1, 2, 2)
+    before, model = images.clone(), ModuleClassifier(InPlace(), 3, (1, 2, 2)).eval()
+    first = model(images)
+    assert torch.equal(images, before)
+    assert torch.equal(model(images), first)
+    result = run("pgd", model, images, first.argmax(dim=1), norm="linf", eps=0.5, seed=0, loss="margin", step=0.25)
+    assert result.success.any()

@@ -1,0 +1,279 @@
+"""What an attack is: its parameters with their checks, its definition, its cost, and what runs it.
+
+An attack is one frozen object without torch, its own configuration. Suites, plans and tables read it; a worker calls
+``attack``, which imports the code that does the work. A new attack is one module with such a class, registered in
+`bench.attacks.named` or, by others, under the entry-point group ``bench.attacks``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from math import ceil, isfinite
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
+
+from .losses import LOSSES, get_loss
+from .threat import LARGEST, NORMS, StepSize, ThreatModel, format_eps, parse_eps, parse_step
+
+if TYPE_CHECKING:
+    from .problem import Problem
+    from .table import Found
+
+__all__ = [
+    "HALVE_AT",
+    "GIVEN_TARGETS",
+    "Attack",
+    "Choice",
+    "Count",
+    "Decaying",
+    "Switch",
+    "LossName",
+    "NotNegative",
+    "Positive",
+    "Queries",
+    "Shape",
+    "Share",
+    "Step",
+    "check_reach",
+    "halved_text",
+    "restarts_text",
+    "sweep_definition",
+]
+
+Shape = tuple[int, int, int]
+"""Channels, height, width."""
+HALVE_AT = (0.5, 0.75)
+"""Shares of the steps after which attacks with decaying steps halve their step size."""
+GIVEN_TARGETS = "given targets"
+"""How a definition says that each image came with a class to reach."""
+
+
+def _checked(allowed: Callable[[Any], bool], wanted: str) -> BeforeValidator:
+    """A parameter that must be ``allowed``; its value stays as it was written."""
+
+    def check(value: Any) -> Any:
+        if not allowed(value):
+            raise ValueError(f"must be {wanted}, got {value!r}")
+        return value
+
+    return BeforeValidator(check)
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _step(value: Any) -> Any:
+    if not isinstance(value, str | int | float) or isinstance(value, bool):
+        raise ValueError(f"must be a number or a string, got {value!r}")
+    parse_step(value)
+    return value
+
+
+def _loss(value: Any) -> Any:
+    get_loss(value)
+    return value
+
+
+Count = Annotated[int, _checked(lambda v: _whole(v) and 1 <= v < 2**31, "an integer >= 1")]
+Queries = Annotated[int, _checked(lambda v: _whole(v) and 0 <= v < 2**31, "an integer >= 0")]
+Switch = Annotated[bool, _checked(lambda v: isinstance(v, bool), "true or false")]
+Positive = Annotated[
+    Any, _checked(lambda v: _number(v) and 1 / LARGEST <= v <= LARGEST, f"a number > 0 and at most {LARGEST:g}")
+]
+NotNegative = Annotated[Any, _checked(lambda v: _number(v) and 0 <= v <= LARGEST, f"a number from 0 to {LARGEST:g}")]
+Share = Annotated[Any, _checked(lambda v: _number(v) and 0 < v <= 1, "a number > 0 and at most 1")]
+Step = Annotated[Any, BeforeValidator(_step)]
+LossName = Annotated[str, BeforeValidator(_loss)]
+
+
+def Choice(*names: str) -> BeforeValidator:  # noqa: N802 - reads as a type beside the others
+    """One of a few texts."""
+    return _checked(lambda v: v in names, " or ".join(map(repr, names)))
+
+
+class Attack(BaseModel, ABC):
+    """An attack with its parameters; those that are not given have their defaults.
+
+    Class attributes:
+        name: As written in suites.
+        summary, source: For ``describe``.
+        norms: Threat models that it knows.
+        version: Raised by hand when a change of code changes a number; None: the digest of the source is in keys. Ours
+            belong to the versions of the evaluations that run them.
+        own: Whether a proposal outside the threat model is a bug; else, as for libraries, it is no success.
+        minimises_norm: Whether it searches the smallest perturbation, so that eps may be left out.
+        targetable: Whether it can be given targets.
+        startable: Whether it can be given images to start from.
+        needs_surrogate: Whether it takes its gradients from another model.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    source: ClassVar[str]
+    norms: ClassVar[tuple[str, ...]] = NORMS
+    version: ClassVar[int | None] = None
+    own: ClassVar[bool] = True
+    minimises_norm: ClassVar[bool] = False
+    targetable: ClassVar[bool] = True
+    startable: ClassVar[bool] = False
+    needs_surrogate: ClassVar[bool] = False
+
+    def configured(self, params: Mapping[str, object]) -> Self:
+        """The attack with these parameters.
+
+        Raises:
+            ValueError: An unknown parameter (the nearest name is suggested), or a value that has no meaning.
+        """
+        from bench.errors import nearest
+
+        for key in params:
+            if key not in type(self).model_fields:
+                close = nearest(key, type(self).model_fields)
+                hint = f"; did you mean {close!r}?" if close else ""
+                known = ", ".join(type(self).model_fields)
+                raise ValueError(f"attack {self.name!r} has no parameter {key!r}{hint} (known: {known})")
+        try:
+            return type(self)(**params)
+        except ValidationError as error:
+            raise ValueError(f"{self.name}: {'; '.join(_said(error))}") from None
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """All parameters by name, in the order of definition."""
+        return dict(iter(self))
+
+    @property
+    def decided_by(self) -> str:
+        """``"final"``: the last proposal decides; ``"any"``: one wrong iterate is enough."""
+        return "final"
+
+    @property
+    def is_random(self) -> bool:
+        """Whether two runs with other seeds may differ."""
+        return False
+
+    @property
+    def needs_centers(self) -> bool:
+        """Whether it can be made of models with class centers alone."""
+        loss = getattr(self, "loss", None)
+        return loss in LOSSES and LOSSES[loss].needs_centers
+
+    @abstractmethod
+    def definition(self, threat: ThreatModel, targets: str | None = None) -> str:
+        """Every resolved parameter, for the caption of a number.
+
+        Args:
+            threat: Norm and budget.
+            targets: How the classes to reach are chosen, in words; None: any wrong class will do.
+        """
+
+    @abstractmethod
+    def passes(self) -> float:
+        """Network passes in forward-equivalents of an image that survives all of it, without the judge's."""
+
+    def impossible(self, norm: str, shape: Shape, classes: int) -> str | None:  # noqa: ARG002 - for subclasses
+        """Why the attack cannot be made of images of a shape and K ``classes``, or None if nothing speaks against it.
+
+        By default what a parameter ``loss`` says of itself.
+        """
+        loss = getattr(self, "loss", None)
+        least = get_loss(loss).min_classes if loss is not None else 2
+        if classes >= least:
+            return None
+        return f"{self.name} with loss {loss} needs at least {least} classes, there are {classes}"
+
+    def check(self, threat: ThreatModel, *, targeted: bool) -> None:
+        """Hold the parameters against a threat model, and against being given targets.
+
+        Raises:
+            ValueError: They do not go together.
+        """
+        if targeted and not self.targetable:
+            raise ValueError(f"attack {self.name!r} takes no targets")
+        if not self.minimises_norm and not isfinite(threat.eps):
+            raise ValueError(f"{self.name} needs a finite eps")
+
+    @abstractmethod
+    def attack(self, problem: Problem) -> Found:
+        """Attack the images of a problem. Runs in a worker; may import torch."""
+
+
+class Decaying(Attack):
+    """An attack by gradient steps that are halved as `HALVE_AT` says, so that they must cross the ball."""
+
+    if TYPE_CHECKING:
+        steps: int
+        step: Any
+
+    @model_validator(mode="after")
+    def _reach(self) -> Self:
+        check_reach(self.steps, parse_step(self.step), None)
+        return self
+
+    def check(self, threat: ThreatModel, *, targeted: bool) -> None:
+        """The steps cross the ball."""
+        super().check(threat, targeted=targeted)
+        check_reach(self.steps, parse_step(self.step), threat.eps)
+
+
+def _said(error: ValidationError) -> Iterator[str]:
+    """What pydantic found, each with the parameter."""
+    for found in error.errors(include_url=False, include_context=False):
+        where = ".".join(map(str, found["loc"][:1]))
+        text = found["msg"].removeprefix("Value error, ")
+        yield f"{where} {text}" if where and text.startswith("must be") else (f"{where}: {text}" if where else text)
+
+
+def restarts_text(restarts: int) -> str:
+    """Such as ``"2 restarts"``."""
+    return f"{restarts} restart{'s' if restarts > 1 else ''}"
+
+
+def halved_text(step: str | float) -> str:
+    """Such as ``"step=eps/10 halved at 50% and 75%"``."""
+    return f"step={parse_step(step).text} halved at {' and '.join(f'{share:.0%}' for share in HALVE_AT)}"
+
+
+def check_reach(steps: int, step: StepSize, eps: float | None) -> None:
+    """Refuse an attack with decaying steps that cannot cross its ball: a random start may lie 2 eps from its goal.
+
+    Args:
+        steps: Gradient steps.
+        step: First step size, halved as `HALVE_AT` says.
+        eps: Budget; None if not known yet: then absolute steps are not checked.
+
+    Raises:
+        ValueError: All steps together are shorter than 2 eps.
+    """
+    if eps == 0 or (eps is None and not step.relative):
+        return
+    first = step.value if step.relative else step.resolve(eps or 0.0) / (eps or 1.0)
+    # Steps before each halving; counted, not walked through: a suite may ask for any number.
+    ends = [ceil(share * steps) for share in HALVE_AT] + [steps]
+    reach = sum(first * 0.5**halved * (end - begin) for halved, (begin, end) in enumerate(pairwise([0, *ends])))
+    if reach < 2:
+        raise ValueError(
+            f"{steps} steps of {step.text}, halved at 50% and 75%, reach {reach:.2g} eps, less than the 2 eps across "
+            "the ball: take more or longer steps"
+        )
+
+
+def sweep_definition(eps: Sequence[str | float], attack: str) -> str:
+    """Of a chained sweep over budgets, from the definition of its attack at the first."""
+    budgets = [format_eps(parse_eps(value)) for value in eps]
+    at_any = attack.replace(f", {budgets[0]},", ", eps,", 1)
+    return (
+        f"chained eps sweep {', '.join(budgets)}: an image broken at one eps counts as broken at all larger ones, the "
+        "others go on from their perturbation scaled to the new eps, or from a random start where the gradient there "
+        f"is zero: {at_any}"
+    )

@@ -1,0 +1,126 @@
+"""What is known of every image during an attack: one table, a column a fact, a row an image.
+
+Attacks fill columns of it, restarts and losses put rows of later runs in, batches are joined, and a journal keeps the
+columns by name. What a column means is said here and nowhere else:
+
+================== ===========================================================================================
+``final``          (N, C, H, W) the final iterate, the clean image where the attack gave up
+``first``          (N, C, H, W) the first iterate that reached the goal, ``final`` if none did; absent if not tracked
+``first_step``     number of that iterate, 0 being the start; -1 for never
+``final_wrong``    whether the final iterate reached the goal
+``final_margin``   its margin towards the goal
+``loss``           loss of the attack at its last iterate; NaN for libraries
+``forwards``       forward passes that the attack spent; a batch average for libraries
+``start_gradient`` largest absolute input gradient of the loss at the first iterate of the first restart
+``last_gradient``  the same before its last step
+``start_probability``, ``last_probability``  softmax(z)_y in float32 at the same iterates
+================== ===========================================================================================
+
+Gradients and probabilities are NaN where not measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from .result import HEALTH, GradientHealth
+
+if TYPE_CHECKING:
+    from .in_turn import Composition
+
+__all__ = ["HEALTH", "Found", "Table", "unattacked"]
+
+
+class Table:
+    """Columns by name, tensors whose first dimension is N.
+
+    >>> table = Table({"loss": torch.tensor([1.0, 2.0, 3.0])})
+    >>> table.put(torch.tensor([0, 2]), Table({"loss": torch.tensor([7.0, 9.0])}))
+    >>> table["loss"].tolist()
+    [7.0, 2.0, 9.0]
+    """
+
+    def __init__(self, columns: Mapping[str, Tensor]) -> None:
+        self.columns = dict(columns)
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.columns[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.columns
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.columns)
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+    def clone(self) -> Table:
+        """A copy that can be written without changing this one."""
+        return Table({name: column.clone() for name, column in self.columns.items()})
+
+    def to(self, device: torch.device) -> Table:
+        """On a device."""
+        return Table({name: column.to(device) for name, column in self.columns.items()})
+
+    def rows(self, index: Tensor) -> Table:
+        """The images of an index (M,), or of a mask (N,)."""
+        return Table({name: column[index] for name, column in self.columns.items()})
+
+    def put(self, index: Tensor, other: Table, names: Iterable[str] | None = None) -> None:
+        """Write rows of another table over those of an index (M,), in its columns or in those named."""
+        for name in other if names is None else names:
+            column = self.columns[name]
+            column[index] = other[name].to(column)
+
+    @staticmethod
+    def joined(parts: Iterable[Table]) -> Table:
+        """The rows of several tables, one after the other, contiguous on the CPU."""
+        tables = list(parts)
+        names = tables[0].columns
+        return Table({name: torch.cat([part[name].contiguous().cpu() for part in tables]) for name in names})
+
+    @property
+    def health(self) -> GradientHealth:
+        """Whether the loss gave the attack anything to follow."""
+        return GradientHealth({name: self[name].double().numpy() for name in HEALTH})
+
+    def without_health(self) -> Table:
+        """The same, gradients and probabilities not measured."""
+        health = {name: torch.full_like(self[name], torch.nan) for name in HEALTH}
+        return Table({**self.columns, **health})
+
+
+def unattacked(images: Tensor, first: bool = False) -> Table:
+    """The table of images (N, C, H, W) before an attack; with a column ``first`` if asked for."""
+    count = len(images)
+    columns = {
+        "final": images.clone(),
+        "first_step": torch.full((count,), -1, dtype=torch.int64),
+        "forwards": torch.zeros(count, dtype=torch.float64),
+        "loss": torch.full((count,), torch.nan, dtype=torch.float64),
+        **{name: torch.full((count,), torch.nan, dtype=torch.float64) for name in HEALTH},
+    }
+    return Table({**columns, "first": images.clone()} if first else columns)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What an attack found.
+
+    Attributes:
+        table: Of the images of its problem.
+        steps: Number of the final iterate.
+        has_final: Whether every image has been attacked up to its final iterate.
+        composition: What each member of a composed attack did; None for attacks of one piece.
+    """
+
+    table: Table
+    steps: int = 0
+    has_final: bool = True
+    composition: Composition | None = None

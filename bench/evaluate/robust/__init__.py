@@ -1,0 +1,1 @@
+"""Evaluations under attack: accuracies at fixed budgets, and the smallest perturbations."""

@@ -1,0 +1,189 @@
+"""What every attack at a fixed budget ends in: the accuracy that it left, with its verdict and what was checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from bench.evaluate.base import Column, Number, Outcome
+from bench.evaluate.robust.attack_seeds import per_seed, spread
+from bench.evaluate.robust.kept import Broken, packed
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from bench.attacks import AttackResult, Flag
+
+__all__ = ["RobustAccuracies", "healthiest", "item_arrays", "nothing_finite", "nothing_measured", "share_number"]
+
+
+@dataclass
+class RobustAccuracies:
+    """Robust accuracies of one job, as they are added.
+
+    Attributes:
+        eps: The budget, such as ``"8/255"``.
+        seeds: Of the attack, in the order of the columns of all flags.
+        numbers: One a metric.
+        items: By metric (N,), which items are robust: booleans, or with several seeds of the attack the shares of them;
+            then ``<metric>.seeds`` (N, A) has the flags of each.
+        checks: By metric, the sentence of every check that was made, raised or not.
+        not_measured: By metric, names of the checks that were not made.
+        spreads: By metric, the value of each seed with its spread; empty for one seed.
+    """
+
+    eps: str
+    seeds: Sequence[int] = (0,)
+    numbers: list[Number] = field(default_factory=list)
+    items: dict[str, NDArray[Any]] = field(default_factory=dict)
+    checks: dict[str, dict[str, str]] = field(default_factory=dict)
+    not_measured: dict[str, list[str]] = field(default_factory=dict)
+    spreads: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def add(self, metric: str, definition: str, robust: NDArray[np.bool_], flags: Sequence[Flag]) -> None:
+        """The share of robust items among all N that were listed, an upper bound.
+
+        Args:
+            metric: Of the number, and name of its array.
+            definition: As in the column.
+            robust: (N,) clean-correct and not broken, N >= 1; (N, A) for A seeds of the attack.
+            flags: Every check that was made; they decide the verdict.
+        """
+        from bench.attacks.diagnostics import verdict
+
+        self.items |= per_seed(metric, robust)
+        if robust.ndim == 2:
+            self.spreads[metric] = spread(robust)
+        judged = verdict(flags, left=int(robust.sum()))
+        self.checks[metric] = {flag.name: flag.text for flag in flags}
+        self.not_measured[metric] = list(judged.not_measured)
+        self.numbers.append(
+            share_number(
+                metric,
+                self.eps,
+                definition,
+                robust,
+                items=metric,
+                verdict=judged.word,
+                flags={} if judged.exact else {flag.name: flag.text for flag in flags if flag.raised},
+            )
+        )
+
+    def outcome(
+        self,
+        first: AttackResult,
+        items: Mapping[str, NDArray[Any]],
+        details: Mapping[str, Any],
+        broken: Sequence[Broken] | None,
+    ) -> Outcome:
+        """All that the job leaves.
+
+        Args:
+            first: The attack under the first seed.
+            items: Further arrays over items.
+            details: Further facts for the record.
+            broken: What was broken, to keep its images; None: they are not kept.
+        """
+        arrays = {"ids": first.ids, "clean": first.clean_correct, **self.items, **items}
+        facts = {"not_finite": int((~first.clean_finite).sum()), **self.details, **details}
+        if broken is None:
+            return Outcome(self.numbers, arrays, details=facts)
+        files, kept = packed(first.ids, broken)
+        return Outcome(self.numbers, arrays, files, {**facts, "adversarials": kept})
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """For the record."""
+        found: dict[str, Any] = {"checks": self.checks, "not_measured": self.not_measured}
+        if self.spreads:
+            found["attack_seeds"] = {"seeds": list(self.seeds), "numbers": self.spreads}
+        return found
+
+
+def share_number(metric: str, argument: str, definition: str, hits: NDArray[np.bool_], **more: Any) -> Number:
+    """A share of items as a number, with the interval that covers items and, if there are several, attack seeds.
+
+    Args:
+        metric: Of the number.
+        argument: Of the number.
+        definition: As in the column.
+        hits: (N,) or (N, A), N >= 1.
+        **more: Further fields of the number.
+    """
+    from bench.metrics.intervals import wilson
+    from bench.metrics.repeated import repeated_proportion
+
+    count, n = int(hits.sum()), len(hits)
+    interval = wilson(count, n) if hits.ndim == 1 else repeated_proportion(hits)
+    return Number(
+        metric=metric,
+        argument=argument,
+        value=count / hits.size,
+        n=n,
+        interval=interval,
+        definition=definition,
+        **more,
+    )
+
+
+def healthiest(flags: Sequence[Flag]) -> list[Flag]:
+    """The one flag of a composed attack: that of the member which speaks least against it; none of none."""
+    from bench.attacks.diagnostics import WORDS
+
+    order = sorted(flags, key=lambda flag: -WORDS.index(flag.implies if flag.raised else "no warning"))
+    return order[:1]
+
+
+def nothing_finite(columns: Sequence[Column], n: int) -> Outcome:
+    """What is left of a model none of whose outputs is finite: no number, and why.
+
+    Args:
+        columns: Of the evaluation.
+        n: Items that were looked at.
+    """
+    reason = f"the outputs are not finite on any of the {n} items"
+    return replace(nothing_measured(columns, reason), details={"not_finite": n})
+
+
+def nothing_measured(columns: Sequence[Column], reason: str) -> Outcome:
+    """No number at all, for one reason.
+
+    Args:
+        columns: Of the evaluation.
+        reason: As it stands in the cells.
+    """
+    return Outcome(
+        [
+            Number(metric=c.metric, argument=c.argument, value=None, n=0, definition=c.definition, reason=reason)
+            for c in columns
+            if c.across is None
+        ]
+    )
+
+
+def item_arrays(result: AttackResult, prefix: str = "") -> dict[str, NDArray[Any]]:
+    """Arrays (N,) by name, each after ``prefix``: what was predicted, how far the image was moved, how close the
+    attack came, what it spent, and whether it had a gradient.
+
+    ``prediction`` of the adversarial; ``linf`` and ``norm_l2`` of the perturbation, pixels in [0, 1]; ``margin_before``
+    and ``margin_after``, max_{k != y} z_k - z_y, positive where wrong; ``first_step``, the first wrong iterate, -1 for
+    never; ``loss`` at the last iterate; ``forwards``, passes spent; ``start_gradient`` and ``last_gradient``, the
+    largest absolute input gradient; ``start_p`` and ``last_p``, softmax(z)_y in float32. NaN where not measured.
+    """
+    arrays: dict[str, NDArray[Any]] = {
+        "prediction": result.predictions,
+        "linf": result.linf,
+        "norm_l2": result.l2,
+        "margin_before": result.margin_before,
+        "margin_after": result.margin_after,
+        "first_step": result.first_step,
+        "loss": result.loss,
+        "forwards": result.forwards,
+        "start_gradient": result.health.start_gradient,
+        "last_gradient": result.health.last_gradient,
+        "start_p": result.health.start_probability,
+        "last_p": result.health.last_probability,
+    }
+    return {f"{prefix}{name}": array for name, array in arrays.items()}

@@ -1,0 +1,170 @@
+"""Any attack of ``bench.attacks``, a library's or our own, by its name: for comparisons between attacks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from pydantic import Field, PositiveInt, ValidationInfo, field_validator, model_validator
+
+from bench.attacks.named import named_attack
+from bench.attacks.spec import Attack
+from bench.attacks.threat import ThreatModel
+from bench.evaluate.base import Column, Outcome, Part, Used
+from bench.evaluate.robust.accuracies import RobustAccuracies, item_arrays, nothing_measured
+from bench.evaluate.robust.attack_seeds import attack_seeds, per_seed, stacked
+from bench.evaluate.robust.budgets import BudgetsConfig, OnBudgets, Subject
+from bench.evaluate.robust.cw_l2 import NEXT_RANDOM, next_random
+from bench.evaluate.robust.kept import broken_by_runs
+from bench.evaluate.robust.norms import NormConfig, norm_columns, norm_outcome
+from bench.spec import FamilySpec
+
+if TYPE_CHECKING:
+    from bench.attacks import AttackResult, Flag
+
+__all__ = ["NamedAttack", "NamedAttackConfig"]
+
+
+class NamedAttackConfig(BudgetsConfig, NormConfig):
+    """Parameters of the evaluation; those of the attack are in ``params``."""
+
+    attack: str = Field(description='An attack of `bench list attacks`, such as "torchattacks.APGD"')
+    params: Mapping[str, Any] = Field(
+        default_factory=dict, description="Parameters of the attack (`bench describe <attack>`); others have defaults"
+    )
+    eps: tuple[str, ...] = Field(
+        (), description='Budgets such as "8/255"; may be left out for attacks that minimise the L2 norm'
+    )
+    targets: Literal["none", "next-random"] = Field(
+        "none",
+        description='"none": any wrong class; "next-random": (y + r) mod K, r uniform in 1..K-1 by seed and item',
+    )
+    batch_size: PositiveInt = Field(
+        64, description="Items of a forward pass; part of the definition, because libraries may let a batch decide"
+    )
+
+    @field_validator("attack")
+    @classmethod
+    def _attack(cls, value: str) -> str:
+        if named_attack(value).needs_surrogate:
+            raise ValueError(f"{value!r} needs another model: use kind = {value!r}")
+        return value
+
+    @field_validator("params")
+    @classmethod
+    def _params(cls, values: Mapping[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        name = info.data.get("attack")
+        if name is not None:
+            named_attack(name, values)
+        return dict(values)
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        attack, targeted = self.named, self.targets != "none"
+        if self.norm not in attack.norms:
+            raise ValueError(f"{self.attack} knows norm {' and '.join(attack.norms)}, not {self.norm}")
+        if not self.eps and not (attack.minimises_norm and self.norm == "l2"):
+            raise ValueError(f"{self.attack} with norm {self.norm} needs eps")
+        if targeted and not attack.targetable:
+            raise ValueError(f"{self.attack} takes no targets")
+        if self.attack_seeds > 1 and not self.eps:
+            raise ValueError("attack_seeds is for accuracies at budgets (eps), not for norms")
+        if self.attack_seeds > 1 and not attack.is_random:
+            raise ValueError(f"attack_seeds = {self.attack_seeds}: {self.attack} draws nothing with these parameters")
+        for threat in [self.threat(eps) for eps in self.eps] or [ThreatModel("l2", float("inf"))]:
+            attack.check(threat, targeted=targeted)
+        return self
+
+    @property
+    def named(self) -> Attack:
+        """The attack with its parameters."""
+        return named_attack(self.attack, self.params)
+
+    def definition(self, eps: str | None = None) -> str:
+        """All resolved parameters; the library's version is in the record, since another one makes another number."""
+        parts = [eps] if eps is not None else []
+        parts += [f"{key}={_written(value)}" for key, value in self.named.parameters.items()]
+        parts += [NEXT_RANDOM] if self.targets != "none" else []
+        # Libraries see logits shifted to be positive: see bench.attacks.library.
+        shifted = ", on shifted logits" if "." in self.attack else ""
+        return f"{self.attack}-{self.norm}[{', '.join(parts)}, batches of {self.batch_size}{shifted}]"
+
+
+class NamedAttack(OnBudgets):
+    """One attack, judged like all others: a library's success flag is never read.
+
+    With ``eps``, accuracy at each budget, every budget an attack and a job of its own; without, norms as for C&W. A
+    library does not tell whether its gradients vanished, nor does one attack tell what another would leave: accuracies
+    are ``inconclusive``, and the worst case (``adaptive``) is what may be quoted.
+    """
+
+    name = "attack"
+    version = 2
+    summary = "Accuracy or norms under one attack by its name: torchattacks, foolbox, or our own."
+    source = "The attack's own: bench describe <attack>"
+    Config = NamedAttackConfig
+
+    def label(self, config: NamedAttackConfig) -> str:
+        """The attack."""
+        return f"{config.attack}{'' if config.targets == 'none' else ' targeted'}"
+
+    def columns(self, config: NamedAttackConfig) -> tuple[Column, ...]:
+        """Robust accuracy at each budget; without budgets those of norms."""
+        if not config.eps:
+            return norm_columns(self.label(config), config.definition(), config.curve)
+        return self.robust_columns(config, lambda eps: f"accuracy under {config.definition(eps)}")
+
+    def parts(self, config: NamedAttackConfig) -> tuple[Part, ...]:
+        """One a budget."""
+        return super().parts(config) if config.eps else (Part("", config),)
+
+    def passes(self, config: NamedAttackConfig, items: int, family: FamilySpec) -> float:  # noqa: ARG002
+        """Those of the attack, and the judge's."""
+        each = config.attack_seeds * (config.named.passes() + 1) + 1
+        return min(config.items, items) * max(len(config.eps), 1) * each
+
+    def impossible(self, config: NamedAttackConfig, image_shape: tuple[int, int, int], classes: int) -> str | None:
+        """What the attack says of such images."""
+        return config.named.impossible(config.norm, image_shape, classes)
+
+    def uses(self, config: NamedAttackConfig) -> tuple[Used, ...]:
+        """An attack that is not ours: ours belong to the version of this evaluation."""
+        attack = config.named
+        module = type(attack).__module__
+        return () if module.startswith("bench.attacks.") else (Used("attack", attack.name, attack.version, module),)
+
+    def measure(self, config: NamedAttackConfig, subject: Subject) -> Outcome:
+        """Attack."""
+        test, attack = subject.test, config.named
+        more: dict[str, Any] = {}
+        if config.targets != "none":
+            more["targets"] = next_random(test.labels, test.ids, subject.inputs.num_classes, config.seed)
+        if attack.needs_centers and subject.model.class_centers() is None:
+            return nothing_measured(self.columns(config), "the family has no class centers")
+        eps = config.eps[0] if config.eps else None
+        results = subject.each_seed(lambda seed, _: subject.attack(attack, seed=seed, eps=eps, **more))
+        if eps is None:
+            return norm_outcome(config, results[0], self.columns(config), more)
+        column = self.columns(config)[0]
+        return _accuracy(config, column, results, more, subject.output_flags())
+
+
+def _accuracy(
+    config: NamedAttackConfig,
+    column: Column,
+    results: Sequence[AttackResult],
+    more: Mapping[str, Any],
+    flags: Sequence[Flag],
+) -> Outcome:
+    accuracies = RobustAccuracies(column.argument, attack_seeds(config))
+    accuracies.add("robust", column.definition, stacked([result.robust for result in results]), flags)
+    first, (eps,) = results[0], config.eps
+    items = {**per_seed("success", stacked([result.success for result in results])), **item_arrays(first), **more}
+    broken = broken_by_runs("robust", eps, config.norm, eps, results) if config.adversarials else None
+    return accuracies.outcome(first, items, {"attack": first.definition}, broken)
+
+
+def _written(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return " + ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

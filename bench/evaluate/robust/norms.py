@@ -1,0 +1,245 @@
+"""What the evaluations that minimise a perturbation have in common: their columns, numbers and arrays.
+
+The minimal norms of one attack give accuracy at every radius at no further cost: an item is broken within r if its norm
+is at most r. As success at a fixed radius was not what the attack sought, it is an upper bound and may be a loose one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field, field_validator
+
+from bench.attacks.threat import parse_eps
+from bench.evaluate.base import Column, Number, Outcome
+from bench.evaluate.robust.accuracies import item_arrays, nothing_finite
+from bench.evaluate.robust.kept import AdversarialsConfig, Broken, packed
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from bench.attacks import AttackResult
+
+__all__ = ["NormConfig", "norm_columns", "norm_items", "norm_numbers", "norm_outcome"]
+
+
+class NormConfig(AdversarialsConfig):
+    """Parameters of every evaluation that minimises the L2 norm of a perturbation."""
+
+    curve: tuple[str, ...] = Field(
+        ("0.25", "0.5", "1", "1.5", "2"),
+        description="Increasing L2 radii at which accuracy is read off the norms, in units of the pixel range",
+    )
+
+    @field_validator("curve")
+    @classmethod
+    def _radii(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        radii = [parse_eps(value) for value in values]
+        if any(radius <= 0 for radius in radii) or any(large <= small for small, large in pairwise(radii)):
+            raise ValueError("radii must be positive and increase")
+        # L2 radii are written as decimals: not as the fraction of 255 that one may happen to be.
+        return tuple(
+            value.replace(" ", "") if "/" in value else f"{radius:.12g}"
+            for value, radius in zip(values, radii, strict=True)
+        )
+
+
+def norm_columns(group: str, attack: str, curve: Sequence[str]) -> tuple[Column, ...]:
+    """Mean over successes (primary), median with failures at infinity, success rate, mean over the items that all
+    rows of a table have in common, and accuracy at each radius of one attack.
+
+    Args:
+        group: Heading above the columns.
+        attack: Definition of the attack.
+        curve: Radii of ``NormConfig``.
+    """
+    summary = (
+        Column(
+            metric="l2",
+            label="mean L2",
+            group=group,
+            unit="l2",
+            direction="up",
+            definition=f"mean L2 over successes, pixels in [0, 1]: {attack}",
+            primary=True,
+        ),
+        Column(
+            metric="median",
+            label="median L2",
+            group=group,
+            unit="l2",
+            direction="up",
+            definition=f"median L2 with failures at infinity, pixels in [0, 1]: {attack}",
+        ),
+        Column(
+            metric="success",
+            label="success",
+            group=group,
+            unit="fraction",
+            direction="down",
+            definition=f"share of clean-correct items that were broken: {attack}",
+        ),
+        Column(
+            metric="common",
+            label="mean L2, common",
+            group=group,
+            unit="l2",
+            direction="up",
+            definition=(
+                "mean L2 over the items that every model of the table classifies correctly and on every model the "
+                f"attack breaks, pixels in [0, 1]: {attack}"
+            ),
+            test="permutation",
+            across="l2",
+        ),
+    )
+    points = (
+        Column(
+            metric="robust",
+            argument=radius,
+            label=f"L2 ≤ {radius}",
+            group=group,
+            unit="fraction",
+            direction="up",
+            definition=(
+                f"share of all attacked items that are classified correctly and not broken within L2 {radius}, an "
+                f"upper bound from one minimal-norm attack: {attack}"
+            ),
+            test="mcnemar",
+            curve="l2",
+        )
+        for radius in curve
+    )
+    return (*summary, *points)
+
+
+def norm_items(result: AttackResult, columns: Sequence[Column]) -> dict[str, NDArray[Any]]:
+    """What is stored of each item: identity, whether it was classified correctly and broken, the norm (infinite where
+    it was not broken), and whether it is robust at each radius.
+
+    Args:
+        result: What the attack did, in L2 over pixels in [0, 1].
+        columns: Of ``norm_columns``.
+    """
+    norms = result.l2_with_failures
+    return {
+        "ids": result.ids,
+        "clean": result.clean_correct,
+        "success": result.success,
+        "l2": norms,
+        **{_name(c): _robust(result, c) for c in columns if c.metric == "robust"},
+    }
+
+
+def _name(column: Column) -> str:
+    return f"robust@{column.argument}"
+
+
+def _robust(result: AttackResult, column: Column) -> NDArray[np.bool_]:
+    robust: NDArray[np.bool_] = result.clean_correct & (result.l2_with_failures > parse_eps(column.argument))
+    return robust
+
+
+def norm_numbers(result: AttackResult, columns: Sequence[Column], seed: int) -> list[Number]:
+    """The numbers of ``norm_columns``, but the one across rows.
+
+    Norms and success are over the items that were attacked, those with a correct clean prediction; accuracies over all.
+
+    Where some were not broken the numbers are ``inconclusive`` (flag MINNORM): a longer attack may break them.
+
+    Args:
+        result: What the attack did, in L2 over pixels in [0, 1].
+        columns: Of ``norm_columns``.
+        seed: Of the bootstrap interval of the mean.
+    """
+    import math
+
+    import numpy as np
+
+    from bench.metrics.intervals import bootstrap_mean, wilson
+
+    norms = result.l2_with_failures[result.clean_correct]
+    finite = norms[np.isfinite(norms)]
+    attacked, broken = len(norms), len(finite)
+    definition = {column.metric: column.definition for column in columns if not column.argument}
+    failed = attacked - broken
+    flags = {"MINNORM": f"{failed} of {attacked} attacked items were not broken"} if failed else {}
+    word = "inconclusive" if failed else "no warning"
+    nothing = None if attacked else "no item is classified correctly"
+    # Failures are infinite.
+    middle = float(np.median(norms)) if attacked else math.nan
+    median = middle if math.isfinite(middle) else None
+    summary_numbers = [
+        Number(
+            metric="l2",
+            value=float(finite.mean()) if len(finite) else None,
+            n=len(finite),
+            interval=bootstrap_mean(finite, seed) if len(finite) > 1 else None,
+            definition=definition["l2"],
+            items="l2",
+            reason=nothing or (None if len(finite) else "no attack succeeded"),
+            verdict=word,
+            flags=flags,
+        ),
+        Number(
+            metric="median",
+            value=median,
+            n=attacked,
+            definition=definition["median"],
+            reason=nothing or (None if median is not None else "fewer than half were broken"),
+            verdict=word,
+            flags=flags,
+        ),
+        Number(
+            metric="success",
+            value=broken / attacked if attacked else None,
+            n=attacked,
+            interval=wilson(broken, attacked) if attacked else None,
+            definition=definition["success"],
+            reason=nothing,
+        ),
+    ]
+    points = []
+    for column in columns:
+        if column.metric == "robust":
+            robust = _robust(result, column)
+            points.append(
+                Number(
+                    metric="robust",
+                    argument=column.argument,
+                    value=float(robust.mean()),
+                    n=len(robust),
+                    interval=wilson(int(robust.sum()), len(robust)),
+                    definition=column.definition,
+                    items=_name(column),
+                    verdict=word,
+                    flags=flags,
+                )
+            )
+    return [*summary_numbers, *points]
+
+
+def norm_outcome(
+    config: NormConfig, result: AttackResult, columns: Sequence[Column], more: Mapping[str, NDArray[Any]]
+) -> Outcome:
+    """All that an evaluation leaves: numbers, arrays and, if asked for, adversarial images. No number of a model whose
+    outputs are finite on no item.
+
+    Args:
+        config: With the seed of intervals.
+        result: What the attack did.
+        columns: Of ``norm_columns``.
+        more: Further arrays over items.
+    """
+    if not result.clean_finite.any():
+        return nothing_finite(columns, len(result.ids))
+    items = {**norm_items(result, columns), **item_arrays(result), **more}
+    numbers = norm_numbers(result, columns, config.seed)
+    facts: dict[str, Any] = {"attack": result.definition, "not_finite": int((~result.clean_finite).sum())}
+    if not config.adversarials:
+        return Outcome(numbers, items, details=facts)
+    files, kept = packed(result.ids, [Broken("l2", "", "l2", None, result.success, result.adversarials)])
+    return Outcome(numbers, items, files, facts | {"adversarials": kept})

@@ -1,0 +1,99 @@
+"""Accuracy on the adversarial images of another model of the suite."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, PositiveInt, model_validator
+
+from bench.attacks.transfer import Transfer as TransferAttack
+from bench.evaluate.base import Column, Outcome
+from bench.evaluate.robust.accuracies import RobustAccuracies, item_arrays
+from bench.evaluate.robust.attack_seeds import attack_seeds, repeated, stacked
+from bench.evaluate.robust.budgets import BudgetsConfig, OnBudgets, Subject
+from bench.evaluate.robust.kept import AdversarialsConfig, broken_by_runs
+from bench.spec import FamilySpec
+
+__all__ = ["Transfer", "TransferConfig"]
+
+
+class TransferConfig(BudgetsConfig, AdversarialsConfig):
+    """Parameters of the attack."""
+
+    source: str = Field(description="The model of the suite whose adversarial images are shown to the others")
+    loss: Literal["ce", "margin", "dlr", "margin-targeted"] = Field("margin", description="Loss on the source")
+    steps: PositiveInt = Field(100, description="Gradient steps of each run")
+    step: str = Field("eps/10", description="First step size, halved after 50 % and 75 % of the steps")
+    restarts: PositiveInt = Field(1, description="Random starts; an item that is broken is not attacked again")
+
+    @model_validator(mode="after")
+    def _reach(self) -> Self:
+        for eps in self.eps:
+            self.attack.check(self.threat(eps), targeted=False)
+        return self
+
+    @property
+    def attack(self) -> TransferAttack:
+        """The attack."""
+        return TransferAttack().configured(
+            {"loss": self.loss, "steps": self.steps, "step": self.step, "restarts": self.restarts}
+        )
+
+    def definition(self, eps: str) -> str:
+        """Of the accuracy at a budget."""
+        return f"accuracy on adversarial images of {self.source}: {self.attack.definition(self.threat(eps))}"
+
+
+class Transfer(OnBudgets):
+    """Accuracy under an attack that never asks the model for a gradient, only another model of the suite.
+
+    A model that is robust under its own gradients and not under those of others hides its gradients. The reverse says
+    nothing: images of one model need not fool another, so the number alone is always ``inconclusive``.
+    """
+
+    name = "transfer"
+    version = 2
+    summary = "Accuracy on adversarial images that were made for another model of the suite."
+    source = "Papernot et al. 2016, arXiv:1605.07277; Carlini et al. 2019, section 4 (transfer as a check of masking)"
+    Config = TransferConfig
+    model_fields = ("source",)
+
+    def label(self, config: TransferConfig) -> str:
+        """With the source."""
+        return f"transfer from {config.source}"
+
+    def columns(self, config: TransferConfig) -> tuple[Column, ...]:
+        """Robust accuracy at each budget."""
+        return self.robust_columns(config, config.definition)
+
+    def passes(self, config: TransferConfig, items: int, family: FamilySpec) -> float:  # noqa: ARG002
+        """The attack on the source, and the judge's two forwards."""
+        each = config.attack_seeds * (config.attack.passes() + 2) + 1
+        return min(config.items, items) * len(config.eps) * each
+
+    def impossible(self, config: TransferConfig, image_shape: tuple[int, int, int], classes: int) -> str | None:
+        """The loss needs more classes."""
+        return config.attack.impossible(config.norm, image_shape, classes)
+
+    def of_itself(self, config: TransferConfig) -> str:
+        """Gradients of the model itself are no transfer."""
+        return f"{config.source} is the source of the adversarial images"
+
+    def measure(self, config: TransferConfig, subject: Subject) -> Outcome:
+        """Attack the source."""
+        from bench.attacks.diagnostics import transfer_flag
+
+        (eps,) = config.eps
+        inputs = subject.inputs
+        source = inputs.other(config.source)
+        results = subject.each_seed(lambda seed, _: subject.attack(config.attack, seed=seed, eps=eps, surrogate=source))
+        accuracies = RobustAccuracies(eps, attack_seeds(config))
+        robust = stacked([result.robust for result in results])
+        flags = [transfer_flag(), *subject.output_flags()]
+        accuracies.add("robust", repeated(config, config.definition(eps)), robust, flags)
+        details = {
+            "attack": results[0].definition,
+            "source": inputs.digests[inputs.task.others[config.source].key],
+        }
+        broken = broken_by_runs("robust", eps, config.norm, eps, results) if config.adversarials else None
+        return accuracies.outcome(results[0], item_arrays(results[0]), details, broken)

@@ -1,0 +1,48 @@
+"""The formats that a report can be written in: each module of this folder is one, and has its name.
+
+A format's module has ``ENDING``, the ending of its files, and ``render``, which gives the text of one file, to be
+encoded as UTF-8. The command line and the files of a run take the formats from here. A module is imported when its
+format is used: the command line needs the names alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import TYPE_CHECKING, Protocol, cast
+
+if TYPE_CHECKING:
+    from bench.report.model import Report
+
+__all__ = ["FORMATS", "Format"]
+
+
+class _Module(Protocol):
+    ENDING: str
+
+    def render(self, report: Report) -> str: ...
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format by its name."""
+
+    name: str
+
+    @property
+    def ending(self) -> str:
+        """The ending of its files, without a dot."""
+        return self._module().ENDING
+
+    def __call__(self, report: Report) -> str:
+        """The report as the text of one file."""
+        return self._module().render(report)
+
+    def _module(self) -> _Module:
+        return cast(_Module, import_module(f"{__name__}.{self.name}"))
+
+
+FORMATS: Mapping[str, Format] = {module.name: Format(module.name) for module in iter_modules(__path__)}
+"""By name."""

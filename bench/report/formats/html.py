@@ -1,0 +1,154 @@
+"""The whole report as one HTML file: tables, pictures, what differs from the paper, provenance.
+
+It loads nothing from anywhere (its content security policy forbids it), runs no script, follows the reader's light
+or dark scheme, and can be read on a phone and in print. The templates are beside this module; what they print passes
+``bench.plain.plain`` and is escaped.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.plain import plain
+from bench.report import text
+from bench.report.model import Cell, Report, Table, TableColumn, TableRow
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+__all__ = ["ENDING", "Picture", "render"]
+
+ENDING = "html"
+
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of the report, such as a grid of generated images.
+
+    Attributes:
+        label: What it belongs to: model and seed.
+        caption: What it shows.
+        png: The file's content.
+
+    Raises:
+        ValueError: If ``png`` is not a PNG file.
+    """
+
+    label: str
+    caption: str
+    png: bytes
+
+    def __post_init__(self) -> None:
+        if not self.png.startswith(_PNG_SIGNATURE):
+            raise ValueError(
+                f"picture {self.label!r} must be the bytes of a PNG file, got {bytes(self.png[:8])!r} at its start"
+            )
+
+
+def render(
+    report: Report,
+    pictures: Sequence[Picture] = (),
+    meta: Mapping[str, str] | None = None,
+) -> str:
+    """The report as the text of one self-contained HTML file, to be encoded as UTF-8.
+
+    Args:
+        report: Tables and what has to be said about the run.
+        pictures: Shown below the tables, in this order.
+        meta: Provenance, as name → text (versions, devices, command).
+    """
+    cost = {"cost": report.budget} if report.budget else {}
+    page = _templates().get_template("page.html")
+    return page.render(report=report, pictures=pictures, meta={**cost, **(meta or {})})
+
+
+@cache
+def _templates() -> Environment:
+    # Here, so that tables in other formats do not wait for it.
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        finalize=_one_line,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    functions = (anchor, data_uri, facts_of, hover, png_width)
+    environment.globals |= {name: getattr(text, name) for name in text.__all__}
+    environment.globals |= {function.__name__: function for function in functions}
+    return environment
+
+
+def _one_line(value: Any) -> Any:
+    """What a template prints of a value: text in one line; markup, which macros return, as it is."""
+    return plain(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+
+
+def anchor(table: Table) -> str:
+    """The id of a table's section in the page."""
+    return f"table-{'-'.join(plain(table.id).split())}"
+
+
+def data_uri(png: bytes) -> str:
+    """A PNG file as an address that holds it."""
+    return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
+
+
+def png_width(png: bytes) -> int:
+    """Pixels in a line of a PNG file, as its header says."""
+    return int.from_bytes(png[16:20], "big")
+
+
+def hover(cell: Cell, column: TableColumn, row: TableRow) -> list[str]:
+    """All that is known of a cell, in lines."""
+    lines = [column.definition] if column.definition else []
+    if cell.value is not None:
+        lines.append(f"value {cell.value:.6g}" + (f", sd over seeds {cell.sd:.3g}" if cell.sd is not None else ""))
+    if row.source == "literature":
+        lines.append(f"quoted from {row.origin}")
+    return lines + _facts(cell)
+
+
+def facts_of(table: Table, column: int) -> list[tuple[str, str]]:
+    """What the measured cells of a column rest on, as (fact, rows): rows that agree share an entry."""
+    measured = [row for row in table.rows if row.source == "measured"]
+    found: dict[str, list[str]] = {}
+    for row in measured:
+        for fact in _facts(row.cells[column]):
+            found.setdefault(fact, []).append(row.label)
+    return [(fact, text.row_names(labels, len(measured))) for fact, labels in found.items()]
+
+
+def _facts(cell: Cell) -> list[str]:
+    """What a cell rests on, why it has no number, and its verdict with the checks behind it and those not made."""
+    facts = [_basis(cell)] if cell.n is not None or cell.seeds else []
+    if cell.status != "ok":
+        facts.append(f"{cell.status}: {cell.reason}" if cell.reason else cell.status)
+    elif cell.reason:
+        facts.append(cell.reason)
+    facts += [f"verdict: {cell.verdict}"] if cell.verdict else []
+    facts += [f"{name}: {flag}" for name, flag in cell.flags.items()]
+    return facts + ([f"not checked: {', '.join(cell.not_measured)}"] if cell.not_measured else [])
+
+
+def _basis(cell: Cell) -> str:
+    """Sample size, seeds and kind of the interval: ``n = 200, seed 1, 95% interval: wilson``."""
+    several = len(cell.seeds) > 1
+    parts = []
+    if cell.n is not None:
+        parts.append(f"n = {cell.n:,}" + (" for each seed" if several else ""))
+    if cell.seeds:
+        parts.append(f"seed{'s' if several else ''} {', '.join(map(str, cell.seeds))}")
+    interval = cell.interval
+    kind = "no interval" if interval is None else f"{100 * interval.level:g}% interval: {interval.kind}"
+    return ", ".join([*parts, kind])

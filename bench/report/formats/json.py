@@ -1,0 +1,124 @@
+"""JSON, schema 1: for scripts. Fractions stay in [0, 1]. ASCII alone, so that any text comes back as it was."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from bench.metrics.intervals import Interval
+from bench.report.model import Cell, Report, Table, TableColumn, TableRow
+from bench.report.text import column_name
+
+__all__ = ["ENDING", "SCHEMA", "as_dict", "from_dict", "render"]
+
+ENDING = "json"
+
+SCHEMA = 1
+
+
+def render(report: Report) -> str:
+    """The report as indented JSON."""
+    return json.dumps(as_dict(report), indent=1, allow_nan=False) + "\n"
+
+
+def as_dict(report: Report) -> dict[str, Any]:
+    """The report as plain values, in the shape that the documentation promises."""
+    return {
+        "schema": SCHEMA,
+        "suite": report.suite,
+        "title": report.title,
+        "profile": report.profile,
+        "stored": report.stored,
+        "budget": report.budget,
+        "substitutions": [list(pair) for pair in report.substitutions],
+        "deviations": list(report.deviations),
+        "tables": [
+            {
+                "id": table.id,
+                "title": table.title,
+                "columns": [
+                    {
+                        "id": column.id,
+                        "label": column_name(column),
+                        "group": column.group,
+                        "direction": column.direction,
+                        "unit": column.unit,
+                        "definition": column.definition,
+                        "tested": column.tested,
+                    }
+                    for column in table.columns
+                ],
+                "rows": [
+                    {
+                        "label": row.label,
+                        "family": row.family,
+                        "source": row.source,
+                        "origin": row.origin,
+                        "made_with": row.made_with,
+                        "cells": [_cell(cell) for cell in row.cells],
+                    }
+                    for row in table.rows
+                ],
+                "notes": list(table.notes),
+            }
+            for table in report.tables
+        ],
+    }
+
+
+def from_dict(facts: Mapping[str, Any]) -> Report:
+    """The report that ``as_dict`` gave these values for; charts are not among them.
+
+    Raises:
+        KeyError, TypeError, ValueError: They are not of that shape.
+    """
+    if facts["schema"] != SCHEMA:
+        raise ValueError(f"schema {facts['schema']!r}, expected {SCHEMA}")
+    return Report(
+        suite=facts["suite"],
+        title=facts["title"],
+        profile=facts["profile"],
+        substitutions=tuple((original, substitute) for original, substitute in facts["substitutions"]),
+        deviations=tuple(facts["deviations"]),
+        tables=tuple(_table(table) for table in facts["tables"]),
+        budget=facts["budget"],
+        stored=facts["stored"],
+    )
+
+
+def _table(facts: Mapping[str, Any]) -> Table:
+    columns = tuple(TableColumn(**{**column, "label": _own_label(column)}) for column in facts["columns"])
+    rows = tuple(TableRow(**{**row, "cells": tuple(map(_read_cell, row["cells"]))}) for row in facts["rows"])
+    return Table(facts["id"], facts["title"], columns, rows, tuple(facts["notes"]))
+
+
+def _own_label(column: Mapping[str, Any]) -> str:
+    """What ``column_name`` was given; the group stands before it."""
+    label: str = column["label"]
+    return label.removeprefix(f"{column['group']}: ") if column["group"] else label
+
+
+def _read_cell(facts: Mapping[str, Any]) -> Cell:
+    tuples = {name: tuple(facts[name]) for name in ("seeds", "not_measured", "records")}
+    return Cell(**{**facts, **tuples, "interval": Interval(**facts["interval"]) if facts["interval"] else None})
+
+
+def _cell(cell: Cell) -> dict[str, Any]:
+    return {
+        "column": cell.column,
+        "value": cell.value,
+        "n": cell.n,
+        "n_common": cell.n_common,
+        "seeds": list(cell.seeds),
+        "sd": cell.sd,
+        "interval": asdict(cell.interval) if cell.interval else None,
+        "status": cell.status,
+        "reason": cell.reason,
+        "best": cell.best,
+        "verdict": cell.verdict,
+        "flags": dict(cell.flags),
+        "not_measured": list(cell.not_measured),
+        "records": list(cell.records),
+    }

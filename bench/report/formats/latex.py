@@ -1,0 +1,353 @@
+r"""LaTeX for a paper: booktabs tables that compile with pdflatex, in one column or two.
+
+Rules that follow from the width of a page (345 pt in the standard classes) and of a column (at least 219 pt in the
+common styles of two):
+
+* Intervals stand under the numbers, small, in tables of at most six columns; wider ones are set smaller and leave
+  them out (JSON, CSV and HTML have them), and a note says so.
+* The width of a table is estimated from the lengths of its texts. A table that fits a column is a ``table``. A wider
+  one is a ``table*``, which spans both columns of a page (in a document of one column it is the same as ``table``). One
+  that is wider than the page, or has more than eight columns, is scaled to the text width with ``\resizebox``, which
+  needs the package graphicx. The comment at the head of the output names the packages that are needed.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from bench.plain import plain
+from bench.report.model import Cell, Report, Table, TableColumn, TableRow
+from bench.report.text import (
+    aside_text,
+    cell_text,
+    counted,
+    definitions,
+    groups,
+    has_intervals,
+    header,
+    mark_text,
+    origins,
+    preamble,
+)
+
+__all__ = ["ENDING", "MAX_COLUMNS_UNSCALED", "MAX_COLUMNS_WITH_INTERVALS", "escaped", "render", "render_table"]
+
+ENDING = "tex"
+
+MAX_COLUMNS_WITH_INTERVALS = 6
+"""Tables with more columns print no intervals."""
+
+MAX_COLUMNS_UNSCALED = 8
+r"""Tables with more columns are scaled to the text width."""
+
+# Characters, with two a column for the gap, that fit on 345 pt in \small and in \footnotesize.
+_PAGE_WITH_INTERVALS = 73
+_PAGE_WITHOUT_INTERVALS = 84
+_COLUMN = 219 / 345
+"""Width of one of two columns by that of a page."""
+_TINY = 0.65
+r"""Width of a character in \tiny by that of one in \small."""
+
+_LONG_LABEL = 10
+
+# What LaTeX would read as a command, as an argument of the `\\` before it (`[`, `*`) or as a ligature; and what the
+# default font encoding OT1 has elsewhere (`<`, `>`, `|`) or lacks.
+_COMMANDS = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "%": r"\%",
+    "_": r"\_",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"$<$",
+    ">": r"$>$",
+    "|": r"$|$",
+    "[": "{[}",
+    "*": "{*}",
+    "`": "{`}",
+    '"': "{''}",
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+    "→": r"$\rightarrow$",
+    "←": r"$\leftarrow$",
+    "≤": r"$\leq$",
+    "≥": r"$\geq$",
+    "≠": r"$\neq$",
+    "≈": r"$\approx$",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "·": r"$\cdot$",
+    "−": r"$-$",
+    "∞": r"$\infty$",
+    "√": r"$\surd$",
+    "∈": r"$\in$",
+    "°": r"$^\circ$",
+    "¹": r"$^1$",
+    "²": r"$^2$",
+    "³": r"$^3$",
+    "₀": r"$_0$",
+    "₁": r"$_1$",
+    "₂": r"$_2$",
+    "…": r"\dots{}",
+    "†": r"$\dag$",
+    "‡": r"$\ddag$",
+    "§": r"\S{}",
+    "–": "--",
+    "—": "---",
+    "‘": "`",
+    "’": "'",
+    "“": "``",
+    "”": "''",
+    "\u00a0": "~",
+    "α": r"$\alpha$",
+    "β": r"$\beta$",
+    "γ": r"$\gamma$",
+    "δ": r"$\delta$",
+    "ε": r"$\varepsilon$",
+    "η": r"$\eta$",
+    "θ": r"$\theta$",
+    "λ": r"$\lambda$",
+    "μ": r"$\mu$",
+    "µ": r"$\mu$",
+    "π": r"$\pi$",
+    "ρ": r"$\rho$",
+    "σ": r"$\sigma$",
+    "τ": r"$\tau$",
+    "φ": r"$\varphi$",
+    "χ": r"$\chi$",
+    "ψ": r"$\psi$",
+    "ω": r"$\omega$",
+    "Δ": r"$\Delta$",
+    "Σ": r"$\Sigma$",
+    "ℓ": r"$\ell$",
+    "æ": r"{\ae}",
+    "Æ": r"{\AE}",
+    "ø": r"{\o}",
+    "Ø": r"{\O}",
+    "ß": r"{\ss}",
+    "ł": r"{\l}",
+    "Ł": r"{\L}",
+    "œ": r"{\oe}",
+    "Œ": r"{\OE}",
+    "ı": r"{\i}",
+}
+
+# Not the no-break space, which LaTeX has too.
+_SPACES = re.compile(r"[^\S\u00a0]+")
+
+# Combining accents that OT1 can set on any letter.
+_ACCENTS = {
+    "\u0300": "`",
+    "\u0301": "'",
+    "\u0302": "^",
+    "\u0303": "~",
+    "\u0304": "=",
+    "\u0306": "u",
+    "\u0307": ".",
+    "\u0308": '"',
+    "\u030a": "r",
+    "\u030b": "H",
+    "\u030c": "v",
+    "\u0327": "c",
+}
+
+
+def render(report: Report) -> str:
+    """All tables, and below them what has to be said about the run."""
+    parts = [_comments(report), *(render_table(table) for table in report.tables)]
+    footer = preamble(report)
+    if footer:
+        lines = "\n".join(rf"{escaped(line)}\par" for line in footer)
+        parts.append(f"{{\\footnotesize\\noindent\\raggedright\n{lines}\n}}\n")
+    return "\n".join(parts)
+
+
+def render_table(table: Table) -> str:
+    r"""One table as a float with caption, label ``tab:<id>`` and notes, to be \input in a document.
+
+    Best values are bold; literature rows stand below a rule, in italics, with their origins numbered in the notes.
+    """
+    with_intervals, scaled = _shows_intervals(table), _needs_scaling(table)
+    environment = "table*" if scaled or _share_of_page(table) > _COLUMN else "table"
+    body = _heading(table)
+    for source in ("measured", "literature"):
+        rows = [row for row in table.rows if row.source == source]
+        if rows:
+            body.append(r"\midrule")
+        for row in rows:
+            body += _row(row, table)
+    label = re.sub(r"[^A-Za-z0-9:.-]", "-", table.id)
+    lines = [
+        rf"\begin{{{environment}}}[tbp]",
+        r"\centering",
+        r"\setlength{\belowcaptionskip}{4pt}",
+        rf"\caption{{{escaped(table.title) or escaped(table.id)}}}",
+        rf"\label{{tab:{label}}}",
+        r"\small" if with_intervals else r"\footnotesize",
+        rf"\setlength{{\tabcolsep}}{{{'4.5pt' if with_intervals else '3pt'}}}",
+        *([r"\resizebox{\textwidth}{!}{%"] if scaled else []),
+        rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
+        r"\toprule",
+        *body,
+        r"\bottomrule",
+        r"\end{tabular}" + ("}" if scaled else ""),
+        *_notes(table),
+        rf"\end{{{environment}}}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _comments(report: Report) -> str:
+    packages = ["booktabs"]
+    if any(_needs_scaling(table) for table in report.tables):
+        packages.append(rf"graphicx (\resizebox of tables with more than {MAX_COLUMNS_UNSCALED} columns or long texts)")
+    lines = [
+        f"Suite: {report.suite} ({report.title})",
+        f"Profile: {report.profile or 'none (full)'}",
+        f"Packages: {', '.join(packages)}",
+        f"Intervals are printed in tables of at most {MAX_COLUMNS_WITH_INTERVALS} columns.",
+        "A table* spans both columns of a page; in a document of one column it is the same as a table.",
+    ]
+    return "".join(f"% {plain(line)}\n" for line in lines)
+
+
+def _heading(table: Table) -> list[str]:
+    """One header row, or two where columns have groups, with rules under the groups."""
+    labels = " & ".join(["model", *(_label(header(column)) for column in table.columns)]) + r" \\"
+    if not any(column.group for column in table.columns):
+        return [labels]
+    cells, rules = [""], []
+    first = 2
+    for group, columns in groups(table):
+        width = len(columns)
+        cells.append(rf"\multicolumn{{{width}}}{{c}}{{{escaped(group)}}}" if group else "")
+        if group:
+            rules.append(rf"\cmidrule(lr){{{first}-{first + width - 1}}}")
+        first += width
+    return [" & ".join(cells) + r" \\", " ".join(rules), labels]
+
+
+def _label(text: str) -> str:
+    """A column's label, in one line or two."""
+    lines = [escaped(line) for line in _broken(text)]
+    return lines[0] if len(lines) == 1 else r"\shortstack[r]{" + r"\\".join(lines) + "}"
+
+
+def _broken(text: str) -> list[str]:
+    """The lines of a column's label: a long one is broken at the blank that leaves the narrowest pair."""
+    # An arrow stays with what it belongs to.
+    words = re.sub(r" (?=[↑↓])", "\u00a0", text).split(" ")
+    if len(text) <= _LONG_LABEL or len(words) < 2:
+        return [text]
+    pairs = ([" ".join(words[:i]), " ".join(words[i:])] for i in range(1, len(words)))
+    return min(pairs, key=lambda pair: max(map(len, pair)))
+
+
+def _shows_intervals(table: Table) -> bool:
+    return len(table.columns) <= MAX_COLUMNS_WITH_INTERVALS
+
+
+def _needs_scaling(table: Table) -> bool:
+    return len(table.columns) > MAX_COLUMNS_UNSCALED or _share_of_page(table) > 1
+
+
+def _share_of_page(table: Table) -> float:
+    """Estimated width of a table by that of a page."""
+    with_intervals, sizes = _shows_intervals(table), counted(table)
+    widths = []
+    for index, column in enumerate(table.columns):
+        cells = [row.cells[index] for row in table.rows]
+        texts = _broken(header(column)) + [cell_text(cell, column.unit) + mark_text(cell) for cell in cells]
+        asides = [aside_text(cell, column.unit, sizes, interval=with_intervals) for cell in cells]
+        widths.append(max([float(len(text)) for text in texts] + [_TINY * len(text) for text in asides]))
+    labels = max(map(len, ["model", *(plain(row.label) for row in table.rows)]))
+    total = labels + 2.0 * (len(widths) + 1)
+    start = 0
+    for group, columns in groups(table):
+        size = len(columns)
+        total += max(sum(widths[start : start + size]), len(group) - 2 * (size - 1))
+        start += size
+    return total / (_PAGE_WITH_INTERVALS if with_intervals else _PAGE_WITHOUT_INTERVALS)
+
+
+def _row(row: TableRow, table: Table) -> list[str]:
+    quoted = row.source == "literature"
+    label = escaped(row.label)
+    if quoted:
+        label = rf"\textit{{{label}}}"
+        if row.origin:
+            label += rf"\textsuperscript{{{origins(table).index(row.origin) + 1}}}"
+    pairs = list(zip(row.cells, table.columns, strict=True))
+    lines = [" & ".join([label, *(_cell(cell, column, quoted) for cell, column in pairs)]) + r" \\"]
+    with_intervals, sizes = _shows_intervals(table), counted(table)
+    asides = [aside_text(cell, column.unit, sizes, interval=with_intervals) for cell, column in pairs]
+    if any(asides):
+        # An asterisk keeps the page from breaking here; the negative space keeps an interval at its number.
+        lines[0] += r"*[-3pt]"
+        small = (rf"{{\tiny {escaped(text)}}}" if text else "" for text in asides)
+        lines.append(" & ".join(["", *small]) + r" \\")
+    return lines
+
+
+def _cell(cell: Cell, column: TableColumn, quoted: bool) -> str:
+    shown = escaped(cell_text(cell, column.unit))
+    if cell.best:
+        shown = rf"\textbf{{{shown}}}"
+    if quoted:
+        shown = rf"\textit{{{shown}}}"
+    mark = escaped(mark_text(cell))
+    # In a box without width, so that the digits of the column stay below each other.
+    return shown + (rf"\rlap{{\textsuperscript{{{mark}}}}}" if mark else "")
+
+
+def _notes(table: Table) -> list[str]:
+    notes = [escaped(note) for note in table.notes]
+    if has_intervals(table) and not _shows_intervals(table):
+        notes.append("Intervals are not shown here for want of width.")
+    notes += [rf"\textsuperscript{{{number}}}{escaped(text)}" for number, text in enumerate(origins(table), 1)]
+    # In one paragraph: a line each would be longer than the table.
+    explained = [rf"\textit{{{escaped(names)}}}: {escaped(text)}" for names, text in definitions(table)]
+    notes += ["; ".join(explained) + "."] if explained else []
+    if not notes:
+        return []
+    return [
+        r"\par\smallskip",
+        r"\begin{minipage}{\linewidth}\footnotesize\raggedright",
+        *(rf"{note}\par" for note in notes),
+        r"\end{minipage}",
+    ]
+
+
+def escaped(text: str) -> str:
+    r"""Text as pure-ASCII LaTeX that is set as it is spelt; runs of white space and line breaks become one space.
+
+    A character that the standard fonts lack appears as its code point, ``[U+4E2D]``: visible, and the document
+    compiles. Two hyphens stay two hyphens. The marks † and ‡ stand on the line here; the caller raises them.
+    """
+    pieces: list[str] = []
+    previous = ""
+    for character in unicodedata.normalize("NFC", _SPACES.sub(" ", text).strip(" ")):
+        # Neighbours that TeX joins: two hyphens are a dash, two apostrophes a quotation mark.
+        if character == previous and character in "-'":
+            pieces.append("{}")
+        pieces.append(_character(character))
+        previous = character
+    return "".join(pieces)
+
+
+def _character(character: str) -> str:
+    if character in _COMMANDS:
+        return _COMMANDS[character]
+    if " " <= character <= "~":
+        return character
+    base, *marks = list(unicodedata.normalize("NFD", character))
+    if len(marks) == 1 and marks[0] in _ACCENTS and base.isascii() and base.isalpha():
+        # i and j lose their dot below an accent.
+        letter = {"i": r"\i", "j": r"\j"}.get(base, base)
+        return rf"\{_ACCENTS[marks[0]]}{{{letter}}}"
+    return f"{{[}}U+{ord(character):04X}]"

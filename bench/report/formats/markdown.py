@@ -1,0 +1,97 @@
+"""Markdown: GitHub's dialect."""
+
+from __future__ import annotations
+
+import re
+
+from bench.plain import plain
+from bench.report.model import Cell, Report, Table, TableColumn
+from bench.report.text import aside_text, cell_text, counted, definitions, full_header, mark_text, preamble
+
+__all__ = ["ENDING", "escaped", "render", "render_table"]
+
+ENDING = "md"
+
+_MEANING = re.compile(
+    r"""
+      (?P<backslash> \\ (?= [!-/:-@\[-`{-~] | $ ) )           # an escape where punctuation follows
+    | (?P<less> < (?= [A-Za-z/!?] ) )                        # a tag, a comment, an address
+    | (?P<and> & (?= \# | [A-Za-z][A-Za-z0-9]* ; ) )         # an entity
+    | ^ (?P<number> \d+ ) (?= [.)] (?: [ ] | $ ) )           # a numbered list
+    | (?P<other>
+          [*`~$|]                                            # emphasis, code, strike-through, formula; end of a cell
+        | _ (?! [^\W_] ) | (?<! [^\W_] ) _                   # emphasis, but not inside of a word
+        | \] (?= \( ) | ^ \[                                 # a link, a picture; the definition of one, a box to tick
+        | ^ (?: \# | > | [-+=] (?= [ =+-] | $ ) )            # a heading, a quotation, a list, a rule
+      )
+    """,
+    re.VERBOSE,
+)
+
+
+def render(report: Report) -> str:
+    """All tables, with what has to be said about the run below them."""
+    parts = [render_table(table) for table in report.tables]
+    footer = preamble(report)
+    if footer:
+        parts.append("\n".join(f"- {escaped(line)}" for line in footer) + "\n")
+    return "\n".join(parts)
+
+
+def render_table(table: Table) -> str:
+    """One table with title, notes and definitions; intervals stand behind the numbers.
+
+    Labels, titles and notes are text: whatever they hold is shown as it is spelt.
+    """
+    heads = ["model", *(escaped(full_header(c)) for c in table.columns)]
+    sizes = counted(table)
+    rows = []
+    for row in table.rows:
+        label = escaped(row.label)
+        if row.source == "literature":
+            label = f"*{label}* ({escaped(row.origin)})"
+        rows.append([label, *(_cell(cell, c, sizes) for cell, c in zip(row.cells, table.columns, strict=True))])
+    widths = [max(len(line[i]) for line in [heads, *rows]) for i in range(len(heads))]
+    lines = [f"**{escaped(table.title) or escaped(table.id)}**", "", _line(heads, widths)]
+    lines.append(
+        "|" + "|".join("-" * (width + 1) + ":" if i else "-" * (width + 2) for i, width in enumerate(widths)) + "|"
+    )
+    lines += [_line(row, widths) for row in rows]
+    lines.append("")
+    lines += [f"- {escaped(note)}" for note in table.notes]
+    lines += [f"- {escaped(f'{names}: {text}')}" for names, text in definitions(table)]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(cell: Cell, column: TableColumn, sizes: frozenset[str]) -> str:
+    text = cell_text(cell, column.unit) + mark_text(cell)
+    if cell.best:
+        text = f"**{text}**"
+    aside = aside_text(cell, column.unit, sizes)
+    return f"{text} {aside}" if aside else text
+
+
+def _line(cells: list[str], widths: list[int]) -> str:
+    padded = [
+        text.ljust(width) if i == 0 else text.rjust(width)
+        for i, (text, width) in enumerate(zip(cells, widths, strict=True))
+    ]
+    return "| " + " | ".join(padded) + " |"
+
+
+def escaped(text: str) -> str:
+    """Text as one line of Markdown that shows it as it is spelt, in a cell, a list item or a paragraph.
+
+    Only what would mean something is escaped, so that the source stays legible: ``L_inf``, ``n <= 400`` and ``[8/255]``
+    need nothing. ``bench.plain.plain`` says what becomes of line breaks and control characters.
+    """
+    return _MEANING.sub(_escape, plain(text))
+
+
+def _escape(match: re.Match[str]) -> str:
+    name, found = match.lastgroup, match.group()
+    if name == "number":
+        return f"{found}\\"
+    # An entity where a backslash would do: readers of tables do not agree on a bar behind two backslashes.
+    entity = {"backslash": "&#92;", "less": "&lt;", "and": "&amp;"}.get(str(name))
+    return entity if entity is not None else f"\\{found}"

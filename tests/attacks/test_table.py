@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from bench.attacks.table import HEALTH, Table, unattacked
+
+
+def table(count: int) -> Table:
+    return Table({"loss": torch.arange(count, dtype=torch.float64), "first_step": torch.arange(count)})
+
+
+def test_rows_are_put_in_their_places_and_converted() -> None:
+    whole = table(5)
+    whole.put(torch.tensor([3, 0]), Table({"loss": torch.tensor([7, 9], dtype=torch.float32)}), ["loss"])
+    assert whole["loss"].tolist() == [9, 1, 2, 7, 4]
+    assert whole["first_step"].tolist() == [0, 1, 2, 3, 4]
+    assert whole["loss"].dtype == torch.float64
+
+
+def test_rows_are_a_table_of_their_own() -> None:
+    whole = table(5)
+    some = whole.rows(torch.tensor([True, False, True, False, False]))
+    some["loss"].fill_(-1)
+    assert some["first_step"].tolist() == [0, 2]
+    assert whole["loss"].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_parts_are_joined_in_order() -> None:
+    joined = Table.joined([table(2), table(3)])
+    assert joined["first_step"].tolist() == [0, 1, 0, 1, 2]
+    assert len(joined) == 5
+    assert list(joined) == ["loss", "first_step"]
+
+
+def test_nothing_is_known_before_an_attack() -> None:
+    images = torch.rand(3, 1, 2, 2)
+    found = unattacked(images, first=True)
+    assert torch.equal(found["final"], images)
+    assert torch.equal(found["first"], images)
+    found["final"][0] = 0
+    assert not torch.equal(images[0], torch.zeros(1, 2, 2))
+    assert found["first_step"].tolist() == [-1, -1, -1]
+    assert found["forwards"].tolist() == [0, 0, 0]
+    assert all(bool(found[name].isnan().all()) for name in ("loss", *HEALTH))
+    assert found.health.zero_gradient_share != found.health.zero_gradient_share  # nothing was measured
+
+
+def test_shares_of_health_are_those_of_the_measured_images() -> None:
+    found = unattacked(torch.zeros(4, 1, 1, 1))
+    found["start_gradient"][:] = torch.tensor([0.0, 1.0, 2.0, torch.nan])
+    found["last_gradient"][:] = torch.tensor([0.0, 0.0, 2.0, torch.nan])
+    found["start_probability"][:] = torch.tensor([1.0, 0.5, 0.5, torch.nan])
+    found["last_probability"][:] = torch.tensor([0.5, 0.5, 0.5, torch.nan])
+    assert found.health.zero_gradient_share == pytest.approx(2 / 3)
+    assert found.health.certain_share == pytest.approx(1 / 3)
+    assert found.without_health()["start_gradient"].isnan().all()
+    assert found["start_gradient"][1] == 1
