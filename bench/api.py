@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from bench import runs as remembered
 from bench.errors import BenchError, NothingSelectedError, PrerequisiteError, RequestError, did_you_mean
+from bench.execute.context import Site
 from bench.execute.devices import slots
 from bench.execute.executors import Executor, InProcess, Pool
 from bench.execute.prerequisites import FILE, Verified, needed, require
 from bench.execute.provenance import command
 from bench.execute.scheduler import Display, Summary, run_plan
 from bench.execute.states import Status, job_states
-from bench.execute.worker import Site
 from bench.plan.jobs import Job, Plan
 from bench.plan.planner import make_plan
 from bench.report.literature import literature_names
@@ -300,11 +300,11 @@ class Bench:
             if name in (job.model, job.id, job.id.removesuffix("/train")):
                 folder = self.store.folder(job.key)
                 record = folder.record()
-                if record is None or record["status"] != "ok":
+                if record is None or record.diverged:
                     overlay = f" --profile {profile}" if profile else ""
                     raise RequestError(f"{job.id} is not trained; run it: bench run {path}{overlay} --only '{job.id}'")
-                shape = job_splits(job.spec, self.settings.data).train.image_shape
-                model, _ = load(folder, job.spec, chosen.suite.num_classes, shape, device, with_state=True)
+                shape = job_splits(job.task.train.data, self.settings.data).train.image_shape
+                model, _ = load(folder, job.task.train.model, chosen.suite.num_classes, shape, device, with_state=True)
                 return model
         known = [job.model for job in trains] + [job.id.removesuffix("/train") for job in trains]
         raise RequestError(f"no model {name!r} in suite {chosen.suite.name}; {did_you_mean(name, known)}")

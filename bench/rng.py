@@ -31,7 +31,6 @@ __all__ = [
     "derive_seed",
     "derived_seed",
     "generator",
-    "job_seed",
     "preserved",
     "seeded",
     "signed64",
@@ -287,19 +286,6 @@ class Generators:
         np.random.set_state(("MT19937", key, int(position), int(has_gauss), cached))  # noqa: NPY002
         if self._device.type == "cuda" and "cuda" in state:
             torch.cuda.set_rng_state(state["cuda"].cpu(), self._device)
-
-
-def job_seed(kind: str, spec: Mapping[str, Any]) -> int:
-    """The seed of the global generators at the start of a job.
-
-    Args:
-        kind: Kind of the job. Training and predictions use the training seed; an evaluation has a seed of its own,
-            which all models share, so that comparisons are paired.
-        spec: ``Job.spec``.
-    """
-    if kind == "evaluate":
-        return derive_seed(spec["evaluation_config"].get("seed", 0), "evaluate", spec["evaluation"])
-    return derive_seed(spec["seed"], kind, spec.get("split", ""), spec.get("output", ""))
 
 
 def _seed(seed: int) -> None:

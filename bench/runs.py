@@ -19,15 +19,16 @@ import os
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from bench.errors import DamagedFileError, RequestError
+from bench.files.atomic import write_json
 from bench.plan.jobs import Plan
 from bench.report.formats.json import as_dict, from_dict
 from bench.report.model import Report
-from bench.store import write_json
+from bench.report.numbers import Names
 
 __all__ = [
     "LAST",
@@ -113,13 +114,13 @@ class RememberedPlan:
         suite: Name of the suite.
         profile: Name of its profile, or None.
         file: The suite file; it need not be there any more.
-        jobs: By key, the names that the plan gave to the job: its id, model, seed, evaluation and argument.
+        jobs: By key, the names that the plan gave to the job.
     """
 
     suite: str
     profile: str | None
     file: Path
-    jobs: Mapping[str, Mapping[str, Any]]
+    jobs: Mapping[str, Names]
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,7 @@ def plans(results: Path) -> list[RememberedPlan]:
     for path in sorted((results / RUNS).glob(f"*/{PLAN}")):
         facts = _read(path)
         try:
-            jobs = {str(key): {name: job[name] for name in _NAMES} for key, job in facts["jobs"].items()}
+            jobs = {str(key): Names(*(job[name] for name in _NAMES)) for key, job in facts["jobs"].items()}
             file = _located(str(facts["file"]), results)
             found.append(RememberedPlan(facts["suite"], facts["profile"], file, jobs))
         except (KeyError, TypeError, AttributeError) as error:
@@ -172,7 +173,7 @@ def plans(results: Path) -> list[RememberedPlan]:
     return found
 
 
-_NAMES = ("job", "kind", "model", "seed", "evaluation", "argument")
+_NAMES = tuple(one.name for one in fields(Names))
 
 
 def write_tables(results: Path, report: Report, suite: Path, profile: Path | None) -> None:

@@ -20,9 +20,9 @@ from bench.attacks.judge import Judge
 from bench.evaluate import pgd, traits
 from bench.evaluate.inputs import Inputs
 from bench.evaluate.robust.pgd import PGD, PGDConfig
-from bench.execute import worker
 from bench.family import Classifier
-from bench.store import Store
+from bench.files.arrays import save_arrays
+from bench.store import ITEMS, Store
 
 __all__ = ["evaluation_rows", "judge_rows", "table"]
 
@@ -127,7 +127,7 @@ def evaluation_rows(subject: Subject, eps: float, rounds: int) -> list[dict[str,
         ):
             folder = Path(place)
             outcome = parts.timed("evaluation", evaluation.evaluate)(config, _Held(subject, folder))
-            parts.timed("arrays", worker._save_arrays)(folder / "items.npz", outcome.items)
+            parts.timed("arrays", save_arrays)(folder / ITEMS, outcome.items)
         if number < 0:
             continue
         seconds.append(sum(parts.seconds.values()))

@@ -19,6 +19,7 @@ from bench.data.splits import Splits
 from bench.family import Classifier
 from bench.train.loop import Trainer
 from bench.weights import load as trained
+from bench.weights.blueprint import Blueprint
 
 __all__ = ["Subject", "budget", "make"]
 
@@ -75,7 +76,7 @@ def make(head: str, images: int, *, seed: int = 1) -> Subject:
     """Train a WRN-10-1 on digits resized to 3x32x32 and keep the first test items that it gets right."""
     digits = DATASETS.get("digits")
     splits = load_splits(digits, Path("/"), image_shape=SHAPE, seed=2, validation=digits.validation)
-    spec = {"family": head, "backbone": "wrn-10-1", "config": CONFIGS[head], "seed": seed}
+    spec = Blueprint(family=head, backbone="wrn-10-1", config=CONFIGS[head], seed=seed)
     family, model = trained.build(spec, 10, SHAPE, "cpu")
     print(f"training {head}", file=sys.stderr)
     Trainer(family, model, splits, augmentation="none", seed=seed).run()

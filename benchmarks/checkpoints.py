@@ -27,6 +27,7 @@ from bench.train import checkpoint
 from bench.train.loop import Trainer
 from bench.train.snapshot import Selected, capture
 from bench.weights import load as trained
+from bench.weights.blueprint import Blueprint
 
 IMAGE = (3, 32, 32)
 
@@ -35,7 +36,7 @@ def trainer_with(rows: int) -> Trainer:
     """A small classifier, which weighs little, with a large buffer."""
     digits = DATASETS.get("digits")
     splits = load_splits(digits, Path("/"), seed=2, validation=digits.validation)
-    spec = {"family": "softmax", "backbone": "wrn-10-1", "config": {"epochs": 2, "lr": 2e-3, "warmup": 0}, "seed": 1}
+    spec = Blueprint(family="softmax", backbone="wrn-10-1", config={"epochs": 2, "lr": 2e-3, "warmup": 0}, seed=1)
     family, model = trained.build(spec, 10, (1, 8, 8), "cpu")
     trainer = Trainer(family, model, splits, augmentation="none", seed=1)
     trainer.state = ReplayBuffer(rows, IMAGE, 10, generator=torch.Generator().manual_seed(1), device="cpu")

@@ -13,7 +13,7 @@ from unittest import mock
 
 from bench.data.loading import load_splits
 from bench.data.registry import DATASETS
-from bench.execute import worker
+from bench.execute import context
 from bench.family import Iteration
 from bench.store import JobFolder
 from bench.train import checkpoint, loop
@@ -21,6 +21,7 @@ from bench.train.loop import Trainer
 from bench.train.schedule import learning_rate
 from bench.train.snapshot import capture
 from bench.weights import load as trained
+from bench.weights.blueprint import Blueprint
 
 __all__ = ["measure", "table"]
 
@@ -45,7 +46,7 @@ def measure(now: Callable[[], float], device: str, repetitions: int) -> list[dic
 def _trainer(name: str, device: str) -> Trainer:
     digits = DATASETS.get("digits")
     splits = load_splits(digits, Path("/"), seed=2, validation=digits.validation)
-    spec = {"family": name, "backbone": "wrn-10-1", "config": CONFIGS[name], "seed": 1}
+    spec = Blueprint(family=name, backbone="wrn-10-1", config=CONFIGS[name], seed=1)
     family, model = trained.build(spec, 10, (1, 8, 8), device)
     return Trainer(family, model, splits, augmentation="none", seed=1)
 
@@ -111,7 +112,7 @@ def _family(name: str, now: Callable[[], float], device: str, repetitions: int) 
         with tempfile.TemporaryDirectory() as place:
             folder = JobFolder(Path(place))
             trainer = _trainer(name, device)
-            progress = parts.timed("progress", worker._Progress(folder))
+            progress = parts.timed("progress", context.Progress(folder))
             with _instrumented(trainer, parts):
                 began = now()
                 trainer.run(progress)
@@ -125,7 +126,7 @@ def _family(name: str, now: Callable[[], float], device: str, repetitions: int) 
     parts.seconds["history"] = parts.seconds.pop("history and validation") - validation
     shares = {part: seconds / total for part, seconds in parts.seconds.items()}
     cost = statistics.median(saving)
-    shares["checkpoints"] = cost / max(worker.CHECKPOINT_EVERY, checkpoint.COST * cost)
+    shares["checkpoints"] = cost / max(context.CHECKPOINT_EVERY, checkpoint.COST * cost)
     return {
         "family": name,
         "iterations": trainer.asked.epochs * trainer.per_epoch,

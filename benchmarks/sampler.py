@@ -37,6 +37,7 @@ from sampler_table import Way, describe, table
 from bench.family import Batch, Iteration
 from bench.train.forward import Forward
 from bench.weights import load as trained
+from bench.weights.blueprint import Blueprint
 
 CLASSES, SHAPE = 10, (3, 32, 32)
 BATCHES = {"jem": 3, "gmmc-gen": 2}
@@ -76,7 +77,7 @@ def ours(
     """Our iteration as the training loop makes it, in a precision and compiled or not; the model; how it runs."""
     device = options.device
     config = {"sampler": {"steps": options.steps, "buffer": options.buffer}}
-    spec = {"family": family_name, "backbone": network, "config": config, "seed": 1}
+    spec = Blueprint(family=family_name, backbone=network, config=config, seed=1)
     family, model = trained.build(spec, CLASSES, SHAPE, device)
     forward = Forward(model, *how)
     generator = torch.Generator(device).manual_seed(1)

@@ -19,7 +19,7 @@ from bench.data.registry import DATASETS
 from bench.evaluate.base import EVALUATIONS
 from bench.plan.jobs import Job, Plan
 from bench.spec import BACKBONES, FAMILIES
-from bench.store import Store
+from bench.store import ITEMS, Record, Store
 
 TINY = """\
 [suite]
@@ -164,6 +164,11 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     reset_registries()
 
 
+def planned(plan: Plan, name: str) -> Job:
+    """The job of a plan with an id."""
+    return next(job for job in plan.jobs if job.id == name)
+
+
 class Results:
     """Leaves records in a store as workers do."""
 
@@ -173,14 +178,12 @@ class Results:
     def finish(self, job: Job, artefacts: Sequence[str] = (), **fields: Any) -> None:
         """A record of ``job`` and of files in its folder; ``fields`` are added to what every record holds."""
         record = {
-            "schema": 1,
             "job": job.id,
             "kind": job.kind,
-            "key": job.key,
             "model": job.model,
-            "family": job.spec.get("family"),
-            "backbone": job.spec.get("backbone"),
-            "dataset": job.spec.get("data", {}).get("dataset"),
+            "family": job.task.train.model.family,
+            "backbone": job.task.train.model.backbone,
+            "dataset": job.task.train.data.dataset,
             "seed": job.seed,
             "evaluation": job.evaluation,
             "argument": job.argument,
@@ -191,7 +194,7 @@ class Results:
             "finished": "2024-01-01T00:00:00Z",
             "provenance": {"device": "cpu", "versions": {}, "command": "bench run"},
         }
-        self.store.folder(job.key).finish({**record, **fields}, artefacts)
+        self.store.folder(job.key).finish(Record.from_json({**record, **fields}), artefacts)
 
     def measure(
         self,
@@ -233,11 +236,11 @@ class Results:
             arrays = {name: np.asarray(array) for name, array in correct.items()}
             size = len(next(iter(arrays.values())))
             np.savez(content, allow_pickle=False, **{"ids": np.arange(size, dtype=np.int64), **arrays})
-            items = "items.npz"
+            items = ITEMS
             path = self.store.folder(job.key).file(items)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content.getvalue())
-        self.finish(job, numbers=numbers, items=items, evaluation_kind=job.spec["evaluation"])
+        self.finish(job, numbers=numbers, items=items, evaluation_kind=resolved.kind)
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from bench.data.registry import DATASETS
 from bench.evaluate import judge
 from bench.evaluate.base import EVALUATIONS
 from bench.keys import digest, source_digest
-from bench.plan import planner
+from bench.plan import tasks
 from bench.plugins.source_scan import imports_of
 from bench.plugins.sources import SEEDING_VERSION
 from bench.registry import Registry
@@ -56,7 +56,7 @@ def components() -> dict[str, dict[str, Any]]:
 
     add(
         "training loop",
-        planner.TRAIN_VERSION,
+        tasks.TRAIN_VERSION,
         ["bench.train.loop", "bench.weights.load", "bench.data.job"],
         (
             "bench.train",
@@ -68,7 +68,7 @@ def components() -> dict[str, dict[str, Any]]:
             "bench.files.tensors",
         ),
     )
-    add("prediction pass", planner.PREDICT_VERSION, ["bench.predict.outputs"], ("bench.predict",))
+    add("prediction pass", tasks.PREDICT_VERSION, ["bench.predict.outputs"], ("bench.predict",))
     add("global generators", SEEDING_VERSION, ["bench.rng"], ("bench.rng", "bench.keys"))
     for family in [*_ours(FAMILIES), judge.FAMILY]:
         module = family.implementation.partition(":")[0]

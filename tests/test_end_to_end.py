@@ -22,6 +22,7 @@ import torch
 import bench
 from bench.api import Bench, Run
 from bench.report.formats.json import as_dict
+from tests.conftest import planned
 
 SUITE = """\
 [suite]
@@ -111,7 +112,7 @@ def records(root: Path) -> dict[str, dict[str, Any]]:
     """Every record in the store by the id of its job."""
     found = {}
     for folder in Bench.here(root).store.folders():
-        record = folder.record()
+        record = folder.record_json()
         if record is not None:
             assert record["job"] not in found, "two records of one job"
             found[record["job"]] = record
@@ -212,8 +213,7 @@ def test_a_trained_model_is_a_plain_module(
     model = bench.load_model(name)
     assert isinstance(model, torch.nn.Module)
     assert not model.training
-    predict = outcome.plan.named(f"{name.split('/')[0]}/digits/seed1/predict/test")
-    assert predict is not None
+    predict = planned(outcome.plan, f"{name.split('/')[0]}/digits/seed1/predict/test")
     with np.load(Bench.here(root).store.folder(predict.key).file("outputs.npz")) as stored:
         logits, ids = stored["logits"], stored["ids"]
     from sklearn.datasets import load_digits
@@ -268,7 +268,7 @@ def test_another_hyper_parameter_of_one_model_reruns_that_model(copy: Path) -> N
     store = Bench.here(copy).store
     for name, record in before.items():
         # What was there is still there, so that the old suite is answered at once, too.
-        assert store.folder(record["key"]).record() == record, name
+        assert store.folder(record["key"]).record_json() == record, name
 
 
 def test_another_number_of_bins_reruns_calibration_alone(copy: Path) -> None:

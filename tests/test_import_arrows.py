@@ -26,7 +26,7 @@ ARROWS: dict[str, set[str]] = {
     "rng": {"keys"},
     "spec": {"registry"},
     "family": {"spec"},
-    "store": {"errors", "files", "keys"},
+    "store": {"errors", "files", "keys", "metrics"},
     "plugins": {"attacks", "errors", "family", "files", "keys", "spec"},
     # Pure functions.
     "metrics": set(),
@@ -35,7 +35,7 @@ ARROWS: dict[str, set[str]] = {
     # Work: {train, predict} -> data; evaluate -> {metrics, scores, attacks}.
     "data": {"errors", "files", "keys", "plugins", "registry", "rng"},
     "weights": {"data", "errors", "family", "files", "keys", "plugins", "registry", "rng", "spec", "store"},
-    "train": {"data", "family", "files", "keys", "plugins", "rng", "spec", "store", "weights"},
+    "train": {"data", "family", "files", "keys", "plugins", "rng", "spec", "weights"},
     "predict": {"data", "family", "plugins"},
     "evaluate": {
         *("attacks", "metrics", "scores"),
@@ -43,34 +43,35 @@ ARROWS: dict[str, set[str]] = {
     },
     # From a suite to jobs, from jobs to results, from results to tables.
     "suite": {"data", "errors", "evaluate", "plugins", "registry", "spec", "weights"},
-    "plan": {"data", "errors", "evaluate", "keys", "plugins", "spec", "suite", "weights"},
+    "plan": {"data", "errors", "evaluate", "keys", "plugins", "rng", "spec", "suite", "weights"},
     "execute": {
         *("evaluate", "predict", "train"),
         *("data", "errors", "files", "keys", "plain", "plan", "plugins", "rng", "spec", "store", "weights"),
     },
     "report": {"attacks", "errors", "execute", "files", "metrics", "plain", "plan", "spec", "store", "suite"},
     # What people call.
-    "runs": {"errors", "plan", "report", "store"},
+    "runs": {"errors", "files", "plan", "report"},
     "api": {"data", "errors", "execute", "plan", "report", "runs", "store", "suite", "weights"},
     "commands": {
         *("attacks", "data", "errors", "evaluate", "execute", "family", "files", "keys", "registry", "rng", "runs"),
         *("spec", "store", "suite", "train", "weights"),
     },
-    "cli": {"api", "commands", "errors", "execute", "plain", "report", "store", "weights"},
+    "cli": {"api", "commands", "errors", "execute", "files", "plain", "report", "weights"},
     "__init__": {"api"},
     "__main__": {"cli"},
 }
 
 # Where an arrow is for few modules only.
 ONLY: dict[tuple[str, str], set[str]] = {
+    ("store", "metrics"): {"bench.metrics.intervals"},  # the interval of a stored number
     ("report", "execute"): {"bench.execute.states"},  # how a job stands, to say why a cell is empty
     ("commands", "train"): {"bench.train.files"},  # which files belong to checkpoints
     ("cli", "execute"): {"bench.execute.devices", "bench.execute.displays", "bench.execute.estimate"},
     ("report", "attacks"): {"bench.attacks.diagnostics", "bench.attacks.threat"},  # verdicts that need several jobs
     ("suite", "evaluate"): {"bench.evaluate.base", "bench.evaluate.declared"},
-    ("planner", "evaluate"): {"bench.evaluate.base"},
+    ("plan", "evaluate"): {"bench.evaluate.base"},
     ("suite", "data"): {"bench.data.registry", "bench.data.spec"},
-    ("planner", "data"): {"bench.data.declared", "bench.data.registry", "bench.data.spec"},
+    ("plan", "data"): {"bench.data.declared", "bench.data.job", "bench.data.registry", "bench.data.spec"},
     ("evaluate", "data"): {"bench.data.job", "bench.data.splits", "bench.data.spec"},
 }
 
@@ -136,7 +137,7 @@ def test_the_reader_of_imports_sees_them() -> None:
             return code + "def f():\n    import g\n    from bench import store\n"
 
     assert imports("x.y.z", Text(path)) == {"a.b", "x.y.c", "typing", "g", "bench.store"}
-    assert "bench.train.loop" in within_bench("bench.execute.worker")  # imported inside a function
+    assert "bench.train.loop" in within_bench("bench.execute.training")  # imported inside a function
     assert "bench.api" not in imports(
         "bench.commands.describe", BENCH["bench.commands.describe"]
     )  # for type checkers alone

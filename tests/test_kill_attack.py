@@ -146,7 +146,7 @@ class Attacked:
 
     def result(self) -> tuple[dict[str, Any], bytes, bytes]:
         """What the record says of the attack, its items and its adversarial images."""
-        record = self.folder.record()
+        record = self.folder.record_json()
         assert record is not None, self.output
         assert record["status"] == "ok"
         said = {key: record[key] for key in ("numbers", "details", "weights", "read", "config")}
@@ -179,7 +179,7 @@ def test_sigkill_at_random_instants(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     began = time.monotonic()
     uninterrupted(undisturbed)
     whole = undisturbed.passes()
-    attack_seconds = undisturbed.folder.record()["seconds"]  # type: ignore[index]
+    attack_seconds = undisturbed.folder.record_json()["seconds"]  # type: ignore[index]
     expected = undisturbed.result()
     print(f"undisturbed: {time.monotonic() - began:.1f} s, of them {attack_seconds} at the attack; {whole} passes")
 

@@ -109,7 +109,7 @@ class Killed:
 
     def result(self) -> tuple[str, bytes]:
         """Digest of the weights, and the whole replay buffer with its generator."""
-        record = self.folder.record()
+        record = self.folder.record_json()
         assert record is not None, self.output
         assert record["status"] == "ok"
         return str(record["weights"]), self.folder.file("state.safetensors").read_bytes()
@@ -169,7 +169,7 @@ def test_twenty_kills_at_random_instants(tmp_path: Path, family: str, how: str) 
     assert reached == sorted(reached)
     assert reached[-1] > 6  # it got somewhere between the kills
     assert uninterrupted(run) == expected
-    record = run.folder.record()
+    record = run.folder.record_json()
     assert record is not None
     assert record["resumed"] == f"continued at iteration {reached[-1]}"
     print(
@@ -193,7 +193,7 @@ def test_an_interrupt_in_the_middle_of_a_long_epoch(tmp_path: Path, ending: sign
         return
     with running(run) as process:
         assert run.end(process) == 0, run.output
-    record = run.folder.record()
+    record = run.folder.record_json()
     assert record is not None
     assert record["resumed"] == f"continued at iteration {at}"
     assert record["iterations"] == []

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.rng import Generators, job_seed, preserved, seeded
+from bench.rng import Generators, preserved, seeded
 
 
 def draws() -> list[float]:
@@ -112,14 +112,3 @@ def test_they_can_be_seeded_anew(at_work: bool) -> None:
         found = draws()
     with seeded(9):
         assert draws() == found
-
-
-def test_all_evaluations_of_a_kind_share_a_seed_and_trainings_have_their_own() -> None:
-    def evaluation(seed: int, own: int) -> int:
-        return job_seed("evaluate", {"seed": seed, "evaluation": "pgd", "evaluation_config": {"seed": own}})
-
-    assert evaluation(1, 0) == evaluation(2, 0) != evaluation(1, 1)
-    splits = {
-        job_seed("predict", {"seed": s, "split": p, "output": "forward"}) for s in (1, 2) for p in ("test", "ood")
-    }
-    assert len(splits) == 4

@@ -18,10 +18,10 @@ from bench import runs as remembered
 from bench.api import Bench
 from bench.cli.main import cli
 from bench.errors import DamagedFileError, RequestError
+from bench.files.atomic import write_json
 from bench.plan.jobs import Plan
 from bench.report.formats.json import as_dict
-from bench.store import write_json
-from tests.conftest import reset_registries
+from tests.conftest import planned, reset_registries
 
 if TYPE_CHECKING:
     from tests.conftest import Project, Results, Site
@@ -35,12 +35,11 @@ def measured(project: Project, results: Results, text: str, profile: str | None 
     for job in plan.jobs:
         if job.blocked is None:
             folder = results.store.folder(job.key)
-            spec = {"id": job.id, "kind": job.kind, "key": job.key, "spec": dict(job.spec)}
             if job.id.endswith("/accuracy"):
                 results.measure(plan, job, {"accuracy": value})
             else:
                 results.finish(job, **({"numbers": [], "evaluation_kind": "x"} if job.kind == "evaluate" else {}))
-            write_json(folder.file("job.json"), spec)
+            write_json(folder.file("job.json"), job.as_json())
     overlay = str(project.root / "suites/profiles/small.toml") if profile else None
     outcome = project.bench.run(plan.suite.path, profile=overlay, in_process=True)
     assert outcome.summary.ran == []
@@ -230,8 +229,7 @@ class TestResults:
 
     def test_numbers_of_other_weights_are_stale(self, project: Project, results: Results, tiny: str) -> None:
         plan = measured(project, results, tiny)
-        train = plan.named("softmax/digits/seed1/train")
-        assert train is not None
+        train = planned(plan, "softmax/digits/seed1/train")
         results.finish(train, weights="w2")
         frame = self.frame(project)
         assert dict(zip(frame.model, frame.stale, strict=True)) == {"softmax": True, "gmmc-gen": False}

@@ -96,8 +96,8 @@ def show(job: str, suite: str | None, profile: str | None, as_json: bool) -> Non
             "reason": found.status.reason,
             "because": list(found.because),
             "folder": str(found.folder.path),
-            "spec": found.spec,
-            "record": found.folder.record(),
+            "spec": found.planned.spec,
+            "record": found.folder.record_json(),
             "error": found.folder.error(),
             "log": found.folder.log(),
         }

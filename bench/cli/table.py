@@ -67,7 +67,7 @@ def table(
     if out is None:
         echo_document(text)
     else:
-        from bench.store import write_atomically
+        from bench.files.atomic import write_atomically
 
         write_atomically(out, text.encode())
 

@@ -117,8 +117,8 @@ def _changed(folder: JobFolder) -> float:
 
 def _name(folder: JobFolder) -> str:
     """What a person calls the job, as far as its files say."""
-    facts = folder.record() or folder.job() or {}
-    return str(facts.get("job") or facts.get("id") or "unknown job")
+    record, planned = folder.record(), folder.job()
+    return (record.job if record is not None else "") or (planned.id if planned is not None else "") or "unknown job"
 
 
 def remove(bench: Bench, leftovers: Sequence[Leftover]) -> list[Leftover]:

@@ -71,7 +71,7 @@ def draw(
 
     from bench.evaluate.samples import BATCH, class_grid, picture
     from bench.family import Samples
-    from bench.store import write_atomically
+    from bench.files.atomic import write_atomically
 
     _check_device(device)
     model = bench.load_model(name, suite=suite, profile=profile, device=device)

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import DamagedFileError, NothingSelectedError, RequestError
-from bench.rng import job_seed, seeded
+from bench.rng import seeded
+from bench.store import ITEMS, WEIGHTS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from bench.data.spec import Split
     from bench.family import Classifier
     from bench.plan.jobs import Job, Plan
-    from bench.store import JobFolder
+    from bench.store import JobFolder, Record
 
 __all__ = ["Verified", "verify"]
 
@@ -85,9 +86,9 @@ def verify(bench: Bench, plan: Plan, device: str) -> list[Verified]:
     for job in plan.jobs:
         folder = bench.store.folder(job.key)
         record = folder.record()
-        if record is None and job.spec.get("evaluation_config", {}).get("adversarials") and folder.damage():
+        if record is None and _settings(job).get("adversarials") and folder.damage():
             found.append(_unreadable(job, str(folder.damage())))
-        facts = (record or {}).get("details", {}).get("adversarials")
+        facts = record.measured.details.get("adversarials") if record is not None else None
         if record is not None and facts is not None:
             found += _checked(job, folder, record, facts, models)
     if not found:
@@ -95,6 +96,11 @@ def verify(bench: Bench, plan: Plan, device: str) -> list[Verified]:
             "no job has kept adversarial images; set adversarials = true in an [[evaluation]] of an attack and run it"
         )
     return found
+
+
+def _settings(job: Job) -> Mapping[str, Any]:
+    """Parameters of the evaluation of an evaluate job."""
+    return job.task.config if job.task.kind == "evaluate" else {}
 
 
 def _check_device(device: str) -> None:
@@ -119,70 +125,62 @@ class _Models:
     def digest(self, job: Job) -> str | None:
         """Of the weights of the job's model, or None if they are gone."""
         from bench.keys import file_digest
-        from bench.weights.load import WEIGHTS
 
-        train = job.spec["train"]
-        if train not in self._digests:
-            path = self.bench.store.folder(train).file(WEIGHTS)
-            self._digests[train] = file_digest(path) if path.is_file() else None
-        return self._digests[train]
+        key = job.task.train.key
+        if key not in self._digests:
+            path = self.bench.store.folder(key).file(WEIGHTS)
+            self._digests[key] = file_digest(path) if path.is_file() else None
+        return self._digests[key]
 
     def model(self, job: Job) -> Classifier:
         """The model that the job measured."""
         from bench.data.job import job_dataset
         from bench.weights.load import load
 
-        train = job.spec["train"]
-        if train not in self._models:
-            classes, shape = job_dataset(job.spec).num_classes, self.test(job).image_shape
+        train = job.task.train
+        if train.key not in self._models:
+            classes, shape = job_dataset(train.data).num_classes, self.test(job).image_shape
             assert classes is not None
-            self._models[train], _ = load(self.bench.store.folder(train), job.spec, classes, shape, self.device)
-        return self._models[train]
+            folder = self.bench.store.folder(train.key)
+            self._models[train.key], _ = load(folder, train.model, classes, shape, self.device)
+        return self._models[train.key]
 
     def test(self, job: Job) -> Split:
         """The test items of the suite: the same for all of its jobs."""
         from bench.data.job import job_splits
 
         if self._test is None:
-            self._test = job_splits(job.spec, self.bench.settings.data).test
+            self._test = job_splits(job.task.train.data, self.bench.settings.data).test
         return self._test
 
 
-def _checked(
-    job: Job, folder: JobFolder, record: Mapping[str, Any], facts: Mapping[str, Any], models: _Models
-) -> list[Verified]:
+def _checked(job: Job, folder: JobFolder, record: Record, facts: Mapping[str, Any], models: _Models) -> list[Verified]:
     """The numbers of one job."""
-    from bench.attacks.journal import arrays_in
-    from bench.keys import file_digest
-
-    path = folder.file(facts["file"])
-    kept = arrays_in(path) if path.is_file() and file_digest(path) == facts["sha256"] else None
-    items = _items(folder)
+    name = facts["file"]
+    kept, items = _arrays(folder, name, facts["sha256"]), _arrays(folder, ITEMS)
     if kept is None:
-        problem = f"{facts['file']} is {'damaged' if path.is_file() else 'missing'}"
+        problem = f"{name} is {'damaged' if folder.file(name).is_file() else 'missing'}"
     elif items is None:
-        problem = "items.npz is damaged or missing"
-    elif models.digest(job) != record["weights"]:
+        problem = f"{ITEMS} is damaged or missing"
+    elif models.digest(job) != record.weights:
         problem = "it was measured on weights that the store no longer holds"
     else:
-        with seeded(job_seed(job.kind, job.spec)):
+        with seeded(job.task.random_seed):
             return [_entry(job, record, entry, items, kept, models) for entry in facts["entries"]]
     return [_refused(job, entry, problem) for entry in facts["entries"]]
 
 
-def _items(folder: JobFolder) -> dict[str, NDArray[Any]] | None:
-    """What the record counts, item by item, or None if it is not what was recorded."""
-    from bench.files.arrays import load_arrays
-
+def _arrays(folder: JobFolder, name: str, sha256: str | None = None) -> dict[str, NDArray[Any]] | None:
+    """The arrays of a file, or None if it is not what was recorded."""
     try:
-        return load_arrays(folder.file("items.npz"), sha256=folder.artefacts().get("items.npz"))
+        return folder.arrays(name, sha256=sha256)
     except DamagedFileError:
         return None
 
 
 def _entry(
     job: Job,
-    record: Mapping[str, Any],
+    record: Record,
     entry: Mapping[str, Any],
     items: Mapping[str, NDArray[Any]],
     kept: Mapping[str, NDArray[Any]],
@@ -196,8 +194,9 @@ def _entry(
 
     metric, eps = entry["metric"], entry["eps"]
     test, model = models.test(job), models.model(job)
-    number = next((n for n in record["numbers"] if (n["metric"], n["argument"]) == (metric, job.argument)), None)
-    planned = (job.argument, job.spec["evaluation_config"].get("norm", entry["norm"]))
+    numbers = record.measured.numbers
+    number = next((n for n in numbers if (n.metric, n.argument) == (metric, job.argument)), None)
+    planned = (job.argument, _settings(job).get("norm", entry["norm"]))
     if number is None or (entry["argument"], entry["norm"]) != planned or eps not in (None, job.argument):
         return _refused(job, entry, "the images are of another number, norm or budget than the job's")
     # A repeated attack breaks an item in some of its runs: claims are of pairs (item, run), run by run.
@@ -236,7 +235,7 @@ def _entry(
         return (runs * int(items["clean"].sum()) - int(which.sum())) / (runs * len(items["ids"]))
 
     accepted = checked.confirmed | checked.rounding
-    follows, recorded = value(accepted), number["value"]
+    follows, recorded = value(accepted), number.value
     problem = None
     if other:
         problem = f"clean items that are not classified as the record says: {other}"

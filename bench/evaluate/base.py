@@ -17,6 +17,7 @@ from pydantic import Field, NonNegativeInt
 
 from bench.registry import Registry, when_asked
 from bench.spec import Config, FamilySpec
+from bench.store import Number
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     from bench.evaluate.inputs import Inputs
     from bench.files.checksums import Checksum
-    from bench.metrics.intervals import Interval
 
 __all__ = [
     "EVALUATIONS",
@@ -124,39 +124,6 @@ class Column:
     def bounds(self) -> tuple[float, float]:
         """The range of the number: ``within``, or that of its unit. Intervals are cut to it."""
         return self.within or UNIT_RANGES.get(self.unit, (-math.inf, math.inf))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Number:
-    """One measured number.
-
-    Attributes:
-        metric: As in ``Column``.
-        argument: As in ``Column``.
-        value: The number, fractions in [0, 1]; None with a ``reason``.
-        n: Number of measured items.
-        interval: Item-level confidence interval, if one is known.
-        items: Name of the array of per-item values in ``Outcome.items`` that paired tests use.
-        reason: Why there is no value.
-        verdict: For robustness, a word of ``bench.attacks.verdict.WORDS``.
-        flags: Measured warnings, such as ``{"GRAD0": 0.52}``.
-        definition: The full definition; must equal the column's.
-        not_finite: Items without a finite output of the model. They are included in ``n`` and count as wrong.
-        note: A remark on the value, printed below the table.
-    """
-
-    metric: str
-    argument: str = ""
-    value: float | None
-    n: int
-    definition: str
-    interval: Interval | None = None
-    items: str | None = None
-    reason: str | None = None
-    verdict: str | None = None
-    flags: Mapping[str, float | str] = field(default_factory=dict)
-    not_finite: int = 0
-    note: str | None = None
 
 
 @dataclass(frozen=True)

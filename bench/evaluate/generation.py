@@ -153,7 +153,7 @@ class Generation(Evaluation):
         numbers.append(_agreement(made.log_probs[intended], labels[intended], reason, config))
         details: dict[str, Any] = {
             "judge_accuracy": accuracy,
-            "judge_weights": inputs.digests.get(inputs.spec["judge"]),
+            "judge_weights": inputs.digests.get(inputs.task.judge.key) if inputs.task.judge is not None else None,
             "median_age": float(samples.age.double().median()),
             "samples": len(labels),
             "test_images": len(test),

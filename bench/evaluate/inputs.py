@@ -10,18 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from bench.data.job import job_dataset, job_splits
 from bench.data.splits import Splits
-from bench.files.arrays import load_arrays
-from bench.store import JOURNAL, Store
+from bench.store import JOURNAL, OUTPUTS, Store
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bench.attacks.journal import Journal
     from bench.family import Classifier
+    from bench.plan.tasks import EvaluateTask, TrainTask
 
 __all__ = ["Inputs"]
-
-OUTPUTS, ITEMS = "outputs.npz", "items.npz"
 
 
 @dataclass
@@ -29,7 +27,7 @@ class Inputs:
     """Access to everything an evaluation job declared.
 
     Attributes:
-        spec: ``Job.spec`` of the evaluate job.
+        task: What the job was planned to do.
         store: Where the inputs are.
         data_root: Where data sets are.
         weights_root: Where foreign weights are.
@@ -39,7 +37,7 @@ class Inputs:
         save_every: Seconds of work that a kill may cost.
     """
 
-    spec: Mapping[str, Any]
+    task: EvaluateTask
     store: Store
     data_root: Path
     weights_root: Path
@@ -56,16 +54,16 @@ class Inputs:
             KeyError: The evaluation did not declare the need.
             DamagedFileError: The predictions are not those that were recorded.
         """
-        folder = self.store.folder(self.spec["needs"][f"{split}/{output}"])
-        return load_arrays(folder.file(OUTPUTS), sha256=folder.artefacts().get(OUTPUTS))
+        return self.store.folder(self.task.needs[f"{split}/{output}"].key).arrays(OUTPUTS)
 
     def model(self, *, with_state: bool = False) -> Classifier:
         """The trained classifier in eval mode on ``device``; its digest goes into the record."""
-        return self._load(self.spec["train"], self.spec, with_state=with_state)
+        return self._load(self.task.train, with_state=with_state)
 
     def judge(self) -> Classifier:
         """The independent classifier that the evaluation asked for."""
-        return self._load(self.spec["judge"], self.spec["models"][self.spec["judge"]])
+        assert self.task.judge is not None
+        return self._load(self.task.judge)
 
     def other(self, name: str) -> Classifier:
         """Another model of the suite, in eval mode on ``device``.
@@ -73,14 +71,18 @@ class Inputs:
         Raises:
             KeyError: The evaluation did not declare it, or it is the model that the job measures.
         """
-        key = self.spec["others"][name]
-        return self._load(key, self.spec["models"][key])
+        return self._load(self.task.others[name])
 
     def training(self) -> dict[str, Any]:
-        """The record of training."""
-        record = self.store.folder(self.spec["train"]).record()
+        """The record of training, as it is stored."""
+        record = self.store.folder(self.task.train.key).record_json()
         assert record is not None  # the scheduler runs inputs first
         return record
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """The task as ``job.json`` holds it, for evaluations that were written when there was nothing else."""
+        return self.task.as_json()
 
     @cached_property
     def journal(self) -> Journal:
@@ -92,26 +94,25 @@ class Inputs:
     @cached_property
     def splits(self) -> Splits:
         """Training, validation and test items."""
-        return job_splits(self.spec, self.data_root)
+        return job_splits(self.task.train.data, self.data_root)
 
     @property
     def num_classes(self) -> int:
         """K."""
-        classes = job_dataset(self.spec).num_classes
+        classes = job_dataset(self.task.train.data).num_classes
         assert classes is not None
         return classes
 
-    def _load(self, key: str, spec: Mapping[str, Any], *, with_state: bool = False) -> Classifier:
+    def _load(self, train: TrainTask, *, with_state: bool = False) -> Classifier:
         from bench.weights.load import load
 
-        folder = self.store.folder(key)
         model, digest = load(
-            folder,
-            spec,
+            self.store.folder(train.key),
+            train.model,
             self.num_classes,
             self.splits.train.image_shape,
             self.device,
             with_state=with_state,
         )
-        self.digests[key] = digest
+        self.digests[train.key] = digest
         return model

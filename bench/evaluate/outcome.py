@@ -19,6 +19,7 @@ import numpy as np
 from bench.attacks.diagnostics import WORDS
 from bench.evaluate.base import Column, Evaluation, Number, Outcome
 from bench.metrics.intervals import Interval
+from bench.store import OWN_FILES
 
 __all__ = ["BrokenContractError", "check_outcome", "is_plain_name"]
 
@@ -27,13 +28,6 @@ _SLACK = 1e-9
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _ARRAY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@/+-]{0,99}")
 """Pattern of array names. They may be column names such as ``robust@0.5``, because they never become file names."""
-_OWN = frozenset(
-    {
-        *("record.json", "error.json", "lock", "log.txt", "job.json", "progress.json", "checked.json", "history.json"),
-        *("items.npz", "outputs.npz", "weights.safetensors", "state.safetensors", "journal"),
-    }
-)
-"""Names of the harness's own files in the folders of jobs."""
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -53,9 +47,7 @@ def is_plain_name(name: object) -> bool:
     """Whether a name is a plain file name that the harness does not use itself in the folders of jobs."""
     if not isinstance(name, str) or not _PLAIN.fullmatch(name):
         return False
-    return (
-        name not in _OWN and not name.startswith("checkpoint") and name not in ("items.npz", "outputs.npz", "journal")
-    )
+    return name not in OWN_FILES and not name.startswith("checkpoint")
 
 
 def check_outcome(evaluation: Evaluation, config: Any, outcome: object, readouts: Sequence[str] = ()) -> Outcome:

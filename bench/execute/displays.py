@@ -13,6 +13,7 @@ from bench.execute.scheduler import Summary
 from bench.execute.states import Status
 from bench.plain import plain
 from bench.plan.jobs import Job, Plan
+from bench.store import Record
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -52,7 +53,7 @@ class SilentDisplay:
     def tick(self, running: Mapping[str, Mapping[str, Any]]) -> None:
         """Nothing."""
 
-    def ended(self, job: Job, status: Status, record: Mapping[str, Any] | None) -> None:
+    def ended(self, job: Job, status: Status, record: Record | None) -> None:
         """Nothing."""
 
     def end(self, summary: Summary) -> None:
@@ -75,9 +76,9 @@ class _Clock:
         self.total += sum(job.key not in self._left for job in jobs)
         self._left.update((job.key, job) for job in jobs)
 
-    def ended(self, job: Job, record: Mapping[str, Any] | None) -> None:
+    def ended(self, job: Job, record: Record | None) -> None:
         self._left.pop(job.key, None)
-        if record is not None and "seconds" in record:
+        if record is not None:
             self._rates.learn(record)
 
     @property
@@ -133,14 +134,14 @@ class PlainDisplay:
     def tick(self, running: Mapping[str, Mapping[str, Any]]) -> None:
         """Nothing: a log is not a display."""
 
-    def ended(self, job: Job, status: Status, record: Mapping[str, Any] | None) -> None:
+    def ended(self, job: Job, status: Status, record: Record | None) -> None:
         """What came out."""
         self._clock.ended(job, record)
         if job.kind == "predict" and status.state == "done":
             return
         text = f"{status.state:7} {job.id}"
         if record is not None:
-            text += f" ({duration(record['seconds'])}){_result(record)}"
+            text += f" ({duration(record.seconds)}){_result(record)}"
         if status.reason:
             text += f": {status.reason}"
         left = self._clock.left({})
@@ -179,10 +180,10 @@ class JsonDisplay(SilentDisplay):
         """Another run is at work on a job."""
         self._say({"event": "held", "job": job.id, "key": job.key, "holder": holder})
 
-    def ended(self, job: Job, status: Status, record: Mapping[str, Any] | None) -> None:
+    def ended(self, job: Job, status: Status, record: Record | None) -> None:
         """A job has ended."""
         facts = {"event": "ended", "job": job.id, "key": job.key, "state": status.state, "reason": status.reason}
-        self._say({**facts, "seconds": record["seconds"] if record else None})
+        self._say({**facts, "seconds": record.seconds if record else None})
 
     def end(self, summary: Summary) -> None:
         """The counts."""
@@ -240,14 +241,14 @@ class LiveDisplay:
         self._said = running
         self._refresh()
 
-    def ended(self, job: Job, status: Status, record: Mapping[str, Any] | None) -> None:
+    def ended(self, job: Job, status: Status, record: Record | None) -> None:
         """Leave a line above the panel for what a person waits for."""
         self._running.pop(job.key, None)
         self._held.pop(job.key, None)
         self._clock.ended(job, record)
         colour = {"done": "green", "failed": "red", "diverged": "yellow", "n/a": "yellow"}.get(status.state, "")
         if status.state != "done" or job.kind == "train":
-            seconds = f" {duration(record['seconds'])}" if record else ""
+            seconds = f" {duration(record.seconds)}" if record else ""
             detail = _result(record) if record else ""
             reason = f": {status.reason}" if status.reason else ""
             self._say((status.state, colour), " " + plain(f"{job.id}{seconds}{detail}{reason}"))
@@ -299,14 +300,14 @@ def _number(said: Mapping[str, Any], name: str) -> float | None:
     return value if isinstance(value, int | float) else None
 
 
-def _result(record: Mapping[str, Any]) -> str:
+def _result(record: Record) -> str:
     """The one number of a record that a person waits for."""
-    if record.get("validation_accuracy") is not None:
-        epoch = record.get("selected_epoch")
-        return f" validation accuracy {record['validation_accuracy']:.1%} at epoch {epoch}"
-    for number in record.get("numbers", ())[:1]:
-        if number["value"] is not None:
-            return f" {number['metric']} {number['value']:.4g}"
+    training = record.training
+    if training.validation_accuracy is not None:
+        return f" validation accuracy {training.validation_accuracy:.1%} at epoch {training.selected_epoch}"
+    for number in record.measured.numbers[:1]:
+        if number.value is not None:
+            return f" {number.metric} {number.value:.4g}"
     return ""
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from statistics import median
-from typing import Any
 
 from bench.plan.jobs import Job
-from bench.store import Store
+from bench.plan.tasks import EvaluateTask
+from bench.store import Record, Store
 
 __all__ = ["Rates"]
 
@@ -29,17 +29,14 @@ class Rates:
             record = folder.record()
             if record is None:
                 continue
-            used = str(record.get("provenance", {}).get("device", ""))
-            if used.partition(":")[0] in (device.partition(":")[0], "none"):
+            if record.provenance.device.partition(":")[0] in (device.partition(":")[0], "none"):
                 rates.learn(record)
         return rates
 
-    def learn(self, record: Mapping[str, Any]) -> None:
+    def learn(self, record: Record) -> None:
         """Take a finished job into account."""
-        seconds = float(record.get("seconds", 0.0))
         # Jobs that only read predictions have no passes: for them the time itself is the rate.
-        passes = float(record.get("passes") or 1.0)
-        self._exact.setdefault(_kind_of_record(record), []).append(seconds / passes)
+        self._exact.setdefault(_kind_of_record(record), []).append(record.seconds / (record.passes or 1.0))
 
     def seconds(self, job: Job) -> float | None:
         """Expected seconds on one worker, or None if no earlier run tells."""
@@ -53,11 +50,11 @@ class Rates:
         return sum(known) if len(known) == len(parts) else None
 
 
-def _kind_of_record(record: Mapping[str, Any]) -> _Kind:
-    what = str(record.get("evaluation_kind") or record.get("family"))
-    return str(record["kind"]), what, str(record.get("backbone")), str(record.get("dataset"))
+def _kind_of_record(record: Record) -> _Kind:
+    return record.kind, record.measured.kind or record.family, record.backbone, record.dataset
 
 
 def _kind_of_job(job: Job) -> _Kind:
-    what = str(job.spec.get("evaluation") or job.spec["family"])
-    return job.kind, what, str(job.spec["backbone"]), str(job.spec["data"]["dataset"])
+    train = job.task.train
+    what = job.task.evaluation if isinstance(job.task, EvaluateTask) else train.model.family
+    return job.kind, what, train.model.backbone, train.data.dataset

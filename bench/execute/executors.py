@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any, Protocol
 
-from bench.execute import worker
-from bench.execute.worker import Site
+from bench.execute.context import Site
+from bench.execute.process import GRACE, HELD, UNWRITABLE, main
+from bench.execute.worker import run_job
 from bench.plan.jobs import Job
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ _PRELOAD = [
     "torch",
     "safetensors.torch",
     "sklearn.datasets",
-    "bench.execute.worker",
+    "bench.execute.process",
     "bench.evaluate.catalogue",
 ]
 
@@ -98,7 +99,7 @@ class InProcess:
         if self._site.device == "cpu":
             torch.set_num_threads(1)
         try:
-            self._ended.append(Ended(job, held=not worker.run_job(job, self._site)))
+            self._ended.append(Ended(job, held=not run_job(job, self._site)))
         except OSError as error:
             self._ended.append(Ended(job, f"{_UNWRITABLE} ({error})"))
         finally:
@@ -149,7 +150,7 @@ class Pool:
         return self._begun(job, site)
 
     def _begun(self, job: Job, site: Site) -> ForkServerProcess:
-        process = self._context.Process(target=worker.main, args=(job, site), daemon=True)
+        process = self._context.Process(target=main, args=(job, site), daemon=True)
         process.start()
         return process
 
@@ -165,15 +166,15 @@ class Pool:
             process.join()
             self._free.append(device)
             code = process.exitcode
-            died = None if code in (0, worker.HELD) else _how_it_died(code)
-            ended.append(Ended(job, died, held=code == worker.HELD))
+            died = None if code in (0, HELD) else _how_it_died(code)
+            ended.append(Ended(job, died, held=code == HELD))
         return ended
 
     def stop(self) -> None:
         """Terminate every worker, and kill those that do not go."""
         for process, _, _ in self._running.values():
             process.terminate()
-        deadline = time.monotonic() + worker.GRACE
+        deadline = time.monotonic() + GRACE
         for process, _, _ in self._running.values():
             process.join(max(0.0, deadline - time.monotonic()))
             if process.is_alive():
@@ -207,7 +208,7 @@ _UNWRITABLE = "the worker could write neither a result nor why there is none: is
 
 
 def _how_it_died(code: int | None) -> str:
-    if code == worker.UNWRITABLE:
+    if code == UNWRITABLE:
         return _UNWRITABLE
     if code == 255:  # what multiprocessing says where the server did not tell
         return "the worker exited with code 255, or the server that it was forked from was ended"

@@ -12,42 +12,38 @@ from typing import Any
 from bench.errors import BenchError
 from bench.evaluate.base import EVALUATIONS
 from bench.keys import canonical
+from bench.plan.tasks import EvaluateTask, Task
 from bench.plugins.sources import component
 from bench.spec import BACKBONES, FAMILIES
 
 __all__ = ["hold_code"]
 
 
-def hold_code(spec: Mapping[str, Any]) -> None:
+def hold_code(task: Task) -> None:
     """Compare the code, and the files that a family says it is made of, with those that the job was planned with.
-
-    Args:
-        spec: ``Job.spec``; without ``fingerprints`` nothing is compared.
 
     Raises:
         BenchError: Something has changed since the suite was read; the message says what.
     """
-    planned = spec.get("fingerprints", {})
-    code = planned.get("code", {})
-    family, backbone = FAMILIES.get(spec["family"]), BACKBONES.get(spec["backbone"])
+    model, planned = task.train.model, task.train.identity
+    family, backbone = FAMILIES.get(model.family), BACKBONES.get(model.backbone)
     found: dict[str, Mapping[str, Any]] = {
         "family": component(family.name, family.version, family.implementation),
         "backbone": component(backbone.name, backbone.version, backbone.implementation),
     }
-    if "evaluation" in code:
-        evaluation = EVALUATIONS.get(spec["evaluation"])
+    if isinstance(task, EvaluateTask):
+        evaluation = EVALUATIONS.get(task.evaluation)
         found["evaluation"] = component(evaluation.name, evaluation.version, f"{type(evaluation).__module__}:_")
-    for kind, expected in code.items():
+    for kind, expected in task.code.items():
         if dict(found[kind]) != dict(expected):
             name = found[kind]["name"]
             raise BenchError(f"the code of {kind} {name!r} has changed since the suite was read; run again")
-    if family.identity is None or "identity" not in planned:
+    if family.identity is None or planned is None:
         return
-    config = family.config.model_validate_json(canonical(spec["config"]))
-    facts = dict(family.identity(config))
-    for name in sorted(facts.keys() | planned["identity"].keys()):
-        if facts.get(name) != planned["identity"].get(name):
-            given = spec["config"].get(name, spec["config"].get("callable", ""))
+    facts = dict(family.identity(family.config.model_validate_json(canonical(model.config))))
+    for name in sorted(facts.keys() | planned.keys()):
+        if facts.get(name) != planned.get(name):
+            given = model.config.get(name, model.config.get("callable", ""))
             raise BenchError(
                 f"{name} of family {family.name!r} ({given}) has changed since the suite was read; run again"
             )

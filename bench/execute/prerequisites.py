@@ -19,6 +19,7 @@ from bench.evaluate.base import EVALUATIONS, Evaluation
 from bench.files.atomic import write_json
 from bench.files.checksums import Checksum
 from bench.plan.jobs import Job
+from bench.plan.tasks import EvaluateTask, PredictTask
 
 __all__ = ["FILE", "Needed", "Verified", "needed", "of_dataset", "require"]
 
@@ -100,9 +101,9 @@ def needed(jobs: Iterable[Job], data_root: Path, weights_root: Path) -> list[Nee
     for job in jobs:
         evaluation = _evaluation(job)
         if job.kind != "evaluate" or evaluation is None or evaluation.reads_model:
-            sets[job.spec["data"]["dataset"]] = None
-        if job.spec.get("ood"):
-            sets[job.spec["ood"]] = None
+            sets[job.task.train.data.dataset] = None
+        if isinstance(job.task, PredictTask) and job.task.ood is not None:
+            sets[job.task.ood.dataset] = None
         if evaluation is not None:
             for file in evaluation.checksums(weights_root):
                 found.setdefault(file, Needed(file, f"evaluation {evaluation.name!r}"))
@@ -139,10 +140,10 @@ def require(files: Iterable[Needed], verified: Verified, progress: Progress | No
 
 def _evaluation(job: Job) -> Evaluation | None:
     """The evaluation of an evaluate job; None for other jobs, and where it is gone: the job itself will say so."""
-    if job.kind != "evaluate":
+    if not isinstance(job.task, EvaluateTask):
         return None
     try:
-        return EVALUATIONS.get(job.spec["evaluation"])
+        return EVALUATIONS.get(job.task.evaluation)
     except RequestError:
         return None
 

@@ -13,6 +13,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from bench.store import Provenance
+
 __all__ = ["command", "provenance"]
 
 _PACKAGES = (
@@ -59,20 +61,14 @@ def _revision() -> dict[str, Any] | None:
     return {"commit": head.stdout.strip(), "edited": bool(dirty.stdout.strip())}
 
 
-def provenance(device: str, ran: str) -> dict[str, Any]:
-    """JSON-able facts about this process.
+def provenance(device: str, ran: str) -> Provenance:
+    """Facts about this process.
 
     Args:
         device: The torch device that the job used, or ``"none"`` for a job that needs no network.
         ran: The command that a person typed.
     """
-    facts: dict[str, Any] = {
-        "versions": _versions(),
-        "harness": _revision(),
-        "command": ran,
-        "machine": {"system": platform.system(), "machine": platform.machine(), "cores": os.cpu_count()},
-        "device": device,
-    }
+    facts: dict[str, Any] = {}
     torch = sys.modules.get("torch")
     if torch is not None:
         facts["threads"] = torch.get_num_threads()
@@ -84,4 +80,5 @@ def provenance(device: str, ran: str) -> dict[str, Any]:
                 facts["cuda"] = torch.version.cuda
                 facts["cudnn"] = torch.backends.cudnn.version()
             facts["tf32"] = bool(torch.backends.cuda.matmul.allow_tf32)
-    return facts
+    machine = {"system": platform.system(), "machine": platform.machine(), "cores": os.cpu_count()}
+    return Provenance(versions=_versions(), harness=_revision(), command=ran, machine=machine, device=device, **facts)

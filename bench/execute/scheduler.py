@@ -16,7 +16,7 @@ from bench.execute.executors import Executor
 from bench.execute.guarded import guarded
 from bench.execute.states import Status, job_states, own_status, passed_on, ready
 from bench.plan.jobs import Job, Plan
-from bench.store import Store
+from bench.store import Record, Store
 
 __all__ = ["Display", "Summary", "run_plan"]
 
@@ -48,7 +48,7 @@ class Display(Protocol):
         """What running jobs (by key) last said of themselves."""
         ...
 
-    def ended(self, job: Job, status: Status, record: Mapping[str, Any] | None) -> None:
+    def ended(self, job: Job, status: Status, record: Record | None) -> None:
         """A job has a result, or failed."""
         ...
 
@@ -216,7 +216,7 @@ class _Work:
             self.summary.ran.append(job)
             self._settle(job, status, self.store.folder(job.key).record())
 
-    def _settle(self, job: Job, status: Status, record: Mapping[str, Any] | None) -> None:
+    def _settle(self, job: Job, status: Status, record: Record | None) -> None:
         self.summary.states[job.key] = status
         self.display.ended(job, status, record)
         if job.kind == "train" and status.state in ("done", "diverged"):
@@ -287,8 +287,8 @@ def _outcome(job: Job, store: Store, died: str | None) -> Status:
     folder = store.folder(job.key)
     record = folder.record()
     if record is not None:
-        if record.get("status") == "diverged":
-            return Status("diverged", str(record.get("reason", "")))
+        if record.diverged:
+            return Status("diverged", record.reason or "")
         return Status("done")
     error = folder.error()
     if died is None and error is not None:

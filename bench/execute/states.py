@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal
 
 from bench.plan.jobs import Job, Plan
-from bench.store import Store
+from bench.store import Record, Store
 
 __all__ = ["JobState", "Status", "job_states", "own_status", "passed_on", "ready"]
 
@@ -55,27 +55,20 @@ def passed_on(job: Job, states: Mapping[str, Status]) -> Status | None:
     found = [(key, states[key]) for key in job.inputs if key in states]
     for key, upstream in found:
         if upstream.state == "n/a" or (upstream.state == "diverged" and not _tolerated(job, upstream)):
-            other = _other(job, key)
+            other = job.task.other(key)
             if other is not None:  # the model that the job measures did not diverge
                 return Status("n/a", f"{other}: {upstream.reason}", inherited=True)
             return replace(upstream, inherited=True)
     for key, upstream in found:
         if upstream.state == "failed":
-            other, reason = _other(job, key), upstream.reason.removeprefix(_INPUT_FAILED)
+            other, reason = job.task.other(key), upstream.reason.removeprefix(_INPUT_FAILED)
             return Status("failed", f"{_INPUT_FAILED}{reason if other is None else f'{other}: {reason}'}")
     return None
 
 
-def _other(job: Job, key: str) -> str | None:
-    """Name of the other model of the suite that an input is, or None if it belongs to the job's own model."""
-    if key == job.spec.get("train"):
-        return None
-    return next((name for name, train in job.spec.get("others", {}).items() if train == key), None)
-
-
 def _tolerated(job: Job, upstream: Status) -> bool:
     """Whether a job can read an input that diverged: if it wants to, and if the input itself ran."""
-    return job.tolerates_divergence and not upstream.inherited
+    return job.task.tolerates_divergence and not upstream.inherited
 
 
 def ready(job: Job, states: Mapping[str, Status]) -> bool:
@@ -97,8 +90,8 @@ def own_status(job: Job, store: Store, *, thorough: bool = False) -> Status:
         state = folder.state()
         error = folder.error() if state == "failed" else None
         return Status(state, f"{error['type']}: {error['message']}" if error else "")
-    if record.get("status") == "diverged":
-        return Status("diverged", str(record.get("reason", "training diverged")))
+    if record.diverged:
+        return Status("diverged", record.reason or "training diverged")
     if any(_changed(job, record, key, store) for key in job.inputs):
         return Status("stale", "made with weights that the store no longer holds")
     return Status("done")
@@ -114,14 +107,14 @@ def _status(job: Job, store: Store, states: Mapping[str, Status], thorough: bool
     return inherited if inherited is not None and own.state in ("pending", "failed") else own
 
 
-def _changed(job: Job, record: Mapping[str, Any], key: str, store: Store) -> bool:
+def _changed(job: Job, record: Record, key: str, store: Store) -> bool:
     """Whether an input has other weights than those that the result was made with."""
     upstream = store.folder(key).record()
-    now = None if upstream is None else upstream.get("weights")
+    now = None if upstream is None else upstream.weights
     if now is None:
         return False  # not there, or diverged: there are no weights that could have changed
-    if key == job.spec.get("train"):
-        return bool(now != record.get("weights"))
-    # A judge, another model that an attack went through, the model that training started from.
-    made_with = record.get("init_from") if key == job.spec.get("init_from") else (record.get("read") or {}).get(key)
+    if key == job.task.train.key:
+        return now != record.weights
+    # The model that training started from; a judge, another model that an attack went through.
+    made_with = record.training.init_from if job.kind == "train" else record.measured.read.get(key)
     return made_with is not None and made_with != now

@@ -3,49 +3,69 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 from bench.errors import NothingSelectedError, did_you_mean
+from bench.plan.tasks import Kind, Task
 from bench.suite.schema import Suite
 
 __all__ = ["Job", "Kind", "Plan"]
 
-Kind = Literal["train", "predict", "evaluate"]
-
 
 @dataclass(frozen=True)
 class Job:
-    """One node of the plan.
+    """One node of the plan: a task, under the names that a suite gives it.
 
     Attributes:
         id: Human name, ``<model>/<dataset>/seed<k>/<what>``.
-        kind: What it does.
-        key: Merkle hash of everything that determines the result.
-        inputs: Keys of the jobs that must be done before.
-        spec: All that a worker needs, as JSON.
+        task: What it does, and all that determines the result.
         model: Name of the model in the suite; empty for a shared job.
-        seed: Training seed.
         evaluation: Id of the evaluation for an evaluate job, else empty.
         argument: The part of the evaluation, such as ``"8/255"``.
-        passes: Cost in network passes (forward-equivalents of one image).
-        blocked: Why the job cannot run (missing data, capability absent); then its cells are ``n/a``.
-        tolerates_divergence: Whether the job has something to say of a model whose training diverged.
     """
 
     id: str
-    kind: Kind
-    key: str
-    inputs: tuple[str, ...]
-    spec: Mapping[str, Any]
+    task: Task
     model: str = ""
-    seed: int = 0
     evaluation: str = ""
     argument: str = ""
-    passes: float = 0.0
-    blocked: str | None = None
-    tolerates_divergence: bool = False
+
+    @property
+    def kind(self) -> Kind:
+        """What it does."""
+        return self.task.kind
+
+    @property
+    def key(self) -> str:
+        """Hash of everything that determines the result."""
+        return self.task.key
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Keys of the jobs that must be done before."""
+        return tuple(task.key for task in self.task.inputs)
+
+    @property
+    def seed(self) -> int:
+        """Training seed."""
+        return self.task.train.model.seed
+
+    @property
+    def passes(self) -> float:
+        """Cost in network passes (forward-equivalents of one image)."""
+        return self.task.passes
+
+    @property
+    def blocked(self) -> str | None:
+        """Why the job cannot run (missing data, capability absent); then its cells are ``n/a``."""
+        return self.task.blocked
+
+    def as_json(self) -> dict[str, Any]:
+        """What ``job.json`` holds; `bench.store.PlannedJob` reads it."""
+        return {"id": self.id, "kind": self.kind, "key": self.key, "spec": self.task.as_json()}
 
 
 @dataclass(frozen=True)
@@ -54,23 +74,21 @@ class Plan:
 
     suite: Suite
     jobs: tuple[Job, ...]
-    _by_key: Mapping[str, Job] = field(default_factory=dict, repr=False)
-    _by_column: Mapping[tuple[str, str], list[Job]] = field(default_factory=dict, repr=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_by_key", {job.key: job for job in self.jobs})
-        by_column: dict[tuple[str, str], list[Job]] = {}
+    @cached_property
+    def _by_key(self) -> dict[str, Job]:
+        return {job.key: job for job in self.jobs}
+
+    @cached_property
+    def _by_column(self) -> dict[tuple[str, str], list[Job]]:
+        found: dict[tuple[str, str], list[Job]] = {}
         for job in self.jobs:
-            by_column.setdefault((job.model, job.evaluation), []).append(job)
-        object.__setattr__(self, "_by_column", by_column)
+            found.setdefault((job.model, job.evaluation), []).append(job)
+        return found
 
     def job(self, key: str) -> Job:
         """The job with a key."""
         return self._by_key[key]
-
-    def named(self, name: str) -> Job | None:
-        """The job with an id."""
-        return next((job for job in self.jobs if job.id == name), None)
 
     def evaluations(self, model: str, evaluation: str) -> list[Job]:
         """The evaluate jobs of a model, over seeds and parts."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,20 +12,40 @@ from numpy.typing import NDArray
 from bench.attacks.diagnostics import WORDS
 from bench.errors import DamagedFileError
 from bench.execute.states import Status
-from bench.files.arrays import load_arrays
 from bench.metrics.intervals import Interval, carried_decimals, student_t
 from bench.plan.jobs import Job, Plan
 from bench.report.model import Cell, CellStatus
-from bench.store import Store
+from bench.store import Number, Store
 from bench.suite.schema import ResolvedColumn, ResolvedModel
 
-__all__ = ["Curve", "Missing", "Results", "Values", "aggregate", "empty"]
+__all__ = ["Curve", "Measurement", "Missing", "Results", "Values", "aggregate"]
 
+_NO_JOB = "no job of the suite gives it"
 _MOST_DECIMALS = 6
 """Of an AUROC: more pairs than a million are never told apart."""
 
-Missing = tuple[Job, CellStatus, str]
-"""A job without a number: how it stands, and why."""
+
+class Missing(NamedTuple):
+    """A job without a number: how its cell stands, and why."""
+
+    job: Job
+    status: CellStatus
+    reason: str
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A number of a job.
+
+    Attributes:
+        job: The job.
+        number: What its record holds.
+        not_measured: The checks behind the verdict of the number that were not made.
+    """
+
+    job: Job
+    number: Number
+    not_measured: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -48,14 +68,12 @@ class Values:
     """The values that one job stored of its items.
 
     Attributes:
-        job: The job.
-        number: The number of the record that is made of them, with its verdict.
+        of: The number of the record that is made of them, with its verdict.
         ids: (N,) identities of the items.
         values: (N,), infinite where an item has none.
     """
 
-    job: Job
-    number: Mapping[str, Any]
+    of: Measurement
     ids: NDArray[np.int64]
     values: NDArray[np.float64]
 
@@ -76,22 +94,18 @@ class Results:
         """
         readout = column.column.readout
         if readout is not None and readout not in model.family.readouts:
-            return empty(column, "n/a", f"no read-out {readout!r}")
+            return _empty(column, "n/a", f"no read-out {readout!r}")
         jobs = self._jobs(model, column)
-        found: list[tuple[Job, dict[str, Any]]] = []
+        found: list[Measurement] = []
         missing: list[Missing] = []
         for job in jobs:
-            number = self._number(job, column)
-            if number is not None and number["value"] is not None:
-                found.append((job, number))
-            elif number is not None:
-                missing.append((job, "n/a", str(number["reason"])))
+            measured = self._measured(job, column)
+            if measured is not None and measured.number.value is not None:
+                found.append(measured)
+            elif measured is not None:
+                missing.append(Missing(job, "n/a", str(measured.number.reason)))
             else:
-                missing.append((job, *self._why(job)))
-        if not found:
-            if not missing:
-                return empty(column, "pending", "no job of the suite gives it")
-            return empty(column, missing[0][1], missing[0][2])
+                missing.append(self._why(job))
         return aggregate(column, found, missing)
 
     def values(self, model: ResolvedModel, column: ResolvedColumn) -> tuple[list[Values], list[Missing]]:
@@ -101,19 +115,19 @@ class Results:
         for job in self._jobs(model, column):
             numbers = self._numbers(job)
             if numbers is None:
-                missing.append((job, *self._why(job)))
+                missing.append(self._why(job))
                 continue
-            named = [number for number in numbers if number["items"] == column.column.across]
-            if not named or named[0]["value"] is None:
+            named = [one for one in numbers if one.number.items == column.column.across]
+            if not named or named[0].number.value is None:
                 # A job that measured nothing at all stored no value of any item; its numbers say why.
-                reasons = [number["reason"] for number in (named or numbers) if number["value"] is None]
-                missing.append((job, "n/a", str(reasons[0]) if reasons else "no value of each item was stored"))
+                reasons = [one.number.reason for one in (named or numbers) if one.number.value is None]
+                missing.append(Missing(job, "n/a", str(reasons[0]) if reasons else "no value of each item was stored"))
                 continue
             arrays = self._arrays(job, "ids", str(column.column.across))
             if arrays is None:
-                missing.append((job, "pending", "its items are damaged"))
+                missing.append(Missing(job, "pending", "its items are damaged"))
                 continue
-            found.append(Values(job, named[0], arrays[0], arrays[1].astype(np.float64)))
+            found.append(Values(named[0], arrays[0], arrays[1].astype(np.float64)))
         return found, missing
 
     def arrays(self, model: ResolvedModel, column: ResolvedColumn, *names: str) -> dict[int, list[NDArray[Any]]]:
@@ -141,8 +155,9 @@ class Results:
         """
         found: dict[int, list[NDArray[Any]]] = {}
         for job in self._jobs(model, column):
-            number = self._number(job, column)
-            arrays = self._arrays(job, "ids", number["items"]) if number is not None and number["items"] else None
+            measured = self._measured(job, column)
+            name = measured.number.items if measured is not None else None
+            arrays = self._arrays(job, "ids", name) if name else None
             if arrays is not None and (arrays[1].dtype == np.bool_ or _shares(arrays[1])):
                 found[job.seed] = arrays
         return found
@@ -156,25 +171,24 @@ class Results:
         curves: dict[int, Curve] = {}
         for job in self.plan.evaluations(model.name, column.evaluation.id):
             argument = replace(column, column=replace(column.column, argument=job.argument))
-            number = self._number(job, argument)
+            measured = self._measured(job, argument)
             arrays = self._open(job)
-            if number is None or number["value"] is None or not number["items"] or "clean" not in arrays:
+            if measured is None or measured.number.value is None or "clean" not in arrays:
+                continue
+            if not measured.number.items:
                 continue
             curve = curves.setdefault(job.seed, Curve([], [], arrays["clean"]))
             curve.arguments.append(job.argument)
-            curve.items.append(arrays[number["items"]])
+            curve.items.append(arrays[measured.number.items])
         return [curve for curve in curves.values() if len(curve.arguments) > 1]
 
     def items(self, model: ResolvedModel, column: ResolvedColumn) -> tuple[Any, Any] | None:
         """Ids and per-item results behind a cell of one seed, for paired tests; None if there are none."""
-        jobs = [job for job in self._jobs(model, column) if self._number(job, column)]
-        if len(jobs) != 1:
+        found = [one for job in self._jobs(model, column) if (one := self._measured(job, column)) is not None]
+        if len(found) != 1 or not found[0].number.items:
             return None
-        number = self._number(jobs[0], column)
-        arrays = self._open(jobs[0])
-        if number is None or not number["items"] or not arrays:
-            return None
-        return arrays["ids"], arrays[number["items"]]
+        arrays = self._open(found[0].job)
+        return (arrays["ids"], arrays[found[0].number.items]) if arrays else None
 
     def _jobs(self, model: ResolvedModel, column: ResolvedColumn) -> list[Job]:
         jobs = self.plan.evaluations(model.name, column.evaluation.id)
@@ -187,76 +201,70 @@ class Results:
     def _open(self, job: Job) -> dict[str, NDArray[Any]]:
         """The arrays over items that a job stored; empty if it stored none, or if they are damaged."""
         folder = self.store.folder(job.key)
-        name = (folder.record() or {}).get("items")
-        if not name:
+        record = folder.record()
+        if record is None or not record.measured.items:
             return {}
         try:
-            return load_arrays(folder.file(name), sha256=folder.artefacts().get(name))
+            return folder.arrays(record.measured.items)
         except DamagedFileError:
             folder.distrust()  # its size and times do not show it: whoever asks next looks at the content
             return {}
 
-    def _numbers(self, job: Job) -> list[dict[str, Any]] | None:
-        """The numbers of a job that is done, each with the checks behind it that were not made."""
-        if self.states[job.key].state != "done":
+    def _numbers(self, job: Job) -> list[Measurement] | None:
+        """The numbers of a job; None if it is not done."""
+        record = self.store.folder(job.key).record() if self.states[job.key].state == "done" else None
+        if record is None:
             return None
-        record = self.store.folder(job.key).record() or {}
-        unchecked = record.get("details", {}).get("not_measured", ())
-        numbers = []
-        for number in record.get("numbers", ()):
-            names = unchecked.get(number["metric"], ()) if isinstance(unchecked, Mapping) else unchecked
-            numbers.append({**number, "not_measured": tuple(names) if number["verdict"] else ()})
-        return numbers
+        measured = record.measured
+        return [Measurement(job, number, measured.unmeasured(number)) for number in measured.numbers]
 
-    def _number(self, job: Job, column: ResolvedColumn) -> dict[str, Any] | None:
-        for number in self._numbers(job) or ():
-            if number["metric"] == column.column.metric and number["argument"] == column.column.argument:
-                return number
-        return None
+    def _measured(self, job: Job, column: ResolvedColumn) -> Measurement | None:
+        """The number of a job that is that of a column."""
+        which = (column.column.metric, column.column.argument)
+        found = (one for one in self._numbers(job) or () if (one.number.metric, one.number.argument) == which)
+        return next(found, None)
 
-    def _why(self, job: Job) -> tuple[CellStatus, str]:
+    def _why(self, job: Job) -> Missing:
+        """Why a job that is not done has no number."""
         status = self.states[job.key]
         match status.state:
             case "n/a" | "diverged" | "failed":
-                return status.state, status.reason
+                return Missing(job, status.state, status.reason)
             case "running":
-                return "pending", "running"
+                return Missing(job, "pending", "running")
             case "stale" | "damaged":
-                return "pending", status.reason
+                return Missing(job, "pending", status.reason)
             case _:
-                return "pending", "not run yet"
+                return Missing(job, "pending", "not run yet")
 
 
 def _shares(values: NDArray[Any]) -> bool:
     return bool(((values >= 0) & (values <= 1)).all())
 
 
-def empty(column: ResolvedColumn, status: CellStatus, reason: str) -> Cell:
+def _empty(column: ResolvedColumn, status: CellStatus, reason: str) -> Cell:
     """A cell without a number."""
     return Cell(column=column.id, status=status, reason=reason)
 
 
-def aggregate(
-    column: ResolvedColumn, found: Sequence[tuple[Job, Mapping[str, Any]]], missing: Sequence[Missing]
-) -> Cell:
-    """The cell of the numbers of at least one seed.
+def aggregate(column: ResolvedColumn, found: Sequence[Measurement], missing: Sequence[Missing]) -> Cell:
+    """The cell of the numbers of some seeds; without any it says how the first job without a number stands.
 
     Its interval stays in the range of the column. Over several seeds it is none where all are equal.
     """
-    values = [float(number["value"]) for _, number in found]
-    numbers = [number for _, number in found]
-    if len(values) > 1:
-        interval = student_t(values, within=column.column.bounds)
-    else:
-        stored = numbers[0]["interval"]
-        interval = Interval(**stored) if stored else None
-    verdicts = [number["verdict"] for number in numbers if number["verdict"]]
-    flags = {name: str(text) for number in numbers for name, text in number["flags"].items()}
+    if not found:
+        first = missing[0] if missing else None
+        return _empty(column, first.status, first.reason) if first else _empty(column, "pending", _NO_JOB)
+    numbers = [one.number for one in found]
+    values = [float(number.value) for number in numbers if number.value is not None]
+    interval = student_t(values, within=column.column.bounds) if len(values) > 1 else numbers[0].interval
+    verdicts = [number.verdict for number in numbers if number.verdict]
+    flags = {name: str(text) for number in numbers for name, text in number.flags.items()}
     return Cell(
         column=column.id,
         value=float(np.mean(values)),
-        n=min(int(number["n"]) for number in numbers),
-        seeds=tuple(job.seed for job, _ in found),
+        n=min(number.n for number in numbers),
+        seeds=tuple(one.job.seed for one in found),
         interval=interval,
         decimals=_decimals(float(np.mean(values)), interval, column.column.unit),
         sd=float(np.std(values, ddof=1)) if len(values) > 1 else None,
@@ -265,8 +273,8 @@ def aggregate(
         # Over several seeds the worst verdict speaks.
         verdict=min(verdicts, key=WORDS.index) if verdicts else None,
         flags=flags,
-        not_measured=tuple(dict.fromkeys(name for number in numbers for name in number["not_measured"])),
-        records=tuple(job.key for job, _ in found),
+        not_measured=tuple(dict.fromkeys(name for one in found for name in one.not_measured)),
+        records=tuple(one.job.key for one in found),
     )
 
 
@@ -280,22 +288,19 @@ def _decimals(value: float, interval: Interval | None, unit: str) -> int | None:
     return min(carried_decimals(value, interval), _MOST_DECIMALS) if near_end else None
 
 
-def _remarks(
-    found: Sequence[tuple[Job, Mapping[str, Any]]], missing: Sequence[Missing], *, equal: bool
-) -> Iterator[str]:
+def _remarks(found: Sequence[Measurement], missing: Sequence[Missing], *, equal: bool) -> Iterator[str]:
     """What has to be said of a cell that has a number."""
     if missing:
-        yield f"{len(missing)} of {len(missing) + len(found)} seeds without a number: {missing[0][2]}"
+        yield f"{len(missing)} of {len(missing) + len(found)} seeds without a number: {missing[0].reason}"
     if equal:
         yield f"{len(found)} seeds with equal results: no spread, so no interval"
-    counts = sorted({int(number["n"]) for _, number in found})
+    counts = sorted({one.number.n for one in found})
     if len(counts) > 1:
         yield f"n = {counts[0]:,} to {counts[-1]:,} over the seeds"
     notes: dict[str, list[int]] = {}
-    for job, number in found:
-        # Records of versions before the field have none.
-        if number.get("note"):
-            notes.setdefault(str(number["note"]), []).append(job.seed)
+    for one in found:
+        if one.number.note:
+            notes.setdefault(one.number.note, []).append(one.job.seed)
     for note, seeds in notes.items():
         alone = len(seeds) == len(found)
         yield note if alone else f"{note} (seed {', '.join(map(str, seeds))})"

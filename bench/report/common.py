@@ -8,15 +8,14 @@ compared. The jobs know nothing of each other; the report has what they stored.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import reduce
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.metrics.intervals import bootstrap_mean
-from bench.report.cells import Missing, Results, Values, aggregate, empty
+from bench.report.cells import Measurement, Missing, Results, Values, aggregate
 from bench.report.compare import Items
 from bench.report.model import Cell
 from bench.suite.schema import ResolvedColumn, ResolvedModel
@@ -55,8 +54,8 @@ def across_rows(models: Sequence[ResolvedModel], column: ResolvedColumn, results
     missing: dict[str, list[Missing]] = {}
     for model in models:
         found, missing[model.name] = results.values(model, column)
-        stored[model.name] = {values.job.seed: values for values in found}
-    means: dict[str, list[tuple[Values, dict[str, Any]]]] = {model.name: [] for model in models}
+        stored[model.name] = {values.of.job.seed: values for values in found}
+    means: dict[str, list[Measurement]] = {model.name: [] for model in models}
     items: dict[str, Items] = {}
     seeds: dict[int, tuple[set[str], int]] = {}
     for seed in sorted({seed for of_model in stored.values() for seed in of_model}):
@@ -65,24 +64,19 @@ def across_rows(models: Sequence[ResolvedModel], column: ResolvedColumn, results
         if len(rows) < 2 or not len(common):
             why = "no other model to compare with" if len(rows) < 2 else "no item is common to all models"
             for name, values in rows.items():
-                missing[name].append((values.job, "n/a", why))
+                missing[name].append(Missing(values.of.job, "n/a", why))
             continue
         seeds[seed] = set(rows), len(common)
         for name, values in rows.items():
             items[name] = common, _at(values, common)
-            means[name].append((values, _number(items[name][1], values, column)))
+            means[name].append(_mean(items[name][1], values.of, column))
     labels = {model.name: model.label for model in models}
     without = _without(labels, seeds)
     cells = {}
     for name, numbers in means.items():
-        if numbers:
-            cell = aggregate(column, [(values.job, number) for values, number in numbers], missing[name])
-            reasons = [text for text in (cell.reason, without) if text]
-            cells[name] = replace(cell, reason="; ".join(reasons) or None)
-        elif missing[name]:
-            cells[name] = empty(column, missing[name][0][1], missing[name][0][2])
-        else:
-            cells[name] = empty(column, "pending", "no job of the suite gives it")
+        cell = aggregate(column, numbers, missing[name])
+        reasons = [text for text in (cell.reason, without if numbers else None) if text]
+        cells[name] = replace(cell, reason="; ".join(reasons) or None)
     counts = sorted({count for _, count in seeds.values()})
     note = f"{column.id}: {' to '.join(map(str, counts[:1] + counts[1:][-1:]))} common items." if counts else None
     return Across(cells, items if len(seeds) == 1 else {}, note)
@@ -99,11 +93,11 @@ def _at(values: Values, ids: NDArray[np.int64]) -> NDArray[np.float64]:
     return chosen
 
 
-def _number(values: NDArray[np.float64], stored: Values, column: ResolvedColumn) -> dict[str, Any]:
-    seed = column.evaluation.config.seed
-    interval = bootstrap_mean(values, seed) if len(values) > 1 else None
-    shown = asdict(interval) if interval is not None else None
-    return {**stored.number, "value": float(values.mean()), "n": len(values), "interval": shown}
+def _mean(values: NDArray[np.float64], stored: Measurement, column: ResolvedColumn) -> Measurement:
+    """The mean over the common items, with the verdict of the number that was stored of all items."""
+    interval = bootstrap_mean(values, column.evaluation.config.seed) if len(values) > 1 else None
+    number = replace(stored.number, value=float(values.mean()), n=len(values), interval=interval)
+    return replace(stored, number=number)
 
 
 def _without(labels: Mapping[str, str], seeds: Mapping[int, tuple[set[str], int]]) -> str:

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.errors import DamagedFileError
+from bench.files.atomic import write_atomically
 from bench.report.figures import SUFFIXES
 from bench.report.formats import FORMATS
 from bench.report.formats.html import Picture, render
 from bench.report.model import Report
-from bench.store import Store, write_atomically
+from bench.store import Store
 
 if TYPE_CHECKING:
     from bench.api import Bench
@@ -50,7 +51,8 @@ def pictures(plan: Plan, store: Store) -> tuple[Picture, ...]:
         if job.kind != "evaluate":
             continue
         folder = store.folder(job.key)
-        for name in (folder.record() or {}).get("files", ()):
+        record = folder.record()
+        for name in record.measured.files if record is not None else ():
             if not name.endswith(".png"):
                 continue
             try:
@@ -74,12 +76,12 @@ def provenance_summary(plan: Plan, store: Store) -> dict[str, str]:
         record = store.folder(job.key).record()
         if record is None:
             continue
-        facts = record["provenance"]
-        for package, version in facts["versions"].items():
+        made = record.provenance
+        for package, version in made.versions.items():
             versions.setdefault(package, set()).add(version)
-        devices.add(str(facts.get("device_name", facts["device"])))
-        commands.add(str(facts["command"]))
-        seconds += float(record["seconds"])
+        devices.add(made.device_name or made.device)
+        commands.add(made.command)
+        seconds += record.seconds
     devices.discard("none")
     return {
         "suite": str(plan.suite.path.name),

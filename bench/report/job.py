@@ -11,7 +11,7 @@ from bench.errors import BenchError, DamagedFileError, RequestError, did_you_mea
 from bench.execute.states import Status
 from bench.plan.jobs import Plan
 from bench.report.numbers import flat
-from bench.store import JobFolder
+from bench.store import JobFolder, PlannedJob, Record
 
 if TYPE_CHECKING:
     from bench.api import Bench
@@ -20,10 +20,6 @@ __all__ = ["FoundJob", "find_job", "job_text"]
 
 KEY_LETTERS = 6
 """Fewest letters of a key that name a job."""
-_FACTS = (
-    *("status", "reason", "finished", "seconds", "passes"),
-    *("epochs", "selected_epoch", "validation_accuracy", "restarts", "precision", "weights"),
-)
 _NO_RESULT = ("failed", "diverged", "n/a")
 
 
@@ -36,14 +32,14 @@ class FoundJob:
         folder: Where its result is or would be.
         status: State and reason.
         because: Names of the inputs whose lack of a result is the reason.
-        spec: All that determines its result.
+        planned: What it is.
     """
 
     id: str
     folder: JobFolder
     status: Status
     because: tuple[str, ...] = ()
-    spec: Mapping[str, Any] = field(default_factory=dict)
+    planned: PlannedJob = field(default_factory=PlannedJob)
 
 
 def find_job(bench: Bench, name: str, suite: str | None, profile: str | None) -> FoundJob:
@@ -65,12 +61,12 @@ def find_job(bench: Bench, name: str, suite: str | None, profile: str | None) ->
     if plan is not None and job is not None:
         states = bench.states(plan)
         because = _culprits(plan, states, job.key)
-        return FoundJob(job.id, bench.store.folder(job.key), states[job.key], because, job.spec)
+        what = PlannedJob.from_json(job.as_json())
+        return FoundJob(job.id, bench.store.folder(job.key), states[job.key], because, what)
     if key is not None:
         # Of no suite that is known here: the files alone speak.
-        planned = folders[0].job()
-        id_, spec = (str(planned["id"]), planned.get("spec") or {}) if planned else (name, {})
-        return FoundJob(id_, folders[0], Status(folders[0].state()), spec=spec)
+        planned = folders[0].job() or PlannedJob()
+        return FoundJob(planned.id or name, folders[0], Status(folders[0].state()), planned=planned)
     assert plan is not None
     hint = did_you_mean(name, [job.id for job in plan.jobs])
     raise RequestError(f"suite {plan.suite.name} has no job {name!r}; {hint}")
@@ -101,7 +97,7 @@ def job_text(job: FoundJob) -> str:
     lines += [f"because of {name}; bench show {name}" for name in job.because]
     lines.append(f"folder: {folder.path}")
     record, error = folder.record(), folder.error()
-    lines += _planned(job.spec)
+    lines += _planned(job.planned)
     if record is not None:
         try:
             lines += _record(record, folder)
@@ -118,17 +114,15 @@ def job_text(job: FoundJob) -> str:
     return "\n".join(lines)
 
 
-def _planned(spec: Mapping[str, Any]) -> list[str]:
+def _planned(job: PlannedJob) -> list[str]:
     """What the job is: of training the model with its seed and every hyper-parameter, of an evaluation its settings."""
-    lines = [f"{name}: {spec[name]}" for name in ("family", "backbone") if spec.get(name)]
-    data = spec.get("data") or {}
-    if data.get("dataset"):
-        lines.append(f"data set: {data['dataset']}, data seed {data.get('seed')}")
-    if "seed" in spec:
-        lines.append(f"seed: {spec['seed']}")
+    lines = [f"{name}: {value}" for name, value in (("family", job.family), ("backbone", job.backbone)) if value]
+    if job.dataset:
+        lines.append(f"data set: {job.dataset}, data seed {job.data_seed}")
+    if job.seed is not None:
+        lines.append(f"seed: {job.seed}")
     # What reads a trained model has its hyper-parameters too; they are shown where they were used.
-    title = "settings" if "train" in spec else "hyper-parameters"
-    config = spec.get("evaluation_config" if "train" in spec else "config") or {}
+    title, config = ("hyper-parameters", job.config) if job.train is None else ("settings", job.settings)
     lines += [f"{title}:", *(f"  {name} = {_setting(value)}" for name, value in flat(config))] if config else []
     return lines
 
@@ -137,21 +131,35 @@ def _setting(value: Any) -> str:
     return json.dumps(list(value) if isinstance(value, tuple) else value)
 
 
-def _record(record: Mapping[str, Any], folder: JobFolder) -> list[str]:
-    lines = [f"{key.replace('_', ' ')}: {record[key]}" for key in _FACTS if record.get(key) is not None]
-    for number in record.get("numbers", ()):
-        argument = f"@{number['argument']}" if number["argument"] else ""
-        value = number["value"] if number["value"] is not None else f"n/a ({number['reason']})"
-        interval = number["interval"]
-        shown = f" [{interval['low']:.4g}, {interval['high']:.4g}] {interval['kind']}" if interval else ""
-        lines.append(f"{number['metric']}{argument} = {value}{shown}, n = {number['n']}")
-        lines.append(f"    {number['definition']}")
-        if number["verdict"]:
-            lines.append(f"    {number['verdict']}: {'; '.join(map(str, number['flags'].values())) or 'no flag'}")
-    if record.get("history"):
-        history = json.loads(folder.read(record["history"]))
-        lines += ["history:", *("  " + ", ".join(f"{k} {_short(v)}" for k, v in epoch.items()) for epoch in history)]
-    lines.append(f"provenance: {json.dumps(record['provenance'])}")
+def _record(record: Record, folder: JobFolder) -> list[str]:
+    training = record.training
+    facts = {
+        "status": record.status,
+        "reason": record.reason,
+        "finished": record.finished,
+        "seconds": record.seconds,
+        "passes": record.passes,
+        "epochs": training.epochs,
+        "selected epoch": training.selected_epoch,
+        "validation accuracy": training.validation_accuracy,
+        "restarts": training.restarts,
+        "precision": training.precision,
+        "weights": record.weights,
+    }
+    lines = [f"{name}: {value}" for name, value in facts.items() if value is not None]
+    for number in record.measured.numbers:
+        argument = f"@{number.argument}" if number.argument else ""
+        value = number.value if number.value is not None else f"n/a ({number.reason})"
+        interval = number.interval
+        shown = f" [{interval.low:.4g}, {interval.high:.4g}] {interval.kind}" if interval else ""
+        lines.append(f"{number.metric}{argument} = {value}{shown}, n = {number.n}")
+        lines.append(f"    {number.definition}")
+        if number.verdict:
+            lines.append(f"    {number.verdict}: {'; '.join(map(str, number.flags.values())) or 'no flag'}")
+    if training.history:
+        epochs = folder.history()
+        lines += ["history:", *("  " + ", ".join(f"{k} {_short(v)}" for k, v in epoch.items()) for epoch in epochs)]
+    lines.append(f"provenance: {json.dumps(record.provenance.as_json(), sort_keys=True)}")
     return lines
 
 

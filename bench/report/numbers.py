@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from bench.store import JobFolder, Store
+from bench.store import JobFolder, Number, PlannedJob, Record, Store
 
-__all__ = ["PREFIX", "Named", "number_rows"]
+__all__ = ["PREFIX", "Names", "number_rows"]
 
 PREFIX = "config."
 """Before the names of hyper-parameters, so that they meet no column of another meaning (``seed``, ``n``)."""
 
-Named = Mapping[str, Mapping[str, Any]]
-"""By key, what a plan calls a job: ``job``, ``model``, ``seed``, ``evaluation``, ``argument``."""
+
+@dataclass(frozen=True)
+class Names:
+    """What a plan calls a job: its id, and the names of what it measures."""
+
+    job: str
+    model: str
+    seed: int
+    evaluation: str
+    argument: str
 
 
-def number_rows(store: Store, plans: Sequence[tuple[str, str | None, Named]], everything: bool) -> list[dict[str, Any]]:
+def number_rows(
+    store: Store, plans: Sequence[tuple[str, str | None, Mapping[str, Names]]], everything: bool
+) -> list[dict[str, Any]]:
     """A row for each number and each suite whose last plan refers to it.
 
     Args:
@@ -35,17 +46,17 @@ def number_rows(store: Store, plans: Sequence[tuple[str, str | None, Named]], ev
     configurations: list[dict[str, Any]] = []
     for folder in store.folders():
         record = folder.record()
-        if not (record or {}).get("numbers"):
+        if record is None or not record.measured.numbers:
             continue
-        assert record is not None
         referred = [(suite, profile or "", jobs[folder.key]) for suite, profile, jobs in plans if folder.key in jobs]
         if not referred and plans and not everything:
             continue
-        job = folder.job() or {}
-        configuration = _configuration(job.get("spec") or {})
-        outdated = _outdated(record, job.get("spec") or {}, store)
-        for suite, profile, names in referred or [("", "", record)]:
-            for number in record["numbers"]:
+        planned = folder.job() or PlannedJob()
+        configuration = dict(flat(planned.config))
+        outdated = _outdated(record, planned.train, store)
+        own = Names(record.job, record.model, record.seed, record.evaluation, record.argument)
+        for suite, profile, names in referred or [("", "", own)]:
+            for number in record.measured.numbers:
                 stale = outdated or (bool(plans) and not suite)
                 rows.append({"suite": suite, "profile": profile, **_row(record, names, number), "stale": stale})
                 configurations.append(configuration)
@@ -56,35 +67,30 @@ def number_rows(store: Store, plans: Sequence[tuple[str, str | None, Named]], ev
     ]
 
 
-def _row(record: Mapping[str, Any], names: Mapping[str, Any], number: Mapping[str, Any]) -> dict[str, Any]:
-    interval = number["interval"] or {}
+def _row(record: Record, names: Names, number: Number) -> dict[str, Any]:
+    interval = number.interval
     return {
-        "job": names["job"],
-        "model": names["model"],
-        "family": record["family"],
-        "backbone": record["backbone"],
-        "dataset": record["dataset"],
-        "seed": names["seed"],
-        "evaluation": names["evaluation"],
-        "metric": number["metric"],
-        "argument": number["argument"],
-        "value": number["value"],
-        "low": interval.get("low"),
-        "high": interval.get("high"),
-        "interval": interval.get("kind"),
-        "n": number["n"],
-        "verdict": number["verdict"],
-        "reason": number["reason"],
-        "definition": number["definition"],
-        "weights": record["weights"],
-        "finished": record["finished"],
-        "key": record["key"],
+        "job": names.job,
+        "model": names.model,
+        "family": record.family,
+        "backbone": record.backbone,
+        "dataset": record.dataset,
+        "seed": names.seed,
+        "evaluation": names.evaluation,
+        "metric": number.metric,
+        "argument": number.argument,
+        "value": number.value,
+        "low": interval.low if interval else None,
+        "high": interval.high if interval else None,
+        "interval": interval.kind if interval else None,
+        "n": number.n,
+        "verdict": number.verdict,
+        "reason": number.reason,
+        "definition": number.definition,
+        "weights": record.weights,
+        "finished": record.finished,
+        "key": record.key,
     }
-
-
-def _configuration(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Hyper-parameters of the model that a job measures, with dotted names; nothing if the job is not known."""
-    return dict(flat(spec.get("config") or {}))
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -100,11 +106,11 @@ def _differs(name: str, configurations: Iterable[Mapping[str, Any]]) -> bool:
     return len({repr(facts.get(name)) for facts in configurations}) > 1
 
 
-def _outdated(record: Mapping[str, Any], spec: Mapping[str, Any], store: Store) -> bool:
+def _outdated(record: Record, train: str | None, store: Store) -> bool:
     """Whether the weights that a number was made with are others than those that the store holds now."""
-    made_with = dict(record.get("read") or {})
-    if spec.get("train"):
-        made_with.setdefault(spec["train"], record.get("weights"))
+    made_with: dict[str, str | None] = dict(record.measured.read)
+    if train is not None:
+        made_with.setdefault(train, record.weights)
     for key, digest in made_with.items():
         now = _weights(store.folder(key))
         if digest is not None and now is not None and now != digest:
@@ -112,5 +118,6 @@ def _outdated(record: Mapping[str, Any], spec: Mapping[str, Any], store: Store) 
     return False
 
 
-def _weights(folder: JobFolder) -> Any:
-    return (folder.record() or {}).get("weights")
+def _weights(folder: JobFolder) -> str | None:
+    record = folder.record()
+    return None if record is None else record.weights

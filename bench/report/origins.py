@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from bench.plan.jobs import Job, Plan
 from bench.report.model import Cell
-from bench.store import Store
+from bench.store import Provenance, Store
 from bench.suite.schema import ResolvedModel
 
 __all__ = ["Origins", "origins"]
@@ -76,7 +75,7 @@ def _of_row(model: ResolvedModel, cells: Sequence[Cell], plan: Plan, store: Stor
             continue
         seen.add(key)
         left += job.inputs
-        for name, value in _facts((record or {}).get("provenance") or {}):
+        for name, value in _facts(record.provenance) if record is not None else ():
             found.setdefault(name, {}).setdefault(value, {})[_stage(job, model)] = None
     return found
 
@@ -86,25 +85,19 @@ def _stage(job: Job, model: ResolvedModel) -> str:
     return f"{_STAGES[job.kind]}{other}"
 
 
-def _facts(provenance: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _facts(made: Provenance) -> Iterator[tuple[str, str]]:
     """What of a record's provenance can change a number, as (name, value)."""
-    device = str(provenance.get("device", "none"))
-    for package, version in (provenance.get("versions") or {}).items():
-        if device != "none" or package not in _OF_NETWORKS:
-            yield str(package), str(version)
-    if device == "none":
+    for package, version in made.versions.items():
+        if made.device != "none" or package not in _OF_NETWORKS:
+            yield package, version
+    if made.device == "none":
         return
-    yield "device", str(provenance.get("device_name") or device.partition(":")[0])
-    for name in ("cuda", "cudnn"):
-        if provenance.get(name) is not None:
-            yield name, str(provenance[name])
-    if device == "cpu":
-        for name, text in (("cpu_capability", "CPU capability"), ("threads", "threads")):
-            if provenance.get(name) is not None:
-                yield text, str(provenance[name])
-        machine = (provenance.get("machine") or {}).get("machine")
-        if machine is not None:
-            yield "architecture", str(machine)
+    yield "device", made.device_name or made.device.partition(":")[0]
+    facts = {"cuda": made.cuda, "cudnn": made.cudnn}
+    if made.device == "cpu":
+        facts |= {"CPU capability": made.cpu_capability, "threads": made.threads}
+        facts |= {"architecture": made.machine.get("machine")}
+    yield from ((name, str(value)) for name, value in facts.items() if value is not None)
 
 
 def _note(name: str, rows: Mapping[str, Mapping[str, Mapping[str, None]]]) -> str:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.store import write_json
+from bench.files.atomic import write_json
 
 __all__ = ["INDEX", "Files", "Index", "checkpoint_name", "files_of", "read_index", "remove_orphans", "segment_name"]
 

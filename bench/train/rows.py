@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.store import write_atomically
+from bench.files.atomic import write_atomically
 from bench.train.files import Index, segment_name
 from bench.train.segment import Bytes, DamagedError, Segment, segment_content
 

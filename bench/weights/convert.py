@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 from bench.errors import BenchError, PrerequisiteError, RequestError, did_you_mean
+from bench.files.atomic import write_atomically, write_json
 from bench.files.tensors import load_tensors, save_tensors
 from bench.registry import import_object
 from bench.spec import BACKBONES, FAMILIES, FamilySpec
-from bench.store import write_atomically, write_json
+from bench.weights.blueprint import Blueprint
 from bench.weights.find import MODEL, STATE, WEIGHTS
 from bench.weights.load import build
 from bench.weights.state_dicts import misfit, plain, renamed
@@ -197,8 +198,8 @@ def _model(spec: FamilySpec, backbone: str, num_classes: int, image_shape: tuple
         RequestError: It cannot be built.
     """
     with _built(spec, backbone, num_classes, image_shape):
-        job = {"family": spec.name, "backbone": backbone, "config": spec.config().model_dump(mode="json"), "seed": 0}
-        return build(job, num_classes, image_shape, "cpu")[1]
+        config = spec.config().model_dump(mode="json")
+        return build(Blueprint(family=spec.name, backbone=backbone, config=config), num_classes, image_shape, "cpu")[1]
 
 
 @contextlib.contextmanager

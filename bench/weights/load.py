@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +18,23 @@ from bench.plugins.family_contract import FamilyContractError, check_rows, check
 from bench.registry import import_object
 from bench.rng import derive_seed, seeded
 from bench.spec import BACKBONES, FAMILIES
-from bench.store import JobFolder
+from bench.store import STATE, WEIGHTS, JobFolder, Training
+from bench.weights.blueprint import Blueprint
+from bench.weights.find import Found
 from bench.weights.state_dicts import misfit
 
-__all__ = ["STATE", "WEIGHTS", "adopt", "build", "load", "start_from"]
+__all__ = ["adopt", "build", "load", "start_from"]
 
-WEIGHTS, STATE = "weights.safetensors", "state.safetensors"
 BATCH = 256
 
 
 def build(
-    spec: Mapping[str, Any], num_classes: int, image_shape: tuple[int, int, int], device: str
+    blueprint: Blueprint, num_classes: int, image_shape: tuple[int, int, int], device: str
 ) -> tuple[Family[Any], Classifier]:
-    """A freshly initialised classifier; its initial weights depend on ``spec["seed"]`` alone.
+    """A freshly initialised classifier.
 
     Args:
-        spec: family, backbone, config and seed of a train job.
+        blueprint: What is built.
         num_classes: K.
         image_shape: (C, H, W).
         device: Where it goes.
@@ -41,15 +42,15 @@ def build(
     Raises:
         FamilyContractError: The implementation is no family, or builds no classifier of these classes and images.
     """
-    family_spec = FAMILIES.get(spec["family"])
-    config = family_spec.config.model_validate_json(canonical(spec["config"]))
+    family_spec = FAMILIES.get(blueprint.family)
+    config = family_spec.config.model_validate_json(canonical(blueprint.config))
     implementation = import_object(family_spec.implementation)
     if not (isinstance(implementation, type) and issubclass(implementation, Family)):
         raise FamilyContractError(f"{family_spec.implementation} is no subclass of bench.family.Family")
     family: Family[Any] = implementation(config)
-    backbone_spec = BACKBONES.get(spec["backbone"])
+    backbone_spec = BACKBONES.get(blueprint.backbone)
     make_backbone: Any = import_object(backbone_spec.implementation)
-    with seeded(derive_seed(spec["seed"], "initial weights")):
+    with seeded(derive_seed(blueprint.seed, "initial weights")):
         backbone: nn.Module = make_backbone(backbone_spec.name, image_shape[0])
         built = family.build(backbone, num_classes, image_shape)
     model = checked_model(built, num_classes, image_shape, implementation.__name__)
@@ -61,7 +62,7 @@ def build(
 
 def load(
     folder: JobFolder,
-    spec: Mapping[str, Any],
+    blueprint: Blueprint,
     num_classes: int,
     image_shape: tuple[int, int, int],
     device: str,
@@ -72,7 +73,7 @@ def load(
 
     Args:
         folder: Of the train job.
-        spec: Of the train job.
+        blueprint: Of the model.
         num_classes: K.
         image_shape: (C, H, W).
         device: Where it goes.
@@ -81,7 +82,7 @@ def load(
     Raises:
         DamagedFileError: A file is missing or not what the record of training says.
     """
-    family, model = build(spec, num_classes, image_shape, device)
+    family, model = build(blueprint, num_classes, image_shape, device)
     recorded = folder.artefacts()
     if WEIGHTS not in recorded:
         raise DamagedFileError(folder.file(WEIGHTS), "belongs to no finished training")
@@ -95,21 +96,31 @@ def load(
 
 
 def adopt(
-    spec: Mapping[str, Any], family: Family[Any], model: Classifier, splits: Splits, folder: JobFolder
-) -> dict[str, Any]:
-    """Take a model as it comes, imported or brought by its own code, in place of training; facts for the record.
+    found: Found | None, family: Family[Any], model: Classifier, splits: Splits, folder: JobFolder, *, seed: int
+) -> tuple[str, Training]:
+    """Take a model as it comes, imported or brought by its own code, in place of training.
+
+    Args:
+        found: Weights that were made elsewhere; None where the model's code brings its own.
+        family: Of the model.
+        model: Freshly built.
+        splits: The data.
+        folder: Of the train job.
+        seed: Training seed.
+
+    Returns:
+        The SHA-256 of its weights, and what the record of training says of them.
 
     Raises:
         BenchError: The weights are not those that were planned with, or do not fit the model.
     """
-    if spec.get("weights"):
-        path = Path(spec["weights"])
-        digest = file_digest(path)
-        if digest != spec["weights_digest"]:
-            raise BenchError(f"{path} has changed since the suite was read; start again with the new content")
-        start_from(model, path, sha256=digest)
-        if spec.get("state"):
-            state, _ = load_tensors(Path(spec["state"]), sha256=spec.get("state_digest"))
+    if found is not None:
+        digest = file_digest(found.weights)
+        if digest != found.digest:
+            raise BenchError(f"{found.weights} has changed since the suite was read; start again with the new content")
+        start_from(model, found.weights, sha256=digest)
+        if found.state is not None:
+            state, _ = load_tensors(found.state, sha256=found.state_digest)
             save_tensors(folder.file(STATE), state)
     model.eval()
     images, labels = splits.train.unit_images(), splits.train.labels
@@ -124,18 +135,18 @@ def adopt(
     with torch.no_grad():
         check_rows(model.logits(first), f"{type(model).__name__}.logits", len(first), model.num_classes)
     before = {name: tensor.to("meta") for name, tensor in model.state_dict().items()}
-    with seeded(derive_seed(spec["seed"], "after training")):
+    with seeded(derive_seed(seed, "after training")):
         family.after_training(model, clean)
     problem = misfit(model.state_dict(), before)
     if problem is not None:
         who = type(family).__name__
         raise FamilyContractError(f"{who}.after_training left another model than it was given: {problem}")
-    facts = {"weights": save_tensors(folder.file(WEIGHTS), model.state_dict()), "adopted": spec.get("weights", True)}
-    if spec.get("imported"):
-        facts["imported"] = spec["imported"]
-    if family.notes:
-        facts["notes"] = list(family.notes)
-    return facts
+    facts = Training(
+        adopted=True if found is None else str(found.weights),
+        imported=(found.facts or None) if found is not None else None,
+        notes=list(family.notes) or None,
+    )
+    return save_tensors(folder.file(WEIGHTS), model.state_dict()), facts
 
 
 def start_from(model: Classifier, path: Path, *, sha256: str | None = None) -> str:

@@ -22,6 +22,7 @@ from bench.data.loading import load_splits
 from bench.data.registry import DATASETS
 from bench.train.loop import Trainer
 from bench.weights import load as trained
+from bench.weights.blueprint import Blueprint
 
 pytestmark = pytest.mark.slow
 
@@ -79,7 +80,7 @@ def shipped(family_name: str) -> Subject:
     """A family trained on the digits, and the first test items."""
     digits = DATASETS.get("digits")
     splits = load_splits(digits, Path("/"), seed=2, validation=digits.validation)
-    spec = {"family": family_name, "backbone": "wrn-10-1", "config": {"warmup": 0, **RECIPES[family_name]}, "seed": 1}
+    spec = Blueprint(family=family_name, backbone="wrn-10-1", config={"warmup": 0, **RECIPES[family_name]}, seed=1)
     family, model = trained.build(spec, 10, (1, 8, 8), "cpu")
     assert Trainer(family, model, splits, augmentation="none", seed=1).run().diverged is None
     images, labels = torch.from_numpy(splits.test.unit_images()), torch.from_numpy(splits.test.labels)

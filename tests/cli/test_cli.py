@@ -12,8 +12,10 @@ from click.testing import CliRunner, Result
 from bench.cli.inspect import KINDS
 from bench.cli.main import cli
 from bench.execute.executors import Ended
+from bench.files.atomic import write_json
 from bench.plan.jobs import Job, Plan
-from bench.store import Store, write_json
+from bench.store import Record, Store
+from tests.conftest import planned
 
 if TYPE_CHECKING:
     from tests.conftest import Project, Results
@@ -76,7 +78,7 @@ class Scripted:
                 **extra,
             }
             provenance = {"device": "cpu", "versions": {"torch": "2"}, "command": "bench run"}
-            folder.finish({**record, "provenance": provenance, "passes": job.passes})
+            folder.finish(Record.from_json({**record, "provenance": provenance, "passes": job.passes}))
         return [Ended(job)]
 
     def stop(self) -> None:
@@ -319,10 +321,9 @@ class TestListAndDescribe:
 class TestShow:
     def test_numbers_with_their_definitions(self, project: Project, tiny: str, results: Results) -> None:
         plan = project.plan(tiny)
-        job = plan.named("softmax/digits/seed1/accuracy")
-        assert job is not None
+        job = planned(plan, "softmax/digits/seed1/accuracy")
         results.measure(plan, job, {"accuracy": 0.75})
-        as_planned = {"id": job.id, "kind": job.kind, "key": job.key, "spec": dict(job.spec)}
+        as_planned = job.as_json()
         write_json(results.store.folder(job.key).file("job.json"), as_planned)
         text = ok("show", job.id, "--suite", "tiny")
         assert f"{job.id}: done" in text
@@ -347,8 +348,7 @@ class TestShow:
         self, project: Project, tiny: str, results: Results
     ) -> None:
         plan = project.plan(tiny)
-        job = plan.named("gmmc-gen/digits/seed1/train")
-        assert job is not None
+        job = planned(plan, "gmmc-gen/digits/seed1/train")
         results.finish(job, selected_epoch=2, validation_accuracy=0.985, finished="2026-11-28T13:37:26Z")
         text = ok("show", job.id, "--suite", "tiny")
         lines = text.splitlines()
@@ -430,8 +430,7 @@ class TestClean:
         assert ok("clean").startswith("0 results")
 
     def test_jobs_at_work_are_not_touched(self, project: Project, stale: Plan) -> None:
-        job = stale.named("softmax/digits/seed1/pgd-2@8/255")
-        assert job is not None
+        job = planned(stale, "softmax/digits/seed1/pgd-2@8/255")
         with project.bench.store.folder(job.key).lock():
             facts = loaded("clean", "--yes", "--json")
         assert len(facts["removed"]) == 3

@@ -24,7 +24,8 @@ from bench.data.job import job_splits
 from bench.errors import NothingSelectedError
 from bench.files.tensors import load_tensors, save_tensors
 from bench.plan.jobs import Plan
-from bench.store import JobFolder
+from bench.store import JobFolder, Record
+from tests.conftest import planned
 
 SUITE = """\
 [suite]
@@ -162,19 +163,18 @@ class Claims:
             return CliRunner().invoke(cli, arguments, catch_exceptions=False)
 
     def folder(self, model: str, what: str) -> JobFolder:
-        job = self.plan.named(f"{model}/digits/seed1/{what}")
-        assert job is not None
+        job = planned(self.plan, f"{model}/digits/seed1/{what}")
         return self.bench.store.folder(job.key)
 
     def change_record(self, model: str, what: str, change: Callable[[dict[str, Any]], None]) -> None:
         folder = self.folder(model, what)
-        record = folder.record()
+        record = folder.record_json()
         assert record is not None
         change(record)
         # As somebody would who knows how results are checked: all digests are those of what is there.
         names = [name for name in record.pop("artefacts") if folder.file(name).is_file()]
         record.pop("digest")
-        folder.finish(record, names)
+        folder.finish(Record.from_json(record), names)
 
     def change_arrays(
         self, model: str, what: str, change: Callable[[dict[str, NDArray[Any]]], None], *, repair: bool = True
@@ -192,9 +192,8 @@ class Claims:
 
     def clean(self, model: str, what: str, metric: str) -> NDArray[np.float32]:
         """The clean images of those that were kept."""
-        job = self.plan.named(f"{model}/digits/seed1/{what}")
-        assert job is not None
-        test = job_splits(job.spec, self.bench.settings.data).test
+        job = planned(self.plan, f"{model}/digits/seed1/{what}")
+        test = job_splits(job.task.train.data, self.bench.settings.data).test
         rows = {int(identity): row for row, identity in enumerate(test.ids)}
         with np.load(self.folder(model, what).file("adversarials.npz")) as arrays:
             return test.unit_images()[[rows[int(identity)] for identity in arrays[f"{metric}.ids"]]]

@@ -13,12 +13,15 @@ import pytest
 from PIL import Image
 
 from bench.data import archive, job, loading
-from bench.data.job import job_dataset, job_ood, job_splits
+from bench.data.job import job_ood, job_splits
 from bench.data.spec import DamagedData
+from bench.execute.context import Site
 from bench.execute.fingerprints import hold_code
-from bench.execute.worker import Site, run_job
+from bench.execute.worker import run_job
 from bench.plan.jobs import Job, Plan
+from bench.plan.tasks import PredictTask
 from bench.store import Store
+from bench.weights.find import Found
 
 SUITE = """\
 [suite]
@@ -141,7 +144,7 @@ def test_an_archive_that_changes_during_a_run_is_a_failure_and_never_a_result(
     path.write_bytes(original)
     for one in (*jobs[late:], named(plan, "/accuracy")):
         run_job(one, where)
-    record = Store(where.store).folder(named(plan, "/accuracy").key).record()
+    record = Store(where.store).folder(named(plan, "/accuracy").key).record_json()
     assert record is not None
     assert record["numbers"][0]["value"] == 1.0
 
@@ -155,27 +158,21 @@ def test_the_same_job_is_planned_for_the_same_content_alone(project: Any) -> Non
     assert named(plan_of(project, "own.npz"), "/train").key == first.key
 
 
-def test_fingerprints_are_in_no_key(project: Any, where: Site) -> None:
-    """They are parts of the key already; a spec without them, as earlier versions left it, still runs."""
-    plan = project.plan()
-    one = named(plan, "softmax/digits/seed1/train")
-    assert one.spec["fingerprints"]["data"] == {"digits": project.bench.suite("tiny").dataset.fingerprint}
-    bare = {key: value for key, value in one.spec.items() if key != "fingerprints"}
-    assert job_dataset(bare).name == "digits"
-    hold_code(bare)
-
-
 def test_an_ood_set_that_changes_is_named(project: Any, fresh: Callable[[], None]) -> None:
     inside, outside = own_in_suites(project), own(project.root / "suites" / "far.npz", count=60)
     plan = plan_of(project, "own.npz", "far.npz")
     one = named(plan, "/predict/far")
-    assert set(one.spec["fingerprints"]["data"]) == {str(inside.resolve()), str(outside.resolve())}
-    assert len(job_ood(one.spec, project.root)) == 40
+    assert set(one.as_json()["spec"]["fingerprints"]["data"]) == {str(inside.resolve()), str(outside.resolve())}
+    task = one.task
+    assert isinstance(task, PredictTask)
+    assert task.ood is not None
+    data = task.train.data
+    assert len(job_ood(data, task.ood, project.root)) == 40
     fresh()
     own(outside, swapped=True)
     with pytest.raises(DamagedData, match=rf"data set {outside.resolve()} has changed"):
-        job_ood(one.spec, project.root)
-    job_splits(named(plan, "/train").spec, project.root)  # which does not read it
+        job_ood(data, task.ood, project.root)
+    job_splits(named(plan, "/train").task.train.data, project.root)  # which does not read it
 
 
 def folder_of(root: Path) -> Path:
@@ -219,11 +216,11 @@ def test_a_folder_that_changes_is_named(
 ) -> None:
     root = folder_of(project.root / "suites" / "own")
     one = named(plan_of(project, "./own"), "/train")
-    assert len(job_splits(one.spec, project.root).test) == 8
+    assert len(job_splits(one.task.train.data, project.root).test) == 8
     fresh()
     change(root)
     with pytest.raises(DamagedData, match=rf"data set {root.resolve()} has changed since the suite was read"):
-        job_splits(one.spec, project.root)
+        job_splits(one.task.train.data, project.root)
 
 
 def test_an_archive_that_changes_between_hash_and_parse_is_not_parsed(
@@ -258,18 +255,18 @@ def test_data_that_change_between_description_and_load_are_refused(
     with pytest.raises(
         DamagedData, match=r"own\.npz has changed since the suite was read.*it was sha256:.*it is sha256:"
     ):
-        job_splits(one.spec, project.root)
+        job_splits(one.task.train.data, project.root)
 
 
 def test_what_one_process_has_read_it_does_not_read_again(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is kept is kept by its fingerprint: right for a job of that content, unknown to a job of another."""
     path = own_in_suites(project)
     first = named(plan_of(project, "own.npz"), "/train")
-    labels = job_splits(first.spec, project.root).test.labels
+    labels = job_splits(first.task.train.data, project.root).test.labels
     own(path, swapped=True)
     second = named(plan_of(project, "own.npz"), "/train")
-    np.testing.assert_array_equal(job_splits(first.spec, project.root).test.labels, labels)
-    np.testing.assert_array_equal(job_splits(second.spec, project.root).test.labels, 1 - labels)
+    np.testing.assert_array_equal(job_splits(first.task.train.data, project.root).test.labels, labels)
+    np.testing.assert_array_equal(job_splits(second.task.train.data, project.root).test.labels, 1 - labels)
 
 
 MODULE = """\
@@ -312,7 +309,7 @@ def test_code_or_weights_of_a_foreign_module_that_change_are_named(
     torch.save(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10)).state_dict(), weights)
     plan = project.plan(MODULE.format(weights=weights))
     one = named(plan, "/train")
-    hold_code(one.spec)
+    hold_code(one.task)
     if what == "source":
         site.module("their_net", NET.replace("64, 10)", "64, 10, bias=True)"))
     else:
@@ -398,9 +395,11 @@ def test_a_buffer_beside_imported_weights_is_in_the_key_and_held_to_its_digest(p
     assert without.blocked is None
     save_tensors(folder / "state.safetensors", {"images": torch.zeros(3)})
     first = planned()
-    assert first.spec["state_digest"] == file_digest(folder / "state.safetensors")
+    found = first.task.train.weights
+    assert isinstance(found, Found)
+    assert found.state_digest == file_digest(folder / "state.safetensors")
     save_tensors(folder / "state.safetensors", {"images": torch.ones(3)})
     assert len({without.key, first.key, planned().key}) == 3
     family, splits = None, None  # not reached
     with pytest.raises(DamagedFileError, match=r"state\.safetensors does not have the content that was recorded"):
-        trained.adopt(first.spec, family, network, splits, Store(project.root).folder("ab" * 20))  # type: ignore[arg-type]
+        trained.adopt(found, family, network, splits, Store(project.root).folder("ab" * 20), seed=1)  # type: ignore[arg-type]

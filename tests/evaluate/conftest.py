@@ -13,14 +13,22 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bench.attacks.threat import parse_eps
+from bench.data.job import JobData
 from bench.data.spec import Split
 from bench.data.splits import Splits
 from bench.evaluate.base import Column, Evaluation, EvaluationConfig, Outcome
 from bench.evaluate.inputs import Inputs
 from bench.family import Classifier
+from bench.plan.tasks import EvaluateTask, TrainTask
 from bench.store import Store
+from bench.weights.blueprint import Blueprint
 
 NOWHERE = Path("/nonexistent")
+
+
+def _training(name: str) -> TrainTask:
+    model = Blueprint(family="softmax", backbone="wrn-10-1")
+    return TrainTask(model=model, data=JobData(dataset="digits"), settings={"name": name})
 
 
 class Given(Inputs):
@@ -40,8 +48,15 @@ class Given(Inputs):
         self.given, self.given_model, self.given_judge, self.classes = outputs, model, judge, num_classes
         self.given_others = others
         self.with_state: list[bool] = []
-        spec = {"train": "train key", "judge": "judge key", "others": {name: f"key of {name}" for name in others}}
-        super().__init__(spec, Store(NOWHERE), NOWHERE, weights_root, "cpu", self._tell, NOWHERE, float("inf"))
+        task = EvaluateTask(
+            train=_training("its own"),
+            evaluation="given",
+            config={},
+            evaluation_code={},
+            judge=_training("judge"),
+            others={name: _training(name) for name in others},
+        )
+        super().__init__(task, Store(NOWHERE), NOWHERE, weights_root, "cpu", self._tell, NOWHERE, float("inf"))
         if splits is not None:
             self.__dict__["splits"] = splits
 
@@ -54,16 +69,17 @@ class Given(Inputs):
     def model(self, *, with_state: bool = False) -> Classifier:
         assert self.given_model is not None
         self.with_state.append(with_state)
-        self.digests["train key"] = "digest of the model"
+        self.digests[self.task.train.key] = "digest of the model"
         return self.given_model
 
     def judge(self) -> Classifier:
         assert self.given_judge is not None
-        self.digests["judge key"] = "digest of the judge"
+        assert self.task.judge is not None
+        self.digests[self.task.judge.key] = "digest of the judge"
         return self.given_judge
 
     def other(self, name: str) -> Classifier:
-        self.digests[self.spec["others"][name]] = f"digest of {name}"
+        self.digests[self.task.others[name].key] = f"digest of {name}"
         return self.given_others[name]
 
     @property

@@ -16,6 +16,7 @@ from bench.evaluate.energies import Energies, EnergiesConfig
 from bench.family import Batch, Iteration
 from bench.train.loop import Trainer
 from bench.weights import load as trained
+from bench.weights.blueprint import Blueprint
 
 ENERGIES = Energies()
 
@@ -93,7 +94,7 @@ def test_energies_by_hand(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of the real batch and of its samples, by the weights before the update."""
     config = {"log_iterations": 3, "sampler": {"steps": 2, "buffer": 40}}
     family, model = trained.build(
-        {"family": name, "backbone": "wrn-10-1", "config": config, "seed": 1}, 10, (1, 8, 8), "cpu"
+        Blueprint(family=name, backbone="wrn-10-1", config=config, seed=1), 10, (1, 8, 8), "cpu"
     )
     generator = torch.Generator().manual_seed(0)
     state: Any = family.start(model, generator)
@@ -121,7 +122,7 @@ def test_sampling_lowers_the_energy_that_is_logged() -> None:
     for steps in (0, 40):
         config = {"log_iterations": 1, "sampler": {"steps": steps, "buffer": 40, "noise": 0.0}}
         family, model = trained.build(
-            {"family": "jem", "backbone": "wrn-10-1", "config": config, "seed": 1}, 10, (1, 8, 8), "cpu"
+            Blueprint(family="jem", backbone="wrn-10-1", config=config, seed=1), 10, (1, 8, 8), "cpu"
         )
         generator = torch.Generator().manual_seed(0)
         batch = Batch(torch.rand(12, 1, 8, 8), torch.arange(12) % 10)
@@ -141,7 +142,7 @@ def trainer() -> Callable[..., Trainer]:
 
     def make(**config: Any) -> Trainer:
         values = {"epochs": 2, "batch_size": 16, "warmup": 0, "sampler": {"steps": 1, "buffer": 20}, **config}
-        spec = {"family": "jem", "backbone": "wrn-10-1", "config": values, "seed": 1}
+        spec = Blueprint(family="jem", backbone="wrn-10-1", config=values, seed=1)
         family, model = trained.build(spec, 10, (1, 8, 8), "cpu")
         return Trainer(family, model, splits, augmentation="none", seed=1)
 

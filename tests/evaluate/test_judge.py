@@ -18,6 +18,7 @@ from bench.registry import import_object
 from bench.spec import BACKBONES, FAMILIES
 from bench.train.loop import Trainer
 from bench.weights import load as trained
+from bench.weights.blueprint import Blueprint
 
 
 def classifier(shape: tuple[int, int, int], classes: int = 10) -> JudgeClassifier:
@@ -74,7 +75,7 @@ def test_outputs_are_in_double_precision_and_do_not_depend_on_batches(monkeypatc
 
 def test_it_learns_the_digits_well_enough_to_judge_them() -> None:
     splits = load_splits(DATASETS.get("digits"), Path("/"), seed=2)
-    spec = {"family": JUDGE.family, "backbone": JUDGE.backbone, "config": {}, "seed": 0}
+    spec = Blueprint(family=JUDGE.family, backbone=JUDGE.backbone, config={}, seed=0)
     family, model = trained.build(spec, 10, (1, 8, 8), "cpu")
     Trainer(family, model, splits, augmentation="none", seed=0).run()
     log_probs = judge_outputs(model, torch.from_numpy(splits.test.unit_images()))[1]

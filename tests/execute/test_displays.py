@@ -11,6 +11,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
+from bench.data.job import JobData
 from bench.execute.displays import JsonDisplay, LiveDisplay, PlainDisplay, duration
 from bench.execute.estimate import Rates
 from bench.execute.guarded import guarded
@@ -18,7 +19,10 @@ from bench.execute.panel import Panel, PanelRow, head_facts
 from bench.execute.scheduler import Summary
 from bench.execute.states import Status
 from bench.plan.jobs import Job, Plan
+from bench.plan.tasks import EvaluateTask, TrainTask
+from bench.store import Measured, Number, Record
 from bench.suite.schema import Suite
+from bench.weights.blueprint import Blueprint
 
 
 class Named:
@@ -27,12 +31,12 @@ class Named:
     name = "s"
 
 
-SPEC = {"family": "f", "backbone": "b", "data": {"dataset": "d"}}
-TRAIN = Job("a/train", "train", "1", (), SPEC, passes=10.0)
-ATTACK = Job("a/pgd", "evaluate", "2", (), SPEC, passes=10.0)
+TASK = TrainTask(model=Blueprint(family="f", backbone="b"), data=JobData(dataset="d"), passes=10.0)
+TRAIN = Job("a/train", TASK)
+ATTACK = Job("a/pgd", EvaluateTask(train=TASK, evaluation="pgd", config={}, evaluation_code={}, passes=10.0))
 PLAN = Plan(cast(Suite, Named()), (TRAIN, ATTACK))
 STATES = {TRAIN.key: Status("pending"), ATTACK.key: Status("done")}
-RECORD = {"kind": "train", "family": "f", "backbone": "b", "dataset": "d", "seconds": 100.0, "passes": 10.0}
+RECORD = Record(kind="train", family="f", backbone="b", dataset="d", seconds=100.0, passes=10.0)
 
 
 def test_jobs_that_turn_out_to_be_needed_are_announced_and_counted() -> None:
@@ -80,12 +84,12 @@ def test_text_is_never_markup(kind: str, place: str) -> None:
     job = replace(TRAIN, id=HOSTILE) if place == "job" else TRAIN
     plan = Plan(cast(Suite, suite), (job, ATTACK))
     absent = Status("n/a", HOSTILE)
-    number = {"metric": HOSTILE, "value": 0.5}
+    number = Number(metric=HOSTILE, value=0.5, n=1, definition="")
     display.begin(plan, {job.key: Status("pending"), ATTACK.key: absent}, [job])
     display.started(job)
     display.tick({job.key: {}})
     display.ended(job, Status("failed", HOSTILE if place == "reason" else "why"), None)
-    display.ended(ATTACK, Status("stale", "why"), {**RECORD, "numbers": [number]})
+    display.ended(ATTACK, Status("stale", "why"), replace(RECORD, measured=Measured(numbers=(number,))))
     display.end(Summary({job.key: absent}))
     text = re.sub(r"\x1b\[(\?25[lh]|1A|2K|1m|0m)", "", out.getvalue())  # what the panel itself sends
     assert "[/scratch/run/x.pt] [red]x[/red] \\x1b[2J two lines \\u202e" in text
@@ -94,12 +98,13 @@ def test_text_is_never_markup(kind: str, place: str) -> None:
 
 @pytest.mark.parametrize("width", range(60, 201, 7))
 def test_the_time_left_stays_at_every_width(width: int) -> None:
-    long = replace(TRAIN, id="gmmc-joint-with-a-long-name/digits/seed1/train", passes=4e5)
+    task = replace(TASK, passes=4e5)
+    long = Job("gmmc-joint-with-a-long-name/digits/seed1/train", task)
     console = Console(file=io.StringIO(), width=width, record=True)
     rates = Rates()
-    rates.learn({**RECORD, "seconds": 100.0, "passes": 1000.0})
+    rates.learn(replace(RECORD, passes=1000.0))
     display = LiveDisplay(console, rates, 1)
-    display._clock.begin([replace(long, key=str(i)) for i in range(120)])
+    display._clock.begin([replace(long, task=replace(task, settings={"i": i})) for i in range(120)])
     display._name = "a-suite-with-a-rather-long-name-of-its-own"
     display._began = time.monotonic() - 7500
     display._running = {"0": (long, time.monotonic() - 7400)}

@@ -6,6 +6,8 @@ import pytest
 
 from bench.execute.estimate import Rates
 from bench.plan.jobs import Job, Plan
+from bench.plan.tasks import EvaluateTask
+from tests.conftest import planned
 
 if TYPE_CHECKING:
     from tests.conftest import Project, Results
@@ -17,13 +19,11 @@ def plan(project: Project, tiny: str) -> Plan:
 
 
 def named(plan: Plan, name: str) -> Job:
-    job = plan.named(name)
-    assert job is not None
-    return job
+    return planned(plan, name)
 
 
 def took(results: Results, job: Job, seconds: float, device: str = "cpu", **fields: Any) -> None:
-    evaluation = {"evaluation_kind": job.spec["evaluation"]} if job.kind == "evaluate" else {}
+    evaluation = {"evaluation_kind": job.task.evaluation} if isinstance(job.task, EvaluateTask) else {}
     provenance = {"device": device, "versions": {}, "command": ""}
     results.finish(job, seconds=seconds, provenance=provenance, **evaluation, **fields)
 

@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 
 from bench.execute import executors
+from bench.execute.context import Site
 from bench.execute.displays import SilentDisplay
 from bench.execute.executors import Ended, InProcess, Pool
 from bench.execute.scheduler import Summary, run_plan
-from bench.execute.worker import Site
 from bench.plan.jobs import Job, Plan
 from bench.store import Store
 from bench.train import checkpoint
+from tests.conftest import planned
 
 HEADER = """\
 [suite]
@@ -169,7 +170,7 @@ def test_a_pool_runs_jobs_beside_each_other_in_processes_of_one_thread(
     assert {item.job.id for item in ended} == {first.id, second.id}
     assert {item.died for item in ended} == {None}
     store = Store(where.store)
-    records = [store.folder(job.key).record() for job in (first, second)]
+    records = [store.folder(job.key).record_json() for job in (first, second)]
     assert [record and record["status"] for record in records] == ["ok", "ok"]
     assert [record and record["provenance"]["threads"] for record in records] == [1, 1]
     assert records[0]
@@ -183,7 +184,7 @@ def test_a_process_gives_the_weights_of_this_process(plan: Callable[..., Plan], 
     collect(pool, 1)
     here = Site(where.store.parent / "here", where.data, where.weights, "cpu", "")
     InProcess(here).start(job)
-    records = [Store(site.store).folder(job.key).record() for site in (where, here)]
+    records = [Store(site.store).folder(job.key).record_json() for site in (where, here)]
     assert records[0]
     assert records[1]
     assert records[0]["weights"] == records[1]["weights"]
@@ -218,14 +219,12 @@ def test_a_killed_worker_is_a_failure_and_the_others_finish(
         "other/digits/seed1/predict/test": "done",
         "other/digits/seed1/accuracy": "done",
     }
-    train = whole.named("victim/digits/seed1/train")
-    assert train is not None
+    train = planned(whole, "victim/digits/seed1/train")
     assert summary.states[train.key].reason == "the worker was ended by signal 9 (out of memory?)"
     error = Store(where.store).folder(train.key).error()
     assert error is not None
     assert (error["type"], error["message"]) == ("WorkerDied", summary.states[train.key].reason)
-    accuracy = whole.named("victim/digits/seed1/accuracy")
-    assert accuracy is not None
+    accuracy = planned(whole, "victim/digits/seed1/accuracy")
     assert "input failed" in summary.states[accuracy.key].reason
 
 
@@ -255,8 +254,7 @@ def test_a_worker_that_leaves_without_a_word(
 ) -> None:
     whole = plan(model("victim", drastic("os._exit(3)", "leaving_family")))
     summary = run(whole, where)
-    train = whole.named("victim/digits/seed1/train")
-    assert train is not None
+    train = planned(whole, "victim/digits/seed1/train")
     assert summary.states[train.key].reason == "the worker exited with code 3"
 
 
@@ -265,8 +263,7 @@ def test_an_exception_in_a_process_comes_with_its_traceback(
 ) -> None:
     whole = plan(model("victim", drastic('raise ValueError("bad step")', "raising_family")), model("other"))
     summary = run(whole, where)
-    train = whole.named("victim/digits/seed1/train")
-    assert train is not None
+    train = planned(whole, "victim/digits/seed1/train")
     assert summary.states[train.key].reason == "ValueError: bad step"
     error = Store(where.store).folder(train.key).error()
     assert error is not None
@@ -311,11 +308,11 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(plan: Callable[..., Plan
     assert summary.interrupted
     assert summary.states[job.key].state == "pending"
     assert not run(whole, where).interrupted
-    record = folder.record()
+    record = folder.record_json()
     assert record is not None
     assert record["resumed"].startswith("continued at iteration ")
     here = Site(Path(project.root) / "here", where.data, where.weights, "cpu", "")
     InProcess(here).start(job)
-    undisturbed = Store(here.store).folder(job.key).record()
+    undisturbed = Store(here.store).folder(job.key).record_json()
     assert undisturbed is not None
     assert undisturbed["weights"] == record["weights"]

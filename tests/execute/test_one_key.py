@@ -12,13 +12,12 @@ import torch
 
 from bench.attacks import run
 from bench.attacks.journal import Journal
-from bench.evaluate.inputs import OUTPUTS
+from bench.execute.context import Site
 from bench.execute.displays import SilentDisplay
 from bench.execute.executors import InProcess, Pool
 from bench.execute.scheduler import run_plan
-from bench.execute.worker import Site
 from bench.rng import preserved, seeded
-from bench.store import Store
+from bench.store import OUTPUTS, Store
 
 if TYPE_CHECKING:
     from bench.plan.jobs import Plan
@@ -103,7 +102,7 @@ def results(plan: Plan, store: Store) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for job in plan.jobs:
         folder = store.folder(job.key)
-        record = folder.record()
+        record = folder.record_json()
         assert record is not None, folder.error()
         arrays: dict[str, bytes] = {}
         if job.kind == "predict":

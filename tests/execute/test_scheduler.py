@@ -8,21 +8,51 @@ from typing import Any, cast
 import pytest
 
 from bench.api import Run
+from bench.data.job import JobData
 from bench.execute.executors import Ended
 from bench.execute.scheduler import Summary, run_plan
 from bench.execute.states import Status, job_states, own_status
-from bench.keys import digest
 from bench.plan.jobs import Job, Kind, Plan
-from bench.store import JobFolder, Store
+from bench.plan.tasks import EvaluateTask, PredictTask, TrainTask
+from bench.store import JobFolder, Record, Store
 from bench.suite.schema import Suite
+from bench.weights.blueprint import Blueprint
 
 SUITE = cast(Suite, None)  # the scheduler looks at jobs alone
 
 
-def job(name: str, *inputs: Job, kind: Kind = "evaluate", passes: float = 0.0, blocked: str | None = None) -> Job:
-    train = next((i.key for i in inputs if i.kind == "train"), None)
-    spec = {"train": train} if train else {}
-    return Job(name, kind, digest(name), tuple(i.key for i in inputs), spec, passes=passes, blocked=blocked)
+def job(
+    name: str,
+    *inputs: Job,
+    kind: Kind = "evaluate",
+    passes: float = 0.0,
+    blocked: str | None = None,
+    tolerates: bool = False,
+) -> Job:
+    """A job of any kind; of an evaluation the first training that it reads is that of its model, the next its judge."""
+    trains = [one.task for one in inputs if isinstance(one.task, TrainTask)]
+    if kind == "train":
+        start = trains[0] if trains else None
+        model, data = Blueprint(family=name, backbone="b"), JobData(dataset="d")
+        settings = {"name": name}
+        return Job(
+            name,
+            TrainTask(model=model, data=data, settings=settings, init_from=start, passes=passes, blocked=blocked),
+        )
+    if kind == "predict":
+        return Job(name, PredictTask(train=trains[0], output="forward", split=name, passes=passes, absent=blocked))
+    task = EvaluateTask(
+        train=trains[0],
+        evaluation=name,
+        config={"name": name},
+        evaluation_code={},
+        needs={one.id: one.task for one in inputs if isinstance(one.task, PredictTask)},
+        judge=trains[1] if len(trains) > 1 else None,
+        passes=passes,
+        absent=blocked,
+        tolerates_divergence=tolerates,
+    )
+    return Job(name, task)
 
 
 TRAIN = job("a/train", kind="train", passes=10)
@@ -32,6 +62,11 @@ ATTACK = job("a/pgd", TRAIN)
 OTHER = job("b/train", kind="train", passes=20)
 OTHER_ATTACK = job("b/pgd", OTHER)
 PLAN = Plan(SUITE, (TRAIN, PREDICT, ACCURACY, ATTACK, OTHER, OTHER_ATTACK))
+
+
+def weights_of(folder: JobFolder) -> str | None:
+    record = folder.record()
+    return None if record is None else record.weights
 
 
 @dataclass
@@ -65,23 +100,24 @@ class Fake:
         done = self._running.pop(0)
         action = self.script.get(done.id, "ok")
         folder = self.store.folder(done.key)
-        train = self.store.folder(done.spec.get("train", done.key)).record()
-        weights = action if action.startswith("w") else (train or {}).get("weights", "w")
+        train = self.store.folder(done.task.train.key).record()
+        weights = action if action.startswith("w") else (train.weights or "w" if train is not None else "w")
         if action == "interrupt":
             raise KeyboardInterrupt
         if action == "die":
             return [Ended(done, "the worker was ended by signal 9 (out of memory?)")]
         if action == "die after the record":
-            folder.finish({"status": "ok", "kind": done.kind, "weights": "w"})
+            folder.finish(Record(kind=done.kind, weights="w"))
             return [Ended(done, "the worker was ended by signal 11")]
         if action == "fail":
             folder.fail({"type": "ValueError", "message": "no", "traceback": "..."})
         elif action == "diverge":
-            folder.finish({"status": "diverged", "reason": "training diverged at epoch 3", "kind": done.kind})
+            folder.finish(Record(kind=done.kind, status="diverged", reason="training diverged at epoch 3"))
         elif action == "ok" or action.startswith("w"):
-            read = {key: (self.store.folder(key).record() or {}).get("weights") for key in done.inputs}
-            start = {"init_from": read[done.spec["init_from"]]} if "init_from" in done.spec else {}
-            folder.finish({"status": "ok", "kind": done.kind, "weights": weights, "read": read, **start})
+            read = {key: weights_of(self.store.folder(key)) for key in done.inputs}
+            start = {"init_from": read[done.inputs[0]]} if done.kind == "train" and done.inputs else {}
+            facts = {"kind": done.kind, "weights": weights, "read": read, **start}
+            folder.finish(Record.from_json(facts))
         return [Ended(done)]
 
     def stop(self) -> None:
@@ -270,7 +306,7 @@ def test_predictions_that_nobody_reads_any_more_are_not_made(store: Store) -> No
 
 def test_what_was_measured_on_other_weights_is_measured_again(store: Store) -> None:
     run(store)
-    store.folder(TRAIN.key).finish({"status": "ok", "kind": "train", "weights": "another"})
+    store.folder(TRAIN.key).finish(Record(kind="train", weights="another"))
     assert {j.id for j in PLAN.jobs if job_states(PLAN, store)[j.key].state == "stale"} == {
         "a/predict",
         "a/accuracy",
@@ -337,8 +373,8 @@ def test_training_that_diverges_this_time_is_what_all_say_then(store: Store) -> 
 
 def test_so_does_a_judge_and_a_model_that_another_starts_from(store: Store) -> None:
     judge = job("judge/train", kind="train")
-    judged = Job("a/generation", "evaluate", digest("g"), (TRAIN.key, judge.key), {"train": TRAIN.key})
-    later = Job("c/train", "train", digest("c"), (TRAIN.key,), {"init_from": TRAIN.key})
+    judged = job("a/generation", TRAIN, judge)
+    later = job("c/train", TRAIN, kind="train")
     attack = job("c/pgd", later)
     plan = Plan(SUITE, (TRAIN, judge, judged, later, attack))
     run(store, plan)
@@ -354,7 +390,7 @@ def test_so_does_a_judge_and_a_model_that_another_starts_from(store: Store) -> N
 
 
 def test_what_cannot_run_is_left_out(store: Store) -> None:
-    blocked = replace(ATTACK, blocked="softmax does not generate")
+    blocked = job("a/pgd", TRAIN, blocked="softmax does not generate")
     plan = Plan(SUITE, (TRAIN, PREDICT, ACCURACY, blocked))
     summary, fake, display = run(store, plan)
     assert "a/pgd" not in fake.log
@@ -365,7 +401,8 @@ def test_what_cannot_run_is_left_out(store: Store) -> None:
 
 def test_nothing_can_run(store: Store) -> None:
     missing = "data set 'cifar10' is missing"
-    plan = Plan(SUITE, tuple(replace(job, blocked=missing) for job in PLAN.jobs))
+    train = job("a/train", kind="train", blocked=missing)
+    plan = Plan(SUITE, (train, job("a/predict", train, kind="predict"), job("a/pgd", train)))
     summary, fake, _ = run(store, plan)
     assert fake.log == []
     assert codes(summary) == (5, 5)
@@ -414,13 +451,13 @@ def test_equal_work_under_two_names_is_done_once(store: Store) -> None:
 
 
 def test_an_input_outside_the_plan_is_taken_as_given(store: Store) -> None:
-    store.folder(TRAIN.key).finish({"status": "ok", "kind": "train", "weights": "w"})
+    store.folder(TRAIN.key).finish(Record(kind="train", weights="w"))
     assert run(store, Plan(SUITE, (ATTACK,)))[1].log == ["a/pgd"]
 
 
 def test_what_has_something_to_say_of_divergence_runs(store: Store) -> None:
     """Table 10 shows an explosion: its job must not be lost with the model."""
-    log = replace(job("a/energies", TRAIN), tolerates_divergence=True)
+    log = job("a/energies", TRAIN, tolerates=True)
     plan = Plan(SUITE, (TRAIN, ATTACK, log))
     summary, fake, _ = run(store, plan, a__train="diverge")
     assert states(summary, plan) == {"a/train": "diverged", "a/pgd": "diverged", "a/energies": "done"}

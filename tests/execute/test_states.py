@@ -6,6 +6,7 @@ import pytest
 
 from bench.execute.states import Status, job_states
 from bench.plan.jobs import Job, Plan
+from tests.conftest import planned
 
 if TYPE_CHECKING:
     from tests.conftest import Project, Results
@@ -17,9 +18,7 @@ def plan(project: Project, tiny: str) -> Plan:
 
 
 def named(plan: Plan, what: str) -> Job:
-    job = plan.named(f"softmax/digits/seed1/{what}")
-    assert job is not None
-    return job
+    return planned(plan, f"softmax/digits/seed1/{what}")
 
 
 def states(plan: Plan, results: Results) -> dict[str, Status]:
@@ -102,15 +101,13 @@ def transfers(project: Project, tiny: str) -> Plan:
 
 
 def of(plan: Plan, results: Results, what: str) -> Status:
-    job = plan.named(f"gmmc-gen/digits/seed1/{what}")
-    assert job is not None
+    job = planned(plan, f"gmmc-gen/digits/seed1/{what}")
     return job_states(plan, results.store)[job.key]
 
 
 def test_another_model_that_diverged_is_named(transfers: Plan, results: Results) -> None:
     """The row is that of a model whose training went well: it did not diverge, it has no number."""
-    source = transfers.named("softmax/digits/seed1/train")
-    assert source is not None
+    source = planned(transfers, "softmax/digits/seed1/train")
     results.finish(source, status="diverged", reason="training diverged at epoch 3")
     results.finish(next(job for job in transfers.jobs if job.id.startswith("gmmc-gen") and job.kind == "train"))
     assert of(transfers, results, "train") == Status("done")
@@ -118,8 +115,7 @@ def test_another_model_that_diverged_is_named(transfers: Plan, results: Results)
 
 
 def test_another_model_that_failed_is_named(transfers: Plan, results: Results) -> None:
-    source = transfers.named("softmax/digits/seed1/train")
-    assert source is not None
+    source = planned(transfers, "softmax/digits/seed1/train")
     results.store.folder(source.key).fail({"type": "ValueError", "message": "no"})
     assert of(transfers, results, "transfer@8/255") == Status("failed", "an input failed: softmax: ValueError: no")
 
@@ -132,8 +128,7 @@ def test_the_models_own_divergence_is_its_own(transfers: Plan, results: Results)
 
 
 def test_other_weights_of_the_other_model_make_a_record_stale(transfers: Plan, results: Results) -> None:
-    source = transfers.named("softmax/digits/seed1/train")
-    assert source is not None
+    source = planned(transfers, "softmax/digits/seed1/train")
     for job in transfers.jobs:
         results.finish(job, **({"read": {source.key: "w1"}} if job.kind == "evaluate" else {}))
     assert of(transfers, results, "transfer@8/255") == Status("done")

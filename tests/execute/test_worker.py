@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from bench.execute import worker
-from bench.execute.worker import Site, _needs_torch, run_job
+from bench.execute import context
+from bench.execute.context import Site
+from bench.execute.worker import run_job, uses_network
 from bench.files.tensors import load_tensors
 from bench.plan.jobs import Job, Plan
-from bench.store import JobFolder, Store
+from bench.store import JobFolder, PlannedJob, Record, Store
 from bench.train import checkpoint
 from bench.train.loop import Trainer
 
@@ -121,7 +122,7 @@ def folder(where: Site, job: Job) -> JobFolder:
 
 
 def record(where: Site, job: Job) -> dict[str, Any]:
-    found = folder(where, job).record()
+    found = folder(where, job).record_json()
     assert found is not None, folder(where, job).error()
     return found
 
@@ -162,7 +163,8 @@ def test_a_training_job_leaves_weights_history_and_a_record(plan: Callable[..., 
     assert float(weights["gamma2"]) > 0
     state, _ = load_tensors(place.file("state.safetensors"))
     assert set(state) == {"images", "labels", "age", "generator"}
-    assert place.job() == {"id": job.id, "kind": "train", "key": job.key, "spec": json.loads(json.dumps(job.spec))}
+    assert json.loads(place.file("job.json").read_text()) == json.loads(json.dumps(job.as_json()))
+    assert place.job() == PlannedJob.from_json(job.as_json())
     assert place.state() == "done"
     left = {path.name for path in place.path.iterdir()}
     assert not [name for name in left if "checkpoint" in name or name.endswith(".tmp")]
@@ -278,10 +280,10 @@ def test_a_job_at_work_elsewhere_is_left_alone(
         assert not run_job(job, where)
         assert sorted(path.name for path in place.path.iterdir()) == before
     assert trained == []
-    place.finish({"status": "ok", "by": "the other"})
+    place.finish(Record(kind="train", job="the other"))
     assert run_job(job, where)  # there is nothing left to do
     assert trained == []
-    assert record(where, job)["by"] == "the other"
+    assert record(where, job)["job"] == "the other"
 
 
 # --- failures ---------------------------------------------------------------------------------------------------
@@ -362,7 +364,7 @@ def test_a_job_that_was_killed_goes_on_and_ends_with_the_same_weights(
     plan: Callable[..., Plan], where: Site, monkeypatch: pytest.MonkeyPatch, project: Any
 ) -> None:
     job = named(plan("gmmc-gen", "[model.sampler]\nsteps = 1\nbuffer = 20"), "/train")
-    monkeypatch.setattr(worker, "CHECKPOINT_EVERY", 0.0)
+    monkeypatch.setattr(context, "CHECKPOINT_EVERY", 0.0)
     original = Trainer._end_epoch
 
     def dies_in_the_second_epoch(trainer: Trainer) -> None:
@@ -394,7 +396,7 @@ def test_a_full_disk_costs_checkpoints_and_not_the_job(
     plan: Callable[..., Plan], where: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = named(plan(), "/train")
-    monkeypatch.setattr(worker, "CHECKPOINT_EVERY", 0.0)
+    monkeypatch.setattr(context, "CHECKPOINT_EVERY", 0.0)
 
     def full(*_: object) -> None:
         raise OSError("No space left on device")
@@ -408,7 +410,7 @@ def test_a_full_disk_costs_checkpoints_and_not_the_job(
 def test_progress_is_written_while_it_runs(
     plan: Callable[..., Plan], where: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "PROGRESS_EVERY", 0.0)
+    monkeypatch.setattr(context, "PROGRESS_EVERY", 0.0)
     job = named(plan(), "/train")
     place = folder(where, job)
     seen: list[dict[str, Any]] = []
@@ -429,9 +431,9 @@ def test_an_evaluation_that_is_gone_since_the_plan_was_made_fails_with_the_reaso
 ) -> None:
     """The worker used to die before it could say anything."""
     accuracy = named(plan(), "/accuracy")
-    gone = replace(accuracy, spec={**accuracy.spec, "evaluation": "left:GONE"})
-    assert _needs_torch(gone)
-    assert not _needs_torch(accuracy)
+    gone = replace(accuracy, task=replace(accuracy.task, evaluation="left:GONE"))  # type: ignore[call-arg]
+    assert uses_network(gone.task)
+    assert not uses_network(accuracy.task)
     run_job(gone, where)
     error = folder(where, gone).error()
     assert error is not None

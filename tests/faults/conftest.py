@@ -17,6 +17,7 @@ import pytest
 from bench.api import Bench, Run
 from bench.report.formats.json import as_dict
 from bench.store import JobFolder
+from tests.conftest import planned
 
 SUITE = """\
 [suite]
@@ -112,13 +113,11 @@ class Small:
 
     def reason(self, job_id: str) -> str:
         plan = self.bench.plan(self.suite, profile="tiny")
-        job = plan.named(job_id)
-        assert job is not None
+        job = planned(plan, job_id)
         return self.bench.states(plan)[job.key].reason
 
     def folder(self, job_id: str) -> JobFolder:
-        job = self.bench.plan(self.suite, profile="tiny").named(job_id)
-        assert job is not None
+        job = planned(self.bench.plan(self.suite, profile="tiny"), job_id)
         return self.bench.store.folder(job.key)
 
     def numbers(self) -> list[Any]:

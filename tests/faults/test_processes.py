@@ -17,12 +17,12 @@ from pathlib import Path
 
 import pytest
 
+from bench.execute.context import Site
 from bench.execute.displays import SilentDisplay
 from bench.execute.executors import InProcess
 from bench.execute.scheduler import run_plan
-from bench.execute.worker import Site
 from bench.plan.jobs import Plan
-from bench.store import JobFolder
+from bench.store import JobFolder, Record
 from tests.faults.conftest import Small, wait_until
 
 SOFTMAX = "softmax/digits/seed1"
@@ -147,9 +147,9 @@ def test_two_commands_that_meet_stale_results_leave_whole_ones(copy: Small, fini
     for attempt in range(3):
         for job in (f"{SOFTMAX}/accuracy", f"{SOFTMAX}/pgd-2@25/255", f"{SOFTMAX}/predict/test"):
             folder = copy.folder(job)
-            record = dict(folder.record() or {})
+            record = dict(folder.record_json() or {})
             record.pop("digest")
-            folder.finish({**record, "weights": "of other weights"}, folder.artefacts())
+            folder.finish(Record.from_json({**record, "weights": "of other weights"}), folder.artefacts())
             assert copy.states()[job] == "stale"
         commands = [copy.start("--workers", "1", out=f"out{attempt}{n}.txt") for n in range(2)]
         for n, process in enumerate(commands):

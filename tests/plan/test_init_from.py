@@ -11,6 +11,7 @@ import torch
 from bench.errors import SuiteError
 from bench.files.tensors import load_tensors
 from bench.spec import FAMILIES
+from tests.conftest import planned
 
 if TYPE_CHECKING:
     from tests.conftest import Project
@@ -66,7 +67,7 @@ def test_the_first_stage_is_trained_once_and_shared(project: Project, small: str
     trains = {job.model: job for job in outcome.plan.jobs if job.kind == "train"}
     assert len(trains) == 5
     assert sum(job.kind == "train" for job in outcome.summary.ran) == 5
-    records = {name: store.folder(job.key).record() or {} for name, job in trains.items()}
+    records = {name: store.folder(job.key).record_json() or {} for name, job in trains.items()}
     for name in ("jem-2", "jem-4"):
         assert trains[name].inputs == (trains["softmax"].key,)
         assert records[name]["init_from"] == records["softmax"]["weights"]
@@ -108,9 +109,7 @@ def test_what_changes_the_source_changes_what_starts_from_it(project: Project) -
     text = suite(SOFTMAX, switched("jem-2", "softmax"), rows='["jem-2"]')
     before, after = project.plan(text), project.plan(text.replace("epochs = 2", "epochs = 3"))
     for name in ("softmax", "jem-2"):
-        one, other = (plan.named(f"{name}/digits/seed1/train") for plan in (before, after))
-        assert one is not None
-        assert other is not None
+        one, other = (planned(plan, f"{name}/digits/seed1/train") for plan in (before, after))
         assert one.key != other.key
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from bench.errors import NothingSelectedError
 from bench.plan.jobs import Job, Plan
+from tests.conftest import planned
 
 if TYPE_CHECKING:
     from tests.conftest import Project, Site
@@ -67,7 +68,7 @@ def test_inputs_come_before_what_reads_them(project: Project, tiny: str) -> None
     for job in project.plan(tiny).jobs:
         assert seen.issuperset(job.inputs), job.id
         assert all(len(key) == 40 for key in (job.key, *job.inputs))
-        json.dumps(job.spec, allow_nan=False)
+        json.dumps(job.as_json(), allow_nan=False)
         seen.add(job.key)
 
 
@@ -248,8 +249,7 @@ def test_a_missing_out_of_distribution_set_blocks_what_reads_it(project: Project
         job.id.removeprefix("gmmc-gen/digits/seed1/") for job in plan.jobs if job.blocked and job.model == "gmmc-gen"
     }
     assert blocked == {"predict/svhn", "predict/svhn.gradient", "ood"}
-    ood = plan.named("gmmc-gen/digits/seed1/ood")
-    assert ood is not None
+    ood = planned(plan, "gmmc-gen/digits/seed1/ood")
     assert "train_32x32.mat" in str(ood.blocked)
 
 
@@ -260,10 +260,9 @@ def test_an_absent_capability_blocks_and_needs_nothing(project: Project, tiny: s
         )
     )
     for model, label in (("softmax", "softmax"), ("gmmc-dis", "GMMC (Dis)")):
-        job = plan.named(f"{model}/digits/seed1/generation")
-        assert job is not None
+        job = planned(plan, f"{model}/digits/seed1/generation")
         assert job.blocked == f"{label} does not generate"
-    assert plan.named("judge/digits/train") is None  # nobody to judge
+    assert not any(job.id == "judge/digits/train" for job in plan.jobs)  # nobody to judge
 
 
 def test_missing_foreign_weights_block_with_the_reason(project: Project, tiny: str) -> None:
@@ -309,7 +308,7 @@ def test_two_data_sets_with_one_name_stay_two(project: Project, tiny: str) -> No
         np.savez(path, x_test=np.full((6, 8, 8), value, np.float32), y_test=np.zeros(6, np.int64))
     plan = project.plan(replaced(tiny, 'sets = ["patches"]', 'sets = ["a/noise.npz", "b/noise.npz"]'))
     (ood,) = plan.evaluations("softmax", "ood")
-    predicted = [plan.job(key).spec["ood"] for key in ood.inputs if plan.job(key).spec.get("split") == "ood"]
+    predicted = [task.ood.dataset for task in ood.task.needs.values() if task.ood is not None]
     assert {Path(path).parent.name for path in predicted} == {"a", "b"}
     assert len(set(ood.inputs)) == 7  # train, and two outputs on the test set and on each of the two others
 
@@ -327,9 +326,7 @@ class TestOtherModels:
         return replaced(tiny, "[[evaluation]]", f"{self.TRANSFER}{self.ADAPTIVE}[[evaluation]]")
 
     def job(self, plan: Plan, name: str) -> Job:
-        found = plan.named(name)
-        assert found is not None, name
-        return found
+        return planned(plan, name)
 
     def test_the_training_of_the_source_is_an_input(self, project: Project, text: str) -> None:
         plan = project.plan(text)
@@ -337,22 +334,22 @@ class TestOtherModels:
         for eps in ("8/255", "16/255"):
             job = self.job(plan, f"gmmc-gen/digits/seed1/transfer@{eps}")
             assert job.inputs == (own.key, source.key)
-            assert job.spec["others"] == {"softmax": source.key}
-            assert (job.spec["train"], job.spec["judge"], job.blocked) == (own.key, None, None)
+            assert job.task.others == {"softmax": source.task}
+            assert (job.task.train, job.task.judge, job.blocked) == (own.task, None, None)
 
     def test_a_source_is_not_applicable_to_itself(self, project: Project, text: str) -> None:
         plan = project.plan(text)
         job = self.job(plan, "softmax/digits/seed1/transfer@8/255")
         assert job.blocked == "softmax is the source of the adversarial images"
-        assert job.inputs == (job.spec["train"],)
-        assert job.spec["others"] == {}
+        assert job.inputs == (job.task.train.key,)
+        assert job.task.others == {}
 
     def test_a_worst_case_leaves_the_model_itself_out(self, project: Project, text: str) -> None:
         plan = project.plan(text)
         train = {model: self.job(plan, f"{model}/digits/seed1/train").key for model in ("softmax", "gmmc-gen")}
         for model, other in (("softmax", "gmmc-gen"), ("gmmc-gen", "softmax")):
             job = self.job(plan, f"{model}/digits/seed1/adaptive@8/255")
-            assert job.spec["others"] == {other: train[other]}
+            assert [(name, task.key) for name, task in job.task.others.items()] == [(other, train[other])]
             assert job.inputs == (train[model], train[other])
             assert job.blocked is None
 
@@ -390,7 +387,7 @@ class TestOtherModels:
         source = {seed: self.job(plan, f"softmax/digits/seed{seed}/train").key for seed in (1, 2)}
         for seed, met in ((1, 1), (2, 2), (3, 2)):
             job = self.job(plan, f"gmmc-gen/digits/seed{seed}/transfer@8/255")
-            assert job.spec["others"] == {"softmax": source[met]}
+            assert job.task.others["softmax"].key == source[met]
 
     def test_missing_weights_of_the_source_block_what_reads_it(self, project: Project, text: str) -> None:
         text = replaced(text, "epochs   = 2", 'weights = "theirs"')
@@ -456,7 +453,7 @@ def test_cost_counts_passes(project: Project, tiny: str) -> None:
     plan = project.plan(tiny)
 
     def passes(name: str) -> float:
-        job: Job | None = plan.named(name)
+        job: Job | None = planned(plan, name)
         assert job is not None
         return job.passes
 

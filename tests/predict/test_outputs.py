@@ -14,6 +14,7 @@ from bench.data.spec import Split
 from bench.family import Classifier
 from bench.predict.outputs import BATCH, forward_outputs, gradient_outputs, predict
 from bench.weights import load as trained
+from bench.weights.blueprint import Blueprint
 
 SHAPE = (1, 2, 3)
 K = 4
@@ -105,7 +106,7 @@ def test_gradient_norms_leave_the_model_alone() -> None:
 @pytest.mark.parametrize("family", ["softmax", "gmmc-dis"])
 @pytest.mark.parametrize("measure", [forward_outputs, gradient_outputs], ids=["forward", "gradient"])
 def test_an_item_does_not_depend_on_its_batch(family: str, measure: Callable[..., dict[str, Any]]) -> None:
-    spec = {"family": family, "backbone": "wrn-10-1", "config": {}, "seed": 1}
+    spec = Blueprint(family=family, backbone="wrn-10-1", config={}, seed=1)
     _, model = trained.build(spec, 10, (1, 8, 8), "cpu")
     model.eval()
     images = torch.rand(9, 1, 8, 8, generator=torch.Generator().manual_seed(0))

@@ -11,6 +11,7 @@ from bench.plan.jobs import Plan
 from bench.report.build import build_report
 from bench.report.formats.json import as_dict
 from bench.report.model import Cell, Report, Table
+from tests.conftest import planned
 
 if TYPE_CHECKING:
     from tests.conftest import Project, Results
@@ -81,8 +82,7 @@ class Case:
 
     def measure(self, model: str, what: str, metric: str, wrong: int, **options: Any) -> None:
         """A row that errs on the first ``wrong`` of N items."""
-        job = self.plan.named(f"{model}/digits/seed1/{what}")
-        assert job is not None
+        job = planned(self.plan, f"{model}/digits/seed1/{what}")
         correct = np.arange(N) >= wrong
         self.results.measure(
             self.plan,
@@ -176,8 +176,7 @@ def test_one_row_alone_is_not_bold(case: Case) -> None:
 
 def test_columns_without_a_test_have_no_bold_and_say_so(case: Case) -> None:
     for model, value in (("softmax", 0.1), ("jem", 0.2), ("gmmc-dis", 0.3)):
-        job = case.plan.named(f"{model}/digits/seed1/calibration")
-        assert job is not None
+        job = planned(case.plan, f"{model}/digits/seed1/calibration")
         case.results.measure(case.plan, job, {"ece": value})
     accuracies(case, softmax=3, jem=40, gmmc_dis=40)
     assert case.bold(2) == set()
@@ -190,8 +189,7 @@ def test_several_seeds_are_not_decided_by_one_runs_items(case: Case, project: Pr
     text = SUITE.replace('family = "softmax"\n', 'family = "softmax"\nseeds = [1, 2]\n')
     case.plan = project.plan(text)
     accuracies(case, softmax=3, jem=40)
-    job = case.plan.named("softmax/digits/seed2/accuracy")
-    assert job is not None
+    job = planned(case.plan, "softmax/digits/seed2/accuracy")
     case.results.measure(case.plan, job, {"accuracy": 0.9}, n=N, correct={"accuracy": np.ones(N, bool)})
     assert case.bold(0) == set()
     assert any(note.startswith("Mean over seeds 1, 2, 95% t intervals") for note in case.table().notes)
@@ -204,8 +202,7 @@ def test_one_run_each_is_said(case: Case) -> None:
 
 
 def test_absence_says_why_and_of_whom(case: Case) -> None:
-    jem = case.plan.named("jem/digits/seed1/train")
-    assert jem is not None
+    jem = planned(case.plan, "jem/digits/seed1/train")
     case.results.finish(jem, status="diverged", reason="training diverged at epoch 7")
     notes = case.table().notes
     assert notes[0] == "A note."

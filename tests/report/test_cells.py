@@ -9,11 +9,14 @@ import pytest
 from scipy import stats
 
 from bench.execute.states import job_states
+from bench.metrics.intervals import Interval
 from bench.plan.jobs import Job, Plan
+from bench.report.cells import Measurement, aggregate
 from bench.report.cells import Results as Reader
-from bench.report.cells import aggregate
 from bench.report.model import Cell
 from bench.report.text import cell_text, interval_text
+from bench.store import Number, Record
+from tests.conftest import planned
 
 if TYPE_CHECKING:
     from tests.conftest import Project, Results
@@ -27,9 +30,7 @@ def plan(project: Project, tiny: str) -> Plan:
 
 
 def job(plan: Plan, seed: int, what: str = "accuracy") -> Job:
-    found = plan.named(f"softmax/digits/seed{seed}/{what}")
-    assert found is not None
-    return found
+    return planned(plan, f"softmax/digits/seed{seed}/{what}")
 
 
 def cell(plan: Plan, results: Results, column: int = 0, model: int = 0) -> Cell:
@@ -48,10 +49,10 @@ def test_nothing_yet(plan: Plan, results: Results) -> None:
 
 def test_one_seed_keeps_the_interval_over_items(plan: Plan, results: Results) -> None:
     results.measure(plan, job(plan, 1), {"accuracy": 0.9})
-    record = results.store.folder(job(plan, 1).key).record()
+    record = results.store.folder(job(plan, 1).key).record_json()
     assert record is not None
     record["numbers"][0]["interval"] = {"low": 0.8, "high": 0.95, "kind": "Wilson", "level": 0.95}
-    results.store.folder(job(plan, 1).key).finish(record)
+    results.store.folder(job(plan, 1).key).finish(Record.from_json(record))
     found = cell(plan, results)
     assert (found.value, found.n, found.seeds, found.sd) == (0.9, 100, (1,), None)
     assert found.interval is not None
@@ -103,10 +104,10 @@ def test_equal_seeds_have_no_interval_but_a_reason(plan: Plan, results: Results)
 def test_notes_of_the_numbers_are_told_with_their_seeds(plan: Plan, results: Results) -> None:
     measure(plan, results, {1: 0.8, 2: 0.9, 3: 0.7})
     for seed, note in ((1, "3 of 100 test items have no finite logits and count as wrong"), (3, "another")):
-        record = results.store.folder(job(plan, seed).key).record()
+        record = results.store.folder(job(plan, seed).key).record_json()
         assert record is not None
         record["numbers"][0]["note"] = note
-        results.store.folder(job(plan, seed).key).finish(record)
+        results.store.folder(job(plan, seed).key).finish(Record.from_json(record))
     assert cell(plan, results).reason == (
         "3 of 100 test items have no finite logits and count as wrong (seed 1); another (seed 3)"
     )
@@ -203,8 +204,8 @@ def test_items_of_one_seed(plan: Plan, results: Results) -> None:
 )
 def test_an_area_near_one_is_not_rounded_to_one(value: float, low: float, high: float, text: str) -> None:
     column: Any = SimpleNamespace(id="ood", column=SimpleNamespace(unit="auroc", bounds=(0.0, 1.0)))
-    interval = {"low": low, "high": high, "level": 0.95, "kind": "delong, logit scale"}
-    number = {"value": value, "n": 794, "interval": interval, "verdict": None, "flags": {}, "not_measured": ()}
+    interval = Interval(low, high, 0.95, "delong, logit scale")
+    number = Number(metric="auroc", value=value, n=794, definition="", interval=interval)
     job: Any = SimpleNamespace(seed=1, key="key")
-    found = aggregate(column, [(job, number)], [])
+    found = aggregate(column, [Measurement(job, number)], [])
     assert f"{cell_text(found, 'auroc')} {interval_text(found, 'auroc')}" == text

@@ -12,6 +12,8 @@ from bench.report.build import build_report
 from bench.report.claims import seed_note
 from bench.report.formats.markdown import render_table
 from bench.report.model import Cell, Table
+from bench.store import Record
+from tests.conftest import planned
 
 if TYPE_CHECKING:
     from tests.conftest import Project, Results
@@ -51,24 +53,22 @@ class Case:
         self.project, self.results, self.plan = project, results, project.plan(SUITE)
 
     def measure(self, model: str, what: str, metric: str, right: Any, ids: Any = None) -> None:
-        job = self.plan.named(f"{model}/digits/seed1/{what}")
-        assert job is not None
+        job = planned(self.plan, f"{model}/digits/seed1/{what}")
         flags = np.asarray(right, dtype=bool)
         arrays = {metric: flags, **({} if ids is None else {"ids": np.asarray(ids)})}
         self.results.measure(self.plan, job, {metric: flags.mean()}, n=len(flags), correct=arrays)
 
     def generation(self, model: str, values: Mapping[tuple[str, str], tuple[float, float]]) -> None:
         """Values and halves of their intervals by metric and argument."""
-        job = self.plan.named(f"{model}/digits/seed1/generation")
-        assert job is not None
+        job = planned(self.plan, f"{model}/digits/seed1/generation")
         self.results.measure(self.plan, job, {"fcd": 1.0, "cs": 1.0, "agreement": 0.9}, n=259)
-        record = self.results.store.folder(job.key).record()
+        record = self.results.store.folder(job.key).record_json()
         assert record is not None
         for number in record["numbers"]:
             value, half = values.get((number["metric"], number["argument"]), (1.0, 0.1))
             number["value"] = value
             number["interval"] = asdict(Interval(value - half, value + half, 0.95, "jackknife over 20 groups"))
-        self.results.store.folder(job.key).finish(record)
+        self.results.store.folder(job.key).finish(Record.from_json(record))
 
     def tables(self) -> tuple[Table, ...]:
         return build_report(self.plan, self.results.store, self.project.bench.settings.literature).tables

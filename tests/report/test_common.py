@@ -17,12 +17,14 @@ from bench.metrics.intervals import bootstrap_mean
 from bench.plan.jobs import Job, Plan
 from bench.report import terminal
 from bench.report.build import build_report
+from bench.report.cells import Measurement, Values
 from bench.report.cells import Results as Reader
-from bench.report.cells import Values
 from bench.report.common import Across, across_rows
 from bench.report.formats import FORMATS
 from bench.report.model import Cell, Table
+from bench.store import Number
 from bench.suite.schema import ResolvedColumn, ResolvedModel
+from tests.conftest import planned
 
 if TYPE_CHECKING:
     from tests.conftest import Project, Results
@@ -58,9 +60,7 @@ class Case:
         self.plan: Plan = project.plan(SUITE)
 
     def job(self, model: str, seed: int = 1, what: str = "cw-l2") -> Job:
-        job = self.plan.named(f"{model}/digits/seed{seed}/{what}")
-        assert job is not None
-        return job
+        return planned(self.plan, f"{model}/digits/seed{seed}/{what}")
 
     def measure(self, model: str, norms: Any, *, seed: int = 1, ids: Any = None, **options: Any) -> None:
         norms = np.asarray(norms, dtype=np.float64)
@@ -212,11 +212,14 @@ def test_every_format_shows_it(case: Case) -> None:
 
 def results_of(rows: dict[str, dict[int, tuple[list[int], list[float]]]]) -> tuple[list[Any], Any, Any]:
     """Stand-ins for models, column and store."""
-    number = {"verdict": None, "flags": {}, "not_measured": ()}
+    number = Number(metric="common", value=1.0, n=1, definition="mean norm")
+
+    def job(model: Any, seed: int) -> Job:
+        return cast(Job, SimpleNamespace(seed=seed, key=f"{model.name}{seed}"))
 
     def values(model: Any, column: Any) -> tuple[list[Values], list[Any]]:
         found = [
-            Values(cast(Job, SimpleNamespace(seed=seed, key=f"{model.name}{seed}")), number, np.array(ids), np.array(v))
+            Values(Measurement(job(model, seed), number), np.array(ids), np.array(v))
             for seed, (ids, v) in rows[model.name].items()
         ]
         return found, []

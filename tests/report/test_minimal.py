@@ -10,6 +10,7 @@ import pytest
 from bench.plan.jobs import Plan
 from bench.report.build import build_report
 from bench.report.model import Cell
+from tests.conftest import planned
 
 if TYPE_CHECKING:
     from tests.conftest import Project, Results
@@ -71,8 +72,7 @@ class Case:
     def measure(
         self, what: str, values: dict[str, float], *, seed: int = 1, model: str = "gmmc-dis", **arrays: Any
     ) -> None:
-        job = self.plan.named(f"{model}/digits/seed{seed}/{what}")
-        assert job is not None
+        job = planned(self.plan, f"{model}/digits/seed{seed}/{what}")
         self.results.measure(self.plan, job, values, n=N, correct=arrays, verdict="no warning")
 
     def norms(self, what: str, norms: Any, **options: Any) -> None:

@@ -14,6 +14,8 @@ from bench.report.formats import html
 from bench.report.formats.json import as_dict
 from bench.report.model import Cell, Report
 from bench.report.verdicts import flatness
+from bench.store import Record
+from tests.conftest import planned
 
 if TYPE_CHECKING:
     from tests.conftest import Project, Results
@@ -56,12 +58,11 @@ class Case:
     def measure(
         self, seed: int, what: str, shares: dict[str, float], verdict: str = "no warning", **options: Any
     ) -> None:
-        job = self.plan.named(f"gmmc-dis/digits/seed{seed}/{what}")
-        assert job is not None
+        job = planned(self.plan, f"gmmc-dis/digits/seed{seed}/{what}")
         items = {metric: robust(share) for metric, share in shares.items()}
         self.results.measure(self.plan, job, shares, n=N, correct={**items, "clean": robust(0.95)}, verdict=verdict)
         folder = self.results.store.folder(job.key)
-        folder.finish({**(folder.record() or {}), **options})
+        folder.finish(Record.from_json({**(folder.record_json() or {}), **options}))
 
     def report(self) -> Report:
         return build_report(self.plan, self.results.store, self.project.bench.settings.literature)

@@ -16,9 +16,8 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from bench.store import DIGEST, RECORD, Store, _own_digest
-
-KEPT = ("items.npz",)
+from bench.store import ITEMS, Store
+from bench.store.folder import DIGEST, RECORD, _own_digest
 
 
 def main() -> None:
@@ -28,10 +27,10 @@ def main() -> None:
         for folder in Store(source / "store").folders():
             target = results / "store" / folder.path.relative_to(source / "store")
             target.mkdir(parents=True)
-            record = folder.record()
+            record = folder.record_json()
             assert record is not None, folder.path
             for name in record["artefacts"]:
-                if name in KEPT:
+                if name == ITEMS:
                     shutil.copy(folder.file(name), target / name)
                 else:
                     (target / name).touch()

@@ -7,6 +7,7 @@ import pytest
 from bench.errors import PrerequisiteError, SuiteError
 from bench.evaluate.base import EVALUATIONS
 from bench.suite.schema import Suite
+from tests.conftest import planned
 
 if TYPE_CHECKING:
     from tests.conftest import Project, Site
@@ -384,9 +385,8 @@ def test_an_evaluation_that_is_not_registered_is_called_by_its_own_name(project:
     )
     text = BASE + '[[evaluation]]\nkind = "mine.evals:MINE"\n[[table]]\nid = "t"\ncolumns = ["my-own", "my-own.m"]\n'
     assert [evaluation.id for evaluation in load(project, text).evaluations] == ["accuracy", "my-own"]
-    job = project.plan(text).named("softmax/digits/seed1/my-own")
-    assert job is not None
-    assert EVALUATIONS.get(job.spec["evaluation"]).name == "my-own"
+    job = planned(project.plan(text), "softmax/digits/seed1/my-own")
+    assert EVALUATIONS.get(job.task.evaluation).name == "my-own"
     assert [key for _, key, _, _ in messages(project, text.replace("MINE", "MINE2"))] == ["evaluation[1].kind"]
     assert [key for _, key, _, _ in messages(project, text.replace('MINE"', 'MINE"\nsede = 1'))] == [
         "evaluation[1].sede"

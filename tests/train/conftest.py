@@ -19,6 +19,7 @@ from bench.family import Batch, Classifier, Family, Iteration, Step, StreamSpec
 from bench.spec import TrainingConfig
 from bench.train.loop import Trainer
 from bench.weights import load as trained
+from bench.weights.blueprint import Blueprint
 
 CLASSES = 2
 
@@ -43,7 +44,7 @@ def trainer(digits: Splits) -> Callable[..., Trainer]:
 
     def make(family: str, *, seed: int = 1, device: str = "cpu", splits: Splits = digits, **config: Any) -> Trainer:
         values = {"epochs": 3, "batch_size": 32, "lr": 1e-3, "warmup": 4, "decay_epochs": [2], **config}
-        spec = {"family": family, "backbone": "wrn-10-1", "config": values, "seed": seed}
+        spec = Blueprint(family=family, backbone="wrn-10-1", config=values, seed=seed)
         made, model = trained.build(spec, 10, (1, 8, 8), device)
         return Trainer(made, model, splits, augmentation="none", seed=seed)
 

@@ -22,6 +22,7 @@ from bench.spec import GuardConfig
 from bench.train import checkpoint
 from bench.train.loop import Trainer, TrainingInterrupted
 from bench.weights import load as trained
+from bench.weights.blueprint import Blueprint
 
 VARIANTS = [f"wrn-10-1{norm}{drop}" for norm in ("", "-batch", "-layer") for drop in ("", "-drop0.3")]
 SAMPLED = {"sampler": {"steps": 2, "buffer": 40}}
@@ -50,7 +51,7 @@ def disturb() -> None:
 
 def made(family: str, backbone: str, splits: Splits, **config: Any) -> Trainer:
     values = {"epochs": 2, "batch_size": 32, "lr": 1e-3, "warmup": 2, "decay_epochs": [1], "select": "last", **config}
-    spec = {"family": family, "backbone": backbone, "config": {**values, **FAMILIES[family]}, "seed": 1}
+    spec = Blueprint(family=family, backbone=backbone, config={**values, **FAMILIES[family]}, seed=1)
     disturb()
     own, model = trained.build(spec, 10, (1, 8, 8), "cpu")
     disturb()

@@ -21,6 +21,7 @@ from torch import Tensor
 from bench.cli.main import cli
 from bench.errors import BenchError, PrerequisiteError, RequestError
 from bench.files.tensors import load_tensors, save_tensors
+from bench.weights.blueprint import Blueprint
 from bench.weights.convert import export_model, import_model
 from bench.weights.find import find_weights
 from bench.weights.load import build, start_from
@@ -117,7 +118,7 @@ def bring(path: Path, root: Path, **options: Any) -> Any:
 
 def imported(root: Path, family: str, backbone: str = "wrn-10-1", shape: tuple[int, int, int] = (3, 32, 32)) -> Any:
     """The model that a suite builds from imported weights."""
-    _, model = build({"family": family, "backbone": backbone, "config": {}, "seed": 7}, 10, shape, "cpu")
+    _, model = build(Blueprint(family=family, backbone=backbone, config={}, seed=7), 10, shape, "cpu")
     found = find_weights("theirs", root, root)
     assert not isinstance(found, str), found
     assert start_from(model, found.weights) == found.digest
@@ -427,7 +428,7 @@ def run_suite(project: Project, family: str, backbone: str = "wrn-10-1") -> dict
     assert outcome.exit_code(strict=True) == 0, [
         project.bench.store.folder(job.key).error() for job in outcome.plan.jobs
     ]
-    return {job.id: project.bench.store.folder(job.key).record() or {} for job in outcome.plan.jobs}
+    return {job.id: project.bench.store.folder(job.key).record_json() or {} for job in outcome.plan.jobs}
 
 
 def digits(part: str = "test") -> tuple[Tensor, Tensor]:
@@ -644,7 +645,8 @@ def test_other_weights_under_the_same_name_are_another_model(project: Project, t
 
 
 def test_weights_that_changed_since_the_plan_are_not_used(project: Project, tmp_path: Path) -> None:
-    from bench.execute.worker import Site, run_job
+    from bench.execute.context import Site
+    from bench.execute.worker import run_job
 
     root = project.bench.settings.weights
     bring(
@@ -690,7 +692,7 @@ def test_a_safetensors_file_beside_the_suite(project: Project, tmp_path: Path) -
 @pytest.mark.parametrize("family", ["softmax", "jem", "gmmc-dis", "gmmc-gen"])
 @pytest.mark.parametrize("ending", [".safetensors", ".pt", ".pth"])
 def test_what_was_given_out_comes_back(tmp_path: Path, family: str, ending: str) -> None:
-    spec = {"family": family, "backbone": "wrn-10-1", "config": {}, "seed": 3}
+    spec = Blueprint(family=family, backbone="wrn-10-1", config={}, seed=3)
     _, model = build(spec, 10, (1, 8, 8), "cpu")
     if family.startswith("gmmc"):
         gamma2: Any = model.gamma2
@@ -706,7 +708,7 @@ def test_what_was_given_out_comes_back(tmp_path: Path, family: str, ending: str)
 
 
 def test_a_plain_state_dict_loads_with_weights_only(tmp_path: Path) -> None:
-    _, model = build({"family": "jem", "backbone": "wrn-10-1", "config": {}, "seed": 3}, 10, (1, 8, 8), "cpu")
+    _, model = build(Blueprint(family="jem", backbone="wrn-10-1", config={}, seed=3), 10, (1, 8, 8), "cpu")
     export_model(model, tmp_path / "a.pt")
     assert set(torch.load(tmp_path / "a.pt", weights_only=True)) == set(model.state_dict())
 
@@ -867,7 +869,7 @@ def test_names_that_are_not_utf8_or_carry_escapes(project: Project, tmp_path: Pa
 
 @pytest.mark.parametrize("wrapper", ["state_dict", "model_state_dict", "model", "net"])
 def test_wrapped_and_prefixed_state_dicts_of_our_families(tmp_path: Path, wrapper: str) -> None:
-    _, model = build({"family": "jem", "backbone": "wrn-10-1", "config": {}, "seed": 3}, 10, (1, 8, 8), "cpu")
+    _, model = build(Blueprint(family="jem", backbone="wrn-10-1", config={}, seed=3), 10, (1, 8, 8), "cpu")
     own = model.state_dict()
     content = {wrapper: {f"module._orig_mod.{name}": tensor for name, tensor in own.items()}, "epoch": 3}
     torch.save(content, tmp_path / "a.pt")
@@ -907,7 +909,7 @@ def test_targets_of_exports(
 ) -> None:
     from bench.api import Bench
 
-    _, model = build({"family": "jem", "backbone": "wrn-10-1", "config": {}, "seed": 3}, 10, (1, 8, 8), "cpu")
+    _, model = build(Blueprint(family="jem", backbone="wrn-10-1", config={}, seed=3), 10, (1, 8, 8), "cpu")
     monkeypatch.setattr(Bench, "load_model", lambda *_, **__: model)
     Path("folder.pt").mkdir()
     Path("file").write_text("a file")

@@ -112,7 +112,7 @@ def test_it_is_evaluated_like_others_without_training(
     site.module("theirs", MODULE)
     outcome = run(project, text())
     assert outcome.exit_code(strict=True) == 0
-    records = {job.id: project.bench.store.folder(job.key).record() or {} for job in outcome.plan.jobs}
+    records = {job.id: project.bench.store.folder(job.key).record_json() or {} for job in outcome.plan.jobs}
     test = load_splits(DATASETS.get("digits"), Path("/"), seed=0, validation=200).test
     right = template(test.unit_images()).argmax(1).numpy() == test.labels
     (accuracy,) = records["module/digits/seed1/accuracy"]["numbers"]
@@ -307,7 +307,7 @@ class TestCheck:
         outcome = run(project, text(more=more))
         assert outcome.exit_code(strict=True) == 0
         (job,) = [job for job in outcome.plan.jobs if job.kind == "train"]
-        assert job.spec["config"]["state_dict"] == str(project.root / "suites" / "robust.safetensors")
+        assert job.task.train.model.config["state_dict"] == str(project.root / "suites" / "robust.safetensors")
         elsewhere = tmp_path / "moved"
         elsewhere.mkdir()
         for file in (project.root / "suites").iterdir():
@@ -375,7 +375,7 @@ def test_the_record_says_how_a_state_dict_was_read(project: Project, site: Site)
     outcome = run(project, text(more='state_dict = "../a.pt"'))
     assert outcome.exit_code(strict=True) == 0
     (train,) = [job for job in outcome.plan.jobs if job.kind == "train"]
-    record = project.bench.store.folder(train.key).record() or {}
+    record = project.bench.store.folder(train.key).record_json() or {}
     assert record["notes"] == [
         "the state dict lay under 'state_dict'",
         "'module.' taken off the names of the tensors",

@@ -180,7 +180,7 @@ class Adaptive(OnBudgets):
             members.append(Member(search.name, search.attack, eps, loads))
             # Searches that cannot run are left out and recorded before anything is computed.
             why = search.attack.impossible(config.norm, test.image_shape, inputs.num_classes)
-            if search.source is not None and search.source not in inputs.spec["others"]:
+            if search.source is not None and search.source not in inputs.task.others:
                 why = OF_ITSELF
             if why is not None:
                 left_out[search.name] = why

@@ -93,7 +93,7 @@ class Transfer(OnBudgets):
         accuracies.add("robust", repeated(config, config.definition(eps)), robust, flags)
         details = {
             "attack": results[0].definition,
-            "source": inputs.digests[inputs.spec["others"][config.source]],
+            "source": inputs.digests[inputs.task.others[config.source].key],
         }
         broken = broken_by_runs("robust", eps, config.norm, eps, results) if config.adversarials else None
         return accuracies.outcome(results[0], item_arrays(results[0]), details, broken)

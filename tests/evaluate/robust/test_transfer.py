@@ -137,7 +137,8 @@ def test_whatever_it_finds_it_is_inconclusive(
     assert list(number.flags) == ["TRANSFER"]
     assert outcome.details["source"] == "digest of other"
     assert outcome.details["attack"] in number.definition
-    assert inputs.digests == {"train key": "digest of the model", "key of other": "digest of other"}
+    own, other = inputs.task.train.key, inputs.task.others["other"].key
+    assert inputs.digests == {own: "digest of the model", other: "digest of other"}
 
 
 def test_it_breaks_a_model_without_gradients(

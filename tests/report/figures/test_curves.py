@@ -11,6 +11,7 @@ from bench.metrics.intervals import student_t, wilson
 from bench.plan.jobs import Plan
 from bench.report.build import build_report
 from bench.report.figures.curves import Chart, Line, Panel
+from tests.conftest import planned
 
 if TYPE_CHECKING:
     from tests.conftest import Project, Results
@@ -62,15 +63,13 @@ class Case:
     def measure(self, what: str, metric: str, share: float, *, model: str = "softmax", seed: int = 1, **options: Any):
         """A share of robust items of which 90 % are right at first."""
         assert self.plan is not None
-        job = self.plan.named(f"{model}/digits/seed{seed}/{what}")
-        assert job is not None
+        job = planned(self.plan, f"{model}/digits/seed{seed}/{what}")
         arrays = {metric: np.arange(N) < share * N, "clean": np.arange(N) < 0.9 * N}
         self.results.measure(self.plan, job, {metric: share}, n=N, correct=arrays, **options)
 
     def norms(self, norms: Any, clean: Any, *, model: str = "softmax", seed: int = 1) -> None:
         assert self.plan is not None
-        job = self.plan.named(f"{model}/digits/seed{seed}/cw-l2")
-        assert job is not None
+        job = planned(self.plan, f"{model}/digits/seed{seed}/cw-l2")
         arrays = {"robust": np.asarray(clean), "l2": np.asarray(norms), "clean": np.asarray(clean)}
         self.results.measure(self.plan, job, {"robust": 0.5}, n=len(arrays["l2"]), correct=arrays)
 

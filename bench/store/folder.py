@@ -21,16 +21,23 @@ import shutil
 import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 from bench.errors import DamagedFileError
-from bench.files.atomic import write_atomically, write_json
+from bench.files.atomic import write_json
 from bench.keys import canonical, file_digest
+from bench.store.records import SCHEMA, PlannedJob, Record
 
-__all__ = ["JobFolder", "State", "Store", "write_atomically", "write_json"]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = [
+    *("HISTORY", "ITEMS", "JOURNAL", "LOG", "OUTPUTS", "OWN_FILES", "STATE", "WEIGHTS"),
+    *("JobFolder", "State", "Store"),
+]
 
 State = Literal["done", "diverged", "failed", "running", "pending"]
 
@@ -43,14 +50,20 @@ RECORD, ERROR, LOCK, LOG, JOB, PROGRESS, CHECKED = (
     "progress.json",
     "checked.json",
 )
-SCHEMA = 2
-"""Of records; those of schema 1 have no digests."""
+WEIGHTS, STATE, HISTORY = "weights.safetensors", "state.safetensors", "history.json"
+"""What training leaves: the selected weights, what the sampler kept, and the history."""
+OUTPUTS, ITEMS = "outputs.npz", "items.npz"
+"""The arrays that predictions and evaluations leave."""
 DIGEST = "digest"
 """Field of a record that holds the SHA-256 of the rest of it."""
 GLANCE = 0.1
 """Seconds after which a lock is held by somebody who works and not by somebody who looks."""
 JOURNAL = "journal"
 """Folder of what a job keeps for the case that it is killed; gone when it is done."""
+OWN_FILES = frozenset(
+    {RECORD, ERROR, LOCK, LOG, JOB, PROGRESS, CHECKED, WEIGHTS, STATE, HISTORY, OUTPUTS, ITEMS, JOURNAL}
+)
+"""Names in the folders of jobs that the harness gives itself, beside those of checkpoints."""
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
@@ -88,11 +101,16 @@ def _problem_of(record: Mapping[str, Any] | None, key: str) -> str | None:
 
 
 @lru_cache(maxsize=20_000)
-def _checked(path: Path, _mark: tuple[int, ...]) -> tuple[str, str | None]:
-    """The text of a record and what is wrong with it, looked at once for each state of its file."""
-    record = _read_json(path)
-    problem = _problem_of(record, path.parent.name)
-    return (canonical(record) if problem is None else ""), problem
+def _checked(path: Path, _mark: tuple[int, ...]) -> tuple[Record | None, str | None]:
+    """A record, or None and what is wrong with it; looked at once for each state of its file."""
+    content = _read_json(path)
+    problem = _problem_of(content, path.parent.name)
+    if problem is not None or content is None:
+        return None, problem
+    try:
+        return Record.from_json(content), None
+    except (TypeError, ValueError, AttributeError, KeyError) as error:
+        return None, f"is no record that this version can read ({error})"
 
 
 def _is_finite(value: Any) -> bool:
@@ -124,20 +142,26 @@ class JobFolder:
         """Path of an artefact."""
         return self.path / name
 
-    def record(self) -> dict[str, Any] | None:
+    def record(self) -> Record | None:
         """The record that the job left, or None if there is none that can be believed (see ``damage``)."""
         try:
-            text, problem = _checked(self.path / RECORD, _mark(self.path / RECORD))
+            return _checked(self.path / RECORD, _mark(self.path / RECORD))[0]
         except OSError:
             return None
-        return json.loads(text) if problem is None else None
+
+    def record_json(self) -> dict[str, Any] | None:
+        """The record as it is stored, with fields that this version does not know, for whoever prints it whole."""
+        content = _read_json(self.path / RECORD) if self.record() is not None else None
+        return None if content is None else dict(json.loads(canonical(content)))
 
     def artefacts(self) -> dict[str, str]:
         """SHA-256 by name of the files that belong to the result."""
-        record = self.record() or {}
-        if DIGEST in record:
-            return dict(record["artefacts"])
-        return {"weights.safetensors": record["weights"]} if record.get("weights") else {}
+        record = self.record()
+        if record is None:
+            return {}
+        if record.schema == 1:  # such records of training hold the digest of the weights alone
+            return {WEIGHTS: record.weights} if record.weights else {}
+        return dict(record.artefacts)
 
     def damage(self, *, thorough: bool = False) -> str | None:
         """Why the result cannot be believed: the file and what is wrong with it. None if all is well, or none is there.
@@ -192,9 +216,10 @@ class JobFolder:
             return None
         return found
 
-    def job(self) -> dict[str, Any] | None:
+    def job(self) -> PlannedJob | None:
         """The job as it was planned, written when work on it began."""
-        return _read_json(self.path / JOB)
+        found = _read_json(self.path / JOB)
+        return None if found is None else PlannedJob.from_json(found)
 
     def progress(self) -> dict[str, Any] | None:
         """What a running job last said of itself: texts and finite numbers by name."""
@@ -218,6 +243,29 @@ class JobFolder:
             raise DamagedFileError(path, "does not have the content that was recorded (another SHA-256)")
         return content
 
+    def arrays(self, name: str, *, sha256: str | None = None) -> dict[str, NDArray[Any]]:
+        """The arrays of a file that belongs to the result: ``OUTPUTS`` of predictions, ``ITEMS`` of evaluations.
+
+        Args:
+            name: Of the file.
+            sha256: What it must hash to; default: what was recorded.
+
+        Raises:
+            DamagedFileError: It is missing, or not what was recorded.
+        """
+        from bench.files.arrays import load_arrays
+
+        return load_arrays(self.path / name, sha256=sha256 or self.artefacts().get(name))
+
+    def history(self) -> list[dict[str, Any]]:
+        """What training noted of each epoch.
+
+        Raises:
+            DamagedFileError: The file is missing, or not what was recorded.
+        """
+        found: list[dict[str, Any]] = json.loads(self.read(HISTORY))
+        return found
+
     def log(self) -> str:
         """What the job printed."""
         try:
@@ -229,7 +277,7 @@ class JobFolder:
         """What the files say."""
         record = self.record()
         if record is not None:
-            return "diverged" if record.get("status") == "diverged" else "done"
+            return "diverged" if record.diverged else "done"
         if self.locked():
             return "running"
         return "failed" if self.error() is not None else "pending"
@@ -301,18 +349,18 @@ class JobFolder:
         """Leave a failure."""
         write_json(self.path / ERROR, dict(error))
 
-    def finish(self, record: Mapping[str, Any], artefacts: Iterable[str] = ()) -> None:
+    def finish(self, record: Record, artefacts: Iterable[str] = ()) -> None:
         """Leave the result: the last file written; a former failure no longer speaks.
 
         Args:
-            record: JSON-able facts; its schema and the key of the job are added.
-            artefacts: Names of the files that belong to the result; the record gets their digests.
+            record: Of the job; its schema and key are set, and the digests of its files.
+            artefacts: Names of the files that belong to the result.
         """
         names = sorted(set(artefacts))
         digests = {name: file_digest(self.path / name) for name in names}
+        whole = replace(record, schema=SCHEMA, key=self.key, artefacts=digests)
         # As it will be read: keys are texts, tuples are lists.
-        facts = {"schema": SCHEMA, **record, "key": self.key, "artefacts": digests}
-        plain = json.loads(json.dumps(facts, allow_nan=False))
+        plain = json.loads(json.dumps(whole.as_json(), allow_nan=False))
         write_json(self.path / CHECKED, {name: list(_mark(self.path / name)) for name in names})
         write_json(self.path / RECORD, {**plain, DIGEST: _own_digest(plain)})
         for name in (ERROR, PROGRESS):

@@ -16,7 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.store import LOCK, JobFolder, Store, write_atomically, write_json
+from bench.files.atomic import write_atomically, write_json
+from bench.store import JobFolder, Record, Store
+from bench.store.folder import LOCK
 
 KEY = "ab" + "0" * 38
 
@@ -143,12 +145,12 @@ class TestState:
 
     def test_a_record_is_done_and_ends_a_former_failure(self, folder: JobFolder) -> None:
         folder.fail({"type": "E", "message": "m"})
-        folder.finish({"status": "ok"})
+        folder.finish(Record(kind="train"))
         assert folder.state() == "done"
         assert folder.error() is None
 
     def test_diverged_is_a_result(self, folder: JobFolder) -> None:
-        folder.finish({"status": "diverged"})
+        folder.finish(Record(kind="train", status="diverged"))
         assert folder.state() == "diverged"
 
     @pytest.mark.parametrize("content", ["", "{", "[1]", '{"status": "ok"'])
@@ -254,7 +256,7 @@ class TestGlances:
 
 class TestForgettingAndRemoving:
     def test_forget_leaves_nothing_that_counts(self, folder: JobFolder) -> None:
-        folder.finish({"status": "ok"})
+        folder.finish(Record(kind="train"))
         folder.file("checkpoint.bin").write_bytes(b"x")
         folder.file("extra").mkdir()
         folder.file("extra").joinpath("deep").write_bytes(b"x")
@@ -268,23 +270,23 @@ class TestForgettingAndRemoving:
         assert folder.state() == "pending"
 
     def test_remove(self, store: Store, folder: JobFolder) -> None:
-        folder.finish({"status": "ok"})
+        folder.finish(Record(kind="train"))
         assert store.remove(folder)
         assert not folder.path.exists()
         assert list(store.folders()) == []
 
     def test_remove_refuses_a_locked_folder(self, store: Store, folder: JobFolder) -> None:
-        folder.finish({"status": "ok"})
+        folder.finish(Record(kind="train"))
         with held_elsewhere(folder):
             assert not store.remove(folder)
-        assert (folder.record() or {})["status"] == "ok"
+        assert folder.record() == Record(kind="train", key=folder.key)
 
 
 def test_folders_are_found_again(store: Store) -> None:
     assert list(store.folders()) == []
     keys = ["ab1", "ab0", "cd2"]
     for key in keys:
-        store.folder(key).finish({"status": "ok"})
+        store.folder(key).finish(Record(kind="train"))
     assert [folder.key for folder in store.folders()] == sorted(keys)
     (store.root / "stray.txt").write_text("x", encoding="utf-8")
     assert [folder.key for folder in store.folders()] == sorted(keys)

@@ -1,0 +1,307 @@
+"""Tasks: what a job does. Each task has its inputs by role, and from its own fields its key and its ``job.json``.
+
+A key is a hash of all that determines the result, as declared: it holds the keys of the inputs, so it is known before
+anything has run. What a worker reads besides, such as absolute paths, is no part of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, ClassVar, Literal, TypeAlias
+
+from bench.data.job import JobData, OodData
+from bench.keys import digest
+from bench.plugins.sources import SEEDING_VERSION
+from bench.rng import derive_seed
+from bench.weights.blueprint import Blueprint
+from bench.weights.find import Found
+
+__all__ = ["EvaluateTask", "Kind", "PredictTask", "Task", "TrainTask"]
+
+TRAIN_VERSION = 1
+"""Raise when a change of the training loop changes a number."""
+PREDICT_VERSION = 1
+"""Raise when a change of the prediction pass changes a number."""
+
+Kind = Literal["train", "predict", "evaluate"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainTask:
+    """Train a model, or take one that comes with its weights.
+
+    Attributes:
+        model: What is trained.
+        data: On what.
+        settings: Hyper-parameters as the suite declares them, where paths are relative to its file: those of the key.
+        code: What identifies the code of ``"family"`` and ``"backbone"``; see ``bench.plugins.sources.component``.
+        draws: Whether the backbone draws random numbers itself.
+        identity: The files that the family says it is made of; None if it says nothing.
+        init_from: Training of the model that this one starts from.
+        weights: Weights that were made elsewhere and take the place of training; the name that the suite gives if they
+            are missing.
+        passes: Cost in network passes (forward-equivalents of one image).
+        blocked: Why the task cannot run, such as missing data; then its cells are ``n/a``.
+    """
+
+    kind: ClassVar[Literal["train"]] = "train"
+    tolerates_divergence: ClassVar[bool] = False
+
+    model: Blueprint
+    data: JobData
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    code: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    draws: bool = False
+    identity: Mapping[str, Any] | None = None
+    init_from: TrainTask | None = None
+    weights: Found | str | None = None
+    passes: float = 0.0
+    blocked: str | None = None
+
+    @cached_property
+    def key(self) -> str:
+        """Hash of what determines the weights."""
+        facts: dict[str, Any] = {
+            "kind": self.kind,
+            "loop": TRAIN_VERSION,
+            "family": self.code.get("family"),
+            "config": self.settings,
+            "backbone": self.code.get("backbone"),
+            "data": self.data.of_training(),
+            "seed": self.model.seed,
+        }
+        if self.draws:
+            facts["seeding"] = SEEDING_VERSION
+        if self.identity is not None:
+            facts["identity"] = self.identity
+        if self.init_from is not None:
+            facts["inputs"] = [self.init_from.key]
+        if isinstance(self.weights, str):
+            facts["weights"] = f"missing: {self.weights}"
+        elif self.weights is not None:
+            facts["weights"] = self.weights.digest
+            if self.weights.state_digest is not None:
+                facts["state"] = self.weights.state_digest
+        return digest(facts)
+
+    @property
+    def train(self) -> TrainTask:
+        """Itself: every task has the training that it is about."""
+        return self
+
+    @property
+    def inputs(self) -> tuple[Task, ...]:
+        """The tasks that must be done before."""
+        return (self.init_from,) if self.init_from is not None else ()
+
+    @property
+    def fingerprints(self) -> dict[str, Any]:
+        """What the worker's findings are held against; of the key's own parts."""
+        found: dict[str, Any] = {"data": {self.data.dataset: self.data.fingerprint}, "code": dict(self.code)}
+        return found if self.identity is None else {**found, "identity": self.identity}
+
+    @property
+    def random_seed(self) -> int:
+        """Of the global generators when the worker begins."""
+        return derive_seed(self.model.seed, self.kind, "", "")
+
+    def other(self, key: str) -> str | None:  # noqa: ARG002 - as of other tasks
+        """Name of the other model of the suite that an input is, or None if it belongs to the task's own model."""
+        return None
+
+    def as_json(self) -> dict[str, Any]:
+        """What ``job.json`` holds."""
+        facts: dict[str, Any] = {
+            "family": self.model.family,
+            "backbone": self.model.backbone,
+            "config": self.model.config,
+            "data": self.data.as_json(),
+            "seed": self.model.seed,
+            "fingerprints": self.fingerprints,
+        }
+        if self.init_from is not None:
+            facts["init_from"] = self.init_from.key
+        if isinstance(self.weights, Found):
+            facts["weights"] = str(self.weights.weights)
+            facts["state"] = str(self.weights.state) if self.weights.state else None
+            facts["weights_digest"], facts["imported"] = self.weights.digest, dict(self.weights.facts)
+            if self.weights.state_digest is not None:
+                facts["state_digest"] = self.weights.state_digest
+        return facts
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictTask:
+    """One pass of a trained model over a split; every evaluation that needs it reads the result.
+
+    Attributes:
+        train: Training of the model.
+        output: ``"forward"`` or ``"gradient"``; see ``bench.evaluate.base.Need``.
+        split: ``"validation"``, ``"test"`` or ``"ood"``.
+        ood: The data of the split ``"ood"``.
+        passes: As of `TrainTask`.
+        absent: Why the data of the split cannot be had, if they cannot.
+    """
+
+    kind: ClassVar[Literal["predict"]] = "predict"
+    tolerates_divergence: ClassVar[bool] = False
+
+    train: TrainTask
+    output: Literal["forward", "gradient"]
+    split: str
+    ood: OodData | None = None
+    passes: float = 0.0
+    absent: str | None = None
+
+    @cached_property
+    def key(self) -> str:
+        """Hash of what determines the predictions."""
+        data: dict[str, Any] = {"split": self.split}
+        if self.ood is not None:
+            data |= {"ood": self.ood.identity, "cap": self.ood.cap}
+        elif self.split == "test":
+            data["cap"] = self.train.data.test_cap
+        return digest(
+            {
+                "kind": self.kind,
+                "version": PREDICT_VERSION,
+                "output": self.output,
+                "data": data,
+                "inputs": [self.train.key],
+            }
+        )
+
+    @property
+    def inputs(self) -> tuple[Task, ...]:
+        """The tasks that must be done before."""
+        return (self.train,)
+
+    @property
+    def blocked(self) -> str | None:
+        """Why the task cannot run."""
+        return self.train.blocked or self.absent
+
+    @property
+    def code(self) -> Mapping[str, Mapping[str, Any]]:
+        """What identifies the code of family and backbone."""
+        return self.train.code
+
+    @property
+    def random_seed(self) -> int:
+        """Of the global generators when the worker begins."""
+        return derive_seed(self.train.model.seed, self.kind, self.split, self.output)
+
+    def other(self, key: str) -> str | None:  # noqa: ARG002 - as of other tasks
+        """None: its input belongs to its own model."""
+        return None
+
+    def as_json(self) -> dict[str, Any]:
+        """What ``job.json`` holds."""
+        whole = self.train.as_json()
+        if self.ood is not None:
+            whole["fingerprints"]["data"][self.ood.dataset] = self.ood.fingerprint
+        return {
+            **whole,
+            "train": self.train.key,
+            "output": self.output,
+            "split": self.split,
+            "ood": self.ood.dataset if self.ood is not None else "",
+            "cap": self.ood.cap if self.ood is not None else None,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateTask:
+    """Measure a trained model by one protocol.
+
+    Attributes:
+        train: Training of the model that is measured.
+        evaluation: Reference of the evaluation.
+        config: Its parameters, as JSON.
+        evaluation_code: What identifies its code.
+        reads_model: Whether it needs the model itself, and with it the test items.
+        needs: The predictions that it reads, by split and output as in ``"test/forward"``.
+        judge: Training of the independent classifier that it asks for.
+        others: By name, training of the other models of the suite that it reads.
+        passes: As of `TrainTask`.
+        absent: Why the evaluation cannot be made of this model, if it cannot.
+        tolerates_divergence: Whether it has something to say of a model whose training diverged.
+    """
+
+    kind: ClassVar[Literal["evaluate"]] = "evaluate"
+
+    train: TrainTask
+    evaluation: str
+    config: Mapping[str, Any]
+    evaluation_code: Mapping[str, Any]
+    reads_model: bool = False
+    needs: Mapping[str, PredictTask] = field(default_factory=dict)
+    judge: TrainTask | None = None
+    others: Mapping[str, TrainTask] = field(default_factory=dict)
+    passes: float = 0.0
+    absent: str | None = None
+    tolerates_divergence: bool = False
+
+    @cached_property
+    def key(self) -> str:
+        """Hash of what determines the numbers."""
+        return digest(
+            {
+                "kind": self.kind,
+                "evaluation": self.evaluation_code,
+                "config": self.config,
+                "inputs": [task.key for task in self.inputs],
+                "test_cap": self.train.data.test_cap if self.reads_model else None,
+            }
+        )
+
+    @property
+    def trainings(self) -> tuple[TrainTask, ...]:
+        """Of every model that the evaluation may load, its own first."""
+        return (self.train, *([self.judge] if self.judge is not None else []), *self.others.values())
+
+    @property
+    def inputs(self) -> tuple[Task, ...]:
+        """The tasks that must be done before."""
+        own, *further = self.trainings
+        return (own, *self.needs.values(), *further)
+
+    @property
+    def blocked(self) -> str | None:
+        """Why the task cannot run."""
+        return self.absent or next((task.blocked for task in self.inputs if task.blocked), None)
+
+    @property
+    def code(self) -> Mapping[str, Mapping[str, Any]]:
+        """What identifies the code of family, backbone and evaluation."""
+        return {**self.train.code, "evaluation": self.evaluation_code}
+
+    @property
+    def random_seed(self) -> int:
+        """Of the global generators when the worker begins: all models share it, so that comparisons are paired."""
+        return derive_seed(self.config.get("seed", 0), self.kind, self.evaluation)
+
+    def other(self, key: str) -> str | None:
+        """Name of the other model of the suite that an input is, or None if it belongs to the task's own model."""
+        if key == self.train.key:
+            return None
+        return next((name for name, task in self.others.items() if task.key == key), None)
+
+    def as_json(self) -> dict[str, Any]:
+        """What ``job.json`` holds."""
+        return {
+            **self.train.as_json(),
+            "fingerprints": {**self.train.fingerprints, "code": self.code},
+            "evaluation": self.evaluation,
+            "evaluation_config": self.config,
+            "needs": {name: task.key for name, task in self.needs.items()},
+            "train": self.train.key,
+            "judge": self.judge.key if self.judge is not None else None,
+            "others": {name: task.key for name, task in self.others.items()},
+            "models": {task.key: task.as_json() for task in self.trainings},
+        }
+
+
+Task: TypeAlias = TrainTask | PredictTask | EvaluateTask
