@@ -186,6 +186,10 @@ class _Planner:
                 evaluation=resolved.kind,
                 config=part.config.model_dump(mode="json"),
                 evaluation_code=code,
+                plug_ins={
+                    used.kind: component(used.name, used.version, f"{used.module}:_")
+                    for used in evaluation.uses(part.config)
+                },
                 reads_model=evaluation.reads_model,
                 needs=predictions,
                 judge=None if judge is None else self._judge(judge),

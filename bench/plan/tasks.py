@@ -221,6 +221,7 @@ class EvaluateTask:
         evaluation: Reference of the evaluation.
         config: Its parameters, as JSON.
         evaluation_code: What identifies its code.
+        plug_ins: By kind, what identifies the code of a plug-in of others that it runs, such as an attack.
         reads_model: Whether it needs the model itself, and with it the test items.
         needs: The predictions that it reads, by split and output as in ``"test/forward"``.
         judge: Training of the independent classifier that it asks for.
@@ -236,6 +237,7 @@ class EvaluateTask:
     evaluation: str
     config: Mapping[str, Any]
     evaluation_code: Mapping[str, Any]
+    plug_ins: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     reads_model: bool = False
     needs: Mapping[str, PredictTask] = field(default_factory=dict)
     judge: TrainTask | None = None
@@ -247,15 +249,16 @@ class EvaluateTask:
     @cached_property
     def key(self) -> str:
         """Hash of what determines the numbers."""
-        return digest(
-            {
-                "kind": self.kind,
-                "evaluation": self.evaluation_code,
-                "config": self.config,
-                "inputs": [task.key for task in self.inputs],
-                "test_cap": self.train.data.test_cap if self.reads_model else None,
-            }
-        )
+        facts: dict[str, Any] = {
+            "kind": self.kind,
+            "evaluation": self.evaluation_code,
+            "config": self.config,
+            "inputs": [task.key for task in self.inputs],
+            "test_cap": self.train.data.test_cap if self.reads_model else None,
+        }
+        if self.plug_ins:
+            facts["plug_ins"] = self.plug_ins
+        return digest(facts)
 
     @property
     def trainings(self) -> tuple[TrainTask, ...]:
@@ -275,8 +278,8 @@ class EvaluateTask:
 
     @property
     def code(self) -> Mapping[str, Mapping[str, Any]]:
-        """What identifies the code of family, backbone and evaluation."""
-        return {**self.train.code, "evaluation": self.evaluation_code}
+        """What identifies the code of family, backbone, evaluation and what the evaluation runs."""
+        return {**self.train.code, "evaluation": self.evaluation_code, **self.plug_ins}
 
     @property
     def random_seed(self) -> int:

@@ -272,6 +272,8 @@ class Suite:
             evaluation = resolved.evaluation
             module = f"{type(evaluation).__module__}:_"
             yield from uncovered(f"evaluation {evaluation.name!r}", evaluation.version, module)
+            for used in evaluation.uses(resolved.config):
+                yield from uncovered(f"{used.kind} {used.name!r}", used.version, f"{used.module}:_")
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
