@@ -184,6 +184,8 @@ class Registry(Generic[T]):
         return Entry(point.name, origin, value)
 
     def _contract_problem(self, value: object) -> str:
+        if isinstance(value, type) and issubclass(value, self.type):
+            return f"is a class, expected an instance, as in X = {value.__name__}()"
         if not isinstance(value, self.type):
             return f"is a {type(value).__name__}, expected a {self.type.__name__}"
         try:

@@ -122,7 +122,9 @@ def answered_by(flag: Flag, robust: NDArray[np.bool_], others: Mapping[str, NDAr
     return replace(flag, implies="confirmed" if answer == "below" and low <= 0 else "inconclusive", text=text)
 
 
-def loss_gap_flag(paper_robust: NDArray[np.bool_], adaptive_robust: Mapping[str, NDArray[np.bool_]]) -> Flag:
+def loss_gap_flag(
+    robust: NDArray[np.bool_], others: Mapping[str, NDArray[np.bool_]], named: str = "the paper's loss"
+) -> Flag:
     """LOSSGAP: the accuracy under another loss is lower by more than 2 points, beyond chance.
 
     The interval of the gap is that of Agresti and Min (2005) over all pairs of an image and an attack seed. ``masked``
@@ -130,27 +132,28 @@ def loss_gap_flag(paper_robust: NDArray[np.bool_], adaptive_robust: Mapping[str,
     are corrected by Bonferroni over the losses, because the strongest is picked.
 
     Args:
-        paper_robust: (N,) or (N, A) robust under the paper's loss.
-        adaptive_robust: By name of the loss, robust flags on the same images and seeds.
+        robust: (N,) or (N, A) robust under the loss whose number is checked.
+        others: By name of the loss, robust flags on the same images and seeds.
+        named: What the sentence calls the loss that is checked.
 
     Raises:
         ValueError: There is no other loss, or the shapes differ.
     """
-    if not adaptive_robust:
-        raise ValueError("adaptive_robust needs at least one loss")
-    for name, flags in adaptive_robust.items():
-        if flags.shape != paper_robust.shape or flags.ndim not in (1, 2) or not flags.size:
-            raise ValueError(f"{name}: expected flags of shape {paper_robust.shape}, got {flags.shape}")
-    best = min(adaptive_robust, key=lambda name: (float(adaptive_robust[name].mean()), name))
-    losses, n = len(adaptive_robust), len(paper_robust)
-    lost, low, high = gap(paper_robust, adaptive_robust[best], losses)
-    p = min(1.0, p_value(paper_robust, adaptive_robust[best]) * losses)
+    if not others:
+        raise ValueError("others needs at least one loss")
+    for name, flags in others.items():
+        if flags.shape != robust.shape or flags.ndim not in (1, 2) or not flags.size:
+            raise ValueError(f"{name}: expected flags of shape {robust.shape}, got {flags.shape}")
+    best = min(others, key=lambda name: (float(others[name].mean()), name))
+    losses, n = len(others), len(robust)
+    lost, low, high = gap(robust, others[best], losses)
+    p = min(1.0, p_value(robust, others[best]) * losses)
     answer = against(LOSS_GAP_LIMIT, lost, low, high)
     if answer == "above" and p >= SIGNIFICANCE:
         answer = "unclear"
-    test = f"exact McNemar p = {p:.2g}" if paper_robust.ndim == 1 else f"permutation p = {p:.2g}"
+    test = f"exact McNemar p = {p:.2g}" if robust.ndim == 1 else f"permutation p = {p:.2g}"
     text = (
-        f"{best} leaves {lost * 100:.1f} points less than the paper's loss "
+        f"{best} leaves {lost * 100:.1f} points less than {named} "
         f"([{low * 100:.1f}, {high * 100:.1f}], {test}, n = {n})"
     )
     values = {"gap": lost, "low": low, "high": high, "p": p, "n": float(n)}

@@ -41,5 +41,5 @@ def named_attack(name: str, params: Mapping[str, object] | None = None) -> Attac
     try:
         attack = ATTACKS.get(name)
     except UnknownNameError as error:
-        raise ValueError(f"{error} (known: {', '.join(ATTACKS.names())})") from None
+        raise ValueError(str(error)) from None
     return attack.configured(params or {})

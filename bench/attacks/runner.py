@@ -128,6 +128,8 @@ def run(
             if journal is not None:
                 problem = replace(problem, pages=journal.pages(*_identity(definition, problem)))
             found = attack.attack(problem)
+            if not isinstance(found, Found):
+                raise TypeError(f"{called} returned a {type(found).__name__}, expected a bench.attacks.table.Found")
         return _assembled(attack, definition, judge, numbers, pictures, attacked, found)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 from pydantic import Field, PositiveInt, WithJsonSchema, field_validator, model_validator
 
 from bench.attacks.adaptive import ADAPTIVE_LOSSES, AdaptivePGD
-from bench.attacks.losses import loss_schema
+from bench.attacks.losses import AUTOMATIC, LOSSES, loss_schema
 from bench.evaluate.robust.accuracies import healthiest
 from bench.evaluate.robust.attack_seeds import stacked
 from bench.evaluate.robust.budgets import BudgetsConfig, listed_losses
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LossesConfig", "white_box_flags"]
 
-_LOSSES = (*ADAPTIVE_LOSSES, "ce", "distance")
+_LOSSES = (*LOSSES, AUTOMATIC)
 
 
 class LossesConfig(BudgetsConfig):
@@ -78,7 +78,7 @@ def white_box_flags(results: Sequence[AttackResult], restarts: int) -> list[Flag
         loss: stacked([result.clean_correct & (run.broken_at[:, number] < 0) for result, run in runs])
         for number, loss in enumerate(members)
     }
-    flags.append(loss_gap_flag(robust, by_loss))
+    flags.append(loss_gap_flag(robust, by_loss, "the worst case"))
     if half < restarts:
         early = [((run.broken_at >= 0) & (run.broken_at < half)).any(axis=1) for _, run in runs]
         left = stacked([result.clean_correct & ~broken for (result, _), broken in zip(runs, early, strict=True)])

@@ -215,7 +215,7 @@ def _outcome(
     # The worst case is as reliable as its healthiest member: a masked loss does not weaken it.
     flags = healthiest(list(health.values()))
     if len(results) > 1:
-        flags.append(loss_gap_flag(worst, robust))
+        flags.append(loss_gap_flag(worst, robust, "the worst case"))
     add("worst-case", worst_text, worst, flags)
     zero = _zero_starts(results[config.losses[0]]) if config.losses[0] in results else None
     if zero is None:
@@ -260,7 +260,7 @@ def _flags(
     """GRAD0, revised by the losses whose gradients do not vanish, and LOSSGAP."""
     from bench.attacks.diagnostics import answered_by, loss_gap_flag
 
-    gap = [loss_gap_flag(robust, others)] if others else []
+    gap = [loss_gap_flag(robust, others, loss)] if others else []
     if loss not in health:
         return gap
     alive = {name: other for name, other in others.items() if name in health and not health[name].raised}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Self
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, WithJsonSchema, field_validator, model_validator
 
+from bench.attacks.losses import LOSSES, get_loss, loss_schema
 from bench.attacks.transfer import Transfer as TransferAttack
 from bench.evaluate.base import Column, Outcome
 from bench.evaluate.robust.accuracies import RobustAccuracies, item_arrays
@@ -16,15 +17,23 @@ from bench.spec import FamilySpec
 
 __all__ = ["Transfer", "TransferConfig"]
 
+_LOSSES = tuple(name for name, loss in LOSSES.items() if not loss.needs_centers)
+"""Losses that need nothing of the source but its logits."""
+
 
 class TransferConfig(BudgetsConfig, AdversarialsConfig):
     """Parameters of the attack."""
 
     source: str = Field(description="The model of the suite whose adversarial images are shown to the others")
-    loss: Literal["ce", "margin", "dlr", "margin-targeted"] = Field("margin", description="Loss on the source")
+    loss: Annotated[str, WithJsonSchema(loss_schema(_LOSSES))] = Field("margin", description="Loss on the source")
     steps: PositiveInt = Field(100, description="Gradient steps of each run")
     step: str = Field("eps/10", description="First step size, halved after 50 % and 75 % of the steps")
     restarts: PositiveInt = Field(1, description="Random starts; an item that is broken is not attacked again")
+
+    @field_validator("loss")
+    @classmethod
+    def _loss(cls, value: str) -> str:
+        return get_loss(value, _LOSSES).name
 
     @model_validator(mode="after")
     def _reach(self) -> Self:
