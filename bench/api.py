@@ -12,10 +12,11 @@ from bench import runs as remembered
 from bench.errors import BenchError, NothingSelectedError, PrerequisiteError, RequestError, did_you_mean
 from bench.execute.context import Site
 from bench.execute.devices import slots
+from bench.execute.display import Display, Summary
 from bench.execute.executors import Executor, InProcess, Pool
 from bench.execute.prerequisites import FILE, Verified, needed, require
 from bench.execute.provenance import command
-from bench.execute.scheduler import Display, Summary, run_plan
+from bench.execute.scheduler import run_plan
 from bench.execute.states import Status, job_states
 from bench.plan.jobs import Job, Plan
 from bench.plan.planner import make_plan

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .chain import Chain, Member, Sweep, attack_in_turn, eps_sweep
     from .clean import CleanPass
+    from .composition import Composition
     from .diagnostics import Flag, Verdict
-    from .in_turn import Composition
     from .outputs import OutputTraits, inspect_outputs
     from .result import AttackResult, GradientHealth
     from .runner import run
@@ -23,7 +23,7 @@ _HOMES = {
     "AttackResult": "result",
     "Chain": "chain",
     "CleanPass": "clean",
-    "Composition": "in_turn",
+    "Composition": "composition",
     "Flag": "diagnostics",
     "GradientHealth": "result",
     "Member": "chain",

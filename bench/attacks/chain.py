@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from .clean import CleanPass
-from .in_turn import Composition
+from .composition import Composition
 from .journal import Journal
 from .named import named_attack
 from .result import AttackResult

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from .in_turn import Composition
+    from .composition import Composition
 
 __all__ = ["HEALTH", "AttackResult", "GradientHealth"]
 

@@ -31,7 +31,7 @@ from torch import Tensor
 from .result import HEALTH, GradientHealth
 
 if TYPE_CHECKING:
-    from .in_turn import Composition
+    from .composition import Composition
 
 __all__ = ["HEALTH", "Found", "Table", "unattacked"]
 

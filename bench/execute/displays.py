@@ -7,9 +7,9 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TextIO
 
+from bench.execute.display import Summary
 from bench.execute.estimate import Rates
 from bench.execute.panel import Panel, PanelRow, head_facts
-from bench.execute.scheduler import Summary
 from bench.execute.states import Status
 from bench.plain import plain
 from bench.plan.jobs import Job, Plan

@@ -10,75 +10,18 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
 
+from bench.execute.display import Display, Summary, guarded
 from bench.execute.executors import Executor
-from bench.execute.guarded import guarded
 from bench.execute.states import Status, job_states, own_status, passed_on, ready
 from bench.plan.jobs import Job, Plan
 from bench.store import Record, Store
 
-__all__ = ["Display", "Summary", "run_plan"]
+__all__ = ["run_plan"]
 
 POLL = 0.25
 TRIES = 3
 """How often a job runs again because an input was lost while it ran."""
-
-
-class Display(Protocol):
-    """Shows a run to a person."""
-
-    def begin(self, plan: Plan, states: Mapping[str, Status], todo: list[Job]) -> None:
-        """The run starts; ``todo`` are the jobs that have to run."""
-        ...
-
-    def added(self, jobs: list[Job]) -> None:
-        """These jobs have to run, too: training left other weights than those that their results were made with."""
-        ...
-
-    def started(self, job: Job) -> None:
-        """A job is at work."""
-        ...
-
-    def held(self, job: Job, holder: str) -> None:
-        """Another run is at work on a job: this run goes on with others and takes the result when it is there."""
-        ...
-
-    def tick(self, running: Mapping[str, Mapping[str, Any]]) -> None:
-        """What running jobs (by key) last said of themselves."""
-        ...
-
-    def ended(self, job: Job, status: Status, record: Record | None) -> None:
-        """A job has a result, or failed."""
-        ...
-
-    def end(self, summary: Summary) -> None:
-        """The run is over."""
-        ...
-
-
-@dataclass
-class Summary:
-    """How a run ended.
-
-    Attributes:
-        states: Status of every job of the plan by key.
-        ran: Jobs that were run.
-        seconds: Wall time.
-        interrupted: Whether it was stopped before the end.
-    """
-
-    states: dict[str, Status]
-    ran: list[Job] = field(default_factory=list)
-    seconds: float = 0.0
-    interrupted: bool = False
-
-    def counts(self) -> dict[str, int]:
-        """Jobs by state."""
-        counts: dict[str, int] = {}
-        for status in self.states.values():
-            counts[status.state] = counts.get(status.state, 0) + 1
-        return counts
 
 
 def run_plan(

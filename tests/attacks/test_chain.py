@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bench.attacks import run
 from bench.attacks.chain import Chain, Member, attack_in_turn, eps_sweep
-from bench.attacks.in_turn import Composition
+from bench.attacks.composition import Composition
 from bench.attacks.libraries import TorchattacksSquare
 from bench.attacks.named import named_attack
 

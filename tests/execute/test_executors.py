@@ -14,9 +14,10 @@ import pytest
 
 from bench.execute import executors
 from bench.execute.context import Site
+from bench.execute.display import Summary
 from bench.execute.displays import SilentDisplay
 from bench.execute.executors import Ended, InProcess, Pool
-from bench.execute.scheduler import Summary, run_plan
+from bench.execute.scheduler import run_plan
 from bench.plan.jobs import Job, Plan
 from bench.store import Store
 from bench.train import checkpoint

@@ -9,8 +9,9 @@ import pytest
 
 from bench.api import Run
 from bench.data.job import JobData
+from bench.execute.display import Summary
 from bench.execute.executors import Ended
-from bench.execute.scheduler import Summary, run_plan
+from bench.execute.scheduler import run_plan
 from bench.execute.states import Status, job_states, own_status
 from bench.plan.jobs import Job, Kind, Plan
 from bench.plan.tasks import EvaluateTask, PredictTask, TrainTask
