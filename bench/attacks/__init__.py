@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .clean import CleanPass
     from .composition import Composition
     from .diagnostics import Flag, Verdict
-    from .outputs import OutputTraits, inspect_outputs
+    from .inspection import OutputTraits, inspect_outputs
     from .result import AttackResult, GradientHealth
     from .runner import run
     from .threat import ThreatModel, format_eps, parse_eps
@@ -27,14 +27,14 @@ _HOMES = {
     "Flag": "diagnostics",
     "GradientHealth": "result",
     "Member": "chain",
-    "OutputTraits": "outputs",
+    "OutputTraits": "inspection",
     "Sweep": "chain",
     "ThreatModel": "threat",
     "Verdict": "diagnostics",
     "attack_in_turn": "chain",
     "eps_sweep": "chain",
     "format_eps": "threat",
-    "inspect_outputs": "outputs",
+    "inspect_outputs": "inspection",
     "parse_eps": "threat",
     "run": "runner",
 }

@@ -23,11 +23,11 @@ from .threat import ThreatModel, parse_step
 if TYPE_CHECKING:
     from .pgd import PGDAttack
 
-__all__ = ["Ascent", "Batch", "climb"]
+__all__ = ["Ascent", "AscentBatch", "climb"]
 
 
 @dataclass(frozen=True)
-class Batch:
+class AscentBatch:
     """Images of one run.
 
     Attributes:
@@ -68,7 +68,7 @@ class Ascent:
     survivors_only: bool
     halve_at: tuple[float, ...] = ()
 
-    def run(self, batch: Batch, starts: Tensor, instead: Tensor | None = None) -> Table:
+    def run(self, batch: AscentBatch, starts: Tensor, instead: Tensor | None = None) -> Table:
         """Climb from the starts (N, C, H, W).
 
         Args:
@@ -145,7 +145,7 @@ class Ascent:
         return self.threat.project(points + size * direction, images)
 
     def _evaluate(
-        self, points: Tensor, batch: Batch, *, with_gradient: bool
+        self, points: Tensor, batch: AscentBatch, *, with_gradient: bool
     ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor] | None, int]:
         """Logits (N, K), losses (N,), the input gradient of each loss with its size, and the number of passes."""
         points = points.detach().requires_grad_(with_gradient)
@@ -160,10 +160,10 @@ class Ascent:
         return logits.detach(), losses.detach(), gradient, passes
 
 
-def _select(batch: Batch, rows: Tensor) -> Batch:
+def _select(batch: AscentBatch, rows: Tensor) -> AscentBatch:
     if len(rows) == len(batch.images):
         return batch
-    return Batch(
+    return AscentBatch(
         batch.images[rows],
         batch.labels[rows],
         None if batch.goals is None else batch.goals[rows],
@@ -171,7 +171,7 @@ def _select(batch: Batch, rows: Tensor) -> Batch:
     )
 
 
-def _goal(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+def _goal(logits: Tensor, batch: AscentBatch) -> tuple[Tensor, Tensor]:
     """Margin towards the goal (N,) and whether it is reached (N,). Logits that are not finite never reach it."""
     finite = logits.isfinite().all(dim=1)
     if batch.goals is None:
@@ -235,7 +235,7 @@ def _attack_batch(pgd: PGDAttack, ascent: Ascent, part: Problem, restarts: range
             if not len(left):
                 continue
             pull = direction.to(device)[left] if direction is not None else None
-            batch = Batch(images[left], labels[left], goals[left] if goals is not None else None, pull)
+            batch = AscentBatch(images[left], labels[left], goals[left] if goals is not None else None, pull)
             run = ascent.run(batch, starts[left], instead[left] if instead is not None else None)
             if best is None:
                 best = run

@@ -16,11 +16,18 @@ from .libraries import LIBRARY_ATTACKS
 from .pgd import PGDAttack
 from .random_points import RandomPoints
 from .spec import Attack
-from .transfer import Transfer
+from .transfer import TransferAttack
 
 __all__ = ["ATTACKS", "named_attack"]
 
-OWN: tuple[Attack, ...] = (PGDAttack(), AdaptivePGD(), RandomPoints(), Transfer(), CarliniWagner(), *LIBRARY_ATTACKS)
+OWN: tuple[Attack, ...] = (
+    PGDAttack(),
+    AdaptivePGD(),
+    RandomPoints(),
+    TransferAttack(),
+    CarliniWagner(),
+    *LIBRARY_ATTACKS,
+)
 
 ATTACKS: Registry[Attack] = Registry(
     "attack",

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from .problem import Problem
     from .table import Found
 
-__all__ = ["Transfer"]
+__all__ = ["TransferAttack"]
 
 
-class Transfer(Decaying):
+class TransferAttack(Decaying):
     """PGD on the surrogate with decaying steps; the final iterate counts, as the farthest beyond the boundary.
 
     Attributes:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.attacks.ascent import Ascent, Batch
+from bench.attacks.ascent import Ascent, AscentBatch
 from bench.attacks.frozen import frozen
 from bench.attacks.losses import LossInputs, get_loss
 from bench.attacks.table import Table
@@ -17,7 +17,9 @@ from bench.attacks.threat import ThreatModel
 STEPS = 6
 
 
-def plainly(model: Any, threat: ThreatModel, batch: Batch, starts: Tensor, step: float, *, dropping: bool) -> Table:
+def plainly(
+    model: Any, threat: ThreatModel, batch: AscentBatch, starts: Tensor, step: float, *, dropping: bool
+) -> Table:
     """Cross-entropy ascent without any shortcut; images that are wrong are left out of later steps if ``dropping``."""
     count = len(starts)
     rows = list(range(count))
@@ -108,7 +110,7 @@ def test_every_byte_is_that_of_the_plain_steps(
     eps *= 1 if norm == "linf" else 6
     threat, step = ThreatModel(norm, eps), eps / 4
     starts = threat.project(images + 0.2 * eps * offsets, images)
-    batch = Batch(images, labels, None, None)
+    batch = AscentBatch(images, labels, None, None)
     with frozen(model) as view:
         found = Ascent(view, threat, get_loss("ce"), STEPS, step, None, dropping).run(batch, starts)
         expected = plainly(view, threat, batch, starts, step, dropping=dropping)

@@ -12,7 +12,7 @@ from pydantic import Field, NonNegativeInt
 from bench.attacks.libraries import TorchattacksSquare
 from bench.attacks.losses import AUTOMATIC, LOSSES, get_loss
 from bench.attacks.spec import Attack
-from bench.attacks.transfer import Transfer
+from bench.attacks.transfer import TransferAttack
 from bench.evaluate.base import Column, Number, Outcome
 from bench.evaluate.robust.accuracies import RobustAccuracies, item_arrays, share_number
 from bench.evaluate.robust.adaptive_losses import LossesConfig, white_box_flags
@@ -77,8 +77,8 @@ class AdaptiveConfig(LossesConfig, AdversarialsConfig):
         return tuple(searches)
 
     @property
-    def _transfer(self) -> Transfer:
-        return Transfer(loss="margin", steps=self.steps, step=self.step)
+    def _transfer(self) -> TransferAttack:
+        return TransferAttack(loss="margin", steps=self.steps, step=self.step)
 
     def definition(self, eps: str) -> str:
         """Definition of the accuracy under the losses alone."""

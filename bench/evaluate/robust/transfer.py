@@ -7,7 +7,7 @@ from typing import Annotated, Self
 from pydantic import Field, PositiveInt, WithJsonSchema, field_validator, model_validator
 
 from bench.attacks.losses import LOSSES, get_loss, loss_schema
-from bench.attacks.transfer import Transfer as TransferAttack
+from bench.attacks.transfer import TransferAttack
 from bench.evaluate.base import Column, Outcome
 from bench.evaluate.robust.accuracies import RobustAccuracies, item_arrays
 from bench.evaluate.robust.attack_seeds import attack_seeds, repeated, stacked
