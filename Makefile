@@ -5,13 +5,14 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test smoke slow lint types format check-wheel clean help
+.PHONY: demo test smoke slow extra lint types format check-wheel clean help
 
 help:
 	@echo "make demo    train and compare all five families on digits (minutes on two cores), print the tables"
 	@echo "make test    the test suite"
 	@echo "make smoke   every shipped suite at smoke size, on one store"
 	@echo "make lint    ruff, format check;   make types   mypy --strict;   make slow   the long tests"
+	@echo "make extra   what TeX and a browser make of tables and reports (needs pdflatex and chromium)"
 
 $(READY): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -27,6 +28,10 @@ test: $(READY)
 
 slow: $(READY)
 	$(BIN)/python -m pytest -m slow
+
+extra: $(READY)
+	$(BIN)/python -m pytest -m extra tests/extra
+	$(BIN)/python -m pytest tests/report/formats
 
 # One store for all suites, apart from measured results; what two suites share is computed once.
 smoke: $(READY)
