@@ -65,7 +65,7 @@ ARROWS: dict[str, set[str]] = {
 ONLY: dict[tuple[str, str], set[str]] = {
     ("store", "metrics"): {"bench.metrics.intervals"},  # the interval of a stored number
     ("report", "execute"): {"bench.execute.states"},  # how a job stands, to say why a cell is empty
-    ("commands", "train"): {"bench.train.files"},  # which files belong to checkpoints
+    ("commands", "train"): {"bench.train.checkpoint_files"},  # which files belong to checkpoints
     ("cli", "execute"): {"bench.execute.devices", "bench.execute.displays", "bench.execute.estimate"},
     ("report", "attacks"): {"bench.attacks.diagnostics", "bench.attacks.threat"},  # verdicts that need several jobs
     ("suite", "evaluate"): {"bench.evaluate.base", "bench.evaluate.declared"},

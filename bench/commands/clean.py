@@ -21,7 +21,7 @@ from bench.runs import running_commands
 from bench.store import JobFolder
 from bench.suite.document import read
 from bench.suite.settings import find_profile, suite_folders
-from bench.train.files import files_of, remove_orphans
+from bench.train.checkpoint_files import files_of, remove_orphans
 
 if TYPE_CHECKING:
     from bench.api import Bench

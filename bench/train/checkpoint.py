@@ -21,7 +21,7 @@ from torch import Tensor
 
 from bench.files.tensors import load_tensors, nested, save_tensors, unnested
 from bench.keys import file_digest
-from bench.train.files import INDEX, Index, checkpoint_name, read_index, remove_orphans
+from bench.train.checkpoint_files import INDEX, Index, checkpoint_name, read_index, remove_orphans
 from bench.train.loop import Trainer
 from bench.train.rows import Rows, is_large, keys, store_rows
 from bench.train.segment import DamagedError

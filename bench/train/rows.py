@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from bench.files.atomic import write_atomically
-from bench.train.files import Index, segment_name
+from bench.train.checkpoint_files import Index, segment_name
 from bench.train.segment import Bytes, DamagedError, Segment, segment_content
 
 __all__ = ["Rows", "digests", "is_large", "keys", "store_rows"]

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from bench.train import rows as module
-from bench.train.files import Index
+from bench.train.checkpoint_files import Index
 from bench.train.rows import Rows, digests, is_large, keys, store_rows
 from bench.train.segment import Bytes, DamagedError
 

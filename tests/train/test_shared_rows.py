@@ -20,7 +20,7 @@ from torch import Tensor
 
 from bench.files.tensors import load_tensors
 from bench.train import checkpoint, rows
-from bench.train.files import files_of, read_index
+from bench.train.checkpoint_files import files_of, read_index
 from bench.train.loop import Trainer, TrainingInterrupted
 from bench.train.snapshot import Selected, capture
 

@@ -7,7 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from bench.train.files import INDEX, Files, Index, checkpoint_name, files_of, read_index, remove_orphans, segment_name
+from bench.train.checkpoint_files import (
+    INDEX,
+    Files,
+    Index,
+    checkpoint_name,
+    files_of,
+    read_index,
+    remove_orphans,
+    segment_name,
+)
 
 ENTRY = {"number": 4, "file": "checkpoint-4.safetensors", "sha256": "ab", "iteration": 12}
 
