@@ -77,7 +77,7 @@ def unreferenced(bench: Bench, keep: Sequence[str]) -> list[Leftover]:
 
 
 def _referred_to(bench: Bench, keep: Sequence[str]) -> set[str]:
-    """Keys of all jobs of the suites in the folder of suites, of ``keep`` and of the plans that runs stored."""
+    """Keys of all jobs of the suites in the suite folders, of ``keep``, of the suite last run and of stored plans."""
     folders = suite_folders(bench.settings)
     pairs: dict[tuple[str, str | None], bool] = {}
     profiles = [str(path) for folder in folders for path in sorted((folder / "profiles").glob("*.toml"))]

@@ -111,7 +111,7 @@ class TrainTask:
         return None
 
     def as_json(self) -> dict[str, Any]:
-        """What ``job.json`` holds."""
+        """The content of ``job.json``."""
         facts: dict[str, Any] = {
             "family": self.model.family,
             "backbone": self.model.backbone,
@@ -197,7 +197,7 @@ class PredictTask:
         return None
 
     def as_json(self) -> dict[str, Any]:
-        """What ``job.json`` holds."""
+        """The content of ``job.json``."""
         whole = self.train.as_json()
         if self.ood is not None:
             whole["fingerprints"]["data"][self.ood.dataset] = self.ood.fingerprint
@@ -296,7 +296,7 @@ class EvaluateTask:
         return next((name for name, task in self.others.items() if task.key == key), None)
 
     def as_json(self) -> dict[str, Any]:
-        """What ``job.json`` holds."""
+        """The content of ``job.json``."""
         return {
             **self.train.as_json(),
             "fingerprints": {**self.train.fingerprints, "code": self.code},
