@@ -1,4 +1,4 @@
-"""What the command line calls and what a notebook imports: run, plan, tables, results, load_model."""
+"""The API for the command line and notebooks: run, plan, tables, results, load_model."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Run:
-    """What a run did: its plan, how it ended, and the exit code that the command gives for it.
+    """The outcome of a run: its plan, how its jobs ended, and the exit code of the command.
 
     Attributes:
-        plan: The jobs that were asked for.
+        plan: The requested jobs.
         summary: How they ended.
         report: The tables of the whole suite; None if they could not be made.
     """
@@ -59,8 +59,8 @@ class Run:
     report: Report | None = None
 
     def exit_code(self, *, strict: bool = False) -> int:
-        """0 every job has a result; 1 some failed (``strict``: or are n/a or diverged); 5 nothing could run because
-        something is missing; 130 interrupted.
+        """The exit code: 0 if every job has a result; 1 if some failed (with ``strict`` also if some are n/a or
+        diverged); 5 if all jobs are n/a; 130 if the run was interrupted.
         """
         if self.summary.interrupted:
             return 130
@@ -76,7 +76,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Bench:
-    """The harness in one place: settings and the store that they name.
+    """The harness: settings, and the store that they name.
 
     Args:
         settings: Where data, results and weights are.
@@ -86,15 +86,15 @@ class Bench:
 
     @classmethod
     def here(cls, start: Path | None = None) -> Bench:
-        """With the settings that hold in a folder (default: the working folder)."""
+        """The harness with the settings that hold in a folder (default: the working folder)."""
         return cls(load_settings(start))
 
     @property
     def store(self) -> Store:
-        """Below the results folder.
+        """The store below the results folder.
 
         Raises:
-            PrerequisiteError: There is a file where a folder should be.
+            PrerequisiteError: The path of a folder is that of a file.
         """
         root = self.settings.results / "store"
         above = next((path for path in (root, *root.parents) if path.exists()), root)
@@ -104,26 +104,26 @@ class Bench:
 
     @property
     def verified(self) -> Verified:
-        """What is known of files with published checksums."""
+        """The files with published checksums that were verified before."""
         return Verified(self.settings.results / FILE)
 
     def suite(self, name: str | Path | None = None, profile: str | None = None) -> Suite:
-        """A suite by path or bare name, default: the settings'; with a profile if one is named."""
+        """A suite by path or bare name (default: the settings' default suite), with a profile if one is named."""
         path = find_suite(str(name or self.settings.default_suite), self.settings)
         overlay = find_profile(profile, self.settings) if profile else None
         return load_suite(path, overlay, literature=literature_names(self.settings.literature))
 
     def plan(self, suite: str | Path | None = None, *, profile: str | None = None, only: Sequence[str] = ()) -> Plan:
-        """The jobs of a suite; ``only`` keeps those that match a glob pattern, with what they need."""
+        """The jobs of a suite; ``only`` keeps those whose id matches a glob pattern, and the jobs that they need."""
         resolved = self.suite(suite, profile)
         return make_plan(resolved, self.settings.data, self.settings.weights).select(tuple(only))
 
     def whole(self, plan: Plan) -> Plan:
-        """The plan of all jobs of the suite that ``plan`` may be a selection of."""
+        """The plan of all jobs of the suite of ``plan``, which may be a selection."""
         return make_plan(plan.suite, self.settings.data, self.settings.weights)
 
     def states(self, plan: Plan, *, thorough: bool = False) -> dict[str, Status]:
-        """Where every job of a plan stands, by key; ``thorough`` hashes every file of every result."""
+        """The state of every job of a plan, by key; ``thorough`` hashes every file of every result."""
         return job_states(plan, self.store, thorough=thorough)
 
     def run(
@@ -138,20 +138,20 @@ class Bench:
         display: Display | None = None,
         in_process: bool = False,
     ) -> Run:
-        """Run what has no result yet. Interrupt it at will: the same call continues.
+        """Run the jobs that have no result yet. The run may be interrupted at any time; the same call continues it.
 
         Args:
             suite: Path or bare name; default: the settings' default suite.
             profile: A profile to apply.
             only: Glob patterns of job ids.
             device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
-            workers: Jobs at once; default: one per GPU, or one per core.
-            force: Glob patterns of job ids whose results are dropped first, with all that depends on them.
+            workers: How many jobs run at once; default: one per GPU, or one per core without a GPU.
+            force: Glob patterns of job ids whose results are dropped first, with the results that depend on them.
             display: Shows the run; default: nothing.
             in_process: Run jobs one after the other in this process, to debug them.
 
         Raises:
-            bench.errors.BenchError: The request is wrong, or something it needs is missing or damaged; then nothing was
+            bench.errors.BenchError: The request is wrong, or a prerequisite is missing or damaged; then nothing was
                 run.
         """
         from bench.execute.displays import SilentDisplay
@@ -178,7 +178,7 @@ class Bench:
 
         whole = self.whole(chosen) if only else chosen
         with announced(self.settings.results, [job.key for job in chosen.jobs]):
-            verify(dropped)  # what cannot be made again is not dropped
+            verify(dropped)  # results that cannot be made again are not dropped
             for job in dropped:
                 self._drop(job)
             self._remember(whole.suite, profile)
@@ -199,7 +199,7 @@ class Bench:
             folder.forget()
 
     def report(self, plan: Plan) -> Report:
-        """The tables of a plan's suite, as far as the store fills them."""
+        """The tables of a plan's suite, from the results in the store."""
         from bench.report.build import build_report
 
         return build_report(plan, self.store, self.settings.literature)
@@ -210,17 +210,18 @@ class Bench:
         return (self.settings.results / remembered.LAST).exists()
 
     def tables(self, suite: str | Path | None = None, *, profile: str | None = None) -> Report:
-        """The tables of a suite; where it cannot be read any more, as its last run left them.
+        """The tables of a suite; if it can no longer be read, the tables that its last run stored.
 
-        That is so where a plug-in that the suite names is not installed any more, while its file and that of the
-        profile are the ones that were run. ``Report.stored`` then says why, and of when the tables are.
+        The suite cannot be read if, for example, a plug-in that it names is no longer installed. The stored tables are
+        used only if the files of suite and profile have not changed since the run. ``Report.stored`` then gives the
+        reason and the time of the tables.
 
         Args:
-            suite: Default: the suite last run.
+            suite: Path or bare name; default: the suite last run.
             profile: The profile that it was run with.
 
         Raises:
-            BenchError: The suite cannot be read, and no run left its tables.
+            BenchError: The suite cannot be read, and no run stored its tables.
         """
         if suite is None:
             suite, profile = self.last(profile)
@@ -240,17 +241,17 @@ class Bench:
             overlay = find_profile(profile, self.settings) if profile else None
             return remembered.tables(self.settings.results, path, overlay)
         except (BenchError, OSError):
-            return None  # what is wrong with the suite is told
+            return None  # the caller reports the error of the suite
 
     def last(self, profile: str | None = None) -> tuple[str, str | None]:
         """Suite file and profile of the last run.
 
         Args:
-            profile: What to use in place of the profile of that run, where a person names one.
+            profile: Replaces the profile of that run, if given.
 
         Raises:
-            RequestError: None was run yet, or its file is not there any more.
-            DamagedFileError: The file that says so is damaged.
+            RequestError: No suite was run yet, or the suite file no longer exists.
+            DamagedFileError: ``last.json`` is damaged.
         """
         suite, remembered_profile = remembered.read_last(self.settings.results)
         return suite, profile or remembered_profile
@@ -258,16 +259,16 @@ class Bench:
     def results(self, *, everything: bool = False) -> pd.DataFrame:
         """The measured numbers of the store, one row each, with definition and origin.
 
-        A number that several suites refer to has a row for each, under the names that the suite gives. ``profile`` is
-        that of the suite, ``stale`` says that a number does not count any more, and ``config.<name>`` are the
-        hyper-parameters in which the rows differ: after a change of ``lr`` there is ``config.lr``.
+        A number that several suites refer to has a row for each, with the names that the suite gives. ``profile`` is
+        the profile of the suite, ``stale`` marks a number that is no longer current, and the columns ``config.<name>``
+        are the hyper-parameters in which the rows differ: after a change of ``lr`` there is ``config.lr``.
 
         Args:
-            everything: Also the numbers that the last plan of no suite refers to, such as those of hyper-parameters
-                that were changed since; their ``suite`` is empty and they are stale.
+            everything: Include numbers that no last plan of a suite refers to, such as those with former
+                hyper-parameters; their ``suite`` is empty and they are stale.
 
         Raises:
-            DamagedFileError: Which numbers count cannot be read.
+            DamagedFileError: The plan of a suite cannot be read, so the current numbers are unknown.
         """
         import pandas as pd
 
@@ -283,12 +284,12 @@ class Bench:
 
         Args:
             name: Name of a model in the suite, ``"gmmc-gen"``, or of one seed, ``"gmmc-gen/digits/seed1"``.
-            suite: Default: the suite last run.
+            suite: Path or bare name; default: the suite last run.
             profile: The profile that it was run with.
             device: Torch device.
 
         Raises:
-            RequestError: No such model, or it is not trained.
+            RequestError: There is no such model, or it is not trained.
         """
         from bench.data.job import job_splits
         from bench.weights.load import load
@@ -311,11 +312,11 @@ class Bench:
         raise RequestError(f"no model {name!r} in suite {chosen.suite.name}; {did_you_mean(name, known)}")
 
     def _remember(self, suite: Suite, profile: str | None = None) -> None:
-        """Remember a suite as the one last run; ``profile`` is its name or path, default: the name in the suite."""
+        """Store which suite was last run; ``profile`` is its name or path, default: the name in the suite."""
         remembered.write_last(self.settings.results, self.settings.home, suite.path, profile or suite.profile)
 
     def _remember_tables(self, plan: Plan, profile: str | None) -> Report | None:
-        """Make and store the tables of a run; what keeps it from that is no fault of the jobs."""
+        """Make and store the tables of a run. Errors become a warning, because the jobs have run."""
         report = None
         try:
             report = self.report(plan)

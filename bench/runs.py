@@ -1,12 +1,12 @@
-"""What a run leaves of itself below the results folder, for commands that come later.
+"""Files about runs below the results folder, which later commands read.
 
-``last.json`` names the suite that was run last. ``runs/<suite>[@<profile>]/plan.json`` lists the jobs of its last plan,
-so that a script can tell results that count from those of configurations that nobody asks for any more; and
-``tables.json`` beside it holds the tables as the run left them, so that they can be printed where the suite cannot be
-read: because a plug-in that it names is not installed, say.
+``last.json`` names the suite that was run last. ``runs/<suite>[@<profile>]/plan.json`` lists the jobs of the last plan
+of a suite, so that a script can tell current results from those of former configurations. ``tables.json`` beside it
+holds the tables of the run, so that they can be printed if the suite cannot be read, for example because a plug-in that
+it names is not installed.
 
-A command at work holds the lock of a file of its own in ``running``: what it refers to may not be deleted. The lock
-ends with the process, however that ended, so a file whose lock nobody holds is a leftover.
+A running command holds the lock of a file of its own in ``running``; results of jobs that the file lists may not
+be deleted. The lock ends with the process, so a file without a held lock is a leftover.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ def write_last(results: Path, home: Path, suite: Path, profile: str | None) -> N
 
     Args:
         results: The results folder.
-        home: The project folder. A file inside of it is remembered relative to the results folder if that is inside,
-            too: such a project can be moved.
+        home: The project folder. If it contains both the file and the results folder, the path of the file is stored
+            relative to the results folder, so that the project can be moved.
         suite: The suite file.
-        profile: Name or path, as a person gave it.
+        profile: Name or path of the profile, as the user gave it.
     """
     if profile is not None and _is_path(profile):
         profile = _portable(Path(profile), results, home)
@@ -68,8 +68,8 @@ def read_last(results: Path) -> tuple[str, str | None]:
     """Path of the suite that was run last, and name or path of its profile.
 
     Raises:
-        RequestError: None was run yet, or the file of the suite is not there any more.
-        DamagedFileError: ``last.json`` does not say.
+        RequestError: No suite was run yet, or the suite file no longer exists.
+        DamagedFileError: ``last.json`` is not valid.
     """
     path = results / LAST
     try:
@@ -95,7 +95,7 @@ def _is_path(name: str) -> bool:
 
 
 def _portable(path: Path, results: Path, home: Path) -> str:
-    # By name alone, without following links: a results folder may be a link to another disk.
+    # Links are not followed: a results folder may be a link to another disk.
     whole, below, root = (Path(os.path.normpath(p.absolute())) for p in (path, results, home))
     if whole.is_relative_to(root) and below.is_relative_to(root):
         return str(Path(os.path.relpath(whole, below)))
@@ -113,8 +113,8 @@ class RememberedPlan:
     Attributes:
         suite: Name of the suite.
         profile: Name of its profile, or None.
-        file: The suite file; it need not be there any more.
-        jobs: By key, the names that the plan gave to the job.
+        file: The suite file; it may no longer exist.
+        jobs: The names of each job in the plan, by key.
     """
 
     suite: str
@@ -125,14 +125,14 @@ class RememberedPlan:
 
 @dataclass(frozen=True)
 class StoredTables:
-    """The tables of a suite as a run left them, and when, as ``2026-11-28T13:37:38Z``."""
+    """The tables of a suite as a run stored them, and the time, such as ``2026-11-28T13:37:38Z``."""
 
     report: Report
     written: str
 
 
 def write_plan(results: Path, home: Path, plan: Plan) -> None:
-    """Remember the jobs of a whole plan, and the suite file as ``write_last`` does."""
+    """Store the jobs of a whole plan, and the path of the suite file as ``write_last`` does."""
     jobs = {
         job.key: {
             "job": job.id,
@@ -159,7 +159,7 @@ def plans(results: Path) -> list[RememberedPlan]:
     """The last plan of every suite, with and without profiles, in order of their names.
 
     Raises:
-        DamagedFileError: A file is none that a run left: which results count is not known.
+        DamagedFileError: A plan file is not valid, so the current results are unknown.
     """
     found = []
     for path in sorted((results / RUNS).glob(f"*/{PLAN}")):
@@ -177,7 +177,7 @@ _NAMES = tuple(one.name for one in fields(Names))
 
 
 def write_tables(results: Path, report: Report, suite: Path, profile: Path | None) -> None:
-    """Remember tables, with digests of the files that they were made from."""
+    """Store tables, with digests of the suite and profile that they were made from."""
     facts = {
         "schema": _SCHEMA,
         "written": _now(),
@@ -188,10 +188,10 @@ def write_tables(results: Path, report: Report, suite: Path, profile: Path | Non
 
 
 def tables(results: Path, suite: Path, profile: Path | None) -> StoredTables | None:
-    """The tables that a run of these files left; None if there are none, or if a file has been edited since.
+    """The tables that a run of these files stored; None if there are none, or if a file has been edited since.
 
     Raises:
-        DamagedFileError: They are there and cannot be read.
+        DamagedFileError: The stored tables cannot be read.
     """
     wanted = _digests(suite, profile)
     for path in sorted((results / RUNS).glob(f"*/{TABLES}")):
@@ -230,12 +230,12 @@ def _now() -> str:
 
 @dataclass(frozen=True)
 class Running:
-    """A command at work.
+    """A running command.
 
     Attributes:
-        began: When, in seconds since the epoch.
-        keys: Of the jobs of its plan.
-        readable: Whether the file says all this: else the command protects everything.
+        began: When it began, in seconds since the epoch.
+        keys: Keys of the jobs of its plan.
+        readable: Whether its file could be read; if not, no result may be deleted.
     """
 
     began: float
@@ -245,7 +245,7 @@ class Running:
 
 @contextlib.contextmanager
 def announced(results: Path, keys: Iterable[str]) -> Iterator[None]:
-    """Say that this process is at work on jobs, as long as the context lasts; sweep what killed commands left.
+    """Announce that this process is at work on jobs while the context lasts; remove files that killed commands left.
 
     Raises:
         OSError: The results folder cannot be written.
@@ -265,7 +265,7 @@ def announced(results: Path, keys: Iterable[str]) -> Iterator[None]:
 
 
 def running_commands(results: Path) -> list[Running]:
-    """The commands at work; what killed ones left is removed."""
+    """The running commands; files that killed commands left are removed."""
     found = []
     for path in sorted((results / RUNNING).glob("*.json")):
         with contextlib.suppress(FileNotFoundError), path.open("r+", encoding="utf-8") as file:
@@ -279,7 +279,7 @@ def running_commands(results: Path) -> list[Running]:
 
 
 def _announced(path: Path, text: str) -> Running:
-    """What a command said of itself; one that is about to say it has just begun, and protects everything."""
+    """Read the file of a command. If it is not complete, the command has just begun, and no result may be deleted."""
     try:
         facts = json.loads(text)
         return Running(float(facts["began"]), frozenset(map(str, facts["keys"])))

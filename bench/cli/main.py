@@ -17,11 +17,11 @@ __all__ = ["cli", "main"]
 
 
 INTERNAL = 70
-"""Exit code of an error that nobody foresaw: a defect of bench or of a plug-in."""
+"""Exit code of an unexpected error: a defect of bench or of a plug-in."""
 
 
 class _Group(click.Group):
-    """Shows every error as a message with its exit code; a traceback only with --debug."""
+    """Shows every error as a message and sets its exit code; shows tracebacks only with --debug."""
 
     def invoke(self, ctx: click.Context) -> object:
         try:
@@ -50,11 +50,11 @@ def _exit_code(error: Exception) -> int:
 
 
 def _show(error: Exception) -> None:
-    """One message on the standard error, also where that cannot show every character or is closed."""
+    """Write one message to standard error, even if it cannot show every character or is closed."""
     if isinstance(error, BenchError):
         text = str(error)
     elif isinstance(error, BrokenPipeError):
-        # Whoever read our output has seen enough; the interpreter must not try to write the rest at its end.
+        # The reader of the output has closed the pipe; the interpreter must not write the rest to it when it exits.
         sys.stdout = None
         return
     elif isinstance(error, OSError):
@@ -104,8 +104,8 @@ maintain.register(cli)
 
 
 class _Interrupted(KeyboardInterrupt):
-    """What a signal raises. Python ends a process by SIGINT, whatever its exit code, once a KeyboardInterrupt itself
-    has passed through code that is compiled from text, as dataclasses do while they are imported.
+    """Raised by signals in place of KeyboardInterrupt. After a KeyboardInterrupt has passed through code that is
+    compiled from text, as that of dataclasses is on import, Python ends the process by SIGINT, whatever its exit code.
     """
 
 
@@ -121,11 +121,11 @@ def main() -> None:
         sys.exit(PrerequisiteError.exit_code)
     prepare()
     try:
-        os.getcwd()  # noqa: PTH109 - nothing is done with it
+        os.getcwd()  # noqa: PTH109 - raises if the folder is gone; the value is not used
     except OSError as error:
         echo(f"bench: the working folder cannot be used: {error.strerror}; change to another one", err=True)
         sys.exit(PrerequisiteError.exit_code)
-    # A batch system ends a run with SIGTERM: the same as Ctrl-C, so that training saves where it stands.
+    # A batch system ends a run with SIGTERM. It is handled like Ctrl-C, so that training saves a checkpoint.
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:  # a command behind nohup or in the background
             signal.signal(number, _interrupt)

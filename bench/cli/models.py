@@ -13,7 +13,7 @@ from bench.cli.say import echo, echo_json
 __all__ = ["register"]
 
 MOST_SHOWN = 20
-"""Names of ignored tensors that are printed."""
+"""Largest number of names of ignored tensors that are printed."""
 
 
 def register(cli: click.Group) -> None:
@@ -52,7 +52,7 @@ def train(
 
 
 def _training(glob: str) -> str:
-    """A pattern of train jobs: ``softmax`` is a model, with all its seeds."""
+    """A glob pattern of train jobs; a model's name such as ``softmax`` stands for all its seeds."""
     return f"{glob}/*/train" if "/" not in glob else f"{glob.removesuffix('/train')}/train"
 
 

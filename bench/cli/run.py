@@ -86,10 +86,10 @@ def run(
 
 
 def _agree(bench: Any, profile: str | None, only: tuple[str, ...]) -> None:
-    """Say what would run, and ask on a terminal: nobody named the suite.
+    """Print what would run and ask for consent, because the user did not name the suite.
 
     Raises:
-        RequestError: There is nobody to ask, or the answer is no.
+        RequestError: There is no terminal to ask on, or the answer is no.
     """
     from bench.errors import RequestError
 
@@ -116,10 +116,10 @@ def _rates(bench: Any) -> Any:
 
 
 def _to_run(chosen: Any, states: Any, rates: Any) -> str:
-    """How much of a plan is left to do, in jobs, network passes and, where earlier runs tell, seconds."""
+    """The work of a plan that is left, in jobs, network passes and, if earlier runs allow an estimate, seconds."""
     from bench.execute.displays import duration
 
-    unique = {job.key: job for job in chosen.jobs}.values()  # equal work under two names is done once
+    unique = {job.key: job for job in chosen.jobs}.values()  # jobs with one key run once
     todo = [job for job in unique if not states[job.key].settled]
     total = rates.total(todo)
     took = f", about {duration(total)} on one worker" if total is not None else ", unknown time"
@@ -140,7 +140,7 @@ def _display(bench: Any, device: str, workers: int | None, as_json: bool) -> Any
         from rich.console import Console
 
         console = Console(stderr=True)
-        if not console.is_dumb_terminal:  # one that cannot move its cursor gets lines
+        if not console.is_dumb_terminal:  # a terminal that cannot move its cursor gets plain lines
             return LiveDisplay(console, rates, len(used))
     return PlainDisplay(sys.stderr, rates, len(used))
 
@@ -150,7 +150,7 @@ def _show_result(bench: Any, outcome: Any, tables: bool) -> None:
     from bench.report.files import write_report
 
     if tables:
-        # The whole suite, also where --only ran a part of it: what earlier runs left belongs into the tables.
+        # The whole suite, even if --only ran a part of it: the tables include the results of earlier runs.
         whole = bench.whole(outcome.plan)
         report = outcome.report or bench.report(whole)
         show_report(report)

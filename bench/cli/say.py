@@ -1,4 +1,4 @@
-"""What commands print: text of others stays text, JSON has standard output for itself, no stream raises."""
+"""Output of commands. Control characters are escaped, JSON has standard output for itself, and no stream raises."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ _RESERVED = f"{__name__}.reserved"
 
 
 def echo(text: object = "", *, err: bool = False, nl: bool = True, bold: bool = False) -> None:
-    """Print text; control characters in it are shown and not obeyed (``bench.plain.visible``)."""
+    """Print text; control characters in it are made visible (``bench.plain.visible``)."""
     shown = visible(str(text))
-    # The stream is named: of one in ASCII click would otherwise think that it is meant to be UTF-8.
+    # The stream is passed explicitly: otherwise click treats an ASCII stream as UTF-8.
     stream = sys.stderr if err else sys.stdout
     click.echo(click.style(shown, bold=True) if bold else shown, file=stream, err=err, nl=nl)
 
 
 def echo_document(text: str) -> None:
-    """Print a whole file of a format that has dealt with the text of others itself, as it is."""
+    """Print a whole document unchanged; its format has already escaped the text of others."""
     click.echo(text, file=reserved(), nl=False)
 
 
 def reserve(ctx: click.Context, _: click.Parameter, wanted: bool) -> bool:
-    """Callback of ``--json``: reserve standard output for the JSON."""
+    """Callback of ``--json``: reserve standard output for JSON."""
     if wanted:
         reserve_stdout(ctx)
     return wanted
 
 
 def reserve_stdout(ctx: click.Context) -> None:
-    """What plug-ins print while the command runs goes to standard error; its own document goes to standard output."""
+    """Send the output of plug-ins to standard error while the command runs; its document goes to standard output."""
     if _RESERVED not in ctx.meta:
         ctx.meta[_RESERVED] = sys.stdout
         ctx.with_resource(contextlib.redirect_stdout(sys.stderr))
@@ -56,7 +56,7 @@ def echo_json(facts: Mapping[str, Any]) -> None:
 
 
 def is_terminal(stream: IO[str] | None) -> bool:
-    """Whether a person sits at the stream; a closed one is none."""
+    """Whether the stream is a terminal; a closed stream is none."""
     try:
         return stream is not None and stream.isatty()
     except ValueError:
@@ -64,10 +64,11 @@ def is_terminal(stream: IO[str] | None) -> bool:
 
 
 def prepare() -> None:
-    """Make the standard streams of this process fit for any text.
+    """Make the standard streams of this process accept any text.
 
-    What their encoding lacks is spelt with what it has. A stream that was closed when the process started is opened on
-    nothing: otherwise the next file that is opened takes its number, and what is printed lands in that file.
+    Characters that their encoding lacks are replaced by characters that it has. A stream that was closed when the
+    process started is opened on the null device: otherwise the next file that is opened takes its number and receives
+    the output.
     """
     for number in range(3):
         try:

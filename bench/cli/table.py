@@ -73,7 +73,7 @@ def table(
 
 
 def show_report(report: Report) -> None:
-    """Tables for a person: drawn on a terminal, Markdown into a pipe."""
+    """Print tables for users: drawn on a terminal, as Markdown into a pipe."""
     if is_terminal(reserved()):
         from rich.console import Console
 

@@ -1,1 +1,1 @@
-"""What the commands of the command line do, beyond running and tables."""
+"""The work of the commands, except for running jobs and printing tables."""

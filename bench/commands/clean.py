@@ -1,4 +1,4 @@
-"""Looking after a machine: what is installed and found, and what may be deleted."""
+"""Maintenance of a machine: what is installed and found, and which results and files may be deleted."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["DAMAGED", "Leftover", "damaged", "examine", "orphaned", "remove", "remove_orphaned", "unreferenced"]
 
 DAMAGED = ", but damaged: "
-"""How `examine` says that a file is there and not what it should be."""
+"""Text by which `examine` marks a file that is present but damaged."""
 
 _PACKAGES = (
     "torch",
@@ -45,7 +45,7 @@ _PACKAGES = (
 
 @dataclass(frozen=True)
 class Leftover:
-    """What may be deleted of a job: a result that no suite refers to, or files that no checkpoint needs."""
+    """Files of a job that may be deleted: a result that no suite refers to, or files that no checkpoint needs."""
 
     folder: JobFolder
     name: str
@@ -53,15 +53,15 @@ class Leftover:
 
 
 def unreferenced(bench: Bench, keep: Sequence[str]) -> list[Leftover]:
-    """Results in the store that no suite refers to, with or without any profile, and no command is at work on.
+    """Results in the store that no suite refers to, with or without any profile, and that no running command uses.
 
     Args:
         bench: Settings and store.
         keep: Further suites, by path or name.
 
     Raises:
-        BenchError: A suite or profile, or what says which suite was run last, cannot be read: what it refers to is
-            unknown, so nothing may be called unreferenced.
+        BenchError: A suite, a profile or the file about the last run cannot be read. The results that it refers to are
+            unknown, so none may be called unreferenced.
     """
     commands = running_commands(bench.settings.results)
     if not all(command.readable for command in commands):
@@ -77,7 +77,7 @@ def unreferenced(bench: Bench, keep: Sequence[str]) -> list[Leftover]:
 
 
 def _referred_to(bench: Bench, keep: Sequence[str]) -> set[str]:
-    """Keys of all jobs of the suites that are known here."""
+    """Keys of all jobs of the suites in the suite folders, of ``keep``, of the suite last run and of stored plans."""
     folders = suite_folders(bench.settings)
     pairs: dict[tuple[str, str | None], bool] = {}
     profiles = [str(path) for folder in folders for path in sorted((folder / "profiles").glob("*.toml"))]
@@ -94,12 +94,12 @@ def _referred_to(bench: Bench, keep: Sequence[str]) -> set[str]:
         try:
             wanted.update(job.key for job in bench.plan(suite, profile=overlay).jobs)
         except SuiteError:
-            # A profile that a suite cannot take was never run with it; both are read without the other.
+            # A profile that a suite cannot take was never run with it; each is also read without the other.
             if must:
                 raise
     for overlay in dict.fromkeys(profiles):
         read(find_profile(overlay, bench.settings))
-    # A suite elsewhere that was run here keeps what its last run referred to, as long as its file is there.
+    # A suite elsewhere that was run here keeps the results of its last plan as long as its file exists.
     for plan in remembered.plans(bench.settings.results):
         if plan.file.is_file():
             wanted.update(plan.jobs)
@@ -107,7 +107,7 @@ def _referred_to(bench: Bench, keep: Sequence[str]) -> set[str]:
 
 
 def _changed(folder: JobFolder) -> float:
-    """When something in a folder was last written, in seconds since the epoch."""
+    """The time of the last write to a file in a folder, in seconds since the epoch."""
     newest = 0.0
     for path in (folder.path, *folder.path.iterdir()):
         with contextlib.suppress(OSError):
@@ -116,14 +116,14 @@ def _changed(folder: JobFolder) -> float:
 
 
 def _name(folder: JobFolder) -> str:
-    """What a person calls the job, as far as its files say."""
+    """The name of a job for users, from its files."""
     record, planned = folder.record(), folder.job()
     return (record.job if record is not None else "") or (planned.id if planned is not None else "") or "unknown job"
 
 
 def remove(bench: Bench, leftovers: Sequence[Leftover]) -> list[Leftover]:
-    """Delete them; returns those that went: what a command has begun to refer to meanwhile stays, and so does a job
-    that is at work.
+    """Delete leftovers and return those that were deleted. Results that a command has begun to use meanwhile stay, and
+    so do running jobs.
     """
     commands = running_commands(bench.settings.results)
     wanted = frozenset[str]().union(*(command.keys for command in commands))
@@ -134,9 +134,9 @@ def remove(bench: Bench, leftovers: Sequence[Leftover]) -> list[Leftover]:
 
 
 def orphaned(bench: Bench) -> list[Leftover]:
-    """What kills left of checkpoints, by job: files that none of its checkpoints needs.
+    """Files in the folders of jobs that none of their checkpoints needs, left by kills.
 
-    A job that goes on with training deletes them itself.
+    A job that continues training deletes them itself.
     """
     found = []
     for folder in bench.store.folders():
@@ -147,7 +147,9 @@ def orphaned(bench: Bench) -> list[Leftover]:
 
 
 def remove_orphaned(leftovers: Sequence[Leftover]) -> list[Leftover]:
-    """Delete the files of ``orphaned``; returns those whose files went (a job that began meanwhile keeps its own)."""
+    """Delete the files of ``orphaned`` and return the leftovers that were deleted; a job that began meanwhile keeps its
+    files.
+    """
     gone = []
     for item in leftovers:
         with item.folder.lock(wait=False) as held:
@@ -162,8 +164,8 @@ def examine(bench: Bench, *, verify: bool = False, progress: Progress | None = N
 
     Args:
         bench: Settings and store.
-        verify: Read every file with a published checksum, whatever is known of it.
-        progress: Told of each such file before it is read.
+        verify: Read every file with a published checksum, also files that were verified before.
+        progress: Called before each such file is read.
     """
     settings = bench.settings
     files = {spec.name: of_dataset(spec, settings.data) for spec in DATASETS.values()}
@@ -192,14 +194,14 @@ def examine(bench: Bench, *, verify: bool = False, progress: Progress | None = N
 
 
 def damaged(facts: Mapping[str, Mapping[str, str]]) -> bool:
-    """Whether `examine` has found a file that is not what it should be."""
+    """Whether `examine` has found a damaged file."""
     return any(DAMAGED in text for section in facts.values() for text in section.values())
 
 
 def _verdicts(
     files: Sequence[Needed], verified: Verified, verify: bool, progress: Progress | None
 ) -> dict[Checksum, str | None]:
-    """What is known of each file: None that it is right, an empty text that it was not looked at, or the problem."""
+    """The verdict on each file: None if it is intact, an empty text if it was not read, else the problem."""
     found: dict[Checksum, str | None] = {}
     for place, one in enumerate(files):
         if verify:
@@ -215,7 +217,7 @@ def _verdicts(
 
 
 def _verdict(files: Sequence[Needed], verdicts: Mapping[Checksum, str | None]) -> str:
-    """What follows "found": nothing for what has no files with published checksums."""
+    """The text after "found" in a line of `examine`; empty without files that have published checksums."""
     if not files:
         return ""
     problems = [problem for one in files if (problem := verdicts[one.file])]
@@ -240,7 +242,7 @@ def _space(bench: Bench) -> str:
 
 
 def _checkpoints(bench: Bench) -> str:
-    """What checkpoints of unfinished training take up."""
+    """The size of the checkpoints of unfinished training, in words."""
     every = [files_of(folder.path) for folder in bench.store.folders()]
     jobs = sum(bool(files.checkpoints) for files in every)
     whole, rows, orphans = (

@@ -1,4 +1,4 @@
-"""What there is, in words: listings, and descriptions of plug-ins, suites, profiles, metrics and columns."""
+"""Listings and descriptions of plug-ins, suites, profiles, metrics and columns, as text."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ class Listed:
     error: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The line as a JSON object."""
         return asdict(self)
 
 
 def listing(kind: str) -> list[Listed]:
-    """What there is of a kind: families, backbones, datasets, evaluations, attacks, suites or profiles."""
+    """All entries of a kind: families, backbones, datasets, evaluations, attacks, suites or profiles."""
     makers: dict[str, Callable[[], list[Listed]]] = {
         "families": lambda: _registered(FAMILIES),
         "backbones": lambda: (
@@ -82,18 +82,18 @@ def _files(pattern: str, section: str, key: str) -> list[Listed]:
 
 
 def description(bench: Bench, name: str, suite: str | None = None, profile: str | None = None) -> str:
-    """Whatever is called ``name``, in words: a plug-in, a suite, a profile, a metric, or a column of a suite.
+    """Describe everything with a name: plug-ins, suites, profiles, a metric, or a column of a suite.
 
     Args:
         bench: Settings and the suite last run.
-        name: Of what is to be described.
-        suite: Where alone to look, for a column or an evaluation; default: the suite last run, then all.
-        profile: Of the suite.
+        name: The name to describe.
+        suite: The only suite to search for a column or an evaluation; default: the suite last run, then all.
+        profile: Profile of the suite.
 
     Raises:
-        RequestError: Nothing is called so; or it is broken.
+        RequestError: Nothing has this name, or the thing that has it is broken.
     """
-    # A suite and its data set, or an evaluation and its attack, can have one name.
+    # A suite and its data set, or an evaluation and its attack, can have the same name.
     if suite is None and (found := [*_plug_ins(name), *_suites_and_profiles(bench, name)]):
         return "\n\n".join(found)
     known = [] if suite is not None else _names()
@@ -144,7 +144,7 @@ def _suites_and_profiles(bench: Bench, name: str) -> list[str]:
 
 
 def _where_columns_are(bench: Bench, suite: str | None, profile: str | None) -> Iterator[Suite]:
-    """The suite that was named; or the one last run, then all others. Of the latter broken ones are left out."""
+    """The named suite; without one, the suite last run, then all others except broken ones."""
     if suite is not None:
         yield bench.suite(suite, profile)
         return
@@ -193,7 +193,7 @@ def _evaluation(evaluation: Evaluation) -> str:
 
 
 def _example_columns(evaluation: Evaluation) -> tuple[Column, ...]:
-    """For defaults, and something typical where there is none; empty where nothing that is known here will do."""
+    """The columns for default parameters, with typical values for those without a default; empty if none fit."""
     typical = {"eps": ("8/255",), "sets": ("svhn",)}
     values = {}
     for name, info in evaluation.Config.model_fields.items():
@@ -276,7 +276,7 @@ def _settings(config: Any) -> list[str]:
 
 
 def inline(value: Any) -> str:
-    """A value as a suite would write it."""
+    """A value in the syntax of a suite file."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{k} = {inline(v)}" for k, v in value.items()) + "}"
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""Drawing from a generative model for a person: a picture, with energies and confidences."""
+"""Sampling from a generative model into a picture, with energies and confidences."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 __all__ = ["MOST", "MOST_STEPS", "PIXELS", "draw"]
 
 MOST = 10_000
-"""Images of one picture, at most."""
+"""Largest number of images in one picture."""
 MOST_STEPS = 100_000
-"""Steps of one chain, at most: five thousand times those of the papers."""
+"""Largest number of steps of one chain: five thousand times that of the papers."""
 PIXELS = 2**26
-"""Pixels of one picture, at most."""
+"""Largest number of pixels of one picture."""
 
 
 def draw(
@@ -42,21 +42,21 @@ def draw(
         bench: Settings and store.
         name: The model, as for ``Bench.load_model``.
         suite: Where the model is defined; default: the suite last run.
-        profile: Of the suite.
-        count: Images in all, at most `MOST`: classes have equally many, or the first ones of them one more. From the
-            buffer a class that holds fewer leaves its places to the others.
-        classes: Classes to draw; all for none.
-        steps: Sampler steps of fresh chains, at most `MOST_STEPS`; None for those of training.
+        profile: Profile of the suite.
+        count: Number of images in total, at most `MOST`. Classes have equally many, or the first ones one more. If the
+            buffer holds fewer images of a class, other classes take its places.
+        classes: Classes to draw; empty for all.
+        steps: Sampler steps of fresh chains, at most `MOST_STEPS`; None for the number used in training.
         source: ``"fresh"`` or ``"buffer"``.
         seed: Image i of a class depends on (seed, class, i) alone.
         device: Torch device.
-        out: The PNG.
+        out: Path of the PNG file.
 
     Raises:
-        RequestError: No such model, class or device, too few images in the buffer, the model cannot generate, or a
-            limit is exceeded.
+        RequestError: There is no such model, class or device, the buffer holds too few images, the model cannot
+            generate, or a limit is exceeded.
     """
-    # Whatever can be told at once is, before a network is built.
+    # Mistakes in the request are reported before a network is built.
     if out.suffix.lower() != ".png":
         raise RequestError(f"{out}: the picture is a PNG; give a name that ends in .png")
     if count < 1:
@@ -86,7 +86,7 @@ def draw(
     else:
         shares = [count // len(wanted) + (place < count % len(wanted)) for place in range(len(wanted))]
         labels = torch.tensor([label for label, n in zip(wanted, shares, strict=True) for _ in range(n)], device=device)
-        # An index of its own for each (class, position): adding classes or images changes none of the others.
+        # Each (class, position) has an index of its own: further classes or images do not change the other images.
         position = torch.tensor([i for n in shares for i in range(n)], device=device)
         index = labels * 1_000_003 + position
         try:
@@ -118,7 +118,7 @@ def draw(
         )
     order = {row["class"]: place for place, row in enumerate(rows)}
     columns = max(int((samples.labels == label).sum()) for label in order)
-    _check_picture(len(rows), columns, model.image_shape)  # a buffer may hold much more of one class than of others
+    _check_picture(len(rows), columns, model.image_shape)  # a buffer may hold many more images of one class than others
     placed = torch.tensor([order[int(label)] for label in samples.labels.cpu()], device=samples.labels.device)
     grid = class_grid(Samples(samples.images, placed, samples.age), len(rows), columns)
     write_atomically(out, picture(grid))
@@ -126,10 +126,10 @@ def draw(
 
 
 def _check_picture(rows: int, columns: int, image_shape: tuple[int, int, int]) -> None:
-    """Refuse a picture that is larger than anybody can look at, before anything is drawn.
+    """Refuse a picture that is too large, before its images are drawn.
 
     Raises:
-        RequestError: It would have more than `PIXELS` pixels.
+        RequestError: The picture would have more than `PIXELS` pixels.
     """
     _, height, width = image_shape
     pixels = rows * (height + 1) * columns * (width + 1)
@@ -141,10 +141,10 @@ def _check_picture(rows: int, columns: int, image_shape: tuple[int, int, int]) -
 
 
 def _check_device(device: str) -> None:
-    """Refuse what is no device of this machine.
+    """Refuse a device that this machine does not have.
 
     Raises:
-        RequestError: With what there is.
+        RequestError: There is no such device; the message lists those that exist.
     """
     import torch
 
@@ -157,7 +157,7 @@ def _check_device(device: str) -> None:
 
 
 def _from_buffer(model: Any, wanted: tuple[int, ...], count: int) -> Samples:
-    """The longest-lived chains of each class, classes in turn as long as they have any."""
+    """The longest-lived chains of each class; classes take turns while they have chains left."""
     import torch
 
     from bench.evaluate.samples import generated

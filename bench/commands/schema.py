@@ -1,7 +1,7 @@
-"""JSON schemas of the files that people write, made from the models that read them, so that editors complete keys.
+"""JSON schemas of the files that users write, made from the models that read them, so that editors complete keys.
 
-The schemas are those of draft 7, which every editor reads, without references. They say of a value what its type says;
-what a validator alone knows (budgets that can be read, columns that exist) `bench check` says.
+The schemas follow draft 7, which every editor reads, and have no references. They describe the type of each value;
+rules that only a validator knows (valid budgets, existing columns) are checked by `bench check`.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ Schema = dict[str, Any]
 
 _DRAFT = "http://json-schema.org/draft-07/schema#"
 _REFERENCE = r"^[^:]+:[^:]+$"
-"""How a suite names a plug-in that is not registered; what its parameters are nobody knows before it is imported."""
+"""Pattern of references to plug-ins that are not registered; their parameters are unknown before the import."""
 _SAID = ("paper", "code", "why")
-"""What fields say beside their description."""
+"""Metadata of fields besides their description."""
 
 
 def schema(kind: str) -> Schema:
@@ -68,7 +68,7 @@ def _profile() -> Schema:
     kinds = {one.name: (one.summary, _loose(_entry(EvaluationEntry, one.Config))) for one in EVALUATIONS.values()}
     for key, tables in (("family", families), ("kind", kinds)):
         for _, table in tables.values():
-            del table["properties"][key]  # it is the name of the table
+            del table["properties"][key]  # the name of the table gives it
     united = _union([table for _, table in families.values()])["properties"]
     common = {key: united[key] for key in united if key in ENTRY_KEYS or key not in ModelEntry.model_fields}
     backbone = _naming({"type": "string"}, _backbones())
@@ -107,7 +107,7 @@ def _settings() -> Schema:
 
 _MAKERS: Mapping[str, Callable[[], Schema]] = {"suite": _suite, "profile": _profile, "settings": _settings}
 KINDS = tuple(_MAKERS)
-"""Files that have a schema."""
+"""Names of the files that have a schema."""
 
 
 def _model(spec: FamilySpec) -> Schema:
@@ -137,7 +137,7 @@ def _evaluation(evaluation: Evaluation) -> Schema:
 
 
 def _entry(entry: type[BaseModel], config: type[BaseModel]) -> Schema:
-    """The keys of an entry and of its plug-in."""
+    """A table with the keys of an entry and those of its plug-in."""
     table, own = _of(entry), _of(config)
     return {
         **_table({**table["properties"], **own["properties"]}, [*table["required"], *own.get("required", ())]),
@@ -146,7 +146,7 @@ def _entry(entry: type[BaseModel], config: type[BaseModel]) -> Schema:
 
 
 def _array(key: str, entries: list[Schema]) -> Schema:
-    """Tables of which one key says what the others may be."""
+    """An array of tables in which the value of one key determines which other keys are allowed."""
     reference = {"type": "string", "pattern": _REFERENCE, "description": "'module:attribute' of one not registered"}
     stranger = {"type": "object", "properties": {key: reference}, "required": [key]}
     return {
@@ -158,7 +158,7 @@ def _array(key: str, entries: list[Schema]) -> Schema:
 
 
 def _table(properties: Mapping[str, Schema], required: Iterable[str] = ()) -> Schema:
-    """A table without other keys."""
+    """A table that allows no other keys."""
     found: Schema = {"type": "object", "properties": dict(properties), "additionalProperties": False}
     return {**found, "required": sorted(required)} if required else found
 
@@ -168,7 +168,7 @@ def _described(tables: Mapping[str, tuple[str, Schema]]) -> dict[str, Schema]:
 
 
 def _loose(table: Schema) -> Schema:
-    """A table of which any part may be given; defaults are the suite's."""
+    """A table with all keys optional and without defaults, which the suite gives."""
     found = {key: value for key, value in table.items() if key not in ("required", "default")}
     if "properties" in found:
         found["properties"] = {name: _loose(value) for name, value in found["properties"].items()}
@@ -176,7 +176,9 @@ def _loose(table: Schema) -> Schema:
 
 
 def _union(schemas: list[Schema]) -> Schema:
-    """What any of some schemas allows; tables are united key by key, because a profile speaks of all families."""
+    """A schema that allows what any of the given ones allows. Tables are united key by key, because a profile applies
+    to all families.
+    """
     apart: dict[str, Schema] = {}
     for one in schemas:
         apart.setdefault(repr({key: one[key] for key in sorted(one) if key != "description"}), one)
@@ -203,17 +205,17 @@ def _backbones() -> list[str]:
 
 
 def _naming(value: Schema, examples: list[str]) -> Schema:
-    """A text, or a list of texts, with what it may be: others are possible, such as a folder of images."""
+    """A text, or a list of texts, with examples; other values are allowed, such as a folder of images."""
     if "items" in value:
         return {**value, "items": {**value["items"], "examples": examples}}
     return {**value, "examples": examples}
 
 
 def _of(model: type[BaseModel]) -> Schema:
-    """The schema of a model as TOML sees it: references resolved, nothing null, no titles made from names."""
+    """The schema of a model for TOML: references are resolved, and there are no nulls and no titles made from names."""
     try:
         whole = model.model_json_schema()
-    except Exception:  # a type of a stranger that JSON Schema has no word for, or a validator that raises anything
+    except Exception:  # a plug-in's type that JSON Schema cannot express, or a validator that raises anything
         return {"type": "object", "properties": {}, "additionalProperties": True}
     found: Schema = {"properties": {}, **_plain(whole, whole.get("$defs", {}), ())}
     return found
@@ -227,7 +229,7 @@ def _plain(value: Any, definitions: Mapping[str, Any], above: tuple[str, ...]) -
     if "$ref" in value:
         name = value["$ref"].rpartition("/")[2]
         beside = {key: item for key, item in value.items() if key != "$ref"}
-        target = {"type": "object"} if name in above else definitions[name]  # a table in itself has no end
+        target = {"type": "object"} if name in above else definitions[name]  # ends the expansion of recursive tables
         return _plain({**target, **beside}, definitions, (*above, name))
     found: Schema = {}
     for key, item in value.items():

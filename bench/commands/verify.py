@@ -1,4 +1,4 @@
-"""Checking kept adversarial images again: is each within its threat model, and does it fool the model?"""
+"""Checks stored adversarial images again: each must be within its threat model and must fool the model."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ __all__ = ["Verified", "verify"]
 
 BATCH = 128
 ROUNDING = 1e-4
-"""An image that no longer fools the model by less than this share of its largest logit has met other kernels."""
+"""An image that misses fooling the model by less than this share of its largest logit misses it by rounding."""
 
 
 @dataclass(frozen=True)
 class Verified:
-    """What became of one number.
+    """The check of one number.
 
     Attributes:
         job: Id of the job.
-        metric: Of the number.
-        argument: Of the number.
+        metric: Metric of the number.
+        argument: Argument of the number.
         claimed: Items that the record counts as broken.
-        confirmed: Of these, images that are within the threat model and fool the model here and now.
-        rounding: Of the others, images that miss by no more than rounding: other kernels see other last bits.
+        confirmed: Of the claimed items, images that are within the threat model and fool the model in this check.
+        rounding: Of the others, images that miss by no more than rounding: other kernels change the last bits.
         largest: Largest norm of the confirmed perturbations, in units of the pixel range; None without any.
         eps: The budget, or None.
         recorded: The number in the record.
         measured: The same number from the confirmed images alone.
-        problem: What is wrong with the files or the record, whatever the images are.
+        problem: A problem of the files or the record that does not depend on the images.
     """
 
     job: str
@@ -64,21 +64,21 @@ class Verified:
         return self.problem is None and self.confirmed + self.rounding == self.claimed
 
     def as_json(self) -> dict[str, Any]:
-        """All of it."""
+        """All fields and properties for JSON."""
         return {**asdict(self), "holds": self.holds}
 
 
 def verify(bench: Bench, plan: Plan, device: str) -> list[Verified]:
-    """Check all adversarial images that the jobs of a plan have kept.
+    """Check all adversarial images that the jobs of a plan have stored.
 
     Args:
         bench: Settings and store.
-        plan: Of the suite, or a selection of it.
+        plan: The plan of the suite, or a selection of it.
         device: Torch device for the models.
 
     Raises:
-        NothingSelectedError: No job of the plan has kept any.
-        RequestError: No such device.
+        NothingSelectedError: No job of the plan has stored adversarial images.
+        RequestError: There is no such device.
     """
     _check_device(device)
     models = _Models(bench, device)
@@ -108,7 +108,7 @@ def _check_device(device: str) -> None:
 
     try:
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # what torch raises where it has no CUDA
+    except (RuntimeError, AssertionError) as error:  # torch raises these without CUDA
         raise RequestError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from None
 
 
@@ -123,7 +123,7 @@ class _Models:
     _test: Split | None = None
 
     def digest(self, job: Job) -> str | None:
-        """Of the weights of the job's model, or None if they are gone."""
+        """Digest of the weights of the job's model, or None if they are gone."""
         from bench.keys import file_digest
 
         key = job.task.train.key
@@ -146,7 +146,7 @@ class _Models:
         return self._models[train.key]
 
     def test(self, job: Job) -> Split:
-        """The test items of the suite: the same for all of its jobs."""
+        """The test items of the suite, which are the same for all of its jobs."""
         from bench.data.job import job_splits
 
         if self._test is None:
@@ -155,7 +155,7 @@ class _Models:
 
 
 def _checked(job: Job, folder: JobFolder, record: Record, facts: Mapping[str, Any], models: _Models) -> list[Verified]:
-    """The numbers of one job."""
+    """Check the numbers of one job."""
     name = facts["file"]
     kept, items = _arrays(folder, name, facts["sha256"]), _arrays(folder, ITEMS)
     if kept is None:
@@ -171,7 +171,7 @@ def _checked(job: Job, folder: JobFolder, record: Record, facts: Mapping[str, An
 
 
 def _arrays(folder: JobFolder, name: str, sha256: str | None = None) -> dict[str, NDArray[Any]] | None:
-    """The arrays of a file, or None if it is not what was recorded."""
+    """The arrays of a file, or None if it is missing or does not have the expected digest."""
     try:
         return folder.arrays(name, sha256=sha256)
     except DamagedFileError:
@@ -186,7 +186,7 @@ def _entry(
     kept: Mapping[str, NDArray[Any]],
     models: _Models,
 ) -> Verified:
-    """One number, from its images."""
+    """Check one number against its images."""
     import numpy as np
     import torch
 
@@ -199,7 +199,7 @@ def _entry(
     planned = (job.argument, _settings(job).get("norm", entry["norm"]))
     if number is None or (entry["argument"], entry["norm"]) != planned or eps not in (None, job.argument):
         return _refused(job, entry, "the images are of another number, norm or budget than the job's")
-    # A repeated attack breaks an item in some of its runs: claims are of pairs (item, run), run by run.
+    # A repeated attack breaks an item in some of its runs, so a claim is a pair (item, run), ordered by run.
     runs = int(entry.get("attack_seeds", 1))
     robust = metric if runs == 1 else f"{metric}.seeds"
     needed = {"ids", "clean", *((metric, robust) if eps else ("success",))}
@@ -268,7 +268,7 @@ def _shown(value: float | None) -> str:
 
 
 def _unreadable(job: Job, problem: str) -> Verified:
-    """Of a record that cannot be believed: which numbers it claims is not known."""
+    """The check of a record that is not valid, so that its numbers are unknown."""
     return Verified(job.id, job.evaluation, job.argument, 0, 0, 0, None, None, None, None, problem)
 
 

@@ -1,4 +1,4 @@
-"""The data of a job: named in full when it is planned, and loaded by its worker, if they still are what they were."""
+"""The data of a job: specified when it is planned, and loaded by its worker, which checks that they are the same."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bench.data.splits import Caps, Splits
 __all__ = ["JobData", "OodData", "job_dataset", "job_ood", "job_splits"]
 
 _DESCRIBED: dict[tuple[str, str], DatasetSpec] = {}
-"""Descriptions by reference and fingerprint: of equal content, so that own data are not read again to be described."""
+"""Descriptions by reference and fingerprint, so that a user's own data are not read again if their content is equal."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,11 +24,11 @@ class JobData:
 
     Attributes:
         dataset: Name of the data set, or absolute path of a user's own data.
-        fingerprint: Of its content, which what a worker reads is held against.
-        identity: What keys say of it; see ``bench.data.spec.identity``.
+        fingerprint: Fingerprint of its content; the worker compares the data that it reads with it.
+        identity: Its identity in keys; see ``bench.data.spec.identity``.
         seed: The data seed.
-        validation: Items set aside; None for the data set's own number.
-        train_cap: Bound on training items; None where it does not bind, as for the other parts.
+        validation: Number of validation items; None for the data set's own number.
+        train_cap: Bound on training items. This and the following bounds are None if they do not bind.
         validation_cap: Bound on validation items.
         test_cap: Bound on test items.
     """
@@ -43,7 +43,7 @@ class JobData:
     test_cap: int | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """What records and ``job.json`` hold of it."""
+        """The entries of records and of ``job.json``."""
         return {
             "seed": self.seed,
             "validation": self.validation,
@@ -54,7 +54,7 @@ class JobData:
         }
 
     def of_training(self) -> dict[str, Any]:
-        """What the key of training holds: no bound on test items, which training never sees."""
+        """The entries of the key of training, without the bound on test items, which training never sees."""
         return {
             "identity": self.identity,
             "seed": self.seed,
@@ -85,22 +85,22 @@ def job_dataset(data: JobData) -> DatasetSpec:
     """The in-distribution data set of a job.
 
     Raises:
-        DamagedData: The data set is not the one that the job was planned with.
-        MissingData: It is gone.
+        DamagedData: The data set has changed since the job was planned.
+        MissingData: The data set no longer exists.
     """
     return _planned(data.dataset, data.fingerprint)
 
 
 def job_splits(data: JobData, root: Path) -> Splits:
-    """Its training, validation and test items.
+    """The training, validation and test items of a job.
 
     Args:
-        data: Of the job.
+        data: The data of the job.
         root: The data root.
 
     Raises:
-        DamagedData: The data set is not the one that the job was planned with; the message says which file.
-        MissingData: It is gone.
+        DamagedData: The data set has changed since the job was planned; the message names the file.
+        MissingData: The data set no longer exists.
     """
     caps = Caps(train=data.train_cap, validation=data.validation_cap, test=data.test_cap)
     return load_splits(job_dataset(data), root, seed=data.seed, validation=data.validation, caps=caps)
@@ -109,16 +109,16 @@ def job_splits(data: JobData, root: Path) -> Splits:
 def job_ood(data: JobData, ood: OodData, root: Path) -> Split:
     """The out-of-distribution items that a predict job reads, in the image shape of the in-distribution set.
 
-    Sets that are made take the whole test set as their model, so that a cap gives a prefix and changes no image.
+    Generated sets are made from the whole test set, so that a cap gives a prefix and changes no image.
 
     Args:
-        data: Of the job.
-        ood: The other data set.
+        data: The in-distribution data of the job.
+        ood: The out-of-distribution data set.
         root: The data root.
 
     Raises:
-        DamagedData: One of the two data sets is not the one that the job was planned with.
-        MissingData: One is gone.
+        DamagedData: One of the two data sets has changed since the job was planned.
+        MissingData: One of the two data sets no longer exists.
     """
     whole = load_splits(job_dataset(data), root, seed=data.seed, validation=data.validation)
     outside = _planned(ood.dataset, ood.fingerprint)
@@ -126,7 +126,12 @@ def job_ood(data: JobData, ood: OodData, root: Path) -> Split:
 
 
 def _planned(reference: str, expected: str) -> DatasetSpec:
-    """The data set behind a reference, if it still is what the key of the job speaks of."""
+    """The data set of a reference.
+
+    Raises:
+        DamagedData: Its fingerprint is not the expected one.
+        MissingData: The data set no longer exists.
+    """
     known = _DESCRIBED.get((reference, expected))
     if known is not None:
         return known
@@ -135,7 +140,7 @@ def _planned(reference: str, expected: str) -> DatasetSpec:
         dataset = find_dataset(reference, Path("/"))
     except MissingData:
         raise
-    except ValueError as error:  # own data that break a rule which they kept when the suite was read
+    except ValueError as error:  # a user's own data that became invalid after the suite was read
         raise DamagedData(f"{changed} ({error})") from error
     if dataset.fingerprint != expected:
         raise DamagedData(f"{changed} (it was {expected}, it is {dataset.fingerprint})")

@@ -1,4 +1,4 @@
-"""What an evaluation may read in its worker: predictions, the model, the data, the judge. Nothing is recomputed."""
+"""The inputs of an evaluation in its worker: predictions, models, the data and the judge. None is recomputed."""
 
 from __future__ import annotations
 
@@ -24,17 +24,18 @@ __all__ = ["Inputs"]
 
 @dataclass
 class Inputs:
-    """Access to everything an evaluation job declared.
+    """Access to everything that an evaluation job declared.
 
     Attributes:
-        task: What the job was planned to do.
+        task: The task of the job.
         store: Where the inputs are.
         data_root: Where data sets are.
         weights_root: Where foreign weights are.
-        device: Torch device for what needs a network.
-        progress: Tell how far the work is: ``{"done": …, "total": …}``.
-        folder: The job's own folder, for what must survive a kill inside the job.
+        device: Torch device of the models.
+        progress: Takes progress reports: ``{"done": …, "total": …}``.
+        folder: The job's own folder, for files that must survive a kill during the job.
         save_every: Seconds of work that a kill may cost.
+        digests: SHA-256 of the weights that were loaded, by key of the train job.
     """
 
     task: EvaluateTask
@@ -48,11 +49,11 @@ class Inputs:
     digests: dict[str, str] = field(default_factory=dict)
 
     def outputs(self, split: str, output: str = "forward") -> dict[str, NDArray[Any]]:
-        """The arrays of a declared ``Need``: ``ids``, ``labels`` and what ``bench.predict.outputs`` made.
+        """The arrays of a declared ``Need``: ``ids``, ``labels`` and the outputs of ``bench.predict.outputs``.
 
         Raises:
             KeyError: The evaluation did not declare the need.
-            DamagedFileError: The predictions are not those that were recorded.
+            DamagedFileError: The predictions are missing or do not have the recorded digest.
         """
         return self.store.folder(self.task.needs[f"{split}/{output}"].key).arrays(OUTPUTS)
 
@@ -61,7 +62,7 @@ class Inputs:
         return self._load(self.task.train, with_state=with_state)
 
     def judge(self) -> Classifier:
-        """The independent classifier that the evaluation asked for."""
+        """The independent classifier that the evaluation declared, in eval mode on ``device``."""
         assert self.task.judge is not None
         return self._load(self.task.judge)
 
@@ -69,7 +70,7 @@ class Inputs:
         """Another model of the suite, in eval mode on ``device``.
 
         Raises:
-            KeyError: The evaluation did not declare it, or it is the model that the job measures.
+            KeyError: The evaluation did not declare the model, or it is the model that the job measures.
         """
         return self._load(self.task.others[name])
 
@@ -81,12 +82,12 @@ class Inputs:
 
     @property
     def spec(self) -> dict[str, Any]:
-        """The task as ``job.json`` holds it, for evaluations that were written when there was nothing else."""
+        """The task as ``job.json`` holds it, for evaluations that were written before ``task`` existed."""
         return self.task.as_json()
 
     @cached_property
     def journal(self) -> Journal:
-        """Where attacks keep what they have found, so that the job goes on where a killed one stood."""
+        """Storage for the interim results of attacks, so that a killed job can continue."""
         from bench.attacks.journal import Journal
 
         return Journal(self.folder / JOURNAL, every=self.save_every)

@@ -1,4 +1,4 @@
-"""Where a job is at work: the machine, the store, its folder, and how it says how far it is."""
+"""The context of a running job: the machine, the store, the job's folder, and its progress reports."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bench.store.folder import PROGRESS
 __all__ = ["CHECKPOINT_EVERY", "Progress", "Site", "Work"]
 
 PROGRESS_EVERY = 0.4
-"""Seconds between two reports of a job; reading the loss for one makes a GPU wait."""
+"""Least seconds between two progress reports of a job; reading the loss for a report makes a GPU wait."""
 
 
 def _checkpoint_every() -> float:
@@ -33,22 +33,23 @@ def _checkpoint_every() -> float:
 
 
 CHECKPOINT_EVERY = _checkpoint_every()
-"""Seconds of training or attacking that a kill may cost, unless an epoch or a batch is longer, or saving takes long:
-15, or the variable ``BENCH_CHECKPOINT_SECONDS``; with 0 training saves after every epoch. It changes no number: what
-goes on from a checkpoint is what would have been.
+"""Seconds of training or attacking that a kill may cost, unless an epoch or a batch is longer, or saving takes long.
+
+The variable ``BENCH_CHECKPOINT_SECONDS`` sets it; the default is 15. With 0 training saves after every epoch. It
+changes no number: a job that continues from a checkpoint has the same result.
 """
 
 
 @dataclass(frozen=True)
 class Site:
-    """Where and how jobs run: nothing here may change a number beyond what provenance records.
+    """Where and how jobs run. No field may change a number, except for what provenance records.
 
     Attributes:
         store: Root of the store.
         data: Data root.
         weights: Root of foreign weights.
         device: ``"cpu"`` or ``"cuda:<i>"``.
-        command: What a person typed.
+        command: The command that the user typed.
     """
 
     store: Path
@@ -59,7 +60,7 @@ class Site:
 
 
 class Progress:
-    """Writes what a job says of itself, at most so often."""
+    """Writes the progress reports of a job, at most one every ``PROGRESS_EVERY`` seconds."""
 
     def __init__(self, folder: JobFolder) -> None:
         self._path = folder.file(PROGRESS)
@@ -67,13 +68,13 @@ class Progress:
         self._last = 0.0
 
     def __call__(self, facts: Mapping[str, Any]) -> None:
-        """Take texts and numbers by name."""
+        """Report texts and numbers by name."""
         now = time.monotonic()
         if now - self._last < PROGRESS_EVERY:
             return
         self._last = now
         plain = {k: (float(v) if hasattr(v, "item") else v) for k, v in facts.items()}
-        # Not synced to disk: a report that a power cut or a full disk loses is no loss.
+        # Not synced to disk: a power cut or a full disk may lose a report.
         temporary = self._path.with_suffix(".tmp")
         with contextlib.suppress(OSError):
             temporary.write_text(json.dumps({"began": self._began, **plain}), encoding="utf-8")
@@ -82,14 +83,14 @@ class Progress:
 
 @dataclass(frozen=True)
 class Work:
-    """A job at work.
+    """A running job.
 
     Attributes:
-        site: Where.
-        store: Of the inputs.
-        folder: Of the job.
-        progress: Takes what the job says of itself.
-        record: What every record says; the job adds what it finds.
+        site: Where the job runs.
+        store: Store of the inputs.
+        folder: Folder of the job.
+        progress: Takes the job's progress reports.
+        record: The fields that every record has; the job adds its result.
     """
 
     site: Site
@@ -100,4 +101,4 @@ class Work:
 
 
 Result = tuple[Record, list[str]]
-"""The record with what the job found, and the names of the files that belong to the result."""
+"""The record with the job's result, and the names of the files that belong to it."""

@@ -1,4 +1,4 @@
-"""Which devices jobs may use. Looked up without torch: a finished run imports none."""
+"""The devices that jobs may use. They are found without torch, so that a command with nothing to run imports none."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ __all__ = ["check_cuda", "cpu_cores", "gpu_count", "slots", "visible_gpus"]
 _DEVICES = Path("/dev")
 _DRIVER = Path("/proc/driver/nvidia/gpus")
 _WSL = ("dxg", Path("/usr/lib/wsl/lib/libcuda.so.1"))
-"""Windows shows a GPU under another name, and does not say how many."""
+"""In the Windows Subsystem for Linux: device file and driver of a GPU; they do not tell how many GPUs there are."""
 
 
 def gpu_count() -> int:
-    """NVIDIA GPUs that this process may use, as CUDA and torch count them: those that the machine or container has,
-    less what ``CUDA_VISIBLE_DEVICES`` hides; none for a torch that was built for CPUs alone.
+    """Number of NVIDIA GPUs that this process may use, as CUDA and torch count them.
 
-    What is not given to a container has no device file, so its ``NVIDIA_VISIBLE_DEVICES`` says nothing further: it is
-    ``void`` both without GPUs and where they were given in another way.
+    These are the GPUs of the machine or container without those that ``CUDA_VISIBLE_DEVICES`` hides; 0 if torch was
+    built for CPUs alone. ``NVIDIA_VISIBLE_DEVICES`` is not read: a GPU that a container does not have has no device
+    file in it, and the variable is ``void`` both without GPUs and where they were given in another way.
     """
     present = 0 if _only_for_cpus() else _present()
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -32,14 +32,14 @@ def gpu_count() -> int:
 def visible_gpus(visible: str, present: int, uuids: tuple[str, ...] = ()) -> tuple[str, ...]:
     """The entries of ``CUDA_VISIBLE_DEVICES`` that name a GPU, as CUDA reads them.
 
-    A list of ordinals, or of identifiers that begin with ``GPU-`` (an abbreviation will do where it is unique) or with
-    ``MIG-``, of which CUDA uses one in a process. The first entry that names none ends the list: -1, ``NoDevFiles`` and
-    ``void`` therefore mean that there is no GPU. A GPU named twice makes the list empty.
+    The value is a list of ordinals, or of identifiers that begin with ``GPU-`` (a unique prefix suffices) or with
+    ``MIG-``, of which a process uses only the first. The first entry that names no GPU ends the list: -1,
+    ``NoDevFiles`` and ``void`` therefore mean that there is no GPU. A GPU named twice makes the list empty.
 
     Args:
         visible: The value of the variable.
-        present: GPUs that there are.
-        uuids: Their identifiers; empty if they are not known, then every well-formed one counts.
+        present: Number of GPUs present.
+        uuids: Identifiers of the GPUs; empty if they are unknown: then every well-formed identifier counts.
 
     Source: CUDA C++ Programming Guide, "CUDA environment variables"; ``torch.cuda._parse_visible_devices``.
     """
@@ -59,7 +59,7 @@ def visible_gpus(visible: str, present: int, uuids: tuple[str, ...] = ()) -> tup
             elif not re.fullmatch(r"[0-9a-fA-F/-]+", entry[4:]):
                 break
         else:
-            number = re.match(r"\+?\d+", entry)  # what follows the digits is passed over, as by strtoul
+            number = re.match(r"\+?\d+", entry)  # characters after the digits are ignored, as by strtoul
             if number is None or int(number[0]) >= present or (found and not found[0].isdigit()):
                 break
             name = str(int(number[0]))
@@ -70,7 +70,7 @@ def visible_gpus(visible: str, present: int, uuids: tuple[str, ...] = ()) -> tup
 
 
 def _present() -> int:
-    """GPUs with a device file, whether hidden by a variable or not."""
+    """Number of GPUs with a device file, including those that a variable hides."""
     try:
         names = [path.name for path in _DEVICES.iterdir()]
     except OSError:
@@ -80,7 +80,7 @@ def _present() -> int:
 
 
 def _only_for_cpus() -> bool:
-    """Whether the installed torch says in its version that it knows no GPU, as in 2.9.0+cpu."""
+    """Whether the version of the installed torch says that it was built for CPUs alone, as 2.9.0+cpu does."""
     try:
         return metadata.version("torch").endswith("+cpu")
     except metadata.PackageNotFoundError:
@@ -88,7 +88,7 @@ def _only_for_cpus() -> bool:
 
 
 def _uuids() -> tuple[str, ...]:
-    """Identifiers of the GPUs as the driver tells them, or none if it does not."""
+    """Identifiers of the GPUs from the driver's files; empty if they cannot be read."""
     found = []
     for path in sorted(_DRIVER.glob("*/information")):
         try:
@@ -103,13 +103,13 @@ def _uuids() -> tuple[str, ...]:
 
 
 def check_cuda(device: str) -> None:
-    """Start CUDA where a job is to use it.
+    """Start CUDA if the device is a GPU.
 
     Args:
         device: ``"cpu"`` or ``"cuda:<i>"``.
 
     Raises:
-        PrerequisiteError: It does not start, with the reason, and what to do.
+        PrerequisiteError: CUDA does not start; the message gives the reason and says what to do.
     """
     if not device.startswith("cuda"):
         return
@@ -117,7 +117,7 @@ def check_cuda(device: str) -> None:
 
     try:
         torch.empty(1, device=device).zero_()
-    except (RuntimeError, AssertionError) as error:  # what torch raises where it has no CUDA, no driver, no such GPU
+    except (RuntimeError, AssertionError) as error:  # torch raises these without CUDA, a driver, or this GPU
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         told = "not set" if visible is None else repr(visible)
@@ -129,7 +129,7 @@ def check_cuda(device: str) -> None:
 
 
 def cpu_cores() -> int:
-    """Cores that this process may use, which in a container can be fewer than the machine has."""
+    """Number of cores that this process may use; in a container these can be fewer than the machine has."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on this platform
@@ -137,11 +137,11 @@ def cpu_cores() -> int:
 
 
 def slots(device: str, workers: int | None) -> list[str]:
-    """One device per worker.
+    """The devices of the workers, one entry per worker.
 
     Args:
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
-        workers: How many jobs at once; None for one per GPU, or one per core.
+        workers: How many jobs run at once; None for one per GPU, or one per core without a GPU.
 
     Raises:
         PrerequisiteError: A GPU was asked for and there is none.
@@ -160,7 +160,7 @@ def slots(device: str, workers: int | None) -> list[str]:
 
 
 def _why() -> str:
-    """Why GPUs that are there cannot be used."""
+    """Why the GPUs present cannot be used, in parentheses; empty if there are none or the reason is unknown."""
     present, visible = _present(), os.environ.get("CUDA_VISIBLE_DEVICES")
     if present and _only_for_cpus():
         return f" (there are {present}, but torch {metadata.version('torch')} was built for CPUs alone)"

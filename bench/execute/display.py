@@ -1,4 +1,4 @@
-"""What shows a run to a person, and a guard between the two: a display cannot do the run any harm."""
+"""The interface of displays of a run, and a guard that keeps a failing display from stopping the run."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["Display", "Summary", "guarded"]
 
 
 class Display(Protocol):
-    """Shows a run to a person."""
+    """Shows a run to the user."""
 
     def begin(self, plan: Plan, states: Mapping[str, Status], todo: list[Job]) -> None:
         """The run starts; ``todo`` are the jobs that have to run."""
         ...
 
     def added(self, jobs: list[Job]) -> None:
-        """These jobs have to run, too: training left other weights than those that their results were made with."""
+        """These jobs have to run, too: their results were made with other weights, or their inputs were lost."""
         ...
 
     def started(self, job: Job) -> None:
@@ -32,11 +32,11 @@ class Display(Protocol):
         ...
 
     def held(self, job: Job, holder: str) -> None:
-        """Another run is at work on a job: this run goes on with others and takes the result when it is there."""
+        """Another run is at work on a job; this run continues with other jobs and takes the result when it exists."""
         ...
 
     def tick(self, running: Mapping[str, Mapping[str, Any]]) -> None:
-        """What running jobs (by key) last said of themselves."""
+        """The last progress reports of the running jobs, by key."""
         ...
 
     def ended(self, job: Job, status: Status, record: Record | None) -> None:
@@ -65,7 +65,7 @@ class Summary:
     interrupted: bool = False
 
     def counts(self) -> dict[str, int]:
-        """Jobs by state."""
+        """Number of jobs by state."""
         counts: dict[str, int] = {}
         for status in self.states.values():
             counts[status.state] = counts.get(status.state, 0) + 1
@@ -78,7 +78,7 @@ class _Guarded:
         self._failed = False
 
     def __getattr__(self, name: str) -> Any:
-        """A method of the display that does not raise: after the first failure no method does anything."""
+        """A method of the display that does not raise; after the first failure no method does anything."""
         if name.startswith("_"):
             raise AttributeError(name)
         method = getattr(self._display, name)
@@ -88,7 +88,7 @@ class _Guarded:
                 return None
             try:
                 return method(*arguments, **options)
-            except Exception as error:  # whatever it is, the jobs have nothing to do with it
+            except Exception as error:  # no failure of a display may stop the jobs
                 self._failed = True
                 self._give_up(error)
                 return None
@@ -100,7 +100,7 @@ class _Guarded:
             close = getattr(self._display, "close", None)
             if close is not None:
                 close()
-        # The pipe that nobody reads any more may be standard error itself.
+        # Standard error itself may be the closed pipe.
         with contextlib.suppress(Exception):
             text = plain(f"{type(error).__name__}: {error}")
             sys.stderr.write(f"bench: the display of the run failed ({text}); the run goes on without it\n")
@@ -108,9 +108,9 @@ class _Guarded:
 
 
 def guarded(display: Display) -> Display:
-    """The display, without the exceptions that it raises: the first one ends the display and not the run.
+    """Wrap a display so that its first exception ends the display and not the run.
 
-    A closed pipe, a terminal that cannot show a character, or a fault of the display itself costs what is shown. An
-    interrupt from the keyboard passes through. A display that has a method ``close`` is told to give the terminal back.
+    Examples are a closed pipe, a terminal that cannot show a character, or a defect of the display. A keyboard
+    interrupt passes through. If the display has a method ``close``, it is called to restore the terminal.
     """
     return cast("Display", _Guarded(display))

@@ -1,4 +1,4 @@
-"""Ways to show a run: a live display on a terminal, plain lines elsewhere, JSON lines for scripts, or nothing."""
+"""The displays of a run: a live panel on a terminal, plain lines elsewhere, JSON lines for scripts, or nothing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["JsonDisplay", "LiveDisplay", "PlainDisplay", "SilentDisplay", "durat
 
 
 def duration(seconds: float) -> str:
-    """``8 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    """Format seconds as ``8 s``, ``3 min 20 s`` or ``2 h 05 min``."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -39,29 +39,29 @@ class SilentDisplay:
     """Shows nothing."""
 
     def begin(self, plan: Plan, states: Mapping[str, Status], todo: list[Job]) -> None:
-        """Nothing."""
+        """Ignore the start of the run."""
 
     def added(self, jobs: list[Job]) -> None:
-        """Nothing."""
+        """Ignore further jobs."""
 
     def started(self, job: Job) -> None:
-        """Nothing."""
+        """Ignore the start of a job."""
 
     def held(self, job: Job, holder: str) -> None:
-        """Nothing."""
+        """Ignore a job that another run holds."""
 
     def tick(self, running: Mapping[str, Mapping[str, Any]]) -> None:
-        """Nothing."""
+        """Ignore progress reports."""
 
     def ended(self, job: Job, status: Status, record: Record | None) -> None:
-        """Nothing."""
+        """Ignore the end of a job."""
 
     def end(self, summary: Summary) -> None:
-        """Nothing."""
+        """Ignore the end of the run."""
 
 
 class _Clock:
-    """Time left: what earlier runs or finished jobs of this one tell, for the jobs that are not done."""
+    """Estimates the time left from the durations of earlier runs and of the finished jobs of this one."""
 
     def __init__(self, rates: Rates, workers: int) -> None:
         self._rates, self._workers = rates, workers
@@ -86,7 +86,7 @@ class _Clock:
         return self.total - len(self._left)
 
     def left(self, running: Mapping[str, Mapping[str, Any]]) -> float | None:
-        """Seconds, or None while nothing tells how long some job takes."""
+        """Estimated seconds left, or None while the duration of some job is unknown."""
         total = 0.0
         for key, job in self._left.items():
             said = running.get(key, {})
@@ -102,7 +102,7 @@ class _Clock:
 
 
 class PlainDisplay:
-    """One line per event, for logs and pipes. Quick jobs that only read predictions get none."""
+    """Writes one line per event, for logs and pipes. Finished predictions get no line."""
 
     def __init__(self, out: TextIO, rates: Rates, workers: int) -> None:
         self._out = out
@@ -110,7 +110,7 @@ class PlainDisplay:
         self._began = time.monotonic()
 
     def begin(self, plan: Plan, states: Mapping[str, Status], todo: list[Job]) -> None:
-        """How much there is to do."""
+        """Write the number of jobs to run, and the reasons of those that cannot run."""
         self._clock.begin(todo)
         self._began = time.monotonic()
         self._say(f"{plan.suite.name}: {len(plan.jobs)} jobs, {len(todo)} to run")
@@ -118,24 +118,24 @@ class PlainDisplay:
             self._say(f"n/a: {reason}")
 
     def added(self, jobs: list[Job]) -> None:
-        """How much more there is to do."""
+        """Write the number of further jobs to run."""
         self._clock.added(jobs)
         self._say(f"{len(jobs)} more to run: {_ADDED}")
 
     def started(self, job: Job) -> None:
-        """Training is worth a line when it starts: it takes long."""
+        """Write a line for training, which takes long; other jobs get none when they start."""
         if job.kind == "train":
             self._say(f"start   {job.id}")
 
     def held(self, job: Job, holder: str) -> None:
-        """Who is at work on it."""
+        """Write which process is at work on the job."""
         self._say(f"held    {job.id}: {holder} is at work on it; its result is taken when it is there")
 
     def tick(self, running: Mapping[str, Mapping[str, Any]]) -> None:
-        """Nothing: a log is not a display."""
+        """Ignore progress reports: they would fill a log."""
 
     def ended(self, job: Job, status: Status, record: Record | None) -> None:
-        """What came out."""
+        """Write the state of the job, its duration and its main number."""
         self._clock.ended(job, record)
         if job.kind == "predict" and status.state == "done":
             return
@@ -150,7 +150,7 @@ class PlainDisplay:
         self._say(text)
 
     def end(self, summary: Summary) -> None:
-        """The counts."""
+        """Write the number of jobs by state."""
         self._say(_counts(summary))
 
     def _say(self, text: str) -> None:
@@ -159,34 +159,34 @@ class PlainDisplay:
 
 
 class JsonDisplay(SilentDisplay):
-    """One JSON object per line."""
+    """Writes one JSON object per event and line."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
 
     def begin(self, plan: Plan, states: Mapping[str, Status], todo: list[Job]) -> None:  # noqa: ARG002
-        """Names of the jobs to run."""
+        """Write the ids of the jobs to run."""
         self._say({"event": "begin", "jobs": len(plan.jobs), "todo": [job.id for job in todo]})
 
     def added(self, jobs: list[Job]) -> None:
-        """Names of further jobs to run."""
+        """Write the ids of further jobs to run."""
         self._say({"event": "added", "todo": [job.id for job in jobs]})
 
     def started(self, job: Job) -> None:
-        """A job is at work."""
+        """Write the id and key of a job that started."""
         self._say({"event": "started", "job": job.id, "key": job.key})
 
     def held(self, job: Job, holder: str) -> None:
-        """Another run is at work on a job."""
+        """Write which process is at work on a job."""
         self._say({"event": "held", "job": job.id, "key": job.key, "holder": holder})
 
     def ended(self, job: Job, status: Status, record: Record | None) -> None:
-        """A job has ended."""
+        """Write the state of a job that ended."""
         facts = {"event": "ended", "job": job.id, "key": job.key, "state": status.state, "reason": status.reason}
         self._say({**facts, "seconds": record.seconds if record else None})
 
     def end(self, summary: Summary) -> None:
-        """The counts."""
+        """Write the number of jobs by state."""
         self._say({"event": "end", "counts": summary.counts(), "seconds": round(summary.seconds, 3)})
 
     def _say(self, event: Mapping[str, Any]) -> None:
@@ -195,7 +195,7 @@ class JsonDisplay(SilentDisplay):
 
 
 class LiveDisplay:
-    """One live panel: how far the plan is, the jobs at work with loss and validation accuracy, the time left."""
+    """A live panel with the progress of the plan, the time left, and the running jobs with loss and accuracy."""
 
     def __init__(self, console: Console, rates: Rates, workers: int) -> None:
         self._console = console
@@ -216,33 +216,33 @@ class LiveDisplay:
         for reason in dict.fromkeys(status.reason for status in states.values() if status.state == "n/a"):
             self._say(("n/a", "yellow"), f": {plain(reason)}")
         if todo:
-            # Drawn at every tick and by nothing else: no thread of rich's own raises where nobody catches it.
+            # Only this thread draws: an exception in a thread of rich would not be caught.
             self._live = Live(self._draw(), console=self._console, auto_refresh=False, transient=True)
             self._live.start()
 
     def added(self, jobs: list[Job]) -> None:
-        """Leave a line above the panel."""
+        """Print the number of further jobs above the panel."""
         self._clock.added(jobs)
         self._say(f"{len(jobs)} more to run: {_ADDED}")
 
     def started(self, job: Job) -> None:
-        """Add a line."""
+        """Add a line for the job to the panel."""
         self._held.pop(job.key, None)
         self._running[job.key] = (job, time.monotonic())
         self._refresh()
 
     def held(self, job: Job, holder: str) -> None:
-        """Add a line that says whom the job waits for."""
+        """Add a line to the panel that names the process at work on the job."""
         self._held[job.key] = (job, holder)
         self._refresh()
 
     def tick(self, running: Mapping[str, Mapping[str, Any]]) -> None:
-        """Redraw with what the jobs say."""
+        """Redraw the panel with the last progress reports."""
         self._said = running
         self._refresh()
 
     def ended(self, job: Job, status: Status, record: Record | None) -> None:
-        """Leave a line above the panel for what a person waits for."""
+        """Remove the line of the job; print a line above the panel for training, and for a job that is not done."""
         self._running.pop(job.key, None)
         self._held.pop(job.key, None)
         self._clock.ended(job, record)
@@ -255,18 +255,18 @@ class LiveDisplay:
         self._refresh()
 
     def end(self, summary: Summary) -> None:
-        """Stop drawing."""
+        """Stop drawing and print the number of jobs by state."""
         self.close()
         self._say(_counts(summary))
 
     def close(self) -> None:
-        """Give the terminal back; nothing is drawn any more."""
+        """Stop drawing and restore the terminal."""
         live, self._live = self._live, None
         if live is not None:
             live.stop()
 
     def _say(self, *parts: str | tuple[str, str]) -> None:
-        """Leave a line above the panel: text, or text with a style, and never markup."""
+        """Print a line above the panel: text, or text with a style, but no markup."""
         from rich.text import Text
 
         self._console.print(Text.assemble(*parts), highlight=False)
@@ -295,13 +295,13 @@ class LiveDisplay:
 
 
 def _number(said: Mapping[str, Any], name: str) -> float | None:
-    """What a job says of itself, where it is a number: the file may be damaged."""
+    """A number from a progress report, or None if the value is no number: the file may be damaged."""
     value = said.get(name)
     return value if isinstance(value, int | float) else None
 
 
 def _result(record: Record) -> str:
-    """The one number of a record that a person waits for."""
+    """The main number of a record as text: the validation accuracy, or the first measured number."""
     training = record.training
     if training.validation_accuracy is not None:
         return f" validation accuracy {training.validation_accuracy:.1%} at epoch {training.selected_epoch}"

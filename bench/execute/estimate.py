@@ -1,4 +1,4 @@
-"""What a job will cost in seconds, where earlier runs on this store tell."""
+"""Expected seconds of jobs, from earlier runs on the same store."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _Kind = tuple[str, str, str, str]
 
 @dataclass
 class Rates:
-    """Seconds per network pass by kind of job, network and data; unknown is None, never 0."""
+    """Seconds per network pass by kind of job, network and data; an unknown rate is None, never 0."""
 
     _exact: dict[_Kind, list[float]] = field(default_factory=dict)
 
@@ -34,12 +34,12 @@ class Rates:
         return rates
 
     def learn(self, record: Record) -> None:
-        """Take a finished job into account."""
-        # Jobs that only read predictions have no passes: for them the time itself is the rate.
+        """Add the rate of a finished job."""
+        # Jobs that only read predictions have no passes: their rate is their duration.
         self._exact.setdefault(_kind_of_record(record), []).append(record.seconds / (record.passes or 1.0))
 
     def seconds(self, job: Job) -> float | None:
-        """Expected seconds on one worker, or None if no earlier run tells."""
+        """Expected seconds on one worker, or None if there was no such job yet."""
         known = self._exact.get(_kind_of_job(job))
         return None if not known else median(known) * (job.passes or 1.0)
 

@@ -1,4 +1,4 @@
-"""Ways to run jobs. An executor is never part of the experiment: the worker writes, the scheduler reads the store."""
+"""Executors: ways to run jobs. They do not affect results: workers write to the store, and the scheduler reads it."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
-    # glibc gives freed memory back to the system at once by default; taking it again costs attacks on the CPU page
-    # faults.
+    # By default glibc returns freed memory to the system at once; allocating it again costs page faults, which slows
+    # attacks on the CPU.
     "MALLOC_MMAP_THRESHOLD_": "1073741824",
     "MALLOC_TRIM_THRESHOLD_": "4294967296",
     "MALLOC_TOP_PAD_": "67108864",
-    # Deterministic cuBLAS, and no wait loops that burn a core beside a busy one.
+    # Deterministic cuBLAS, and no busy waiting, which would take a core from another worker.
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
     "OMP_WAIT_POLICY": "PASSIVE",
 }
@@ -48,11 +48,11 @@ _PRELOAD = [
 
 @dataclass(frozen=True)
 class Ended:
-    """A job that is no longer at work.
+    """A job that is no longer running.
 
     Attributes:
         job: The job.
-        died: How its process ended, if it ended otherwise than by itself.
+        died: How its process ended, if it did not end normally.
         held: Whether it never began, because another run holds its lock.
     """
 
@@ -66,24 +66,24 @@ class Executor(Protocol):
 
     @property
     def capacity(self) -> int:
-        """How many jobs may be at work."""
+        """How many jobs may run at once."""
         ...
 
     def start(self, job: Job) -> None:
-        """Begin a job."""
+        """Start a job."""
         ...
 
     def ended(self, timeout: float) -> list[Ended]:
-        """The jobs that ended since the last call, waiting at most ``timeout`` seconds for the first."""
+        """The jobs that ended since the last call; waits at most ``timeout`` seconds for the first."""
         ...
 
     def stop(self) -> None:
-        """End everything at once; what was checkpointed stays."""
+        """End all jobs at once; their checkpoints stay."""
         ...
 
 
 class InProcess:
-    """One job after the other in this process: for tests and debuggers."""
+    """Runs one job after the other in this process, for tests and debuggers."""
 
     capacity = 1
 
@@ -92,7 +92,7 @@ class InProcess:
         self._ended: list[Ended] = []
 
     def start(self, job: Job) -> None:
-        """Run the job to its end, with as many threads as a worker would have: they decide about the last bits."""
+        """Run the job to its end, with as many threads as a worker has: their number changes the last bits."""
         import torch
 
         before = torch.get_num_threads()
@@ -106,21 +106,21 @@ class InProcess:
             torch.set_num_threads(before)
 
     def ended(self, timeout: float) -> list[Ended]:  # noqa: ARG002 - nothing to wait for
-        """What ran since the last call."""
+        """The jobs that ran since the last call."""
         ended, self._ended = self._ended, []
         return ended
 
     def stop(self) -> None:
-        """Nothing is ever left running."""
+        """Do nothing: ``start`` returns when its job has ended."""
 
 
 class Pool:
-    """One process a job, forked from a server that has torch loaded, so that no job waits for its import.
+    """Runs each job in a process of its own, forked from a server that has imported torch, so that no job waits for it.
 
-    A process that dies takes only its own job with it.
+    A process that dies ends only its own job.
 
     Args:
-        site: Where jobs run; its device is replaced by the leased one.
+        site: Where jobs run; each job gets a free device in place of the site's.
         devices: One entry per worker.
     """
 
@@ -133,15 +133,15 @@ class Pool:
         self._running: dict[int, tuple[ForkServerProcess, Job, str]] = {}
 
     def start(self, job: Job) -> None:
-        """Begin a job on a leased device."""
+        """Start a job on a free device."""
         device = self._free.pop(0)
-        # A signal between the start of a process and its entry here would leave a worker that nobody ends.
+        # A signal between the start of a process and its entry in `_running` would leave a worker that `stop` misses.
         with _signals_later(), _environment(), _hidden_main():
             process = self._started(job, replace(self._site, device=device))
             self._running[process.sentinel] = (process, job, device)
 
     def _started(self, job: Job, site: Site) -> ForkServerProcess:
-        """A process at work. The server may be dying at this instant (killed for memory, say): a new one follows it."""
+        """Start a process. If the server is just dying (killed for memory, say), try again with a new server."""
         for pause in (0.1, 0.4, 1.6):
             try:
                 return self._begun(job, site)
@@ -155,7 +155,7 @@ class Pool:
         return process
 
     def ended(self, timeout: float) -> list[Ended]:
-        """The jobs whose processes ended; their devices are free again."""
+        """The jobs whose processes ended since the last call; their devices become free."""
         if not self._running:
             time.sleep(min(timeout, 0.05))
             return []
@@ -171,7 +171,7 @@ class Pool:
         return ended
 
     def stop(self) -> None:
-        """Terminate every worker, and kill those that do not go."""
+        """Terminate every worker, and kill those that do not end within ``GRACE`` seconds."""
         for process, _, _ in self._running.values():
             process.terminate()
         deadline = time.monotonic() + GRACE
@@ -185,7 +185,7 @@ class Pool:
 
 @contextlib.contextmanager
 def _signals_later() -> Iterator[None]:
-    """Hold back Ctrl-C and SIGTERM for a while, where this thread gets them."""
+    """Delay Ctrl-C and SIGTERM until the context ends, if this is the main thread, which receives them."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -210,7 +210,7 @@ _UNWRITABLE = "the worker could write neither a result nor why there is none: is
 def _how_it_died(code: int | None) -> str:
     if code == UNWRITABLE:
         return _UNWRITABLE
-    if code == 255:  # what multiprocessing says where the server did not tell
+    if code == 255:  # multiprocessing gives this code if the server did not report one
         return "the worker exited with code 255, or the server that it was forked from was ended"
     if code is not None and code < 0:
         hint = " (out of memory?)" if code == -9 else ""
@@ -220,7 +220,7 @@ def _how_it_died(code: int | None) -> str:
 
 @contextlib.contextmanager
 def _environment() -> Iterator[None]:
-    """Variables for the fork server, which starts with the first job; ours stay as they were."""
+    """Set variables for the fork server, which starts with the first job; afterwards restore those of this process."""
     before = {name: os.environ.get(name) for name in _ENVIRONMENT}
     os.environ.update({name: value for name, value in _ENVIRONMENT.items() if before[name] is None})
     try:
@@ -236,8 +236,8 @@ _MAIN_LOCK = threading.Lock()
 
 @contextlib.contextmanager
 def _hidden_main() -> Iterator[None]:
-    """Start workers without importing the caller's main module: a script without the usual guard would run again
-    in each of them, and a console script would load the command line.
+    """Hide the caller's main module, so that workers do not import it: a script without the usual guard would run again
+    in each worker, and a console script would load the command line.
     """
     main: Any = sys.modules["__main__"]
     with _MAIN_LOCK:

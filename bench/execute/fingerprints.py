@@ -1,7 +1,8 @@
-"""What a job finds is held against what its key speaks of: the code of its family, backbone and evaluation.
+"""Comparison of the code of a job's family, backbone and evaluation with the code in its key.
 
-Data are held to their fingerprints where they are parsed (`bench.data.job`), weights where they are loaded
-(`bench.weights.load.adopt`). Components with a declared version have nothing to compare: the version speaks for them.
+Data are compared with their fingerprints where they are parsed (`bench.data.job`), weights where they are loaded
+(`bench.weights.load.adopt`). The code of a component with a declared version is not compared: its version identifies
+it.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ __all__ = ["hold_code"]
 
 
 def hold_code(task: Task) -> None:
-    """Compare the code, and the files that a family says it is made of, with those that the job was planned with.
+    """Compare the code, and the files that the family declares, with those that the job was planned with.
 
     Raises:
-        BenchError: Something has changed since the suite was read; the message says what.
+        BenchError: Code or a file has changed since the suite was read; the message names it.
     """
     model, planned = task.train.model, task.train.identity
     family, backbone = FAMILIES.get(model.family), BACKBONES.get(model.backbone)

@@ -13,7 +13,7 @@ __all__ = ["evaluate", "predict"]
 
 
 def predict(task: PredictTask, work: context.Work) -> context.Result:
-    """Leave what the model says of every item of a split."""
+    """Store the outputs of the model for every item of a split."""
     from bench.data.job import job_dataset, job_ood, job_splits
     from bench.files.arrays import save_arrays
     from bench.predict import outputs
@@ -31,7 +31,7 @@ def predict(task: PredictTask, work: context.Work) -> context.Result:
 
 
 def evaluate(task: EvaluateTask, work: context.Work) -> context.Result:
-    """Measure, and hold what the evaluation returned against what it declared."""
+    """Run the evaluation, and check its outcome against the columns that it declared."""
     from bench.evaluate.base import EVALUATIONS
     from bench.evaluate.inputs import Inputs
     from bench.evaluate.outcome import check_outcome

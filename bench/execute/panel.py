@@ -1,4 +1,4 @@
-"""The live panel of a run as something that rich draws: it fits every width, and the time left is what goes last."""
+"""The live panel of a run, drawn by rich. It fits every width; the time left is the last fact that it drops."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class PanelRow:
     """A line of the panel.
 
     Attributes:
-        name: Of the run or the job.
-        facts: Ways to say how it stands, from the longest to the shortest; the first that fits is shown.
-        done, total: For the bar; no bar without a total.
+        name: Name of the run or the job.
+        facts: Texts on its progress, from the longest to the shortest; the first that fits is shown.
+        done, total: Progress for the bar; there is no bar without a total.
     """
 
     name: str
@@ -35,7 +35,7 @@ class PanelRow:
 
 
 def head_facts(done: int, total: int, elapsed: str, left: str | None) -> list[str]:
-    """Ways to say how a run stands, from the longest to the shortest; all with the time left, if that is known."""
+    """Texts on the progress of a run, from the longest to the shortest; each has the time left, if it is known."""
     if left is None:
         return [f"{done}/{total} jobs, {elapsed}", f"{done}/{total} jobs", f"{done}/{total}"]
     return [
@@ -47,7 +47,7 @@ def head_facts(done: int, total: int, elapsed: str, left: str | None) -> list[st
 
 
 class Panel:
-    """The head line and a line for each job at work."""
+    """The head line and a line for each running job."""
 
     def __init__(self, head: PanelRow, jobs: Sequence[PanelRow]) -> None:
         self._rows = [head, *jobs]
@@ -80,7 +80,7 @@ class Panel:
 
 
 def _cropped(text: str, width: int) -> str:
-    """Text in at most so many cells: both ends of a name tell more than its middle."""
+    """Crop a text to a width in terminal cells; its middle goes, because the ends of a name tell more."""
     from rich.cells import cell_len, set_cell_size
 
     if cell_len(text) <= width:

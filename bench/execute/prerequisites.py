@@ -1,7 +1,8 @@
 """Files with published checksums that jobs need: verified once, before any of the jobs runs. Light.
 
-A loader verifies again, in the bytes that it parses; this is so that one message stands where every job would fail.
-What was verified is remembered in the results folder by path, size, times and inode, so that a run reads it once.
+Loaders verify the bytes that they parse again. The check before the run gives one message in place of a failure in
+every job. Verified files are remembered in the results folder by path, size, times and inode, so that an unchanged file
+is read only once.
 """
 
 from __future__ import annotations
@@ -24,25 +25,25 @@ from bench.plan.tasks import EvaluateTask, PredictTask
 __all__ = ["FILE", "Needed", "Verified", "needed", "of_dataset", "require"]
 
 FILE = "verified.json"
-"""Below the results folder; whoever deletes it only has the files read once more."""
+"""Name of the file in the results folder; after its deletion the files are read once more."""
 
 Progress = Callable[[Checksum, int, int], None]
-"""Told of a file before it is read, with its number from 0 and the number of all."""
+"""Called before a file is read, with the file, its number from 0 and the number of files."""
 
 
 @dataclass(frozen=True)
 class Needed:
-    """A file with a checksum, and what needs it, in words."""
+    """A file with a checksum, and the name of the component that needs it, in words."""
 
     file: Checksum
     owner: str
 
 
 class Verified:
-    """What is known of files without reading them again.
+    """The files that were verified before, so that they need not be read again.
 
     Args:
-        path: Where it is kept. A file that is missing, damaged or cannot be written only costs time.
+        path: File with this list. If it is missing, damaged or cannot be written, files are read again.
     """
 
     def __init__(self, path: Path) -> None:
@@ -54,14 +55,14 @@ class Verified:
                 self._known = dict(found["files"])
 
     def holds(self, file: Checksum) -> bool:
-        """Whether a file was verified, against this digest, and looks as it did then."""
+        """Whether a file was verified against this digest and has the same size, times and inode as then."""
         looks = _looks(file.path)
         return looks is not None and self._known.get(_name(file)) == looks
 
     def verify(self, file: Checksum) -> str | None:
-        """Read a file; what is wrong with it, as the end of a sentence that begins with its name, or None.
+        """Read a file and return what is wrong with it, as the end of a sentence that begins with its name, or None.
 
-        What was found lasts until ``keep``.
+        The result is stored only by ``keep``.
         """
         before = _looks(file.path)
         try:
@@ -74,25 +75,25 @@ class Verified:
         return None
 
     def keep(self) -> None:
-        """Write down what is known."""
+        """Store the list of verified files."""
         with contextlib.suppress(OSError):
             write_json(self._path, {"schema": 1, "files": dict(sorted(self._known.items()))})
 
 
 def of_dataset(spec: DatasetSpec, data_root: Path) -> list[Needed]:
-    """The files of a data set that have published checksums; none if they are not there."""
+    """The files of a data set that have published checksums; empty if the data set is missing."""
     if spec.find(data_root) is not None:
         return []
     return [Needed(file, f"data set {spec.name!r}") for file in spec.checksums(data_root)]
 
 
 def needed(jobs: Iterable[Job], data_root: Path, weights_root: Path) -> list[Needed]:
-    """The files with published checksums that jobs read, each once.
+    """The files with published checksums that jobs read, without duplicates.
 
     A user's own data are not among them: planning has just read them.
 
     Args:
-        jobs: Those that would run.
+        jobs: The jobs to run.
         data_root: Where data sets are.
         weights_root: Where foreign weights are.
     """
@@ -115,10 +116,10 @@ def needed(jobs: Iterable[Job], data_root: Path, weights_root: Path) -> list[Nee
 
 
 def require(files: Iterable[Needed], verified: Verified, progress: Progress | None = None) -> None:
-    """Verify files, those that are not known to be right.
+    """Verify the files that were not verified before.
 
     Raises:
-        PrerequisiteError: Some are damaged; one message names each with its expected and found checksum.
+        PrerequisiteError: Files are damaged; the message names each with its expected and found checksum.
     """
     todo = [one for one in files if not verified.holds(one.file)]
     damaged = []
@@ -139,7 +140,7 @@ def require(files: Iterable[Needed], verified: Verified, progress: Progress | No
 
 
 def _evaluation(job: Job) -> Evaluation | None:
-    """The evaluation of an evaluate job; None for other jobs, and where it is gone: the job itself will say so."""
+    """The evaluation of an evaluate job; None for other jobs and for an unknown evaluation, which the job reports."""
     if not isinstance(job.task, EvaluateTask):
         return None
     try:
@@ -153,7 +154,7 @@ def _name(file: Checksum) -> str:
 
 
 def _looks(path: Path) -> list[int] | None:
-    """Size, times and inode of a file: another file at the place has others."""
+    """Size, times and inode of a file, which change when it is replaced; None if it cannot be reached."""
     try:
         found = path.stat()
     except OSError:

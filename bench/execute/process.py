@@ -1,4 +1,4 @@
-"""A worker process: one job, one thread on a CPU, then the end, which is also the end of what started it."""
+"""A worker process. It runs one job, with one thread on a CPU, and ends; it also ends if its parent ends."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ __all__ = ["GRACE", "HELD", "UNWRITABLE", "main"]
 
 INTERRUPTED = 130
 UNWRITABLE = 74
-"""Exit code of a worker that could write neither a result nor why there is none."""
+"""Exit code of a worker that could write neither a result nor an error."""
 HELD = 75
-"""Exit code of a worker that did nothing, because another process is at work on the job."""
+"""Exit code of a worker that did nothing because another process is at work on the job."""
 LOOK_EVERY = 0.5
-"""Seconds between two looks at whether the server that a worker was forked from is still there."""
+"""Seconds between two checks whether the server that a worker was forked from still runs."""
 GRACE = 60.0
-"""Seconds that a worker has to end by itself: training finishes its iteration and writes a buffer of a gigabyte."""
+"""Seconds that a worker has to end by itself: training finishes its iteration and may write a buffer of a gigabyte."""
 
 
 def main(job: Job, site: Site) -> None:
     """Entry of a worker process."""
     _end_with_parent()
-    redirect.free_stdout()  # for what is written outside of the job's log, such as while a plug-in is imported
-    # The scheduler decides about an interrupt from the terminal; it ends us with SIGTERM.
+    redirect.free_stdout()  # for output outside of the job's log, such as while a plug-in is imported
+    # The scheduler handles an interrupt from the terminal; it ends workers with SIGTERM.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     training.STOP.armed = True
@@ -53,9 +53,9 @@ def main(job: Job, site: Site) -> None:
 
 
 def _end_with_parent() -> None:
-    """End this process when the command that started it ends, or the server that it was forked from, through which
-    the command learns how it ended; whatever ended these. Nobody would collect its work, and it would keep its device
-    and its lock. Training saves where it stands; what does not go by itself is ended.
+    """End this process when the command that started it ends, or the server that it was forked from, which tells the
+    command how it ended. Without them nobody would collect its result, and it would keep its device and its lock.
+    SIGTERM lets training save a checkpoint; SIGKILL follows after ``GRACE`` seconds.
     """
     parent, server = multiprocessing.parent_process(), os.getppid()
     if parent is None:

@@ -1,4 +1,4 @@
-"""Where a number came from: versions, machine, command. Recorded with every result, never part of a key."""
+"""Where a number came from: versions, machine, command. Every result records it; it is never part of a key."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PACKAGES = (
     *("torch", "torchvision", "numpy", "scipy", "scikit-learn", "pillow"),
     *("torchattacks", "foolbox", "pytorch-fid"),
 )
-"""Packages whose version can change a number: arithmetic, tests, data sets, decoding of pictures, attacks."""
+"""Packages whose version can change a number: arithmetic, statistical tests, data sets, image decoding, attacks."""
 
 
 def command() -> str:
@@ -42,7 +42,7 @@ def _versions() -> dict[str, str]:
 
 @cache
 def _revision() -> dict[str, Any] | None:
-    """Commit of the harness and whether it was edited since, where it runs from a checkout."""
+    """Commit of the harness and whether it was edited since; None if it does not run from a checkout."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
@@ -62,11 +62,11 @@ def _revision() -> dict[str, Any] | None:
 
 
 def provenance(device: str, ran: str) -> Provenance:
-    """Facts about this process.
+    """Versions, machine and device of this process.
 
     Args:
         device: The torch device that the job used, or ``"none"`` for a job that needs no network.
-        ran: The command that a person typed.
+        ran: The command that the user typed.
     """
     facts: dict[str, Any] = {}
     torch = sys.modules.get("torch")
@@ -74,7 +74,7 @@ def provenance(device: str, ran: str) -> Provenance:
         facts["threads"] = torch.get_num_threads()
         facts["cpu_capability"] = torch.backends.cpu.get_cpu_capability()
         if device.startswith("cuda"):
-            # Where CUDA does not start, that is the error to be told, and not one in telling it.
+            # If CUDA does not start, the job reports that error; none may be raised here.
             with contextlib.suppress(RuntimeError, AssertionError):
                 facts["device_name"] = torch.cuda.get_device_name(device)
                 facts["cuda"] = torch.version.cuda

@@ -1,4 +1,4 @@
-"""Where a process writes that knows nothing of ``sys.stdout``: descriptors of the operating system."""
+"""Redirection of standard output and error at the level of file descriptors, which C libraries and children use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["free_stdout", "into"]
 
 
 def free_stdout() -> None:
-    """What this process writes to standard output goes to standard error from now on.
+    """Redirect the standard output of this process to standard error, from now on.
 
     Standard output belongs to the command, which may print JSON there.
     """
@@ -22,13 +22,13 @@ def free_stdout() -> None:
 
 @contextlib.contextmanager
 def into(path: Path) -> Iterator[None]:
-    """Standard output and error go to a file, which is written anew, and afterwards to where they went before.
+    """Redirect standard output and error to a file, which is overwritten; restore them when the context ends.
 
-    C libraries and child processes write to descriptors 1 and 2, so the descriptors themselves lead to the file. What
-    cannot be encoded becomes an escape.
+    C libraries and child processes write to descriptors 1 and 2, so the descriptors themselves are redirected.
+    Characters that cannot be encoded are escaped.
     """
     with (
-        # Line by line, so that what Python prints and what others write stand in the order in which it came.
+        # Line buffering keeps the output of Python and of others in the order in which it was written.
         path.open("w", encoding="utf-8", errors="backslashreplace", buffering=1) as file,
         _descriptors(file.fileno()),
         contextlib.redirect_stdout(file),
@@ -40,14 +40,14 @@ def into(path: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _descriptors(target: int) -> Iterator[None]:
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(AttributeError, OSError, ValueError):  # absent, closed, or nobody reads it
+        with contextlib.suppress(AttributeError, OSError, ValueError):  # absent, closed, or without a reader
             stream.flush()
     kept = {}
     for number in (1, 2):
-        with contextlib.suppress(OSError):  # closed: there is nothing to go back to
+        with contextlib.suppress(OSError):  # closed: there is nothing to restore
             kept[number] = os.dup(number)
         os.dup2(target, number)
-        os.set_inheritable(number, True)  # a file that took the number of a closed stream is not by itself
+        os.set_inheritable(number, True)  # a file that took the number of a closed stream is not inheritable by default
     try:
         yield
     finally:

@@ -1,7 +1,7 @@
-"""Runs the jobs of a plan in order of their inputs. One failing job does not stop the others.
+"""Runs the jobs of a plan in order of their inputs. A failing job does not stop the others.
 
-Several runs may share a store, on one machine or on several. A job whose lock another run holds is passed over; its
-result is taken when it is there, and if the other run ends without one the job runs here.
+Several runs may share a store, on one machine or on several. A job that another run has locked waits: this run takes
+its result when it exists, and runs the job itself if the other run ends without a result.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ def run_plan(
     display: Display,
     before: Callable[[list[Job]], None] = lambda _: None,
 ) -> Summary:
-    """Run what is not settled yet.
+    """Run the jobs that are not settled yet.
 
     Args:
         plan: The jobs.
-        store: Where results are and go.
-        executor: Makes the executor; called only if there is something to run.
-        display: Told of everything; if it raises, the run goes on without it.
-        before: Called with the jobs that have to run, if there are any, before one of them does; what it raises ends
-            the run.
+        store: Where results are read and written.
+        executor: Makes the executor; called only if there are jobs to run.
+        display: Told of every event; if it raises, the run continues without it.
+        before: Called once with the jobs that have to run, if there are any, before the first starts; its exceptions
+            end the run.
     """
     began = time.monotonic()
     display = guarded(display)
@@ -57,9 +57,7 @@ def run_plan(
 
 
 def _todo(plan: Plan, states: Mapping[str, Status]) -> list[Job]:
-    """Jobs to run: results that are missing or damaged, and missing predictions only if something that has to run
-    reads them.
-    """
+    """Jobs to run: all without a valid result, but predictions that are missing only if a job to run reads them."""
     wanted: set[str] = set()
     todo: dict[str, Job] = {}
     for job in reversed(plan.jobs):
@@ -93,13 +91,13 @@ def _run(plan: Plan, store: Store, executor: Executor, display: Display, summary
 
 @dataclass
 class _Work:
-    """What is left to do.
+    """The jobs of a run that are left to do.
 
     Attributes:
-        waiting: Jobs by key that have not begun.
+        waiting: Jobs by key that have not started.
         running: Jobs by key that this run is at work on.
-        held: Keys of waiting jobs that another run was seen to be at work on.
-        tries: How often a job was begun again because an input was not there any more.
+        held: Keys of waiting jobs that another run is at work on.
+        tries: By key, how often a job started again because an input was lost.
     """
 
     plan: Plan
@@ -113,7 +111,7 @@ class _Work:
     tries: dict[str, int] = field(default_factory=dict)
 
     def begin(self) -> None:
-        """Start what can start, pass on what cannot, and take what another run has finished."""
+        """Start the jobs that are ready, settle those that cannot run, and take results that another run finished."""
         states = self.summary.states
         for job in list(self.waiting.values()):
             blocked = passed_on(job, states)
@@ -131,7 +129,7 @@ class _Work:
         self.held.discard(job.key)
         del self.waiting[job.key]
         now = own_status(job, self.store)
-        if now.settled:  # another run has done it since this one looked
+        if now.settled:  # another run has finished the job since this one looked
             self._settle(job, now, folder.record())
             return
         self.running[job.key] = job
@@ -148,7 +146,7 @@ class _Work:
         """Take the results of jobs that ended."""
         for ended in self.executor.ended(POLL):
             job = self.running.pop(ended.job.key)
-            if ended.held:  # another run was quicker by a moment
+            if ended.held:  # another run took the lock first
                 self.summary.states[job.key] = Status("pending")
                 self.waiting[job.key] = job
                 self._hold(job)
@@ -167,13 +165,13 @@ class _Work:
             self._add(_outdated(self.plan, self.store, self.summary.states, self.waiting, begun))
 
     def _inputs_anew(self, job: Job) -> bool:
-        """Whether a failed job waits again because an input is missing or damaged: those inputs run, then it does."""
+        """Queue a failed job again if an input is missing or damaged, after these inputs; whether it was queued."""
         now = job_states(self.plan, self.store)
         lost = {key for key in job.inputs if key in now and not now[key].settled and now[key].state != "failed"}
         if not lost or self.tries.get(job.key, 0) >= TRIES:
             return False
         self.tries[job.key] = self.tries.get(job.key, 0) + 1
-        # An input may itself read what is lost.
+        # An input of a lost input may be lost, too.
         for other in reversed(self.plan.jobs):
             if other.key in lost:
                 lost.update(k for k in other.inputs if k in now and now[k].state in ("damaged", "stale", "pending"))
@@ -194,14 +192,14 @@ def _outdated(
 ) -> list[Job]:
     """Jobs whose results were made with other weights than training has just left, and predictions that they read.
 
-    A record that was there before the weights were counts as done until then: if training comes to the same bits,
-    which is the rule, nothing else has to run.
+    A result that is older than the weights counts as done until training ends: as a rule training gives the same bits
+    again, and then no other job has to run.
 
     Args:
         plan: The jobs.
         store: Where results are.
-        states: Of all jobs by key; brought up to date.
-        waiting: The jobs that wait.
+        states: State of every job by key; updated here.
+        waiting: The jobs that wait, by key.
         begun: Keys of the jobs that run or have run.
     """
     now = job_states(plan, store)
@@ -221,7 +219,9 @@ def _outdated(
 
 
 def _by_urgency(todo: list[Job]) -> list[Job]:
-    """Long training first, so that the last worker is not left alone with it; then what has waited longest."""
+    """Training first, the longest at the beginning, so that it does not run alone at the end; then the other jobs in
+    their order.
+    """
     order = {"train": 0, "predict": 1, "evaluate": 1}
     return sorted(todo, key=lambda job: (order[job.kind], -job.passes if job.kind == "train" else 0.0))
 
@@ -236,9 +236,9 @@ def _outcome(job: Job, store: Store, died: str | None) -> Status:
     error = folder.error()
     if died is None and error is not None:
         return Status("failed", f"{error['type']}: {error['message']}")
-    # The worker could not say so itself.
+    # The worker could not write the error itself.
     reason = died or "the worker ended without a result and without an error"
-    # Where not even this can be written, the others go on all the same.
+    # If not even this can be written, the other jobs still run.
     with contextlib.suppress(OSError), folder.lock(wait=False) as own:
         if own:
             folder.fail({"job": job.id, "type": "WorkerDied", "message": reason, "traceback": ""})

@@ -1,4 +1,4 @@
-"""Where every job of a plan stands, told from the store and from the plan alone."""
+"""The state of every job of a plan, derived from the store and the plan alone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ JobState = Literal["done", "diverged", "n/a", "failed", "running", "stale", "dam
 
 @dataclass(frozen=True)
 class Status:
-    """State of a job and, where it has no result, why; ``inherited`` if it never ran because an input had none."""
+    """State of a job and, if it has no result, the reason; ``inherited`` if an input without a result kept it from
+    running.
+    """
 
     state: JobState
     reason: str = ""
@@ -26,22 +28,22 @@ class Status:
 
     @property
     def settled(self) -> bool:
-        """Whether running the plan would leave the job as it is."""
+        """Whether the job need not run: it has a result, or cannot have one."""
         return self.state in ("done", "diverged", "n/a")
 
     @property
     def of_input(self) -> bool:
-        """Whether the failure is that of an input: the job itself never ran."""
+        """Whether an input failed, so that the job itself never ran."""
         return self.state == "failed" and self.reason.startswith(_INPUT_FAILED)
 
 
 def job_states(plan: Plan, store: Store, *, thorough: bool = False) -> dict[str, Status]:
-    """Status by key. Inputs come before what reads them, so one pass tells all.
+    """Status by key. Inputs come before the jobs that read them, so one pass suffices.
 
     Args:
         plan: The jobs.
         store: Where results are.
-        thorough: Hash every file of every result, also those whose size and times are as they were.
+        thorough: Hash every file of every result, also files whose size and times have not changed.
     """
     states: dict[str, Status] = {}
     for job in plan.jobs:
@@ -51,12 +53,12 @@ def job_states(plan: Plan, store: Store, *, thorough: bool = False) -> dict[str,
 
 
 def passed_on(job: Job, states: Mapping[str, Status]) -> Status | None:
-    """The status that an input without a result gives to what reads it, or None if every input may still come."""
+    """The status of a job that follows from an input without a result; None if every input has or may get one."""
     found = [(key, states[key]) for key in job.inputs if key in states]
     for key, upstream in found:
         if upstream.state == "n/a" or (upstream.state == "diverged" and not _tolerated(job, upstream)):
             other = job.task.other(key)
-            if other is not None:  # the model that the job measures did not diverge
+            if other is not None:  # another model than the measured one diverged or is n/a
                 return Status("n/a", f"{other}: {upstream.reason}", inherited=True)
             return replace(upstream, inherited=True)
     for key, upstream in found:
@@ -67,12 +69,12 @@ def passed_on(job: Job, states: Mapping[str, Status]) -> Status | None:
 
 
 def _tolerated(job: Job, upstream: Status) -> bool:
-    """Whether a job can read an input that diverged: if it wants to, and if the input itself ran."""
+    """Whether a job can read an input that diverged: its task tolerates divergence, and the input itself ran."""
     return job.task.tolerates_divergence and not upstream.inherited
 
 
 def ready(job: Job, states: Mapping[str, Status]) -> bool:
-    """Whether every input has left what the job reads."""
+    """Whether every input has the result that the job reads."""
     found = [states[key] for key in job.inputs if key in states]
     return all(
         upstream.state == "done" or (upstream.state == "diverged" and _tolerated(job, upstream)) for upstream in found
@@ -80,7 +82,7 @@ def ready(job: Job, states: Mapping[str, Status]) -> bool:
 
 
 def own_status(job: Job, store: Store, *, thorough: bool = False) -> Status:
-    """What the job's own folder says, whatever its inputs are."""
+    """The status that follows from the job's own folder and the weights of its inputs, not from their states."""
     folder = store.folder(job.key)
     damage = folder.damage(thorough=thorough)
     if damage is not None:
@@ -112,9 +114,9 @@ def _changed(job: Job, record: Record, key: str, store: Store) -> bool:
     upstream = store.folder(key).record()
     now = None if upstream is None else upstream.weights
     if now is None:
-        return False  # not there, or diverged: there are no weights that could have changed
+        return False  # training has no result, or diverged: there are no weights that could have changed
     if key == job.task.train.key:
         return now != record.weights
-    # The model that training started from; a judge, another model that an attack went through.
+    # The model that training started from, a judge, or another model of the suite.
     made_with = record.training.init_from if job.kind == "train" else record.measured.read.get(key)
     return made_with is not None and made_with != now

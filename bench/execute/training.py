@@ -1,4 +1,4 @@
-"""Train jobs: training that saves where it stands when it is asked to end, and models that come with their weights."""
+"""Train jobs: training, which saves a checkpoint when it is asked to end, and models that come with their weights."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ __all__ = ["STOP", "run"]
 
 
 class Stop:
-    """Whether this process was asked to end: training then saves where it stands.
+    """Whether this process was asked to end: training then saves a checkpoint.
 
-    Until training listens, SIGTERM ends the process at once: there is nothing to save while it waits or loads.
+    Until ``listen`` is called, SIGTERM ends the process at once: before training there is nothing to save.
     """
 
     asked = False
     armed = False
 
     def listen(self) -> None:
-        """From now on SIGTERM asks; only in a worker process, whose signals are its own."""
+        """Let SIGTERM set ``asked`` from now on, if the process is a worker, which handles its own signals."""
         if self.armed:
             signal.signal(signal.SIGTERM, self)
 
@@ -118,7 +118,7 @@ def _existing(folder: JobFolder, *names: str) -> list[str]:
 
 
 def _save_checkpoint(trainer: Trainer, folder: JobFolder) -> None:
-    """Save; where the disk is full, say so and go on: the checkpoint before it is unharmed."""
+    """Save a checkpoint; if the disk is full, log that and continue: the previous checkpoint is intact."""
     from bench.train import checkpoint
 
     try:
@@ -128,7 +128,7 @@ def _save_checkpoint(trainer: Trainer, folder: JobFolder) -> None:
 
 
 def _finite(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """JSON has no NaN; a value that is not finite becomes its text."""
+    """Replace values that are not finite by their text, because JSON has no NaN."""
     return [
         {k: (str(v) if isinstance(v, float) and not math.isfinite(v) else v) for k, v in entry.items()}
         for entry in history

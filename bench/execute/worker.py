@@ -1,4 +1,4 @@
-"""Runs one job and leaves its result in the store. The scheduler never sees more than the store shows."""
+"""Runs one job and writes its result to the store. The scheduler learns of the result only from the store."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ __all__ = ["run_job", "uses_network"]
 
 
 def run_job(job: Job, site: Site) -> bool:
-    """Run ``job`` unless its result is there; leave ``record.json``, or ``error.json`` with the traceback.
+    """Run ``job`` unless it has a result; write ``record.json``, or ``error.json`` with the traceback.
 
     Returns:
-        False if another process is at work on the job: then nothing was done.
+        False if another process is at work on the job; then nothing was done.
 
     Raises:
-        KeyboardInterrupt: Interrupted; a checkpoint, if the job makes any, was the last thing written.
-        OSError: Neither a result nor a failure could be written: the disk is full, say.
+        KeyboardInterrupt: The job was interrupted; if it makes checkpoints, it has written one.
+        OSError: Neither a result nor a failure could be written, for example because the disk is full.
     """
     store = Store(site.store)
     folder = store.folder(job.key)
@@ -41,15 +41,15 @@ def run_job(job: Job, site: Site) -> bool:
         if not own:
             return False
         folder.sweep()
-        # Another run may have done the work since this one looked. What is stale or damaged is dropped here and
-        # nowhere else: only who holds the lock may delete.
+        # Another run may have finished the job since this one looked. Stale and damaged results are dropped only here:
+        # only the holder of the lock may delete them.
         status = own_status(job, store)
         if status.settled:
             return True
         if status.state in ("stale", "damaged"):
             folder.forget()
         write_json(folder.file(JOB), job.as_json())
-        # What the job prints goes to its log, not into somebody's progress display or JSON.
+        # The output of the job goes to its log, not into the display or the JSON of the command.
         with redirect.into(folder.file(LOG)):
             try:
                 _run(job, site, store, folder)
@@ -72,15 +72,15 @@ def run_job(job: Job, site: Site) -> bool:
 
 
 def _message(error: BaseException) -> str:
-    """What an error says of itself; its class where that is nothing, or where saying it fails."""
+    """The text of an error; its class if the text is empty or cannot be made."""
     try:
         return str(error) or type(error).__name__
-    except Exception as other:  # an exception of a plug-in may do anything when it is asked
+    except Exception as other:  # `__str__` of a plug-in's exception may raise anything
         return f"{type(error).__name__}, whose text cannot be had: {type(other).__name__}"
 
 
 def _distrust(path: Path, store: Store) -> None:
-    """A file of another job could not be read: whoever looks at that job next hashes all of its files."""
+    """Mark the job that owns an unreadable file, so that the next check hashes all of its files."""
     folder = store.containing(path)
     if folder is not None:
         folder.distrust()
@@ -108,7 +108,7 @@ def _run(job: Job, site: Site, store: Store, folder: JobFolder) -> None:
     hold_code(job.task)
     with seeded(job.task.random_seed):
         found, artefacts = _done(job.task, work)
-    hold_code(job.task)  # again: what ran was imported between two equal states
+    hold_code(job.task)  # again: the code was imported between the two checks
     whole = replace(
         found,
         seconds=round(time.time() - began, 3),
@@ -137,4 +137,4 @@ def uses_network(task: Task) -> bool:
     try:
         return EVALUATIONS.get(task.evaluation).reads_model
     except RequestError:
-        return True  # it is gone since the plan was made: running the job leaves the reason
+        return True  # the evaluation is gone since the plan was made: the job will fail with the reason

@@ -1,1 +1,1 @@
-"""From a suite to jobs, each with a key, inputs and a cost."""
+"""Plans: the jobs of a suite, each with a key, inputs and a cost."""

@@ -1,4 +1,4 @@
-"""Jobs and plans: nodes of a graph and the graph, as the planner makes them and everything later reads them."""
+"""Jobs and plans: the nodes of the job graph and the graph. The planner makes them; execution and reports read them."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ __all__ = ["Job", "Kind", "Plan"]
 
 @dataclass(frozen=True)
 class Job:
-    """One node of the plan: a task, under the names that a suite gives it.
+    """One node of the plan: a task with the names that a suite gives it.
 
     Attributes:
-        id: Human name, ``<model>/<dataset>/seed<k>/<what>``.
-        task: What it does, and all that determines the result.
+        id: Name for users, ``<model>/<dataset>/seed<k>/<what>``.
+        task: The work of the job, with everything that determines its result.
         model: Name of the model in the suite; empty for a shared job.
         evaluation: Id of the evaluation for an evaluate job, else empty.
         argument: The part of the evaluation, such as ``"8/255"``.
@@ -35,7 +35,7 @@ class Job:
 
     @property
     def kind(self) -> Kind:
-        """What it does."""
+        """Kind of the task."""
         return self.task.kind
 
     @property
@@ -45,7 +45,7 @@ class Job:
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """Keys of the jobs that must be done before."""
+        """Keys of the jobs that must run before."""
         return tuple(task.key for task in self.task.inputs)
 
     @property
@@ -60,17 +60,17 @@ class Job:
 
     @property
     def blocked(self) -> str | None:
-        """Why the job cannot run (missing data, capability absent); then its cells are ``n/a``."""
+        """Why the job cannot run (missing data, a capability that the model lacks); then its cells are ``n/a``."""
         return self.task.blocked
 
     def as_json(self) -> dict[str, Any]:
-        """What ``job.json`` holds; `bench.store.PlannedJob` reads it."""
+        """The content of ``job.json``, which `bench.store.PlannedJob` reads."""
         return {"id": self.id, "kind": self.kind, "key": self.key, "spec": self.task.as_json()}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The jobs of a suite in an order in which inputs come before what reads them."""
+    """The jobs of a suite, ordered so that inputs come before the jobs that read them."""
 
     suite: Suite
     jobs: tuple[Job, ...]
@@ -95,7 +95,7 @@ class Plan:
         return list(self._by_column.get((model, evaluation), ()))
 
     def select(self, patterns: Sequence[str]) -> Plan:
-        """The jobs whose id matches one of the glob patterns, and all that they need.
+        """The jobs whose id matches one of the glob patterns, and all jobs that they depend on.
 
         Raises:
             NothingSelectedError: No job matches.
@@ -113,7 +113,7 @@ class Plan:
         return Plan(self.suite, tuple(job for job in self.jobs if job.key in wanted))
 
     def downstream(self, patterns: Sequence[str]) -> list[Job]:
-        """The jobs whose id matches a pattern and all that depends on them."""
+        """The jobs whose id matches one of the glob patterns, and all jobs that depend on them."""
         keys: set[str] = set()
         found = []
         for job in self.jobs:

@@ -1,4 +1,4 @@
-"""From a suite to jobs: nodes of a graph, each with a key, declared inputs and a cost. Nothing runs here."""
+"""Makes the jobs of a suite, each with a key, declared inputs and a cost. No job runs here."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def make_plan(suite: Suite, data_root: Path, weights_root: Path) -> Plan:
 
     Args:
         suite: The resolved suite.
-        data_root: Where data sets are looked for, to mark what cannot run.
-        weights_root: Where foreign weights are looked for, likewise.
+        data_root: Where data sets are looked for, to mark jobs that cannot run.
+        weights_root: Where foreign weights are looked for, for the same purpose.
     """
     return _Planner(suite, data_root, weights_root).plan()
 
@@ -53,7 +53,7 @@ class _Planner:
             validation_cap=self._cap("validation"),
             test_cap=self._cap("test"),
         )
-        # Described once: all jobs of a plan speak of one content, and own data are read once.
+        # Described once, so that all jobs of a plan refer to the same content, and a user's own data are read once.
         self.datasets = {self.data.dataset: suite.dataset}
         self.missing = absence(suite.dataset, data_root)
 
@@ -66,15 +66,15 @@ class _Planner:
         return Plan(self.suite, tuple(self.jobs.values()))
 
     def _add(self, job: Job) -> None:
-        # By id: two evaluations with equal parameters are two jobs with one key, computed once. By key: two folders
-        # of images can have one name.
+        # The id, because two evaluations with equal parameters are two jobs with one key, computed once. The key,
+        # because two folders of images can have one name.
         self.jobs.setdefault((job.id, job.key), job)
 
     def _stem(self, model: str, seed: int) -> str:
         return f"{model}/{self.suite.dataset.name}/seed{seed}"
 
     def _trained(self, model: ResolvedModel, seed: int) -> TrainTask:
-        """Training of a model; that of the model it starts from comes first and is shared."""
+        """Training of a model; training of the model that it starts from comes first and is shared."""
         start = None
         if model.init_from is not None:
             source = next(other for other in self.suite.models if other.name == model.init_from)
@@ -85,7 +85,7 @@ class _Planner:
         return task
 
     def _judge(self, judge: Judge) -> TrainTask:
-        """Training of a judge, which all models and seeds share."""
+        """Training of a judge; all models and seeds share it."""
         task = self._train(judge.family, judge.backbone, FAMILIES.get(judge.family).config(), 0)
         self._add(Job(f"judge/{self.suite.dataset.name}/train", task))
         return task
@@ -125,7 +125,7 @@ class _Planner:
         )
 
     def _found(self, weights: str, family: FamilySpec, backbone: BackboneSpec) -> Found | str:
-        """Weights that were made elsewhere, or why they cannot be had."""
+        """Weights that were made elsewhere, or why they cannot be used."""
         wanted = {
             "family": family.name,
             "backbone": backbone.name,
@@ -143,7 +143,7 @@ class _Planner:
             dataset = self.datasets.get(reference) or find_dataset(reference, self.suite.path.parent)
             self.datasets[reference] = dataset
             name, absent = dataset.name, absence(dataset, self.data_root)
-            # Sets that are made have as many items as the whole test set.
+            # Generated sets have as many items as the whole test set.
             size = dataset.sizes.get("test", self.sizes["test"])
             bound = self.suite.caps.items
             cap = bound if bound is not None and bound < size else None
@@ -203,25 +203,27 @@ class _Planner:
             self._add(Job(name, task, model.name, resolved.id, part.argument))
 
     def _other(self, name: str, seed: int) -> TrainTask:
-        """Training of another model: of the same seed if it has that one, else of its first."""
+        """Training of another model of the suite, with the same seed if the model has it, else with its first seed."""
         model = next(other for other in self.suite.models if other.name == name)
         return self._trained(model, seed if seed in model.seeds else model.seeds[0])
 
     def _cap(self, part: str) -> int | None:
-        """The bound on a part of the in-distribution data; None where it does not bind, so that a bound larger
-        than the data changes no key.
+        """The bound on a part of the in-distribution data; None if it is not smaller than the part, so that such a
+        bound changes no key.
         """
         caps = self.suite.caps
         cap = {"train": caps.train, "validation": caps.validation, "test": caps.items}[part]
         return cap if cap is not None and cap < self.sizes[part] else None
 
     def _size(self, part: str) -> int:
-        """Items of a part of the in-distribution data."""
+        """Number of items of a part of the in-distribution data."""
         return self._cap(part) or self.sizes[part]
 
 
 def _dataset_reference(name: str, suite: Suite) -> str:
-    """What a worker resolves to the same data set, wherever it runs: paths of a suite are relative to its file."""
+    """A reference that a worker resolves to the same data set in any working folder: a name, or the absolute form of a
+    path, which is relative to the suite file.
+    """
     if "/" not in name and not name.endswith(".npz"):
         return name
     path = Path(name).expanduser()

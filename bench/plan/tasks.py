@@ -1,7 +1,7 @@
-"""Tasks: what a job does. Each task has its inputs by role, and from its own fields its key and its ``job.json``.
+"""Tasks: the work of a job. Each task has its inputs by role, and makes its key and its ``job.json`` from its fields.
 
-A key is a hash of all that determines the result, as declared: it holds the keys of the inputs, so it is known before
-anything has run. What a worker reads besides, such as absolute paths, is no part of it.
+A key is a hash of the declarations that determine the result. It includes the keys of the inputs, so it is known before
+any job runs. Other values that a worker reads, such as absolute paths, are not part of it.
 """
 
 from __future__ import annotations
@@ -33,15 +33,14 @@ class TrainTask:
     """Train a model, or take one that comes with its weights.
 
     Attributes:
-        model: What is trained.
-        data: On what.
-        settings: Hyper-parameters as the suite declares them, where paths are relative to its file: those of the key.
-        code: What identifies the code of ``"family"`` and ``"backbone"``; see ``bench.plugins.sources.component``.
+        model: The model that is trained.
+        data: The data that it is trained on.
+        settings: Hyper-parameters as the suite declares them, with paths relative to its file; the key includes these.
+        code: Identity of the code of ``"family"`` and ``"backbone"``; see ``bench.plugins.sources.component``.
         draws: Whether the backbone draws random numbers itself.
-        identity: The files that the family says it is made of; None if it says nothing.
+        identity: Identity of the files that the family declares as its parts; None if it declares none.
         init_from: Training of the model that this one starts from.
-        weights: Weights that were made elsewhere and take the place of training; the name that the suite gives if they
-            are missing.
+        weights: Weights that were made elsewhere and replace training; their name in the suite if they are missing.
         passes: Cost in network passes (forward-equivalents of one image).
         blocked: Why the task cannot run, such as missing data; then its cells are ``n/a``.
     """
@@ -62,7 +61,7 @@ class TrainTask:
 
     @cached_property
     def key(self) -> str:
-        """Hash of what determines the weights."""
+        """Hash of everything that determines the weights."""
         facts: dict[str, Any] = {
             "kind": self.kind,
             "loop": TRAIN_VERSION,
@@ -88,7 +87,7 @@ class TrainTask:
 
     @property
     def train(self) -> TrainTask:
-        """Itself: every task has the training that it is about."""
+        """The task itself: every task has an attribute with the training of its model."""
         return self
 
     @property
@@ -98,21 +97,21 @@ class TrainTask:
 
     @property
     def fingerprints(self) -> dict[str, Any]:
-        """What the worker's findings are held against; of the key's own parts."""
+        """The parts of the key that the worker compares with the data, code and files that it finds."""
         found: dict[str, Any] = {"data": {self.data.dataset: self.data.fingerprint}, "code": dict(self.code)}
         return found if self.identity is None else {**found, "identity": self.identity}
 
     @property
     def random_seed(self) -> int:
-        """Of the global generators when the worker begins."""
+        """Seed of the global generators when the worker begins."""
         return derive_seed(self.model.seed, self.kind, "", "")
 
     def other(self, key: str) -> str | None:  # noqa: ARG002 - as of other tasks
-        """Name of the other model of the suite that an input is, or None if it belongs to the task's own model."""
+        """None: the input, training of the model to start from, counts as the task's own."""
         return None
 
     def as_json(self) -> dict[str, Any]:
-        """What ``job.json`` holds."""
+        """The content of ``job.json``."""
         facts: dict[str, Any] = {
             "family": self.model.family,
             "backbone": self.model.backbone,
@@ -140,9 +139,9 @@ class PredictTask:
         train: Training of the model.
         output: ``"forward"`` or ``"gradient"``; see ``bench.evaluate.base.Need``.
         split: ``"validation"``, ``"test"`` or ``"ood"``.
-        ood: The data of the split ``"ood"``.
-        passes: As of `TrainTask`.
-        absent: Why the data of the split cannot be had, if they cannot.
+        ood: The data of the split ``"ood"``; None for other splits.
+        passes: As in `TrainTask`.
+        absent: Why the data of the split are missing, if they are.
     """
 
     kind: ClassVar[Literal["predict"]] = "predict"
@@ -157,7 +156,7 @@ class PredictTask:
 
     @cached_property
     def key(self) -> str:
-        """Hash of what determines the predictions."""
+        """Hash of everything that determines the predictions."""
         data: dict[str, Any] = {"split": self.split}
         if self.ood is not None:
             data |= {"ood": self.ood.identity, "cap": self.ood.cap}
@@ -185,20 +184,20 @@ class PredictTask:
 
     @property
     def code(self) -> Mapping[str, Mapping[str, Any]]:
-        """What identifies the code of family and backbone."""
+        """Identity of the code of family and backbone."""
         return self.train.code
 
     @property
     def random_seed(self) -> int:
-        """Of the global generators when the worker begins."""
+        """Seed of the global generators when the worker begins."""
         return derive_seed(self.train.model.seed, self.kind, self.split, self.output)
 
     def other(self, key: str) -> str | None:  # noqa: ARG002 - as of other tasks
-        """None: its input belongs to its own model."""
+        """None: the only input belongs to the task's own model."""
         return None
 
     def as_json(self) -> dict[str, Any]:
-        """What ``job.json`` holds."""
+        """The content of ``job.json``."""
         whole = self.train.as_json()
         if self.ood is not None:
             whole["fingerprints"]["data"][self.ood.dataset] = self.ood.fingerprint
@@ -220,15 +219,15 @@ class EvaluateTask:
         train: Training of the model that is measured.
         evaluation: Reference of the evaluation.
         config: Its parameters, as JSON.
-        evaluation_code: What identifies its code.
-        plug_ins: By kind, what identifies the code of a plug-in of others that it runs, such as an attack.
+        evaluation_code: Identity of its code.
+        plug_ins: Identity of the code of plug-ins that it runs, such as an attack, by kind.
         reads_model: Whether it needs the model itself, and with it the test items.
         needs: The predictions that it reads, by split and output as in ``"test/forward"``.
-        judge: Training of the independent classifier that it asks for.
-        others: By name, training of the other models of the suite that it reads.
-        passes: As of `TrainTask`.
-        absent: Why the evaluation cannot be made of this model, if it cannot.
-        tolerates_divergence: Whether it has something to say of a model whose training diverged.
+        judge: Training of the independent classifier that it reads.
+        others: Training of the other models of the suite that it reads, by name.
+        passes: As in `TrainTask`.
+        absent: Why the evaluation does not apply to this model, if it does not.
+        tolerates_divergence: Whether it can run for a model whose training diverged.
     """
 
     kind: ClassVar[Literal["evaluate"]] = "evaluate"
@@ -248,7 +247,7 @@ class EvaluateTask:
 
     @cached_property
     def key(self) -> str:
-        """Hash of what determines the numbers."""
+        """Hash of everything that determines the numbers."""
         facts: dict[str, Any] = {
             "kind": self.kind,
             "evaluation": self.evaluation_code,
@@ -262,7 +261,7 @@ class EvaluateTask:
 
     @property
     def trainings(self) -> tuple[TrainTask, ...]:
-        """Of every model that the evaluation may load, its own first."""
+        """Training of every model that the evaluation may load, its own first."""
         return (self.train, *([self.judge] if self.judge is not None else []), *self.others.values())
 
     @property
@@ -278,22 +277,26 @@ class EvaluateTask:
 
     @property
     def code(self) -> Mapping[str, Mapping[str, Any]]:
-        """What identifies the code of family, backbone, evaluation and what the evaluation runs."""
+        """Identity of the code of the family, the backbone, the evaluation and its plug-ins."""
         return {**self.train.code, "evaluation": self.evaluation_code, **self.plug_ins}
 
     @property
     def random_seed(self) -> int:
-        """Of the global generators when the worker begins: all models share it, so that comparisons are paired."""
+        """Seed of the global generators when the worker begins. All models share it, so that comparisons are paired."""
         return derive_seed(self.config.get("seed", 0), self.kind, self.evaluation)
 
     def other(self, key: str) -> str | None:
-        """Name of the other model of the suite that an input is, or None if it belongs to the task's own model."""
+        """Name of the other model of the suite that an input trains, or None if it trains none.
+
+        Args:
+            key: Key of an input.
+        """
         if key == self.train.key:
             return None
         return next((name for name, task in self.others.items() if task.key == key), None)
 
     def as_json(self) -> dict[str, Any]:
-        """What ``job.json`` holds."""
+        """The content of ``job.json``."""
         return {
             **self.train.as_json(),
             "fingerprints": {**self.train.fingerprints, "code": self.code},

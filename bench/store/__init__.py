@@ -1,6 +1,6 @@
-"""The store: one folder a job, and the record that a job leaves in it.
+"""The store: one folder per job, and the record that a job leaves in it.
 
-`folder` owns the files of a job and of the store, `records` what they say.
+`folder` owns the files of a job and of the store, `records` their content.
 """
 
 from __future__ import annotations

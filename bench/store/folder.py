@@ -1,12 +1,11 @@
 """The store: one folder per job, content-addressed by the job's key, written atomically.
 
-State is derived from files, never from a status that somebody had to write: ``record.json`` = done,
-``error.json`` = failed, a held lock = running, nothing = pending. ``record.json`` is written last, so what it
-names is whole. A lock is an operating-system lock: it ends with the process that held it, however that ended.
+The state of a job is derived from its files; no status is stored: ``record.json`` = done, ``error.json`` = failed,
+a held lock = running, none of these = pending. ``record.json`` is written last, so the files that it names are
+complete. A lock is an operating-system lock: it ends with the process that holds it, even if that process is killed.
 
-Nothing that is stored is believed: a record holds a digest of itself and of every file that belongs to the result.
-Whoever reads one of these files holds it against its digest. A result of which anything is missing or changed is
-*damaged*: it counts as no result, and the job runs again.
+A record holds a digest of itself and of every file that belongs to the result. Every reader checks these files against
+their digests. A result with a missing or changed file is *damaged*: it counts as no result, and the job runs again.
 """
 
 from __future__ import annotations
@@ -51,23 +50,23 @@ RECORD, ERROR, LOCK, LOG, JOB, PROGRESS, CHECKED = (
     "checked.json",
 )
 WEIGHTS, STATE, HISTORY = "weights.safetensors", "state.safetensors", "history.json"
-"""What training leaves: the selected weights, what the sampler kept, and the history."""
+"""Files of training: the selected weights, the state of the sampler, and the history."""
 OUTPUTS, ITEMS = "outputs.npz", "items.npz"
-"""The arrays that predictions and evaluations leave."""
+"""Arrays of predictions, and of evaluations."""
 DIGEST = "digest"
-"""Field of a record that holds the SHA-256 of the rest of it."""
+"""Field of a record that holds the SHA-256 of its other fields."""
 GLANCE = 0.1
-"""Seconds after which a lock is held by somebody who works and not by somebody who looks."""
+"""Seconds after which a held lock means a process at work: a process that only looks holds it for less."""
 JOURNAL = "journal"
-"""Folder of what a job keeps for the case that it is killed; gone when it is done."""
+"""Folder with the partial work of a job, so that a killed job can continue; removed when the job is done."""
 OWN_FILES = frozenset(
     {RECORD, ERROR, LOCK, LOG, JOB, PROGRESS, CHECKED, WEIGHTS, STATE, HISTORY, OUTPUTS, ITEMS, JOURNAL}
 )
-"""Names in the folders of jobs that the harness gives itself, beside those of checkpoints."""
+"""File names that the harness itself uses in job folders, without those of checkpoints."""
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
-    """A JSON object, or None if there is none: damaged by something other than us is as good as absent."""
+    """A JSON object, or None if the file is absent, cannot be read or holds no object."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -76,16 +75,16 @@ def _read_json(path: Path) -> dict[str, Any] | None:
 
 
 def _own_digest(record: Mapping[str, Any]) -> str:
-    """SHA-256 of a record as it reads after JSON, without the digest itself."""
+    """SHA-256 of a record as it is read from JSON, without the field ``DIGEST``."""
     content = canonical({name: value for name, value in record.items() if name != DIGEST})
     return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _problem_of(record: Mapping[str, Any] | None, key: str) -> str | None:
-    """Why a record is not to be believed, or None.
+    """Why a record is not valid, or None.
 
-    Records of trained models that were written before records had digests are believed: what they cost is dear, and
-    their weights have a digest.
+    Records of training from before records had digests are valid: training again is expensive, and their weights have
+    a digest.
     """
     if record is None:
         return "is not readable"
@@ -102,7 +101,7 @@ def _problem_of(record: Mapping[str, Any] | None, key: str) -> str | None:
 
 @lru_cache(maxsize=20_000)
 def _checked(path: Path, _mark: tuple[int, ...]) -> tuple[Record | None, str | None]:
-    """A record, or None and what is wrong with it; looked at once for each state of its file."""
+    """A record, or None and what is wrong with it; checked once for each state of its file."""
     content = _read_json(path)
     problem = _problem_of(content, path.parent.name)
     if problem is not None or content is None:
@@ -118,10 +117,10 @@ def _is_finite(value: Any) -> bool:
 
 
 def _mark(path: Path) -> tuple[int, ...]:
-    """What changes when a file is written.
+    """Size, times and inode of a file, which change when it is written.
 
     Raises:
-        OSError: It is not there.
+        OSError: The file does not exist or cannot be reached.
     """
     found = path.stat()
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
@@ -143,14 +142,14 @@ class JobFolder:
         return self.path / name
 
     def record(self) -> Record | None:
-        """The record that the job left, or None if there is none that can be believed (see ``damage``)."""
+        """The record of the job, or None if there is none or it is not valid (see ``damage``)."""
         try:
             return _checked(self.path / RECORD, _mark(self.path / RECORD))[0]
         except OSError:
             return None
 
     def record_json(self) -> dict[str, Any] | None:
-        """The record as it is stored, with fields that this version does not know, for whoever prints it whole."""
+        """The record as it is stored, including fields that this version does not know, for printing."""
         content = _read_json(self.path / RECORD) if self.record() is not None else None
         return None if content is None else dict(json.loads(canonical(content)))
 
@@ -164,15 +163,15 @@ class JobFolder:
         return dict(record.artefacts)
 
     def damage(self, *, thorough: bool = False) -> str | None:
-        """Why the result cannot be believed: the file and what is wrong with it. None if all is well, or none is there.
+        """The damaged file and what is wrong with it; None if the result is intact or there is no result.
 
-        Files are hashed where their size or times are not those of the last time that they were hashed.
+        A file is hashed if its size, times or inode changed since it was last hashed.
 
         Args:
             thorough: Hash every file.
 
         Raises:
-            PermissionError: The store may not be read.
+            PermissionError: This process may not read the store.
         """
         path = self.path / RECORD
         try:
@@ -180,7 +179,7 @@ class JobFolder:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except PermissionError:
-            raise  # what may not be read is not damaged
+            raise  # a file without read permission is not damaged
         except OSError as error:
             problem = f"cannot be read: {error.strerror}"
         if problem is not None:
@@ -200,17 +199,17 @@ class JobFolder:
             except OSError as error:
                 return f"{file} cannot be read: {error.strerror}"
         if now != before:
-            with contextlib.suppress(OSError):  # on a store that may only be read files are hashed each time
+            with contextlib.suppress(OSError):  # in a read-only store files are hashed each time
                 write_json(self.path / CHECKED, now)
         return None
 
     def distrust(self) -> None:
-        """Hash every file the next time that somebody asks for damage: one of them could not be read."""
+        """Make the next call of ``damage`` hash every file, after one of them could not be read."""
         with contextlib.suppress(OSError):
             (self.path / CHECKED).unlink(missing_ok=True)
 
     def error(self) -> dict[str, Any] | None:
-        """The last failure, with ``type`` and ``message`` as texts; None if there is none that can be read."""
+        """The last failure, with ``type`` and ``message`` as texts; None if there is none or it cannot be read."""
         found = _read_json(self.path / ERROR)
         if found is None or not all(isinstance(found.get(name), str) for name in ("type", "message")):
             return None
@@ -222,17 +221,17 @@ class JobFolder:
         return None if found is None else PlannedJob.from_json(found)
 
     def progress(self) -> dict[str, Any] | None:
-        """What a running job last said of itself: texts and finite numbers by name."""
+        """The last progress report of a running job: texts and finite numbers by name."""
         found = _read_json(self.path / PROGRESS)
         if found is None:
             return None
         return {name: v for name, v in found.items() if isinstance(v, str) or _is_finite(v)}
 
     def read(self, name: str) -> bytes:
-        """A file that belongs to the result.
+        """The content of a file that belongs to the result.
 
         Raises:
-            DamagedFileError: It is missing, or not what was recorded.
+            DamagedFileError: The file is missing or does not have the recorded digest.
         """
         path = self.path / name
         try:
@@ -247,34 +246,34 @@ class JobFolder:
         """The arrays of a file that belongs to the result: ``OUTPUTS`` of predictions, ``ITEMS`` of evaluations.
 
         Args:
-            name: Of the file.
-            sha256: What it must hash to; default: what was recorded.
+            name: Name of the file.
+            sha256: Expected digest of the file; default: the recorded one.
 
         Raises:
-            DamagedFileError: It is missing, or not what was recorded.
+            DamagedFileError: The file is missing or does not have the expected digest.
         """
         from bench.files.arrays import load_arrays
 
         return load_arrays(self.path / name, sha256=sha256 or self.artefacts().get(name))
 
     def history(self) -> list[dict[str, Any]]:
-        """What training noted of each epoch.
+        """The facts that training logged, one entry per epoch.
 
         Raises:
-            DamagedFileError: The file is missing, or not what was recorded.
+            DamagedFileError: The file is missing or does not have the recorded digest.
         """
         found: list[dict[str, Any]] = json.loads(self.read(HISTORY))
         return found
 
     def log(self) -> str:
-        """What the job printed."""
+        """The output of the job; empty if there is no log."""
         try:
             return (self.path / LOG).read_text(encoding="utf-8", errors="replace")
         except OSError:
             return ""
 
     def state(self) -> State:
-        """What the files say."""
+        """The state of the job, derived from its files."""
         record = self.record()
         if record is not None:
             return "diverged" if record.diverged else "done"
@@ -283,19 +282,19 @@ class JobFolder:
         return "failed" if self.error() is not None else "pending"
 
     def locked(self) -> bool:
-        """Whether some process works on the job right now."""
+        """Whether a process is at work on the job right now."""
         try:
             with (self.path / LOCK).open("r+") as file:
-                # Shared: two that only look do not take each other for a worker.
+                # Shared: two processes that only look do not take each other for a worker.
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
-        except OSError:  # no such file, or no right to work on it
+        except OSError:  # no such file, or no permission to write it
             return False
         return False
 
     def holder(self) -> str:
-        """Who holds the lock, in words, as far as that process said so."""
+        """The process that holds the lock, in words, as it is written in the lock file."""
         facts = _read_json(self.path / LOCK) or {}
         if not {"pid", "host"} <= facts.keys():
             return "another process"
@@ -303,15 +302,15 @@ class JobFolder:
 
     @contextlib.contextmanager
     def lock(self, *, wait: bool = True, poll: float = 0.2) -> Iterator[bool]:
-        """Hold the job's lock; yields False if it is held elsewhere and ``wait`` is False."""
+        """Hold the job's lock; yield False if another process holds it and ``wait`` is False."""
         while True:
             self.path.mkdir(parents=True, exist_ok=True)
             try:
                 opened = (self.path / LOCK).open("a+")
-            except FileNotFoundError:  # somebody has removed the folder since
+            except FileNotFoundError:  # another process has just removed the folder
                 continue
             with opened as file:
-                # Somebody who only looks holds the lock for a moment.
+                # A process that only looks holds the lock for a moment.
                 patience = time.monotonic() + GLANCE
                 while not self._try(file):
                     if not wait and time.monotonic() > patience:
@@ -346,20 +345,20 @@ class JobFolder:
         return True
 
     def fail(self, error: Mapping[str, Any]) -> None:
-        """Leave a failure."""
+        """Write ``error.json``."""
         write_json(self.path / ERROR, dict(error))
 
     def finish(self, record: Record, artefacts: Iterable[str] = ()) -> None:
-        """Leave the result: the last file written; a former failure no longer speaks.
+        """Write the record, after all other files, and remove a former failure.
 
         Args:
-            record: Of the job; its schema and key are set, and the digests of its files.
+            record: Record of the job; its schema, its key and the digests of its files are set here.
             artefacts: Names of the files that belong to the result.
         """
         names = sorted(set(artefacts))
         digests = {name: file_digest(self.path / name) for name in names}
         whole = replace(record, schema=SCHEMA, key=self.key, artefacts=digests)
-        # As it will be read: keys are texts, tuples are lists.
+        # The digest is of the record as it will be read: keys are texts, tuples are lists.
         plain = json.loads(json.dumps(whole.as_json(), allow_nan=False))
         write_json(self.path / CHECKED, {name: list(_mark(self.path / name)) for name in names})
         write_json(self.path / RECORD, {**plain, DIGEST: _own_digest(plain)})
@@ -368,7 +367,7 @@ class JobFolder:
         shutil.rmtree(self.path / JOURNAL, ignore_errors=True)
 
     def forget(self) -> None:
-        """Remove the result, so that the job runs again; a checkpoint goes too. The caller holds the lock."""
+        """Remove the result and any checkpoint, so that the job runs again. The caller holds the lock."""
         # The record goes first: without it nothing else counts as a result.
         (self.path / RECORD).unlink(missing_ok=True)
         for item in self.path.iterdir() if self.path.is_dir() else ():
@@ -376,12 +375,12 @@ class JobFolder:
                 shutil.rmtree(item) if item.is_dir() and not item.is_symlink() else item.unlink(missing_ok=True)
 
     def sweep(self) -> None:
-        """Remove what a kill left half written. The caller holds the lock."""
+        """Remove files that a killed process left half written. The caller holds the lock."""
         for path in self.path.glob(".*.tmp"):
             path.unlink(missing_ok=True)
 
     def size(self) -> int:
-        """Bytes on disk; what is deleted meanwhile does not count."""
+        """Bytes on disk; files that are deleted meanwhile do not count."""
         total = 0
         for folder, _, names in os.walk(self.path):
             for name in names:
@@ -401,7 +400,7 @@ class Store:
         return JobFolder(self.root / key[:2] / key)
 
     def folders(self) -> Iterator[JobFolder]:
-        """Every folder of a job that exists; what else lies in the store is somebody's own."""
+        """Every job folder that exists; other folders in the store are ignored."""
         if self.root.is_dir():
             for prefix in sorted(self.root.iterdir()):
                 for path in sorted(prefix.iterdir()) if prefix.is_dir() else ():
@@ -409,7 +408,7 @@ class Store:
                         yield JobFolder(path)
 
     def containing(self, path: Path) -> JobFolder | None:
-        """The folder that a file of the store lies in, or None if it lies elsewhere."""
+        """The job folder that contains a file, or None if the file lies outside of the job folders."""
         try:
             parts = path.absolute().relative_to(self.root.absolute()).parts
         except ValueError:
@@ -417,7 +416,7 @@ class Store:
         return self.folder(parts[1]) if len(parts) > 2 and parts[1][:2] == parts[0] else None
 
     def remove(self, folder: JobFolder) -> bool:
-        """Delete a folder unless some process works on it; whether it went."""
+        """Delete a folder unless a process is at work on it; whether it was deleted."""
         with folder.lock(wait=False) as held:
             if not held:
                 return False

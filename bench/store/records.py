@@ -1,9 +1,9 @@
-"""What a job leaves, typed: `Record` with its one reader and its one writer.
+"""The typed record of a job: `Record` with its one reader and its one writer.
 
-``record.json`` is one flat JSON object: the fields that every record has, beside those of its kind. Here each kind has
-a class of its own (`Training`, `Prediction`, `Measured`), and a record has all three, of which those of other kinds are
-empty. The reader takes records of every schema: a field that an older record lacks has its default, and a field that
-is not known here is left out.
+``record.json`` is one flat JSON object with the fields that every record has and those of its kind. Each kind has a
+class of its own (`Training`, `Prediction`, `Measured`). A record has all three; those of other kinds are empty. The
+reader takes records of every schema: a field that an older record lacks has its default, and unknown fields are left
+out.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["SCHEMA", "Measured", "Number", "PlannedJob", "Prediction", "Provenance", "Record", "Training"]
 
 SCHEMA = 2
-"""Of records as they are written; those of schema 1 have no digests."""
+"""Schema of the records that this version writes; records of schema 1 have no digests."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,16 +28,16 @@ class Number:
     Attributes:
         metric: As in ``bench.evaluate.base.Column``.
         argument: As in ``Column``.
-        value: The number, fractions in [0, 1]; None with a ``reason``.
-        n: Items that it was measured on.
+        value: The number; fractions are in [0, 1]. None with a ``reason``.
+        n: Number of items that it was measured on.
         interval: Item-level confidence interval, if one is known.
         items: Name of the array of per-item values in ``Outcome.items`` that paired tests use.
         reason: Why there is no value.
         verdict: For robustness: a word of ``bench.attacks.diagnostics.WORDS``.
         flags: Measured warnings, such as ``{"GRAD0": 0.52}``.
         definition: The full definition; must equal the column's.
-        not_finite: Items without a finite output of the model. They are among the ``n`` and count as wrong.
-        note: What a reader must know of the value, printed below the table.
+        not_finite: Number of items without a finite output of the model. They are among the ``n`` and count as wrong.
+        note: A remark on the value, printed below the table.
     """
 
     metric: str
@@ -55,14 +55,14 @@ class Number:
 
     @classmethod
     def from_json(cls, facts: Mapping[str, Any]) -> Number:
-        """A number of a record."""
+        """Read a number of a record."""
         from bench.metrics.intervals import Interval  # loads SciPy
 
         interval = facts.get("interval")
         return cls(**{**_known(cls, facts), "interval": None if interval is None else Interval(**interval)})
 
     def as_json(self) -> dict[str, Any]:
-        """All of it; NumPy's numbers become Python's."""
+        """All fields; NumPy's numbers become Python's."""
         return {
             **_all(self),
             "value": None if self.value is None else float(self.value),
@@ -75,19 +75,20 @@ class Number:
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """Where a result came from; `bench.execute.provenance` finds it out.
+    """Where a result came from, as `bench.execute.provenance` finds it.
 
     Attributes:
-        versions: Of Python and of packages, by name.
+        versions: Versions of Python and of packages, by name.
         harness: Commit of the harness and whether it was edited since; None outside of a checkout.
-        command: What a person typed.
+        command: The command that the user typed.
         machine: System, architecture and number of cores.
         device: Torch device, or ``"none"`` for a job that used no network.
-        threads: Of torch; None, as all that follow, where torch was not loaded or the device is another.
+        threads: Threads of torch. This and the following fields are None if torch was not loaded or they do not apply
+            to the device.
         cpu_capability: The vector instructions that torch uses.
-        device_name: Of the GPU.
-        cuda: Version.
-        cudnn: Version.
+        device_name: Name of the GPU.
+        cuda: Version of CUDA.
+        cudnn: Version of cuDNN.
         tf32: Whether matrix products on the GPU were in TF32.
     """
 
@@ -104,32 +105,32 @@ class Provenance:
     tf32: bool | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """What is known."""
+        """The fields that are not None, and ``harness``."""
         return {"harness": self.harness, **_given(self)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """What training left beside its weights; a field is None where it says nothing of this model.
+    """The result of training besides the weights; fields that do not apply to the model are None.
 
     Attributes:
         data: The data as the job names them, with the number of training items.
         init_from: SHA-256 of the weights that training started from.
-        adopted: Of a model that was not trained here: the file of its weights, or True if its code brings them.
-        imported: What the import recorded of the model.
-        notes: Of the family, on a model that was not trained here.
+        adopted: For a model that was not trained here: the file of its weights, or True if its code brings them.
+        imported: Facts that the import recorded of the model.
+        notes: Notes of the family on a model that was not trained here.
         history: Name of the file with the history.
         epochs: Number of epochs.
-        iterations: What was logged of iterations.
-        trips: What the guard tripped over.
+        iterations: Logged facts by iteration.
+        trips: One entry for each time the guard tripped: where, why, and what was changed.
         restarts: How often training started again after a trip.
-        resumed: From which checkpoint training went on after a kill.
-        precision: Of training steps.
-        compiled: Whether they were compiled.
-        not_compiled: Why not, where compiling failed.
-        divergence: The last trip, where training diverged.
+        resumed: The checkpoint from which training continued after a kill.
+        precision: Numeric precision of training steps.
+        compiled: Whether training steps were compiled.
+        not_compiled: Why compiling failed, if it did.
+        divergence: The last trip, if training diverged.
         selected_epoch: The epoch whose weights are kept.
-        validation_accuracy: At that epoch, in [0, 1].
+        validation_accuracy: Validation accuracy at the selected epoch, in [0, 1].
     """
 
     data: Mapping[str, Any] = field(default_factory=dict)
@@ -151,18 +152,18 @@ class Training:
     validation_accuracy: float | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """What is known; of training that ran also that it was not resumed."""
+        """The fields that are not None; if training ran here, also ``resumed``."""
         resumed = {"resumed": self.resumed} if self.history is not None else {}
         return {**resumed, **_given(self)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """What a prediction pass left.
+    """The result of a prediction pass.
 
     Attributes:
-        n: Items.
-        batch_size: Of the pass.
+        n: Number of items.
+        batch_size: Batch size of the pass.
         file: Name of the file of arrays.
     """
 
@@ -171,23 +172,23 @@ class Prediction:
     file: str | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """What is known."""
+        """The fields that are not None."""
         return _given(self)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What an evaluation left.
+    """The result of an evaluation.
 
     Attributes:
-        kind: Of the evaluation.
+        kind: Reference of the evaluation.
         config: Its parameters.
-        read: By key of a train job, the SHA-256 of the weights that the evaluation loaded.
+        read: SHA-256 of the weights that the evaluation loaded, by key of the train job.
         data: The data as the job names them.
         numbers: The measured numbers.
         items: Name of the file of arrays over items; None if there is none.
         files: Names of further files, such as pictures.
-        details: Anything else that the evaluation keeps.
+        details: Further facts that the evaluation keeps.
     """
 
     kind: str = ""
@@ -201,19 +202,19 @@ class Measured:
 
     @classmethod
     def from_json(cls, facts: Mapping[str, Any]) -> Measured:
-        """What a record of any schema says of an evaluation."""
+        """Read the fields of an evaluation from a record of any schema."""
         known = _known(cls, facts)
         numbers = tuple(Number.from_json(number) for number in facts.get("numbers", ()))
         return cls(**{**known, "kind": facts.get("evaluation_kind") or "", "numbers": numbers})
 
     def as_json(self) -> dict[str, Any]:
-        """All of it."""
+        """All fields."""
         facts = _all(self)
         numbers = [number.as_json() for number in self.numbers]
         return {"evaluation_kind": facts.pop("kind"), **facts, "numbers": numbers, "files": sorted(self.files)}
 
     def unmeasured(self, number: Number) -> tuple[str, ...]:
-        """The checks behind the verdict of a number that were not made; none of a number without a verdict."""
+        """Names of the checks that were not made for the verdict of a number; empty for a number without a verdict."""
         names = self.details.get("not_measured", ())
         if isinstance(names, Mapping):
             names = names.get(number.metric, ())
@@ -222,30 +223,30 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What every job leaves.
+    """The record of a job.
 
     Attributes:
         job: Id of the job.
         kind: ``"train"``, ``"predict"`` or ``"evaluate"``.
         model: Name of the model in the suite; empty for a shared job.
-        family: Of the model.
-        backbone: Of the model.
+        family: Family of the model.
+        backbone: Backbone of the model.
         dataset: The in-distribution data set.
         seed: Training seed.
         evaluation: Id of the evaluation in the suite; empty for other jobs.
         argument: The part of the evaluation.
         status: ``"ok"`` or ``"diverged"``.
-        reason: Of a divergence.
+        reason: Why training diverged.
         weights: SHA-256 of the weights that training left, or that the result was made with.
-        training: Of a train job.
-        prediction: Of a predict job.
-        measured: Of an evaluate job.
+        training: Result of a train job.
+        prediction: Result of a predict job.
+        measured: Result of an evaluate job.
         passes: Cost in network passes.
         seconds: Wall time.
-        finished: When, such as ``"2026-11-28T13:37:38Z"``.
+        finished: Time of the end in UTC, such as ``"2026-11-28T13:37:38Z"``.
         provenance: Where the result came from.
-        schema: That the record was written in.
-        key: Of the job.
+        schema: Schema that the record was written in.
+        key: Key of the job.
         artefacts: SHA-256 by name of the files that belong to the result.
     """
 
@@ -274,10 +275,10 @@ class Record:
 
     @classmethod
     def from_json(cls, facts: Mapping[str, Any]) -> Record:
-        """A record of any schema.
+        """Read a record of any schema.
 
         Raises:
-            TypeError, ValueError, AttributeError: It is none.
+            TypeError, ValueError, AttributeError: ``facts`` are no record.
         """
         kind = facts.get("kind", "")
         parts = {
@@ -289,7 +290,7 @@ class Record:
         return cls(**{"kind": kind, **_known(cls, facts), **parts})
 
     def as_json(self) -> dict[str, Any]:
-        """The record as it is stored, without the digest of itself."""
+        """The record as it is stored, without its own digest."""
         parts: dict[str, Training | Prediction | Measured] = {
             "train": self.training,
             "predict": self.prediction,
@@ -328,21 +329,21 @@ class Record:
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedJob:
-    """A job as it was planned, as far as somebody asks for it who may not know its suite (``job.json``).
+    """A job as it was planned, read from ``job.json``, for commands that do not know its suite.
 
-    The file is no part of the result, so nothing vouches for it: what cannot be read is empty.
+    The file is no part of the result and has no digest: a field that cannot be read is empty.
 
     Attributes:
-        id: Of the job.
-        family: Of the model.
-        backbone: Of the model.
+        id: Id of the job.
+        family: Family of the model.
+        backbone: Backbone of the model.
         dataset: The in-distribution data set.
-        data_seed: Of the data.
+        data_seed: Data seed.
         seed: Training seed.
         config: Hyper-parameters of the model.
         settings: Parameters of the evaluation.
         train: Key of the training of the model; None for a train job.
-        spec: All of it, for whoever prints it whole.
+        spec: The whole specification, for printing.
     """
 
     id: str = ""
@@ -358,7 +359,7 @@ class PlannedJob:
 
     @classmethod
     def from_json(cls, facts: Mapping[str, Any]) -> PlannedJob:
-        """What ``job.json`` of any version says."""
+        """Read the content of a ``job.json`` of any version."""
         spec = _mapping(facts, "spec")
         data = _mapping(spec, "data")
         return cls(
@@ -381,7 +382,7 @@ def _mapping(facts: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _known(cls: Any, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Of JSON the fields that a class has."""
+    """The entries of ``facts`` that are fields of a class."""
     return {one.name: facts[one.name] for one in fields(cls) if one.name in facts}
 
 

@@ -1,4 +1,4 @@
-"""How a model is built, as plain values. Light."""
+"""The specification of a model as plain values. Light."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ __all__ = ["Blueprint"]
 
 @dataclass(frozen=True, kw_only=True)
 class Blueprint:
-    """A model before it has any weights.
+    """Everything that is needed to build a model, without its weights.
 
     Attributes:
         family: Reference of its family.
         backbone: Reference of its backbone.
         config: Hyper-parameters of the family, as JSON; files are named by absolute paths.
-        seed: Training seed: the initial weights depend on it alone.
+        seed: Training seed; it determines the initial weights.
     """
 
     family: str

@@ -1,4 +1,4 @@
-"""Classifiers as files: build one from its specification, save what training left, load it again."""
+"""Classifiers and their weight files: building a classifier, loading trained weights, and adopting foreign ones."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def build(
     """A freshly initialised classifier.
 
     Args:
-        blueprint: What is built.
+        blueprint: Specification of the model.
         num_classes: K.
         image_shape: (C, H, W).
-        device: Where it goes.
+        device: Torch device of the model.
 
     Raises:
         FamilyContractError: The implementation is no family, or builds no classifier of these classes and images.
@@ -69,18 +69,18 @@ def load(
     *,
     with_state: bool = False,
 ) -> tuple[Classifier, str]:
-    """A trained classifier in eval mode and the digest of the weights that were read.
+    """A trained classifier in eval mode and the digest of its weights.
 
     Args:
-        folder: Of the train job.
-        blueprint: Of the model.
+        folder: Folder of the train job.
+        blueprint: Specification of the model.
         num_classes: K.
         image_shape: (C, H, W).
-        device: Where it goes.
-        with_state: Attach what the sampler kept, for ``stored_samples``.
+        device: Torch device of the model.
+        with_state: Attach the state of the sampler, for ``stored_samples``.
 
     Raises:
-        DamagedFileError: A file is missing or not what the record of training says.
+        DamagedFileError: A file is missing or does not have the recorded digest.
     """
     family, model = build(blueprint, num_classes, image_shape, device)
     recorded = folder.artefacts()
@@ -98,21 +98,21 @@ def load(
 def adopt(
     found: Found | None, family: Family[Any], model: Classifier, splits: Splits, folder: JobFolder, *, seed: int
 ) -> tuple[str, Training]:
-    """Take a model as it comes, imported or brought by its own code, in place of training.
+    """Adopt a model with imported weights, or with weights from its own code, in place of training.
 
     Args:
-        found: Weights that were made elsewhere; None where the model's code brings its own.
-        family: Of the model.
-        model: Freshly built.
+        found: Weights that were made elsewhere; None if the model's code brings its own.
+        family: Family of the model.
+        model: The freshly built model; it receives the weights.
         splits: The data.
-        folder: Of the train job.
+        folder: Folder of the train job; the weights are saved there.
         seed: Training seed.
 
     Returns:
-        The SHA-256 of its weights, and what the record of training says of them.
+        The SHA-256 of the weights, and their part of the record of training.
 
     Raises:
-        BenchError: The weights are not those that were planned with, or do not fit the model.
+        BenchError: The weights have changed since the job was planned, or do not fit the model.
     """
     if found is not None:
         digest = file_digest(found.weights)
@@ -153,12 +153,12 @@ def start_from(model: Classifier, path: Path, *, sha256: str | None = None) -> s
     """Load weights into a freshly built model and return their digest; every tensor must be there and fit.
 
     Args:
-        model: Takes the weights.
+        model: The model that receives the weights.
         path: A safetensors file.
-        sha256: What the file must hash to, if that is known.
+        sha256: Expected digest of the file, if it is known.
 
     Raises:
-        BenchError: With the names of all that are missing, unknown, or of another shape or kind of number.
+        BenchError: Tensors are missing, unknown, or of another shape or kind of number; the message names them.
         DamagedFileError: The file is missing or damaged, or has another digest.
     """
     weights, _ = load_tensors(path, sha256=sha256)
