@@ -1,4 +1,4 @@
-"""The allocator settings of the harness's workers, for every way that is measured: page faults are no difference."""
+"""The allocator settings of the harness's workers, for all measured variants, so that page faults do not differ."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ SETTINGS = {
 
 
 def restart_with_settings(**more: str) -> None:
-    """Start this process anew with the settings, and with further environment variables, unless it has them.
+    """Restart this process with the settings and further environment variables, unless it has them.
 
-    The C library reads them when a process starts.
+    The C library reads the settings when a process starts.
     """
     wanted = {**SETTINGS, **more}
     if any(os.environ.get(name) != value for name, value in wanted.items()):

@@ -1,4 +1,4 @@
-"""What judging, assembling and evaluating cost beside the attack itself, instrumented from outside."""
+"""The cost of judging, assembling and evaluating beside the attack itself, measured by wrapping functions."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ __all__ = ["evaluation_rows", "judge_rows", "table"]
 
 
 class Parts:
-    """Processor seconds of parts, each without the parts that it calls."""
+    """Processor seconds of each part, without those of the parts that it calls."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self._inner: list[float] = []
 
     def timed(self, part: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """``function`` with its time added to that of ``part``."""
+        """``function``, wrapped so that its time is added to that of ``part``."""
 
         def call(*arguments: Any, **options: Any) -> Any:
             self._inner.append(0.0)
@@ -64,7 +64,7 @@ def _instrumented(parts: Parts) -> Iterator[None]:
 
 
 def judge_rows(subject: Subject, eps: float, rounds: int) -> list[dict[str, Any]]:
-    """Shares of an attack's processor time, one row an attack; medians over rounds.
+    """Shares of an attack's processor time, one row per attack; medians over rounds.
 
     Args:
         subject: The network.
@@ -111,7 +111,7 @@ class _Held(Inputs):
 
 
 def evaluation_rows(subject: Subject, eps: float, rounds: int) -> list[dict[str, Any]]:
-    """What the evaluation ``pgd`` adds to its attacks: cross-entropy, margin and noise, final iterate; medians."""
+    """The time that the evaluation ``pgd`` adds to attacks (cross-entropy, margin, noise; final iterate); medians."""
     evaluation = PGD()
     config = PGDConfig(eps=(str(eps),), items=len(subject.images), batch_size=len(subject.images))
     shares: dict[str, list[float]] = {"journal": [], "checks": [], "evaluation": [], "arrays": []}
@@ -138,7 +138,7 @@ def evaluation_rows(subject: Subject, eps: float, rounds: int) -> list[dict[str,
 
 
 def table(rows: list[dict[str, Any]], columns: Mapping[str, str]) -> str:
-    """Markdown; columns are shares, and their sum."""
+    """The rows as a Markdown table; the columns are the shares and their sum."""
     lines = [
         f"| | seconds | {' | '.join(columns.values())} | sum |",
         f"|---|{'---:|' * (len(columns) + 2)}",

@@ -12,15 +12,15 @@ from typing import Any, Protocol
 __all__ = ["Counter", "Row", "compare", "ratios", "table"]
 
 Variant = Callable[[], Sequence[float]]
-"""Does the work and returns what it found: survivors at each budget, or a mean norm."""
+"""Runs the attack and returns its result: survivors at each budget, or a mean norm."""
 
 
 class Counter(Protocol):
-    """What counts forward passes.
+    """A counter of forward passes.
 
     Attributes:
-        forwards: Images so far.
-        images: All images.
+        forwards: Number of images that passed the network so far.
+        images: The attacked images.
     """
 
     forwards: int
@@ -29,13 +29,13 @@ class Counter(Protocol):
 
 @dataclass
 class Row:
-    """What one variant did.
+    """The measurements of one variant.
 
     Attributes:
-        name: Of the variant.
+        name: Name of the variant.
         seconds: Processor time of each round.
-        forwards: Forward passes an image.
-        found: What it found.
+        forwards: Forward passes per image.
+        found: Its result.
     """
 
     name: str
@@ -65,12 +65,12 @@ def compare(counter: Counter, variants: Mapping[str, Variant], rounds: int, *, t
 
 
 def ratios(above: Row, below: Row) -> list[float]:
-    """Times of one row over those of another, within rounds."""
+    """Ratios of the times of two rows, within rounds."""
     return [a / b for a, b in zip(above.seconds, below.seconds, strict=True)]
 
 
 def table(rows: Sequence[Row], measure: str) -> str:
-    """Markdown; "times faster" is the median of the ratios to the first row within a round, and their range."""
+    """A Markdown table; "times faster" is the median, and the range, of the ratios to the first row within a round."""
     lines = [
         f"| variant | seconds (median) | times faster (range) | forwards per image | {measure} |",
         "|---|---:|---:|---:|---:|",

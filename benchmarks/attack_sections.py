@@ -1,4 +1,4 @@
-"""The sections of the attack benchmark: what is measured, and how it is shown."""
+"""The sections of the attack benchmark: their measurements and tables."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["MEASURES", "Report"]
 FEW, SOME = 0.05, 0.15
 MANY = 0.3
 WEAK = 3
-"""Times as many rounds where nothing is broken: what is to be measured there is small."""
+"""The factor of rounds where nothing is broken, because the differences to be measured are small."""
 
 
 class Report:
@@ -52,7 +52,7 @@ class Report:
 
 
 def measure_pgd(report: Report, subjects: Sequence[Subject]) -> None:
-    """All images survive, then few do; how far own attacks are from the bound."""
+    """PGD at a budget that all images survive and at one that few survive; own attacks against the bound."""
     softmax = subjects[0]
     variants = {**pgd_variants(softmax, 1e-6), **bare_variant(softmax), **channels_last_variant(softmax, 1e-6)}
     rows = report.rows("PGD-40, no image is broken (eps = 1e-6)", softmax, variants, "survivors", WEAK)
@@ -73,12 +73,12 @@ def measure_pgd(report: Report, subjects: Sequence[Subject]) -> None:
 
 
 def measure_sweep(report: Report, subjects: Sequence[Subject]) -> None:
-    """Four budgets around the one that leaves few, and the one that leaves some."""
+    """A sweep of four budgets around the budget that few images survive, and around one that some survive."""
     for subject in subjects:
         cases = {
             f"at most {FEW:.0%} survive at e": budget(subject, FEW),
             f"at most {SOME:.0%} survive at e": budget(subject, SOME),
-            # Of what survives the first budget nobody can be spared an attack to its last step.
+            # Every image that survives the first budget has to be attacked to the last step.
             f"at most {MANY:.0%} survive at e/2": 2 * budget(subject, MANY),
         }
         for what, eps in cases.items():

@@ -28,7 +28,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "softmax": {"epochs": 10, "lr": 1.5e-3, "batch_size": 16, "warmup": 0, "decay_epochs": [7, 9]},
     "gmmc-dis": {"epochs": 10, "lr": 1.5e-3, "batch_size": 16, "warmup": 0, "decay_epochs": [7, 9]},
 }
-"""Heads on the same backbone; small batches, because there are few images."""
+"""The heads and their settings, on the same backbone; batches are small, because there are few images."""
 
 BISECTIONS = 10
 
@@ -40,12 +40,12 @@ class Subject:
     Attributes:
         head: Family of the model.
         model: The classifier in eval mode as the harness builds it, weights channels-last.
-        plain: The same with contiguous weights, as users of libraries have theirs; channels-last weights would lend
-            libraries our speed.
+        plain: The same model with contiguous weights, as users of libraries have them; channels-last weights would make
+            the libraries faster.
         test: The attacked items, all classified correctly.
-        splits: What the model was trained on.
-        accuracy: Of the model on the whole test split.
-        forwards: Images that went forward since this was last set to 0.
+        splits: The splits of the data that the model was trained on.
+        accuracy: Accuracy of the model on the whole test split.
+        forwards: Number of images that passed the backbone since this was last set to 0.
     """
 
     head: str
@@ -91,7 +91,7 @@ def budget(subject: Subject, share: float) -> float:
     """The smallest L_inf budget at which PGD-40 with cross-entropy leaves no more than a share of the images.
 
     Raises:
-        RuntimeError: There is none: the gradients of the cross-entropy vanish.
+        RuntimeError: If there is none because the gradients of the cross-entropy vanish.
     """
     low, high = 1e-3, 0.5
 

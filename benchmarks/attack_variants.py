@@ -1,4 +1,4 @@
-"""The attacks that are compared, each as a function that does the work and returns what it found."""
+"""The compared attacks, each as a function that runs the attack and returns its result."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def library_variants(subject: Subject, budgets: Sequence[float]) -> dict[str, Va
 
 
 def channels_last_variant(subject: Subject, eps: float) -> dict[str, Variant]:
-    """Torchattacks again, given images in the layout that own attacks choose: what of the difference is the layout."""
+    """Torchattacks on images in the layout that own attacks choose: the part of the difference due to the layout."""
     images = subject.images.contiguous(memory_format=torch.channels_last)
 
     def run() -> list[float]:
@@ -83,7 +83,7 @@ def own_pgd(subject: Subject, eps: float, **params: Any) -> Variant:
 
 
 def bound(subject: Subject) -> Variant:
-    """Eighty forward passes: what 40 steps cost if an input gradient were no dearer than a forward pass."""
+    """Eighty forward passes: the cost of 40 steps if a backward pass cost no more than a forward pass."""
 
     @torch.no_grad()
     def run() -> list[float]:

@@ -1,17 +1,17 @@
-"""Own attacks against those of torchattacks and foolbox: time, forward passes and what they find.
+"""Own attacks against those of torchattacks and foolbox: time, forward passes and results.
 
     python benchmarks/attacks.py                                  # everything
     python benchmarks/attacks.py --sections sweep --rounds 3
     python benchmarks/attacks.py --quick                          # a try: numbers of one round mean nothing
 
-All run by turns in one process, on one thread, under the allocator settings of the harness's workers, on small Wide
-ResNets that are trained on digits of 3x32x32 pixels first: a softmax head and GMMC (Dis). Libraries run on the plain
+All run in turn in one process, on one thread, under the allocator settings of the harness's workers, on small Wide
+ResNets that are first trained on digits of 3x32x32 pixels: a softmax head and GMMC (Dis). Libraries run on the plain
 model, as their users run them; times of own attacks include the judge. Times are processor time, which other load on
 the machine disturbs less than it does the clock; "times faster" is the median of the ratios within a round.
 
-Most of what own attacks gain comes from leaving alone what is broken, so the share of survivors stands beside every
-time. Budgets are found by bisection for that share: ``e`` is the smallest one at which PGD-40 leaves at most 5 %, or
-15 %; a sweep is of e/2, e, 2e, 4e.
+Own attacks are faster mostly because they do not attack broken images again, so the share of survivors stands beside
+every time. Budgets are found by bisection for that share: ``e`` is the smallest one at which PGD-40 leaves at most 5 %,
+or 15 %; a sweep is of e/2, e, 2e, 4e.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SECTIONS = ("pgd", "sweep", "cw", "judge")
 
 
 def machine(options: argparse.Namespace) -> dict[str, Any]:
-    """What the numbers depend on."""
+    """The machine, its settings and the versions of libraries, which the numbers depend on."""
     import torch
 
     cpuinfo = Path("/proc/cpuinfo")

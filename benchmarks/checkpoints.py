@@ -1,10 +1,11 @@
-"""What a checkpoint with a large replay buffer costs: rows shared between checkpoints, against whole copies.
+"""The cost of a checkpoint with a large replay buffer: rows shared between checkpoints, against whole copies.
 
     python benchmarks/checkpoints.py                     # 100,000 images of 3x32x32: 9 GB of disk, 10 GB of memory
     python benchmarks/checkpoints.py --rows 20000
 
-A checkpoint here holds the buffer twice, as it is and as it was in the selected epoch, which stays the same; some of
-its rows change between two. Whole copies are what checkpoints used to be: every tensor in one file, two files kept.
+A checkpoint here holds the buffer twice: as it is, and as it was in the selected epoch, which does not change. Some
+rows of the buffer change between two checkpoints. Whole copies are the former checkpoints: all tensors in one file, two
+files kept.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ IMAGE = (3, 32, 32)
 
 
 def trainer_with(rows: int) -> Trainer:
-    """A small classifier, which weighs little, with a large buffer."""
+    """A trainer of a small classifier with a large buffer."""
     digits = DATASETS.get("digits")
     splits = load_splits(digits, Path("/"), seed=2, validation=digits.validation)
     spec = Blueprint(family="softmax", backbone="wrn-10-1", config={"epochs": 2, "lr": 2e-3, "warmup": 0}, seed=1)
@@ -46,7 +47,7 @@ def trainer_with(rows: int) -> Trainer:
 
 
 def whole(trainer: Trainer, folder: Path) -> None:
-    """The former way."""
+    """Save whole copies, the former way."""
     now = capture(trainer, selected=True)
     save_tensors(folder / f"whole-{trainer.iteration}", nested("now", now.tensors), {"facts": json.dumps(now.facts)})
     (folder / f"whole-{trainer.iteration - 2 * trainer.per_epoch}").unlink(missing_ok=True)
@@ -68,7 +69,7 @@ def measured(work: Callable[[], None], folder: Path) -> dict[str, float]:
 
 
 def measure(rows: int, changed: int, saves: int) -> list[dict[str, Any]]:
-    """One entry a save, the ways by turns; each whole save stands beside a shared one of the same state."""
+    """One entry per save, in both ways in turn: each whole save has a shared save of the same state."""
     trainer = trainer_with(rows)
     generator = torch.Generator().manual_seed(2)
     found = []

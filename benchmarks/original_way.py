@@ -1,7 +1,7 @@
-"""One training iteration of JEM and of GMMC (Gen) in the way of their released code, re-created to be compared with.
+"""One training iteration of JEM and of GMMC (Gen) in the way of their released code, re-created for comparison.
 
-Written from the description of the protocol (sections 1.1 and 3.2 to 3.4), not copied. What is kept of the originals'
-way: modules that do nothing where norms and dropout are off, activations that are not in place, NCHW memory, a replay
+Written from the description of the protocol (sections 1.1 and 3.2 to 3.4), not copied. Kept from the originals: modules
+that do nothing where norms and dropout are off, activations that are not in place, NCHW memory, a replay
 buffer in host memory, eval and train toggles around the sampler, ``retain_graph`` in every sampler step, GMMC's chain
 of clamped tensors that are no leaves, one forward pass each for real, sampled and labelled images, and a loss that
 the host reads in every iteration.
@@ -64,7 +64,7 @@ class Network(nn.Module):
 
 
 class _Original:
-    """What both have in common: network, optimiser, and a buffer on the host."""
+    """The common part of both originals: network, optimiser, and a buffer on the host."""
 
     def __init__(self, network: Network, modules: nn.Module, *, buffer: int, reinit: float, classes: int) -> None:
         self.network, self.reinit, self.classes = network, reinit, classes
@@ -74,7 +74,7 @@ class _Original:
         self.labels = torch.randint(classes, (buffer,))
 
     def chains(self, n: int, labels: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Slots and where their chains go on: from the buffer, or with probability ``reinit`` from noise."""
+        """Slots of the buffer and the start of their chains: the buffer, or with probability ``reinit`` noise."""
         if labels is None:
             slots = torch.randint(len(self.images), (n,))
         else:
@@ -85,7 +85,7 @@ class _Original:
         return slots, (fresh * noise + (1 - fresh) * self.images[slots]).to(self.device)
 
     def update(self, loss: Tensor) -> float:
-        """Descend, and let the host see the loss."""
+        """Take a step of the optimiser and copy the loss to the host."""
         value = loss.item()
         if abs(value) > 1e8:
             raise FloatingPointError(value)

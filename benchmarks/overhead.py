@@ -1,4 +1,4 @@
-"""What the harness around training costs: guard, history, progress and checkpoints against the bare loop of steps."""
+"""The cost of the harness around training: guard, history, progress and checkpoints against the bare loop of steps."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ CONFIGS: dict[str, dict[str, Any]] = {
 
 
 def measure(now: Callable[[], float], device: str, repetitions: int) -> list[dict[str, Any]]:
-    """One row a family.
+    """One row per family.
 
     Args:
         now: The clock.
         device: ``"cpu"`` or ``"cuda"``.
-        repetitions: Bare and whole training, by turns, so often.
+        repetitions: Number of repetitions of bare and whole training, in turn.
     """
     return [_family(name, now, device, repetitions) for name in CONFIGS]
 
@@ -74,7 +74,7 @@ class _Parts:
         self.seconds: dict[str, float] = {}
 
     def timed(self, part: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """``function`` with its time added to that of ``part``."""
+        """``function``, wrapped so that its time is added to that of ``part``."""
 
         def call(*arguments: Any, **options: Any) -> Any:
             began = self.now()
@@ -140,7 +140,7 @@ def _family(name: str, now: Callable[[], float], device: str, repetitions: int) 
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Markdown."""
+    """The rows as a Markdown table."""
     parts = list(rows[0]["shares"])
     lines = [
         f"| family | iterations | bare loop | whole | {' | '.join(parts)} | harness in all | validation |",

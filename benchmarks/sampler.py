@@ -6,8 +6,8 @@
     python benchmarks/sampler.py --overhead                       # share of the harness in training, on digits
 
 Each repetition measures, one after the other in one process: a forward pass F of one batch without gradient, an
-iteration in the originals' way (``original_way.py``) and one of ours, for both families. So what else the machine
-does meets all of them, and ratios are taken within a repetition. The bound counts 2 F a sampler step and 3 F a
+iteration in the originals' way (``original_way.py``) and one of ours, for both families. Other load on the machine thus
+affects all of them, and ratios are taken within a repetition. The bound counts 2 F a sampler step and 3 F a
 batch of the update: 49 F (JEM) and 46 F (GMMC) at 20 steps. Compiling happens before anything is timed.
 
 On a CPU with one thread time is CPU time of the process, else wall time; on a GPU the device is waited for.
@@ -74,7 +74,7 @@ class Clock:
 def ours(
     family_name: str, network: str, options: argparse.Namespace, batch: Mapping[str, Tensor], how: tuple[str, bool]
 ) -> Any:
-    """Our iteration as the training loop makes it, in a precision and compiled or not; the model; how it runs."""
+    """Our iteration as the training loop runs it, in a precision and compiled or not; the model; and how it runs."""
     device = options.device
     config = {"sampler": {"steps": options.steps, "buffer": options.buffer}}
     spec = Blueprint(family=family_name, backbone=network, config=config, seed=1)
@@ -129,7 +129,7 @@ def theirs(family_name: str, network: str, model: Any, batch: Mapping[str, Tenso
 
 
 def measure(network: str, clock: Clock, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Both families on one network; one row each."""
+    """Measure both families on one network; one row each."""
     draw = torch.Generator().manual_seed(0)
     size = (options.batch, *SHAPE)
     batch = {
@@ -180,7 +180,7 @@ def measure(network: str, clock: Clock, options: argparse.Namespace) -> list[dic
 
 
 def machine(options: argparse.Namespace, clock: Clock) -> dict[str, Any]:
-    """What the numbers depend on."""
+    """The machine, its settings and the versions of libraries, which the numbers depend on."""
     name = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -205,7 +205,7 @@ def machine(options: argparse.Namespace, clock: Clock) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Parse, measure, print."""
+    """Parse the arguments, measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", nargs="+", default=["wrn-10-1"], metavar="WRN")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")

@@ -1,4 +1,4 @@
-"""What ``sampler.py`` measured, as numbers and as a table."""
+"""The measurements of ``sampler.py``, as numbers and as a table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Way", "describe", "table"]
 
 @dataclass
 class Way:
-    """A thing to measure: what it does, its seconds, and the most memory it took on a GPU."""
+    """A measured variant: its function, its seconds, and its peak memory on a GPU."""
 
     name: str
     run: Callable[[], object]
@@ -27,7 +27,7 @@ def describe(network: str, family: str, count: int, forwards: list[float], ways:
         network: Its name.
         family: Of our model.
         count: Forward passes in the lower bound of one iteration.
-        forwards: Seconds of one forward pass, one a repetition.
+        forwards: Seconds of one forward pass, one per repetition.
         ways: ``original``, ``ours``, and ``asked`` where another precision or compilation was asked for.
     """
     mine, other = ways["ours"].seconds, ways["original"].seconds
@@ -69,7 +69,7 @@ def _spread(above: list[float], below: list[float]) -> list[float]:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Markdown."""
+    """The rows as a Markdown table."""
     lines = [
         "| network | family | F | original | ours | bound | original / ours (range) | ours / bound |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",

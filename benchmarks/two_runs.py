@@ -1,4 +1,4 @@
-"""Two commands on one store against one: what sharing the work saves.
+"""Two commands on one store against one command: the time that sharing the work saves.
 
     python benchmarks/two_runs.py [--rounds 3]
 
@@ -18,7 +18,7 @@ from statistics import median
 
 
 def seconds(commands: int) -> float:
-    """Wall time until so many commands on one new store have ended."""
+    """Wall time in seconds until a number of commands, started together on one new store, have ended."""
     with tempfile.TemporaryDirectory() as results:
         environment = {**os.environ, "BENCH_RESULTS": results, "OMP_NUM_THREADS": "1"}
         command = [

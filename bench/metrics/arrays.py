@@ -1,4 +1,4 @@
-"""Validated float64 arrays: what every metric does to its input before it computes."""
+"""Validation of the arrays that metrics get, and their conversion to float64."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.float64]
 
 NORMALISATION_TOLERANCE = 1e-3
-"""How far the probabilities of a row may sum from one: more than the rounding of a float32 softmax leaves."""
+"""Allowed distance of a row's sum of probabilities from 1; above the rounding error of a float32 softmax."""
 
 
 def vector(name: str, values: npt.ArrayLike, *, at_least: int = 1) -> FloatArray:
-    """One value an item, as float64; infinities are kept.
+    """One value per item, as float64; infinities are kept.
 
     Args:
-        name: What the values are called in an error.
+        name: Name of the values in an error.
         values: Shape (n,).
-        at_least: The smallest n that makes sense.
+        at_least: The smallest allowed n.
 
     Raises:
         ValueError: If the shape is not (n,), n is too small, or a value is NaN.
@@ -35,7 +35,7 @@ def vector(name: str, values: npt.ArrayLike, *, at_least: int = 1) -> FloatArray
 
 
 def matrix(name: str, values: npt.ArrayLike) -> FloatArray:
-    """One row an item, as float64; infinities are kept.
+    """One row per item, as float64; infinities are kept.
 
     Raises:
         ValueError: If the shape is not (n, m) with n, m >= 1, or a value is NaN.
@@ -51,7 +51,7 @@ def matrix(name: str, values: npt.ArrayLike) -> FloatArray:
 
 
 def finite_matrix(name: str, values: npt.ArrayLike) -> FloatArray:
-    """As `matrix`, and infinities are refused too.
+    """As `matrix`, but infinities raise a ValueError, too.
 
     >>> finite_matrix("logits", [[0, np.inf]])
     Traceback (most recent call last):
@@ -103,7 +103,7 @@ def class_labels(values: npt.ArrayLike, items: int, classes: int) -> npt.NDArray
     """Labels as int64, shape (n,), in 0 … K-1.
 
     Raises:
-        ValueError: If they are no integers, not one an item, or outside the range.
+        ValueError: If they are not integers, their shape is not (items,), or one is outside the range.
 
     >>> class_labels([0, 2], items=2, classes=3)
     array([0, 2])

@@ -25,18 +25,18 @@ CONFIDENCE_TOLERANCE = 1e-6
 """A confidence may exceed 1 by this much (the exp of a float32 log-probability) and then counts as 1."""
 
 TEMPERATURE_RANGE = (1e-4, 1e4)
-"""Where `fit_temperature` looks. Classifiers need about 0.1 to 100."""
+"""The range that `fit_temperature` searches. Classifiers need about 0.1 to 100."""
 
 
 @dataclass(frozen=True, eq=False)
 class ReliabilityCurve:
-    """Confidence and accuracy in equal-width bins of the confidence: what a reliability diagram shows.
+    """Confidence and accuracy in equal-width bins of the confidence: the data of a reliability diagram.
 
     Attributes:
         edges: Bin edges from 0 to 1, shape (bins + 1,).
-        count: Items a bin, int64, shape (bins,).
-        mean_confidence: Mean confidence a bin (not the bin's centre), shape (bins,); NaN in an empty bin.
-        accuracy: Share of correct items a bin, shape (bins,); NaN in an empty bin.
+        count: Items per bin, int64, shape (bins,).
+        mean_confidence: Mean confidence per bin (not the bin's centre), shape (bins,); NaN in an empty bin.
+        accuracy: Share of correct items per bin, shape (bins,); NaN in an empty bin.
     """
 
     edges: FloatArray
@@ -61,10 +61,10 @@ class Temperature:
         nll_before: Mean NLL in nats at T = 1, on the items of the fit.
         nll_after: Mean NLL in nats at T = `value`, on the same items.
         n: Number of items of the fit.
-        at_bound: True where the NLL has no minimum inside `TEMPERATURE_RANGE`, so that `value` is no fitted temperature
-            but the nearer end (or 1 where every T fits). The logits separate the labels (T -> 0), or they are no better
-            than a constant (T -> infinity).
-        right: Items of the fit whose largest logit, the first of equals, is that of the label.
+        at_bound: True if the NLL has no minimum inside `TEMPERATURE_RANGE`. Then `value` is not a fitted temperature
+            but the nearer end of the range (or 1 where every T fits): the logits separate the labels (T -> 0), or they
+            are no better than a constant (T -> infinity).
+        right: Items of the fit whose largest logit (the first among equals) is that of the label.
     """
 
     value: float
@@ -76,7 +76,7 @@ class Temperature:
 
     @property
     def no_minimum(self) -> str | None:
-        """Why there is no fitted temperature, in the words of a table, or None if there is one."""
+        """Why there is no fitted temperature, as a table prints it; None if there is one."""
         if not self.at_bound:
             return None
         items = f"{self.right:,} of {self.n:,} validation items right"
@@ -94,14 +94,14 @@ def reliability(
 ) -> ReliabilityCurve:
     """Groups predictions by confidence, in equal-width bins (Guo et al. 2017, section 2).
 
-    The edges are ``np.linspace(0, 1, bins + 1)``, as in the implementations one compares with; some lie one
-    rounding above the decimal that they stand for (0.30000000000000004).
+    The edges are ``np.linspace(0, 1, bins + 1)``, as in other implementations; some lie one rounding error above their
+    decimal (0.30000000000000004).
 
     Args:
         confidence: Probability of the predicted class, shape (n,), in [0, 1].
         correct: Whether the prediction was right, shape (n,), booleans or 0/1.
         bins: Number of bins.
-        edges: Which edge belongs to a bin. ``"right"``: (lo, hi], and 0 belongs to the first bin. ``"left"``:
+        edges: The edge that belongs to a bin. ``"right"``: (lo, hi], and 0 belongs to the first bin. ``"left"``:
             [lo, hi), and 1 belongs to the last bin; for comparison with other tools.
 
     Raises:
@@ -125,11 +125,11 @@ def reliability(
     conf = np.minimum(conf, 1.0)
 
     boundaries = np.linspace(0.0, 1.0, bins + 1)
-    # Among the inner edges only, so that 0 and 1 can fall in no bin but the first and the last.
+    # Only the inner edges are searched, so that 0 and 1 always fall into the first and the last bin.
     side: Literal["left", "right"] = "left" if edges == "right" else "right"
     index = np.searchsorted(boundaries[1:-1], conf, side=side)
     count = np.bincount(index, minlength=bins).astype(np.int64)
-    # An empty bin has no mean: 0/0 is NaN, on purpose.
+    # The mean of an empty bin is 0/0 = NaN on purpose.
     with np.errstate(invalid="ignore"):
         mean_confidence = np.bincount(index, weights=conf, minlength=bins) / count
         accuracy = np.bincount(index, weights=hit.astype(np.float64), minlength=bins) / count
@@ -151,12 +151,10 @@ def ece(confidence: npt.ArrayLike, correct: npt.ArrayLike, *, bins: int = 20, ed
 
 
 def nll(log_probs: npt.ArrayLike, labels: npt.ArrayLike) -> float:
-    """Mean negative log-likelihood of the labels, in nats, in [0, inf]; 0 is best, log K is a uniform
-    prediction.
+    """Mean negative log-likelihood of the labels, in nats, in [0, inf]; 0 is best, log K is a uniform prediction.
 
     Args:
-        log_probs: Log-probabilities (not logits), shape (n, K). Where the label has probability 0 the result
-            is inf.
+        log_probs: Log-probabilities (not logits), shape (n, K). If a label has probability 0, the result is inf.
         labels: Integers in 0 … K-1, shape (n,).
 
     Raises:
@@ -172,8 +170,7 @@ def nll(log_probs: npt.ArrayLike, labels: npt.ArrayLike) -> float:
 
 
 def brier(probs: npt.ArrayLike, labels: npt.ArrayLike) -> float:
-    """Brier score: mean over items of the squared distance to the one-hot label, summed over classes (Brier
-    1950).
+    """Brier score: mean over items of the squared distance to the one-hot label, summed over classes (Brier 1950).
 
     In [0, 2]; 0 is best, 1 - 1/K is a uniform prediction. Not halved for two classes.
 
@@ -193,13 +190,12 @@ def brier(probs: npt.ArrayLike, labels: npt.ArrayLike) -> float:
 
 
 def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> Temperature:
-    """Fits the softmax temperature that minimises the mean NLL (Guo et al. 2017, section 4.2). For held-out
-    data.
+    """Fits the softmax temperature that minimises the mean NLL of held-out data (Guo et al. 2017, section 4.2).
 
     The NLL is convex in 1/T, so its derivative has at most one root; the root is bracketed in log T over
-    `TEMPERATURE_RANGE` and found by Brent's method. Descent on T itself, which is common, stops far from
-    optima such as T = 0.025 or 30 and can end at T < 0. Where the minimum lies at a bound, or every T fits because
-    the logits are constant in every row (then ``value`` is 1), there is no fitted temperature: see `Temperature`.
+    `TEMPERATURE_RANGE` and found by Brent's method. The common descent on T itself stops far from optima such as
+    T = 0.025 or 30 and can end at T < 0. There is no fitted temperature if the minimum lies at a bound, or if every T
+    fits because the logits are constant in every row (then ``value`` is 1); see `Temperature`.
 
     Args:
         logits: Shape (n, K), finite.
@@ -214,8 +210,7 @@ def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> Temperature
     """
     z = finite_matrix("logits", logits)
     y = class_labels(labels, *z.shape)
-    # Relative to the label's logit, so that the derivative is a sum of p * margin without a cancelling p_y *
-    # z_y.
+    # Relative to the label's logit, so that no term p_y * z_y cancels in the derivative, the sum of p * margin.
     margin = z - z[np.arange(y.size), y][:, None]
     largest = margin.max(axis=1)
     shifted = margin - largest[:, None]
@@ -224,7 +219,7 @@ def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> Temperature
         return float((largest / temperature + np.log(np.exp(shifted / temperature).sum(axis=1))).mean())
 
     def slope(log_temperature: float) -> float:
-        """Derivative of the mean NLL by 1/T: E_p[z] - z_y, averaged. It falls with T."""
+        """Derivative of the mean NLL with respect to 1/T: E_p[z] - z_y, averaged. It falls with T."""
         weight = np.exp(shifted / math.exp(log_temperature))
         return float(((weight * margin).sum(axis=1) / weight.sum(axis=1)).mean())
 
@@ -236,7 +231,7 @@ def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> Temperature
     elif slope(hottest) >= 0:
         value, at_bound = TEMPERATURE_RANGE[1], True
     else:
-        from scipy.optimize import brentq  # here: its import is slow, and few callers fit
+        from scipy.optimize import brentq  # here: its import is slow, and few callers need it
 
         value, at_bound = math.exp(brentq(slope, coldest, hottest, xtol=1e-13)), False
     right = int((z.argmax(axis=1) == y).sum())

@@ -1,7 +1,6 @@
 """Fréchet distance between Gaussians fitted to two sets of features.
 
-It is called FID only where the features are those of the 2015 Inception network; that is the caller's
-business.
+The distance is called FID only if the features are those of the 2015 Inception network; the caller names it.
 """
 
 from __future__ import annotations
@@ -74,23 +73,22 @@ class GaussianStats:
 
     @cached_property
     def root(self) -> FloatArray:
-        """A factor R of the covariance, R Rᵀ, shape (d, d); kept, because one reference serves many distances."""
+        """A factor R of the covariance R Rᵀ, shape (d, d); cached, because one reference serves many distances."""
         eigenvalues, eigenvectors = np.linalg.eigh(self.covariance)
         factor: FloatArray = eigenvectors * np.sqrt(np.maximum(eigenvalues, 0.0))
         return factor
 
 
 def frechet_distance(a: GaussianStats, b: GaussianStats) -> float:
-    """Fréchet (2-Wasserstein, squared) distance |m_a - m_b|² + tr(A + B - 2 (A B)^½), >= 0 (Dowson and Landau
-    1982).
+    """Squared Fréchet (2-Wasserstein) distance |m_a - m_b|² + tr(A + B - 2 (A B)^½), >= 0 (Dowson and Landau 1982).
 
-    Biased upwards by the finite sample: for two samples of size n of one d-dimensional Gaussian the
-    expectation is (2d + d(d+1)/2) / n to first order, not 0. So distances of unequal n do not compare.
+    The estimate is biased upwards: for two samples of size n of one d-dimensional Gaussian its expectation is
+    (2d + d(d+1)/2) / n to first order, not 0. Distances of unequal n are therefore not comparable.
 
-    The trace of (A B)^½ is the sum of the roots of the eigenvalues of the symmetric A^½ᵀ B A^½, through two
-    symmetric eigendecompositions: several times faster than a matrix square root, real by construction, and accurate
-    where the covariances are singular. Rounding below zero is clamped, in the eigenvalues and in the result. The first
-    of the decompositions is kept in ``a``.
+    The trace of (A B)^½ is the sum of the roots of the eigenvalues of the symmetric A^½ᵀ B A^½. Two symmetric
+    eigendecompositions are several times faster than a matrix square root, give real values, and are accurate for
+    singular covariances. Eigenvalues and a result below zero by rounding are set to 0. ``a`` caches the first
+    decomposition.
 
     Raises:
         ValueError: If the dimensions differ.

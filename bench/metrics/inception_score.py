@@ -1,7 +1,6 @@
 """Inception score of generated images, from a classifier's log-probabilities.
 
-It is called Inception score only where the classifier is the 2015 Inception network; that is the caller's
-business.
+It is called Inception score only if the classifier is the 2015 Inception network; the caller names it.
 """
 
 from __future__ import annotations
@@ -16,16 +15,15 @@ from bench.metrics.arrays import FloatArray, log_probabilities
 
 
 def inception_score(log_probs: npt.ArrayLike, *, splits: int = 1) -> tuple[float, float]:
-    """Exponential of the mean KL(p(y|x) || p(y)), in [1, K]; higher is better (Salimans et al. 2016, section
-    4).
+    """Exponential of the mean KL(p(y|x) || p(y)), in [1, K]; higher is better (Salimans et al. 2016, section 4).
 
     The mean KL is computed as H(p(y)) - mean H(p(y|x)), which has no 0 * (log 0 - log 0) where probabilities
-    underflow. The items are split as they come, into runs i*n//splits … (i+1)*n//splits - 1: class-sorted
-    samples in several splits score far too low, so shuffle first. Small splits are biased downwards.
+    underflow. The items are split in the given order, into runs i*n//splits … (i+1)*n//splits - 1. Samples sorted by
+    class score far too low in several splits, so shuffle them first. Small splits are biased downwards.
 
     Args:
         log_probs: Log-probabilities (not logits), shape (n, K).
-        splits: Number of runs that are scored apart, 1 … n.
+        splits: Number of runs that are scored separately, 1 … n.
 
     Returns:
         Mean and population standard deviation over the splits. The latter is 0 for one split; it is the

@@ -1,6 +1,6 @@
 """Confidence intervals: of a proportion, of an AUROC, of a mean over seeds, of a mean over items.
 
-None of them leaves the range of what it is about, and none claims certainty from values that are all equal.
+Every interval stays in the range of its quantity. Values that are all equal never give an interval of zero width.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ class Interval:
         low: Lower end.
         high: Upper end.
         level: Nominal coverage, in (0, 1).
-        kind: How it was made, as printed beside it: ``"wilson"``, ``"delong, logit scale"``, ``"wilson of disjoint
+        kind: The method, as printed beside the interval: ``"wilson"``, ``"delong, logit scale"``, ``"wilson of disjoint
             pairs"``, ``"t"``, ``"bootstrap percentile"``, ``"jackknife over 20 groups"``; with ``", cut to [0, 1]"``
-            where an end was cut to the range of the number.
+            if an end was cut to the range of the number.
     """
 
     low: float
@@ -36,14 +36,14 @@ class Interval:
 
 
 def carried_decimals(value: float, interval: Interval) -> int:
-    """How many decimals a number carries: its last digit is of the order of its standard error.
+    """The number of decimals to print: the last digit is of the order of the standard error.
 
-    One digit of the standard error is kept, and two where it begins with 1 or 2, as physicists round (Particle Data
+    One digit of the standard error is kept, and two if it begins with 1 or 2, as physicists round (Particle Data
     Group): 4.613 with an error of .93 is 4.6, 9.708 with .047 is 9.71, and 263.1 with 5.4 is 263.
 
     Args:
         value: The number.
-        interval: Its interval, of which half of the longer side is taken as the standard error.
+        interval: Its interval; half of the longer side counts as the standard error.
 
     >>> carried_decimals(9.708, symmetric(9.708, 2 * 0.047, 0.95, "t"))
     2
@@ -80,16 +80,15 @@ def wilson(successes: int, n: int, level: float = 0.95) -> Interval:
 
 
 def delong(in_scores: npt.ArrayLike, out_scores: npt.ArrayLike, level: float = 0.95) -> Interval:
-    """Interval of the AUROC over items, within (0, 1): normal on the scale of the logit, with the variance of DeLong et
-    al. (1988) carried over by the delta method (Pepe 2003, section 5.2.4).
+    """Interval of the AUROC over items, within (0, 1): normal on the logit scale, with the variance of DeLong et al.
+    (1988) transformed by the delta method (Pepe 2003, section 5.2.4).
 
-    On the scale of the area itself the interval leaves [0, 1], and cut to it covers too seldom: 83 % instead of 95 %
-    for two sets of 40 items and an area of .99 (94 % on the logit scale), 81 % for 397 items and .9995 (91 %).
+    An interval on the scale of the area can leave [0, 1], and covers too seldom if it is cut: 83 % instead of 95 % for
+    two sets of 40 items and an area of .99 (94 % on the logit scale), 81 % for 397 items and .9995 (91 %).
 
-    Where that variance is 0 (the sets are perfectly separated, or all scores are equal) it says nothing of
-    the uncertainty, and a width of 0 would claim too much. Then the interval is Wilson's for min(m, n)
-    trials: so many disjoint, hence independent, pairs of one in- and one out-item give the AUROC as a
-    proportion.
+    If that variance is 0 (the sets are perfectly separated, or all scores are equal), it does not measure the
+    uncertainty. The interval is then Wilson's for min(m, n) trials: the AUROC is a proportion of that many disjoint,
+    hence independent, pairs of one in- and one out-item.
 
     Args:
         in_scores: Scores of in-distribution items, shape (m,), m >= 2, higher = in-distribution.
@@ -122,19 +121,19 @@ def delong(in_scores: npt.ArrayLike, out_scores: npt.ArrayLike, level: float = 0
 def student_t(
     values: npt.ArrayLike, level: float = 0.95, *, within: tuple[float, float] = (-math.inf, math.inf)
 ) -> Interval | None:
-    """Interval of the mean of independent normal values, such as one result a seed: mean ± t_{k-1} s / sqrt(k), cut to
-    the range of the values.
+    """Interval of the mean of independent normal values, such as one result per seed: mean ± t_{k-1} s / sqrt(k), cut
+    to the range of the values.
 
-    The true mean lies in the range, so a cut loses no coverage. Values that are all equal show no spread: there is no
-    interval then, because a width of 0 would claim certainty from, say, two seeds that agree by chance.
+    The true mean lies in the range, so a cut loses no coverage. Values that are all equal have no interval: a width of
+    0 would claim certainty from, say, two seeds that agree by chance.
 
     Args:
-        values: One value a seed, shape (k,), k >= 2, finite.
+        values: One value per seed, shape (k,), k >= 2, finite.
         level: Nominal coverage, in (0, 1).
         within: Range of the values, such as (0, 1) for an accuracy.
 
     Returns:
-        The interval, or None if the values are equal to rounding.
+        The interval, or None if the values are equal up to rounding.
 
     Raises:
         ValueError: If there are fewer than 2 values, one is not finite, or level lies outside (0, 1).
@@ -149,21 +148,21 @@ def student_t(
         return None
     half = float(stdtrit(array.size - 1, (1 + level) / 2)) * float(array.std(ddof=1)) / math.sqrt(array.size)
     mean = float(array.mean())
-    # A spread below what a square or a sum can resolve is none.
+    # A spread that float64 cannot resolve in the square or in the sum counts as none.
     return symmetric(mean, half, level, "t", within) if mean - half < mean + half else None
 
 
 def symmetric(
     value: float, half: float, level: float, kind: str, within: tuple[float, float] = (-math.inf, math.inf)
 ) -> Interval:
-    """``value ± half``, cut to a range; the kind says where it was cut.
+    """``value ± half``, cut to a range; the kind names the range if an end was cut.
 
     Args:
         value: The estimate.
         half: Half of the width, >= 0.
         level: Nominal coverage, in (0, 1).
-        kind: How ``half`` was made.
-        within: Range of the number. The interval always holds the estimate, even one outside the range.
+        kind: The method that gave ``half``.
+        within: Range of the number. The interval always contains the estimate, even one outside the range.
 
     >>> symmetric(0.75, 0.5, 0.95, "t", within=(0, 1))
     Interval(low=0.25, high=1, level=0.95, kind='t, cut to [0, 1]')
@@ -174,21 +173,20 @@ def symmetric(
 
 
 def bootstrap_mean(values: npt.ArrayLike, seed: int, level: float = 0.95, resamples: int = 2000) -> Interval | None:
-    """Percentile bootstrap interval of the mean of per-item values, such as NLL (Efron and Tibshirani 1993,
-    chapter 13).
+    """Percentile bootstrap interval of the mean of item values, such as NLL (Efron and Tibshirani 1993, chapter 13).
 
-    For means only. Statistics whose bias grows under resampling (ECE, Fréchet distance) need other intervals:
-    theirs can miss even the estimate itself. A resampled mean lies between the least and the largest value, so the
-    interval stays in any range that the values have.
+    For means only. For statistics whose bias grows under resampling (ECE, Fréchet distance) the percentile interval can
+    miss the estimate itself. A resampled mean lies between the smallest and the largest value, so the interval stays
+    in the range of the values.
 
     Args:
-        values: One value an item, shape (n,), n >= 2, finite.
+        values: One value per item, shape (n,), n >= 2, finite.
         seed: Seed of the resampling; the result is a function of the arguments alone.
         level: Nominal coverage, in (0, 1).
         resamples: Number of resamples, at least 100.
 
     Returns:
-        The interval, or None if the values are equal to rounding: they show no spread.
+        The interval, or None if the values are equal up to rounding.
 
     Raises:
         ValueError: If there are fewer than 2 values, one is not finite, level lies outside (0, 1), or
@@ -217,7 +215,7 @@ def _wilson(proportion: float, n: int, level: float) -> tuple[float, float]:
     z = _normal_quantile(level)
     centre = (proportion + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(proportion * (1 - proportion) / n + (z / (2 * n)) ** 2)
-    # Exactly 0 and 1 at the ends, where centre - half leaves a rounding error.
+    # Exactly 0 and 1 at the ends: centre - half would leave a rounding error.
     low = 0.0 if proportion == 0 else max(centre - half, 0.0)
     high = 1.0 if proportion == 1 else min(centre + half, 1.0)
     return low, high

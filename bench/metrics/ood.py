@@ -1,7 +1,7 @@
 """Separation of in- and out-of-distribution items by a score, where a higher score means in-distribution.
 
-All functions use ranks alone: any strictly increasing map of the scores leaves them as they are. Infinite
-scores are ranked like any others; NaN is an error.
+All functions use ranks alone: a strictly increasing map of the scores does not change their results. Infinite scores
+are ranked like any others; NaN is an error.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Positive = Literal["in", "out"]
 
 
 def placement_values(in_scores: npt.ArrayLike, out_scores: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
-    """For each item, the share of the other set on the right side of it; ties count half.
+    """For each item, the share of the other set that is ranked correctly against it; ties count half.
 
     These are the structural components V10 and V01 of DeLong et al. (1988); the mean of either is the AUROC.
 
@@ -26,8 +26,8 @@ def placement_values(in_scores: npt.ArrayLike, out_scores: npt.ArrayLike) -> tup
         out_scores: Scores of out-of-distribution items, shape (n,).
 
     Returns:
-        Per in-item the share of out-items below it, shape (m,), and per out-item the share of in-items above
-        it, shape (n,).
+        For each in-item the share of out-items below it, shape (m,), and for each out-item the share of in-items
+        above it, shape (n,).
 
     Raises:
         ValueError: If a set is empty, not one-dimensional, or holds NaN.
@@ -57,14 +57,14 @@ def auroc(in_scores: npt.ArrayLike, out_scores: npt.ArrayLike) -> float:
 
 
 def missing_as_wrong(in_scores: npt.ArrayLike, out_scores: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
-    """The ranks of all scores, where an item without a score (NaN) is ranked wrongly against every item of the other
-    set: below all if it is in-distribution, above all if it is not.
+    """The ranks of all scores. An item without a score (NaN) is ranked wrongly against every item of the other set:
+    below all if it is in-distribution, above all if it is not.
 
-    So a model gains nothing by giving no score, and every function of this module can be applied to the ranks.
+    A model therefore gains nothing by missing scores. Every function of this module accepts the ranks as scores.
 
     Args:
-        in_scores: Scores of in-distribution items, shape (m,); NaN for none.
-        out_scores: Scores of out-of-distribution items, shape (n,); NaN for none.
+        in_scores: Scores of in-distribution items, shape (m,); NaN where there is none.
+        out_scores: Scores of out-of-distribution items, shape (n,); NaN where there is none.
 
     Returns:
         Finite ranks of both, shapes (m,) and (n,); equal scores have equal ranks.
@@ -86,16 +86,15 @@ def missing_as_wrong(in_scores: npt.ArrayLike, out_scores: npt.ArrayLike) -> tup
 
 
 def average_precision(in_scores: npt.ArrayLike, out_scores: npt.ArrayLike, *, positive: Positive) -> float:
-    """Average precision, the step-wise area under the precision-recall curve (AUPR-in or AUPR-out), in (0,
-    1].
+    """Average precision, the step-wise area under the precision-recall curve (AUPR-in or AUPR-out), in (0, 1].
 
-    Sum over thresholds of (R_k - R_{k-1}) P_k, without interpolation; tied scores share a threshold. It
-    depends on the sizes of the two sets: chance is about the share of positive items.
+    Sum over thresholds of (R_k - R_{k-1}) P_k, without interpolation; tied scores share a threshold. It depends on the
+    sizes of the two sets: chance is about the share of positive items.
 
     Args:
         in_scores: Scores of in-distribution items, shape (m,), higher = in-distribution.
         out_scores: Scores of out-of-distribution items, shape (n,).
-        positive: Which set is to be detected. ``"out"`` ranks by the negated score.
+        positive: The set to detect. ``"out"`` ranks by the negated score.
 
     Raises:
         ValueError: If a set is empty, not one-dimensional, or holds NaN, or `positive` is unknown.
@@ -104,7 +103,7 @@ def average_precision(in_scores: npt.ArrayLike, out_scores: npt.ArrayLike, *, po
     0.833333
     """
     wanted, other = _by_positive(in_scores, out_scores, positive)
-    # Recall moves at scores of positive items only, so those are all the thresholds that count.
+    # Recall changes only at scores of positive items, so only these are thresholds.
     thresholds, multiplicity = np.unique(wanted, return_counts=True)
     true_positives = _count_at_least(wanted, thresholds)
     false_positives = _count_at_least(other, thresholds)
@@ -113,17 +112,16 @@ def average_precision(in_scores: npt.ArrayLike, out_scores: npt.ArrayLike, *, po
 
 
 def fpr_at_tpr(in_scores: npt.ArrayLike, out_scores: npt.ArrayLike, tpr: float = 0.95, *, positive: Positive) -> float:
-    """False-positive rate at the strictest threshold whose true-positive rate reaches `tpr`, in [0, 1]; 0 is
-    best.
+    """False-positive rate at the strictest threshold whose true-positive rate reaches `tpr`, in [0, 1]; 0 is best.
 
-    Every distinct score is a possible threshold, without interpolation. The two directions are different
+    Every distinct score is a possible threshold, without interpolation. The two values of `positive` give different
     numbers.
 
     Args:
         in_scores: Scores of in-distribution items, shape (m,), higher = in-distribution.
         out_scores: Scores of out-of-distribution items, shape (n,).
         tpr: Share of positive items that must be detected, in (0, 1].
-        positive: Which set is to be detected: ``"in"`` (ODIN and the energy papers) or ``"out"`` (OpenOOD).
+        positive: The set to detect: ``"in"`` (ODIN and the energy papers) or ``"out"`` (OpenOOD).
 
     Raises:
         ValueError: If a set is empty, not one-dimensional, or holds NaN, or `tpr` or `positive` is out of
@@ -135,7 +133,7 @@ def fpr_at_tpr(in_scores: npt.ArrayLike, out_scores: npt.ArrayLike, tpr: float =
     if not 0 < tpr <= 1:
         raise ValueError(f"tpr must lie in (0, 1], got {tpr}")
     wanted, other = _by_positive(in_scores, out_scores, positive)
-    # Compared as rates, not as ceil(tpr * n): 0.95 * n can round to either side of a whole number.
+    # Rates are compared, not ceil(tpr * n): 0.95 * n can round to either side of a whole number.
     rates = np.arange(1, wanted.size + 1) / wanted.size
     needed = int(np.argmax(rates >= tpr))
     threshold = np.sort(wanted)[::-1][needed]
@@ -159,7 +157,7 @@ def _by_positive(
 
 
 def _twice_count_below(values: FloatArray, reference: FloatArray) -> npt.NDArray[np.int64]:
-    """Per value: twice the number of reference scores below it, plus the number equal to it. Exact."""
+    """For each value: twice the number of reference scores below it, plus the number equal to it. Exact."""
     ordered = np.sort(reference)
     below = np.searchsorted(ordered, values, side="left")
     not_above = np.searchsorted(ordered, values, side="right")

@@ -1,4 +1,4 @@
-"""Two-sided tests of paired differences, over items and over seeds, and the correction for doing several."""
+"""Two-sided tests of paired differences, over items and over seeds, and the correction for multiple tests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench.metrics.arrays import correctness, vector
 from bench.metrics.ood import placement_values
 
 MAX_SIGN_FLIP_DIFFERENCES = 20
-"""Enumeration visits 2^(k-1) sign patterns."""
+"""The largest k for which all sign patterns are enumerated; there are 2^(k-1)."""
 
 
 def mcnemar_exact(correct_a: npt.ArrayLike, correct_b: npt.ArrayLike) -> float:
@@ -20,7 +20,7 @@ def mcnemar_exact(correct_a: npt.ArrayLike, correct_b: npt.ArrayLike) -> float:
 
     Args:
         correct_a: Whether classifier A was right, shape (n,), booleans or 0/1.
-        correct_b: The same for classifier B and the same items.
+        correct_b: Whether classifier B was right on each of these items, shape (n,).
 
     Returns:
         p in (0, 1]; 1 if the classifiers are right on the same items.
@@ -39,15 +39,14 @@ def mcnemar_exact(correct_a: npt.ArrayLike, correct_b: npt.ArrayLike) -> float:
 
 
 def sign_flip(differences: npt.ArrayLike) -> float:
-    """The p value of a zero mean difference, from all 2^k sign patterns of k paired differences (Fisher
-    1935).
+    """The p value of a zero mean difference, from all 2^k sign patterns of k paired differences (Fisher 1935).
 
     Args:
-        differences: One paired difference a seed, shape (k,), 1 <= k <= 20, finite.
+        differences: One paired difference per seed, shape (k,), 1 <= k <= 20, finite.
 
     Returns:
-        The share of sign patterns whose absolute sum is at least the observed one. At least 2^(1-k), see
-        `smallest_sign_flip_p`.
+        The share of sign patterns whose absolute sum is at least the observed one; at least 2^(1-k)
+        (`smallest_sign_flip_p`).
 
     Raises:
         ValueError: If there are no or more than 20 differences, or one is not finite.
@@ -60,11 +59,11 @@ def sign_flip(differences: npt.ArrayLike) -> float:
         raise ValueError(f"differences must be finite, got {int(np.isinf(d).sum())} infinite of {d.size} values")
     if d.size > MAX_SIGN_FLIP_DIFFERENCES:
         raise ValueError(f"at most {MAX_SIGN_FLIP_DIFFERENCES} differences can be enumerated, got {d.size}")
-    # A pattern and its opposite have one absolute sum, so the first sign may stay +.
+    # A pattern and its opposite have the same absolute sum, so the first sign stays +.
     sums = d[:1]
     for value in d[1:]:
         sums = np.concatenate([sums + value, sums - value])
-    # Sums that are equal in exact arithmetic must count as ties although they were rounded in another order.
+    # Sums that are equal in exact arithmetic count as ties, although they were rounded in different orders.
     tolerance = 1e-12 * np.abs(d).sum()
     return float((np.abs(sums) >= abs(d.sum()) - tolerance).mean())
 
@@ -72,15 +71,15 @@ def sign_flip(differences: npt.ArrayLike) -> float:
 def permutation_mean(values_a: npt.ArrayLike, values_b: npt.ArrayLike, seed: int, resamples: int = 9999) -> float:
     """The p value of equal means of two models on the same items, by permutation of each pair (Fisher 1935).
 
-    Under the hypothesis that the models are exchangeable item by item the sign of each difference is a fair coin. All
-    patterns of signs are visited for up to 20 items that differ, random ones beyond that; the observed pattern counts
-    among these, so that p is valid and never 0 (Phipson and Smyth 2010). It tests the mean, the number that is
-    reported; a test of ranks or of signs can call the smaller mean significantly larger.
+    If the models are exchangeable on each item, the sign of each difference is a fair coin. All sign patterns are
+    enumerated for up to 20 items that differ, and random ones are drawn for more; the observed pattern counts among
+    these, so that p is valid and never 0 (Phipson and Smyth 2010). The test is of the mean, the reported number; a
+    test of ranks or of signs can call the smaller mean significantly larger.
 
     Args:
-        values_a: One value an item, shape (n,), n >= 1, finite.
-        values_b: The other model's for the same items.
-        seed: Of the random patterns; the result is a function of the arguments alone.
+        values_a: One value per item, shape (n,), n >= 1, finite.
+        values_b: Values of the other model for the same items, shape (n,).
+        seed: Seed of the random patterns; the result is a function of the arguments alone.
         resamples: Number of random patterns, at least 99.
 
     Returns:
@@ -109,7 +108,7 @@ def permutation_mean(values_a: npt.ArrayLike, values_b: npt.ArrayLike, seed: int
     total, tolerance = float(d.sum()), 1e-12 * float(np.abs(d).sum())
     extreme, left = 0, resamples
     while left:
-        # In blocks: 10,000 items would make patterns of a gigabyte.
+        # In blocks: the patterns of 10,000 items would take a gigabyte.
         block = min(left, max(1, 2**22 // d.size))
         heads = generator.integers(0, 2, size=(block, d.size), dtype=np.int8)
         extreme += int((np.abs(2 * (heads @ d) - total) >= abs(total) - tolerance).sum())
@@ -134,9 +133,9 @@ def smallest_sign_flip_p(k: int) -> float:
 def delong_paired(in_a: npt.ArrayLike, out_a: npt.ArrayLike, in_b: npt.ArrayLike, out_b: npt.ArrayLike) -> float:
     """The p value of equal AUROC of two scores on the same items (DeLong et al. 1988, normal approximation).
 
-    Where the items show no variance (say, one score separates perfectly and the other is constant) the normal
-    approximation has no scale: equal areas give 1, unequal ones the smallest sign-flip p of min(m, n)
-    disjoint pairs.
+    If the variance over the items is 0 (say, one score separates perfectly and the other is constant), the normal
+    approximation does not apply: equal areas give 1, unequal ones the smallest sign-flip p of min(m, n) disjoint
+    pairs.
 
     Args:
         in_a: Scores A of the in-distribution items, shape (m,), m >= 2.
@@ -169,8 +168,7 @@ def delong_paired(in_a: npt.ArrayLike, out_a: npt.ArrayLike, in_b: npt.ArrayLike
 
 
 def holm(p_values: npt.ArrayLike) -> list[float]:
-    """Holm's step-down adjustment (1979): rejecting where the result is <= alpha keeps the family-wise error
-    <= alpha.
+    """Holm's step-down adjustment (1979): rejecting where the result is <= alpha keeps the family-wise error <= alpha.
 
     Args:
         p_values: p values of one family of tests, shape (k,), in [0, 1]; may be empty.

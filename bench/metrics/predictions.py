@@ -1,4 +1,4 @@
-"""Predicted classes of items whose outputs may not be finite: such an item has no prediction, so it is wrong."""
+"""Predicted classes. An item whose outputs are not all finite has no prediction, so it counts as wrong."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import numpy as np
 import numpy.typing as npt
 
 NO_CLASS = -1
-"""What stands for the prediction of an item that has none; no label equals it."""
+"""The predicted class of an item without a prediction; no label equals it."""
 
 
 def finite_items(outputs: npt.ArrayLike) -> npt.NDArray[np.bool_]:
     """Whether all outputs of each item are finite.
 
     Args:
-        outputs: One value an item, shape (n,), or one row an item, shape (n, ...).
+        outputs: One value per item, shape (n,), or one row per item, shape (n, ...).
 
     Returns:
         Shape (n,).
@@ -26,7 +26,7 @@ def finite_items(outputs: npt.ArrayLike) -> npt.NDArray[np.bool_]:
 
 
 def predicted_classes(logits: npt.ArrayLike) -> npt.NDArray[np.int64]:
-    """The class of the largest logit, the first of equals, or ``NO_CLASS`` where a logit is NaN or infinite.
+    """The class of the largest logit (the first among equals), or ``NO_CLASS`` if a logit is NaN or infinite.
 
     An argmax alone would put a row of NaN into class 0.
 
@@ -50,12 +50,12 @@ def predicted_classes(logits: npt.ArrayLike) -> npt.NDArray[np.int64]:
 
 
 def absence(count: int, n: int, what: str) -> str:
-    """How many items have no finite output, in the words of a note: ``"3 of 397 test items have no finite logits"``.
+    """The note that says how many items have no finite output: ``"3 of 397 test items have no finite logits"``.
 
     Args:
-        count: Items without.
-        n: All items.
-        what: Of what there is none, such as ``"test items have no finite logits"``.
+        count: Number of items without a finite output.
+        n: Number of all items.
+        what: The rest of the sentence, such as ``"test items have no finite logits"``.
 
     >>> absence(3, 397, "test items have no finite logits")
     '3 of 397 test items have no finite logits'

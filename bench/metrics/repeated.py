@@ -1,4 +1,4 @@
-"""Proportions of a measurement that is random itself and was repeated: of items that were each tried several times."""
+"""Proportions of a random measurement that was repeated: every item was tried in several runs."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ __all__ = ["repeated_proportion", "repeated_variance"]
 
 
 def repeated_variance(outcomes: npt.ArrayLike) -> tuple[float, float]:
-    """Variance of the mean of n items in A runs, in two parts: by items, and by what all items of a run share.
+    """Variance of the mean of n items in A runs, in two parts: the part of the items and the part of the runs.
 
-    Let x_ia = p + item_i + run_a + rest_ia, with independent effects. The mean over all has variance
-    V(item)/n + V(run)/A + V(rest)/(nA). The variance of the n means of items, divided by n, estimates the first and the
-    last term: the run cancels. The variance of the A means of runs, divided by A, estimates the second and the last.
-    So the whole is the first estimate and, where it is positive, the second less the mean square of the rest / (nA)
-    (two-way random effects; Searle, Casella and McCulloch 1992, chapter 4). Where the noise of every item is drawn for
-    itself, as in the attacks of this harness, V(run) is 0 and the items alone say everything.
+    Let x_ia = p + item_i + run_a + rest_ia, with independent effects. The overall mean has variance
+    V(item)/n + V(run)/A + V(rest)/(nA). The variance of the n item means, divided by n, estimates the first and the
+    last term: the run cancels. The variance of the A run means, divided by A, estimates the second and the last.
+    The total is the first estimate plus, if it is positive, the second less the mean square of the rest / (nA)
+    (two-way random effects; Searle, Casella and McCulloch 1992, chapter 4). If the noise of every item is drawn
+    independently, as in the attacks of this harness, V(run) is 0.
 
     The ratio of the item part to p(1 - p)/n lies in [1/A, 1]: 1/A if all runs of an item are independent, 1 if they
-    are equal. It is estimated with two more items, one that is 1 in all runs and one that is 0 in all, so that few
-    events do not pass for independent ones; with one run it is exactly 1.
+    are equal. It is estimated with two added items, one that is 1 in all runs and one that is 0 in all, because few
+    events could look independent by chance; with one run it is exactly 1.
 
     Args:
         outcomes: Booleans or 0/1, shape (n, A), n >= 1, A >= 1.
@@ -34,7 +34,7 @@ def repeated_variance(outcomes: npt.ArrayLike) -> tuple[float, float]:
         The item part and the run part, both >= 0.
 
     Raises:
-        ValueError: Another shape, or a value that is neither 0 nor 1.
+        ValueError: If the shape is not (n, A) with n, A >= 1, or a value is neither 0 nor 1.
 
     >>> repeated_variance([[1], [0]])  # one run: p (1 - p) / n
     (0.125, 0.0)
@@ -57,18 +57,18 @@ def repeated_variance(outcomes: npt.ArrayLike) -> tuple[float, float]:
 
 
 def repeated_proportion(outcomes: npt.ArrayLike, level: float = 0.95) -> Interval:
-    """Interval of the expected proportion, over other items and other runs.
+    """Interval of the expected proportion over items and runs.
 
-    Wilson's score interval, with the number of trials p(1 - p)/V that gives the variance V of `repeated_variance`. Its
-    quantile is Student's with Satterthwaite's degrees of freedom for the part that A runs estimate, the normal one
-    where that part is 0. With one run it is Wilson's interval of n trials.
+    Wilson's score interval for p(1 - p)/V trials, where V is the variance of `repeated_variance`. The quantile is
+    Student's with Satterthwaite's degrees of freedom of the run part, or the normal one if that part is 0. With one run
+    it is Wilson's interval of n trials.
 
     Args:
         outcomes: Booleans or 0/1, shape (n, A), n >= 1, A >= 1: item i in run a.
         level: Nominal coverage, in (0, 1).
 
     Raises:
-        ValueError: Another shape, a value that is neither 0 nor 1, or a level outside (0, 1).
+        ValueError: If the shape is not (n, A) with n, A >= 1, a value is neither 0 nor 1, or level lies outside (0, 1).
 
     >>> repeated_proportion([[1], [0]]) == wilson(1, 2)
     True
@@ -84,7 +84,7 @@ def repeated_proportion(outcomes: npt.ArrayLike, level: float = 0.95) -> Interva
     p = float(values.mean())
     by_items, by_runs = repeated_variance(values)
     variance = by_items + by_runs
-    # Where nothing varies nothing is known of the repetitions: they count as one.
+    # Without any variance the effect of repetition is not known: A runs count as one.
     trials = p * (1 - p) / variance if variance > 0 else float(n)
     z = float(ndtri((1 + level) / 2))
     if by_runs > 0:

@@ -1,7 +1,7 @@
-"""Stratified draws of equal size from sets of unequal size, and the standard error of what is measured on a set.
+"""Stratified draws of equal size from sets of unequal size, and the standard error of a statistic of a set.
 
-Statistics such as a Frechet distance are biased by about 1/n, so that sets of unequal size do not compare. The mean
-over draws of one size uses all items of the larger set and has the bias of the smaller.
+The bias of statistics such as the Fréchet distance is of order 1/n, so their values on sets of unequal size are not
+comparable. The mean over draws of one size uses all items of the larger set and has the bias of the smaller set.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ import numpy as np
 import numpy.typing as npt
 
 GROUPS = 20
-"""Groups of the jackknife."""
+"""Default number of groups of the jackknife."""
 
 Indices = npt.NDArray[np.int64]
 
 
 def allocate(shares: Mapping[int, float], size: int, available: Mapping[int, int]) -> dict[int, int]:
-    """How many items of each stratum a draw takes: its share of the size, by largest remainders, as far as there are.
+    """How many items of each stratum a draw takes: its share of the size, by largest remainders, up to its items.
 
     Args:
         shares: By stratum, its share of the draw, >= 0; scaled to sum to 1 over the strata with items.
-        size: Items of the draw.
-        available: By stratum, its items.
+        size: Number of items of the draw.
+        available: By stratum, its number of items.
 
     Returns:
-        By stratum, at most what is available; the sum is ``size``.
+        By stratum, a number of items up to ``available``; the sum is ``size``.
 
     Raises:
         ValueError: If the strata with a share hold fewer than ``size`` items.
@@ -53,14 +53,14 @@ def allocate(shares: Mapping[int, float], size: int, available: Mapping[int, int
 
 
 def proportional_size(shares: Mapping[int, float], available: Mapping[int, int]) -> int:
-    """The largest draw in which every stratum has its share, but at least half of all items.
+    """The size of the largest draw in which every stratum has its share, but at least half of all items.
 
-    A stratum with far fewer items than its share would make draws so small that they say nothing; such a draw takes
-    all items of it (see `allocate`).
+    The lower bound keeps a stratum with far fewer items than its share from making draws too small; a draw of that
+    size takes all its items (see `allocate`).
 
     Args:
         shares: By stratum, its share of the draw; strata without items are left out.
-        available: By stratum, its items.
+        available: By stratum, its number of items.
 
     >>> proportional_size({0: 0.5, 1: 0.5}, {0: 4, 1: 9})
     8
@@ -77,14 +77,14 @@ def proportional_size(shares: Mapping[int, float], available: Mapping[int, int])
 def stratified_draws(
     strata: npt.ArrayLike, size: int, draws: int, seed: int, shares: Mapping[int, float] | None = None
 ) -> list[Indices]:
-    """Draws without replacement that have the same items of each stratum and together use all items evenly.
+    """Draws without replacement. All have the same number of items of a stratum; together they use all items evenly.
 
     Args:
         strata: Stratum of each item, integers, shape (n,).
-        size: Items of a draw, 1 … n.
-        draws: How many. If a draw is all items, one is returned.
-        seed: Of the order in which items are used.
-        shares: By stratum, its share of a draw; None: as among the items.
+        size: Number of items of a draw, 1 … n.
+        draws: Number of draws. If a draw takes all items, only one is returned.
+        seed: Seed of the order in which items are used.
+        shares: By stratum, its share of a draw; None: its share of the items.
 
     Returns:
         Indices of the items of each draw, in random order, each of shape (size,).
@@ -111,7 +111,7 @@ def stratified_draws(
             deck = decks[stratum]
             hand, rest = deck[:count], deck[count:]
             if len(hand) < count:
-                # What is left of the deck, and the first of the next one that are not among it.
+                # The rest of the deck, filled up with items of a new deck that are not in the hand yet.
                 fresh = generator.permutation(np.setdiff1d(members[stratum], hand))
                 missing = count - len(hand)
                 used = np.concatenate([hand, fresh[:missing]])
@@ -125,18 +125,18 @@ def stratified_draws(
 def jackknife_error(
     statistic: Callable[[Indices], float], strata: npt.ArrayLike, seed: int, *, groups: int = GROUPS, repeats: int = 1
 ) -> float | None:
-    """Standard error of a statistic of a set, by leaving out one group of items after the other (Efron and Tibshirani
-    1993, chapter 11; Shao and Tu 1995, section 2.3).
+    """Standard error of a statistic of a set, by the grouped jackknife (Efron and Tibshirani 1993, chapter 11; Shao and
+    Tu 1995, section 2.3).
 
-    Unlike a bootstrap it stays valid for statistics with a bias of order 1/n, which are all shifted alike.
+    Unlike a bootstrap it is valid for statistics with a bias of order 1/n: all leave-out values are shifted alike.
 
     Args:
-        statistic: Of indices into the set.
-        strata: Stratum of each item, shape (n,); groups take items of every stratum in turn, so that a statistic of a
-            set with fixed strata is not charged for their sizes.
-        seed: Of the divisions into groups.
+        statistic: Maps indices into the set to the statistic of these items.
+        strata: Stratum of each item, shape (n,). Groups take items of every stratum in turn, so that the error of a set
+            with fixed strata does not include their sizes.
+        seed: Seed of the divisions into groups.
         groups: Number of groups; fewer if there are fewer items.
-        repeats: Divisions into groups whose variances are averaged.
+        repeats: Number of divisions into groups, over which the variance is averaged.
 
     Returns:
         The standard error, >= 0; None for fewer than three items.
@@ -154,7 +154,7 @@ def jackknife_error(
     variances = []
     for _ in range(repeats):
         shuffled = generator.permutation(labels.size)
-        # Stable, so that items stay shuffled within their stratum; each stratum goes on where the last one ended.
+        # A stable sort keeps items shuffled within their stratum; each stratum continues the turn of the last one.
         group = np.empty(labels.size, dtype=np.int64)
         group[shuffled[np.argsort(labels[shuffled], kind="stable")]] = np.arange(labels.size) % groups
         left_out = np.array([statistic(shuffled[group[shuffled] != index]) for index in range(groups)])

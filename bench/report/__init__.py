@@ -1,1 +1,1 @@
-"""From records to tables, pictures and reports."""
+"""Tables, figures and reports, made from the records of a store."""

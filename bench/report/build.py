@@ -1,4 +1,4 @@
-"""From a plan and a store to tables. Pure: reads records, computes nothing that needs a network."""
+"""The report of a suite, from a plan and a store. It reads records and runs no model."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ __all__ = ["build_report"]
 
 
 def build_report(plan: Plan, store: Store, literature: Sequence[Path]) -> Report:
-    """All tables of a suite, as far as the store fills them.
+    """All tables of a suite, filled with the results that the store holds.
 
     Args:
-        plan: Of the suite.
-        store: Where the records are.
+        plan: The plan of the suite.
+        store: The store that holds the records.
         literature: Folders of quoted numbers.
     """
     suite = plan.suite
@@ -49,7 +49,7 @@ def build_report(plan: Plan, store: Store, literature: Sequence[Path]) -> Report
 
 
 def _budget(plan: Plan) -> str:
-    """What training costs, for models are compared on equal data and not at equal cost."""
+    """The note on the cost of training: models are compared on equal data but not at equal cost."""
     passes: dict[str, float] = {}
     labels = {model.name: model.label for model in plan.suite.models}
     for job in plan.jobs:
@@ -112,14 +112,14 @@ def _bold(
     across: Mapping[str, Across],
     results: Results,
 ) -> tuple[set[str] | None, int | None]:
-    """Names of the rows to print in bold, or None if the column has no test; and how many items the rows share."""
+    """Names of the rows to print in bold, or None if the column has no test; and the number of items in common."""
     column = table.columns[index]
     test = column.column.test
     if test is None or column.column.direction is None:
         return None, None
     items = {}
     for model, row in zip(models, cells, strict=True):
-        # A masked number does not measure robustness: it cannot be the best of those that do.
+        # A masked number does not measure robustness, so it takes no part in the comparison.
         if row[index].status != "ok" or row[index].verdict == "masked":
             continue
         found = across[column.id].items.get(model.name) if column.id in across else results.items(model, column)
@@ -173,7 +173,7 @@ def _notes(
     models: Sequence[ResolvedModel],
     results: Results,
 ) -> list[str]:
-    """What has to be said under a table: its own note, what it cannot show, what is missing and why."""
+    """The notes below a table: its own note, what its numbers can claim, and the reasons for missing numbers."""
     notes = [table.note] if table.note else []
     filled = [cell for row in cells for cell in row if cell.status == "ok"]
     of_seeds = seed_note(filled)

@@ -1,4 +1,4 @@
-"""From records to cells: the numbers of one model over its seeds."""
+"""Cells, made from records: each holds the numbers of one model over its seeds."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ __all__ = ["Curve", "Measurement", "Missing", "Results", "Values", "aggregate"]
 
 _NO_JOB = "no job of the suite gives it"
 _MOST_DECIMALS = 6
-"""Of an AUROC: more pairs than a million are never told apart."""
+"""The most decimals of an AUROC."""
 
 
 class Missing(NamedTuple):
-    """A job without a number: how its cell stands, and why."""
+    """A job without a number: the status of its cell, and the reason."""
 
     job: Job
     status: CellStatus
@@ -39,8 +39,8 @@ class Measurement:
 
     Attributes:
         job: The job.
-        number: What its record holds.
-        not_measured: The checks behind the verdict of the number that were not made.
+        number: The number in its record.
+        not_measured: The checks behind the verdict of the number for which there was no data.
     """
 
     job: Job
@@ -53,9 +53,9 @@ class Curve:
     """Per-item results of one seed along the arguments of an evaluation.
 
     Attributes:
-        arguments: Such as ``["4/255", "8/255"]``.
-        items: For each argument (N,) booleans, or shares of attack seeds.
-        clean: (N,) whether the clean prediction is right.
+        arguments: The arguments, such as ``["4/255", "8/255"]``.
+        items: For each argument, whether each item is right, (N,); or its share of attack seeds in [0, 1].
+        clean: Whether the clean prediction of each item is right, (N,).
     """
 
     arguments: list[str]
@@ -65,12 +65,12 @@ class Curve:
 
 @dataclass(frozen=True)
 class Values:
-    """The values that one job stored of its items.
+    """The per-item values that one job stored.
 
     Attributes:
-        of: The number of the record that is made of them, with its verdict.
-        ids: (N,) identities of the items.
-        values: (N,), infinite where an item has none.
+        of: The number of the record that is computed from them, with its verdict.
+        ids: Ids of the items, (N,).
+        values: Values of the items, (N,); infinite where an item has none.
     """
 
     of: Measurement
@@ -80,7 +80,13 @@ class Values:
 
 @dataclass
 class Results:
-    """Reads what the store holds for a plan."""
+    """Reads the results that the store holds for a plan.
+
+    Attributes:
+        plan: The jobs.
+        store: Their records.
+        states: State of each job by its key.
+    """
 
     plan: Plan
     store: Store
@@ -89,8 +95,8 @@ class Results:
     def cell(self, model: ResolvedModel, column: ResolvedColumn) -> Cell:
         """The cell of a model in a column.
 
-        The mean goes over the seeds that have a number. Where some have none the cell says so in ``reason``; where
-        none has one it has the status and reason of the first.
+        Its value is the mean over the seeds that have a number. If some have none, ``reason`` says so; if all have
+        none, the cell has the status and reason of the first.
         """
         readout = column.column.readout
         if readout is not None and readout not in model.family.readouts:
@@ -109,7 +115,7 @@ class Results:
         return aggregate(column, found, missing)
 
     def values(self, model: ResolvedModel, column: ResolvedColumn) -> tuple[list[Values], list[Missing]]:
-        """What the jobs of a column across rows stored, one entry a seed, and which jobs stored no value."""
+        """The values that the jobs of a column across rows stored, one entry per seed; and the jobs without any."""
         found: list[Values] = []
         missing: list[Missing] = []
         for job in self._jobs(model, column):
@@ -119,7 +125,7 @@ class Results:
                 continue
             named = [one for one in numbers if one.number.items == column.column.across]
             if not named or named[0].number.value is None:
-                # A job that measured nothing at all stored no value of any item; its numbers say why.
+                # The job stored no values; a number without a value has the reason.
                 reasons = [one.number.reason for one in (named or numbers) if one.number.value is None]
                 missing.append(Missing(job, "n/a", str(reasons[0]) if reasons else "no value of each item was stored"))
                 continue
@@ -131,27 +137,27 @@ class Results:
         return found, missing
 
     def arrays(self, model: ResolvedModel, column: ResolvedColumn, *names: str) -> dict[int, list[NDArray[Any]]]:
-        """By seed, arrays over items that a column's job stored; seeds whose job did not store all are left out."""
+        """By seed, the named arrays over items that a column's job stored; seeds without all of them are left out."""
         return self.stored(model, column.evaluation.id, column.column.argument, *names)
 
     def stored(
         self, model: ResolvedModel, evaluation: str, argument: str, *names: str
     ) -> dict[int, list[NDArray[Any]]]:
-        """By seed, arrays over items that an evaluation of the suite stored; without seeds that did not store all.
+        """By seed, the named arrays over items that an evaluation stored; seeds without all of them are left out.
 
         Args:
-            model: What was measured.
+            model: The measured model.
             evaluation: Id of the evaluation.
-            argument: Of its job, if it has one for each argument.
-            names: Of the arrays.
+            argument: The argument of the job, if the evaluation has a job for each argument.
+            names: Names of the arrays.
         """
         jobs = self.plan.evaluations(model.name, evaluation)
         found = {job.seed: self._arrays(job, *names) for job in jobs if job.argument in ("", argument)}
         return {seed: arrays for seed, arrays in found.items() if arrays is not None}
 
     def booleans(self, model: ResolvedModel, column: ResolvedColumn) -> dict[int, list[NDArray[Any]]]:
-        """By seed, ids and (N,) booleans, or shares of attack seeds, that a column's number is the mean of; without
-        seeds that have none.
+        """By seed, ids (N,) and the booleans or shares of attack seeds (N,) whose mean is a column's number; seeds
+        without them are left out.
         """
         found: dict[int, list[NDArray[Any]]] = {}
         for job in self._jobs(model, column):
@@ -163,10 +169,10 @@ class Results:
         return found
 
     def curve(self, model: ResolvedModel, column: ResolvedColumn) -> list[Curve]:
-        """The per-item results of a column's metric at all its arguments, for each seed, with the clean ones.
+        """For each seed, the per-item results of a column's metric at all its arguments, with the clean results.
 
-        Reads what the independent jobs of an attack stored, in the order of the suite. Left out are arguments without
-        a result or without clean results, and seeds with fewer than two.
+        They are read from the independent jobs of an attack, in the order of the suite. Arguments without a result or
+        without clean results are left out, and so are seeds with fewer than two arguments.
         """
         curves: dict[int, Curve] = {}
         for job in self.plan.evaluations(model.name, column.evaluation.id):
@@ -183,7 +189,9 @@ class Results:
         return [curve for curve in curves.values() if len(curve.arguments) > 1]
 
     def items(self, model: ResolvedModel, column: ResolvedColumn) -> tuple[Any, Any] | None:
-        """Ids and per-item results behind a cell of one seed, for paired tests; None if there are none."""
+        """Ids (N,) and per-item results (N,) behind a cell, for paired tests; None if there are none or several seeds
+        have a number.
+        """
         found = [one for job in self._jobs(model, column) if (one := self._measured(job, column)) is not None]
         if len(found) != 1 or not found[0].number.items:
             return None
@@ -207,7 +215,7 @@ class Results:
         try:
             return folder.arrays(record.measured.items)
         except DamagedFileError:
-            folder.distrust()  # its size and times do not show it: whoever asks next looks at the content
+            folder.distrust()  # size and times do not show the damage: the next check hashes the content
             return {}
 
     def _numbers(self, job: Job) -> list[Measurement] | None:
@@ -219,7 +227,7 @@ class Results:
         return [Measurement(job, number, measured.unmeasured(number)) for number in measured.numbers]
 
     def _measured(self, job: Job, column: ResolvedColumn) -> Measurement | None:
-        """The number of a job that is that of a column."""
+        """The number of a job that belongs to a column; None if there is none."""
         which = (column.column.metric, column.column.argument)
         found = (one for one in self._numbers(job) or () if (one.number.metric, one.number.argument) == which)
         return next(found, None)
@@ -248,9 +256,14 @@ def _empty(column: ResolvedColumn, status: CellStatus, reason: str) -> Cell:
 
 
 def aggregate(column: ResolvedColumn, found: Sequence[Measurement], missing: Sequence[Missing]) -> Cell:
-    """The cell of the numbers of some seeds; without any it says how the first job without a number stands.
+    """The cell that holds the mean of the numbers of some seeds; without numbers it has the status of the first job.
 
-    Its interval stays in the range of the column. Over several seeds it is none where all are equal.
+    The interval stays in the range of the column. Several seeds with equal numbers have no interval.
+
+    Args:
+        column: The column of the cell.
+        found: The numbers, one per seed.
+        missing: The jobs without a number.
     """
     if not found:
         first = missing[0] if missing else None
@@ -270,7 +283,7 @@ def aggregate(column: ResolvedColumn, found: Sequence[Measurement], missing: Seq
         sd=float(np.std(values, ddof=1)) if len(values) > 1 else None,
         status="ok",
         reason="; ".join(_remarks(found, missing, equal=len(values) > 1 and interval is None)) or None,
-        # Over several seeds the worst verdict speaks.
+        # The worst verdict over the seeds.
         verdict=min(verdicts, key=WORDS.index) if verdicts else None,
         flags=flags,
         not_measured=tuple(dict.fromkeys(name for one in found for name in one.not_measured)),
@@ -279,7 +292,7 @@ def aggregate(column: ResolvedColumn, found: Sequence[Measurement], missing: Seq
 
 
 def _decimals(value: float, interval: Interval | None, unit: str) -> int | None:
-    """Digits of a plain number, and of an AUROC that three would round to 0 or 1 though it is neither."""
+    """Decimals of a number of unit 1, and of an AUROC that three decimals would round to 0 or 1; else None."""
     if interval is None:
         return None
     if unit == "1":
@@ -289,7 +302,7 @@ def _decimals(value: float, interval: Interval | None, unit: str) -> int | None:
 
 
 def _remarks(found: Sequence[Measurement], missing: Sequence[Missing], *, equal: bool) -> Iterator[str]:
-    """What has to be said of a cell that has a number."""
+    """The remarks on a cell that has a number."""
     if missing:
         yield f"{len(missing)} of {len(missing) + len(found)} seeds without a number: {missing[0].reason}"
     if equal:

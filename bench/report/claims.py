@@ -1,4 +1,4 @@
-"""What the numbers of a table can claim: notes on seeds, on numbers of items, and on the controls of a scale."""
+"""Notes on what the numbers of a table can claim: on seeds, on numbers of items, and on controls."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from bench.suite.schema import ResolvedColumn, ResolvedModel
 __all__ = ["control_notes", "item_notes", "seed_note"]
 
 ENOUGH_SEEDS = 6
-"""From so many seeds on, a test over seeds can reach p < .05."""
+"""The smallest number of seeds with which a test over seeds can reach p < .05."""
 
 
 def seed_note(cells: Iterable[Cell]) -> str | None:
-    """Over what intervals are, and what the number of seeds cannot show; None without any number."""
+    """The note on what the intervals are over and what the number of seeds cannot show; None without any number."""
     filled = [cell for cell in cells if cell.value is not None]
     counts = sorted({len(cell.seeds) for cell in filled})
     if not counts:
@@ -41,11 +41,11 @@ def seed_note(cells: Iterable[Cell]) -> str | None:
 
 
 def item_notes(columns: Sequence[ResolvedColumn], cells: Sequence[Sequence[Cell]]) -> list[str]:
-    """Where numbers of one column, or of columns that stand beside each other, are over different items.
+    """Notes on numbers over different items, within a column and between columns of shares.
 
     Args:
-        columns: Of the table.
-        cells: By row and column.
+        columns: The columns of the table.
+        cells: The cells by row and column.
     """
     notes, unlike = [], []
     alike: dict[int, list[ResolvedColumn]] = {}
@@ -60,7 +60,7 @@ def item_notes(columns: Sequence[ResolvedColumn], cells: Sequence[Sequence[Cell]
             unlike.append(f"{column.id} (n = {counts[0]:,} to {counts[-1]:,}{tested})")
     if unlike:
         notes.append(f"Rows are over different items in {'; '.join(unlike)}.")
-    # Shares of one list of test items, of which some evaluations take the first so many.
+    # Shares are over one list of test items, of which some evaluations take only the first.
     shares = {n: [c for c in group if c.column.unit == "fraction"] for n, group in alike.items()}
     shares = {n: group for n, group in shares.items() if group}
     if len(shares) > 1:
@@ -73,12 +73,12 @@ def item_notes(columns: Sequence[ResolvedColumn], cells: Sequence[Sequence[Cell]
 
 
 def control_notes(columns: Sequence[ResolvedColumn], models: Sequence[ResolvedModel], results: Results) -> list[str]:
-    """What the controls of a column are, such as the score of real images, unless they have columns of their own.
+    """Notes with the controls of each column, such as the score of real images; without those that are columns.
 
     Args:
-        columns: Of the table.
+        columns: The columns of the table.
         models: Its measured rows.
-        results: What the store holds.
+        results: The results in the store.
     """
     present = {(c.evaluation.id, c.column.metric, c.column.argument) for c in columns}
     notes = []

@@ -1,8 +1,8 @@
 """Columns across rows: means over the items that all rows of a table have in common.
 
-A mean over the items that an attack broke is a mean over other items for each model: a robust model, of which only the
+A mean over the items that an attack broke is over different items for each model: a robust model, of which only the
 weakest items were broken, looks worse than it is. Means over the items that are right and broken for every model can be
-compared. The jobs know nothing of each other; the report has what they stored.
+compared. Jobs do not read each other, so the report computes these means from the stored arrays.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class Across:
     """One column across rows.
 
     Attributes:
-        cells: By name of the model.
+        cells: The cells by name of the model.
         items: By name of the model, ids and values of the common items, for paired tests; empty unless the cells are
             of one seed.
-        note: How many items they are, to be printed below the table; None if there are none.
+        note: The note below the table with the number of common items; None if there are none.
     """
 
     cells: Mapping[str, Cell]
@@ -40,15 +40,15 @@ class Across:
 
 
 def across_rows(models: Sequence[ResolvedModel], column: ResolvedColumn, results: Results) -> Across:
-    """The cells of a column across rows, seed by seed over the items at which every model has a finite value.
+    """The cells of a column across rows: for each seed, over the items at which every model has a finite value.
 
-    A model without any value, because its job is missing, failed, diverged or broke nothing, is left out: it takes no
-    item from the others, and their cells say which model they are without.
+    A model without values, because its job is missing, failed, diverged or broke nothing, is left out: it removes no
+    item from the others, and their cells name it.
 
     Args:
         models: The rows.
         column: A column whose ``across`` names the stored array.
-        results: What the store holds.
+        results: The results in the store.
     """
     stored: dict[str, dict[int, Values]] = {}
     missing: dict[str, list[Missing]] = {}
@@ -83,7 +83,7 @@ def across_rows(models: Sequence[ResolvedModel], column: ResolvedColumn, results
 
 
 def _common(rows: Sequence[Values]) -> NDArray[np.int64]:
-    """Ids at which all rows have a finite value, increasing."""
+    """Ids of the items at which all rows have a finite value, in increasing order."""
     return reduce(np.intersect1d, [row.ids[np.isfinite(row.values)] for row in rows])
 
 
@@ -94,14 +94,14 @@ def _at(values: Values, ids: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def _mean(values: NDArray[np.float64], stored: Measurement, column: ResolvedColumn) -> Measurement:
-    """The mean over the common items, with the verdict of the number that was stored of all items."""
+    """The mean over the common items, with the verdict of the stored number over all items."""
     interval = bootstrap_mean(values, column.evaluation.config.seed) if len(values) > 1 else None
     number = replace(stored.number, value=float(values.mean()), n=len(values), interval=interval)
     return replace(stored, number=number)
 
 
 def _without(labels: Mapping[str, str], seeds: Mapping[int, tuple[set[str], int]]) -> str:
-    """Which models are left out of the common items, if any."""
+    """The remark that names the models left out of the common items; empty if there are none."""
     texts = []
     for name, label in labels.items():
         absent = [seed for seed, (rows, _) in seeds.items() if name not in rows]

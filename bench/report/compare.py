@@ -1,4 +1,4 @@
-"""Which values of a column are best, and which cannot be told from the best."""
+"""The best values of a column, and those that a paired test does not tell from the best."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ TESTS = {
     "mcnemar": "exact McNemar on the same items",
     "permutation": "permutation of the pairs of common items",
 }
-"""The paired tests, in the words of a note."""
+"""The paired tests, as a note prints them."""
 
 Items = tuple[NDArray[np.int64], NDArray[Any]]
-"""Ids of the items, and of each whether it was right, or its value."""
+"""Ids of the items, (n,), and for each whether it was right, or its value, (n,)."""
 
 
 def common_items(rows: Mapping[str, Items]) -> dict[str, Items]:
     """The rows on the items that all of them have, in increasing order of their ids.
 
     Args:
-        rows: By row, ids without repetition, (n,), and what is known of each item, (n,); at least one row.
+        rows: By row, ids without repetition, (n,), and a result for each item, (n,); at least one row.
 
     Returns:
-        The same rows, all with one array of ids, which is empty if they have no item in common.
+        The rows, all with the same array of ids; the array is empty if they have no item in common.
     """
     ids = reduce(np.intersect1d, [ids for ids, _ in rows.values()])
     found = {}
@@ -52,19 +52,18 @@ def indistinguishable_from_best(
 ) -> set[str]:
     """The rows to print in bold: the best, and all that a paired test does not tell from it.
 
-    The best is chosen from the data, so any pair of rows may become the one that is looked at: all pairs are tested, on
-    the same items, and corrected by Holm at level .05. Among rows that are all equally good, the probability that any
-    loses its bold face is then at most .05. Corrected for the tests against the best alone it is .06 to .10 in
-    simulations of 3 to 8 rows.
+    The best is chosen from the data, so all pairs of rows are tested on the same items, with Holm's correction at level
+    .05. If all rows are equally good, the probability that any of them is not bold is then at most .05. A correction
+    for the tests against the best alone gives .06 to .10 in simulations of 3 to 8 rows.
 
     Args:
         rows: By row, per-item results on one set of items; at least one row.
         test: Exact McNemar for booleans; permutation of pairs for values (`bench.metrics.paired`).
         higher_is_better: Direction of the column.
-        seed: Of random permutations.
+        seed: Seed of the random permutations.
 
     Raises:
-        ValueError: Rows were measured on different items: no paired test exists (see `common_items`).
+        ValueError: If rows were measured on different items (see `common_items`).
     """
     names = list(rows)
     ids = rows[names[0]][0]
@@ -74,7 +73,7 @@ def indistinguishable_from_best(
     sums = {name: sign * float(rows[name][1].sum()) for name in names}
     best = {name for name in names if sums[name] == max(sums.values())}
     pairs = list(combinations(names, 2))
-    # So many that the smallest p, times the number of pairs, stays far below the level.
+    # Enough resamples that the smallest p, times the number of pairs, stays far below the level.
     resamples = max(9999, 200 * len(pairs))
 
     def p_value(a: str, b: str) -> float:

@@ -29,7 +29,7 @@ _NAMES = {
 
 
 _OF_THE_MODEL = ("backbone", "scale")
-"""Settings that are known of imported weights. The others describe training, which did not happen here."""
+"""Settings that imported weights have. The others describe training, which is not known for them."""
 
 
 _ARITHMETIC = {
@@ -40,14 +40,13 @@ _ARITHMETIC = {
 
 
 def deviations(suite: Suite) -> tuple[str, ...]:
-    """One line for each setting in which some model differs from the paper's value, or from float32 and eager steps.
+    """One line for each setting in which a model differs from the paper's value, or from float32 and eager steps.
 
-    Only families that the paper trained are compared with it, each on its schedule for the suite's data set. If the
-    paper does not state a value, that of the released code counts. Data and attacks are compared if the suite has such
-    a family.
+    Only families that the paper trained are compared with it, each with its schedule for the suite's data set. If the
+    paper does not state a value, the released code's value is compared. Data and attacks are compared if the suite has
+    such a family.
 
-    Models that agree on a value are listed together, so that a reader sees at a glance what was done:
-    ``lr: 0.002 (softmax, GMMC (Dis)); 0.003 (JEM) [paper: 0.0001]``.
+    Models with the same value are listed together: ``lr: 0.002 (softmax, GMMC (Dis)); 0.003 (JEM) [paper: 0.0001]``.
     """
     lines = [
         f"{model.label}: imported weights {model.weights!r}; how they were trained is not known here"
@@ -65,7 +64,7 @@ def deviations(suite: Suite) -> tuple[str, ...]:
 
 
 def _paper(suite: Suite, model: ResolvedModel) -> Mapping[str, Any]:
-    """The values with which the paper trained the family of a model, on the suite's data set if it has that one."""
+    """The paper's training settings for the family of a model, with those for the suite's data set if it has them."""
     family = model.family
     if family.paper_family not in (None, family.name):
         return {}
@@ -73,7 +72,7 @@ def _paper(suite: Suite, model: ResolvedModel) -> Mapping[str, Any]:
 
 
 def _settings(suite: Suite, papers: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """Lines for what the paper states, then for what only its code has."""
+    """Lines for the settings that the paper states, then for those that only its code has."""
     held = [model for model in suite.models if model.name in papers]
     released = {model.name: model.family.released for model in held}
     for key in dict.fromkeys(key for model in held for key in papers[model.name]):
@@ -98,7 +97,7 @@ def _compared(
     also: Mapping[str, Mapping[str, Any]],
     who: str,
 ) -> Iterator[str]:
-    """One line if a model has neither the stated value nor that of the code."""
+    """One line if a model has neither the stated value nor the code's value; else none."""
     by_value: dict[str, list[str]] = {}
     told: dict[str, None] = {}
     differs = False
@@ -119,7 +118,7 @@ def _compared(
 
 
 def _arithmetic(suite: Suite) -> list[str]:
-    """Arithmetic of training steps that is not the default: no paper states it, and rounding is part of a result."""
+    """Lines for training steps whose arithmetic is not the default; no paper states it, but it changes the rounding."""
     lines = []
     for key, text in _ARITHMETIC.items():
         default = TrainingConfig.model_fields[key].default

@@ -1,4 +1,4 @@
-"""What figures share: the look of a row, and PNG files through matplotlib, imported here when a figure is drawn."""
+"""Looks of rows, titles, legends and PNG files of all figures. Matplotlib is imported when a figure is drawn."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ __all__ = ["DPI", "legend", "line_look", "literal", "marker_look", "png_of", "ti
 
 DPI = 200
 
-# Okabe and Ito's palette, which colour-blind readers tell apart; styles and markers serve readers without colour.
+# Okabe and Ito's palette, which colour-blind readers can tell apart; styles and markers serve prints without colour.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
 def png_of(paint: Callable[[Figure], None], width: float, height: float) -> bytes:
-    """A PNG file of so many inches. Its bytes are a function of what is painted and the version of matplotlib."""
+    """A PNG file of a width and height in inches. Its bytes depend on ``paint`` and the version of matplotlib alone."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     with mpl.rc_context(), warnings.catch_warnings():
-        mpl.rcdefaults()  # not what the user's own style file says
+        mpl.rcdefaults()  # the user's own style file is ignored
         mpl.rcParams.update({"font.size": 8, "axes.titlesize": 8, "axes.spines.top": False, "axes.spines.right": False})
-        # A letter that the font lacks is drawn as a box; that is no reason to lose the report.
+        # A letter that the font lacks is drawn as a box; its warning must not end the report.
         warnings.filterwarnings("ignore", message=".*Glyph")
         figure = Figure(figsize=(width, height), layout="constrained")
         paint(figure)
@@ -52,7 +52,7 @@ def legend(figure: Figure, looks: Sequence[tuple[str, Mapping[str, Any]]]) -> No
 
     Args:
         figure: The figure.
-        looks: Labels, and what a line of that label looks like; at least one.
+        looks: Labels, each with the matplotlib properties of its line; at least one.
     """
     from matplotlib.lines import Line2D
 
@@ -69,12 +69,12 @@ def legend(figure: Figure, looks: Sequence[tuple[str, Mapping[str, Any]]]) -> No
 
 
 def line_look(rank: int) -> dict[str, Any]:
-    """The line of the row of this rank in its table."""
+    """Matplotlib properties of the line of the row with this rank in its table."""
     return {"color": _COLOURS[rank % len(_COLOURS)], "linestyle": _STYLES[rank % len(_STYLES)], "linewidth": 1.3}
 
 
 def marker_look(rank: int, *, filled: bool) -> dict[str, Any]:
-    """The points of the row of this rank in its table."""
+    """Matplotlib properties of the points of the row with this rank in its table."""
     colour = _COLOURS[rank % len(_COLOURS)]
     return {
         "marker": _MARKERS[rank % len(_MARKERS)],
@@ -85,6 +85,6 @@ def marker_look(rank: int, *, filled: bool) -> dict[str, Any]:
 
 
 def literal(text: str) -> str:
-    """Text that matplotlib takes as it stands: no formulas, no label that it hides."""
+    """Text that matplotlib prints as it is: dollar signs start no formula, a leading underscore hides no label."""
     escaped = plain(text).replace("$", r"\$")
     return f" {escaped}" if escaped.startswith("_") else escaped

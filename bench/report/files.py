@@ -1,4 +1,4 @@
-"""The files that a run leaves for people: tables in every format, figures and one html report."""
+"""The files that a run writes for people: tables in every format, figures and one html report."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ __all__ = ["pictures", "provenance_summary", "write_report"]
 
 
 def write_report(bench: Bench, plan: Plan, report: Report) -> Path:
-    """Write tables, figures and report below ``<results>/reports/<suite>[-<profile>]/`` and return the html file.
+    """Write tables, figures and report into ``<results>/reports/<suite>[-<profile>]/`` and return the html file's path.
 
     A figure of a table is ``<id of the table><suffix of the figure>.png``.
     """
     run = report.suite + (f"-{report.profile}" if report.profile else "")
     folder = bench.settings.results / "reports" / run
     for name, format_ in FORMATS.items():
-        if name != "html":  # the report is the tables in HTML, and more
+        if name != "html":  # report.html holds the tables
             write_atomically(folder / f"tables.{format_.ending}", format_(report).encode())
     for table in report.tables:
         for suffix in SUFFIXES:
             png = folder / f"{table.id}{suffix}.png"
             if suffix in table.figures:
                 write_atomically(png, table.figures[suffix].png)
-            else:  # what an earlier run drew is not true any more
+            else:  # the figure of an earlier run is outdated
                 png.unlink(missing_ok=True)
     page = folder / "report.html"
     meta = provenance_summary(plan, bench.store)
@@ -44,7 +44,7 @@ def write_report(bench: Bench, plan: Plan, report: Report) -> Path:
 
 
 def pictures(plan: Plan, store: Store) -> tuple[Picture, ...]:
-    """The pictures that evaluations left, labelled by model."""
+    """The pictures that evaluations stored, labelled by model and seed."""
     found = []
     labels = {model.name: model.label for model in plan.suite.models}
     for job in plan.jobs:
@@ -67,7 +67,7 @@ def pictures(plan: Plan, store: Store) -> tuple[Picture, ...]:
 
 
 def provenance_summary(plan: Plan, store: Store) -> dict[str, str]:
-    """What all records of a plan have in common, for the foot of a report."""
+    """The provenance of all records of a plan together, as name → text, for the foot of a report."""
     versions: dict[str, set[str]] = {}
     devices: set[str] = set()
     commands: set[str] = set()

@@ -1,4 +1,4 @@
-"""What one job left, for a person: state, numbers with their definitions, history, traceback and log."""
+"""The result of one job as text for a person: state, numbers with definitions, history, traceback and log."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 __all__ = ["FoundJob", "find_job", "job_text"]
 
 KEY_LETTERS = 6
-"""Fewest letters of a key that name a job."""
+"""The fewest letters of a key by which a job can be named."""
 _NO_RESULT = ("failed", "diverged", "n/a")
 
 
 @dataclass(frozen=True)
 class FoundJob:
-    """A job and where it stands.
+    """A job and its state.
 
     Attributes:
         id: Its name.
-        folder: Where its result is or would be.
+        folder: The folder of its result, which need not exist.
         status: State and reason.
-        because: Names of the inputs whose lack of a result is the reason.
-        planned: What it is.
+        because: Ids of the jobs whose missing result is the reason.
+        planned: The job as its ``job.json`` describes it.
     """
 
     id: str
@@ -43,10 +43,16 @@ class FoundJob:
 
 
 def find_job(bench: Bench, name: str, suite: str | None, profile: str | None) -> FoundJob:
-    """A job by id (in a suite, default: the one last run) or by the beginning of its key.
+    """A job by its id in a suite, or by the beginning of its key.
+
+    Args:
+        bench: The project.
+        name: The id, or at least ``KEY_LETTERS`` letters of the key.
+        suite: The suite; None: the one last run.
+        profile: The profile of the suite, if any.
 
     Raises:
-        RequestError: There is none.
+        RequestError: If there is no such job.
     """
     folders = [f for f in bench.store.folders() if len(name) >= KEY_LETTERS and f.key.startswith(name)]
     if suite is None:
@@ -64,7 +70,7 @@ def find_job(bench: Bench, name: str, suite: str | None, profile: str | None) ->
         what = PlannedJob.from_json(job.as_json())
         return FoundJob(job.id, bench.store.folder(job.key), states[job.key], because, what)
     if key is not None:
-        # Of no suite that is known here: the files alone speak.
+        # No known suite has the job: id and state come from its files.
         planned = folders[0].job() or PlannedJob()
         return FoundJob(planned.id or name, folders[0], Status(folders[0].state()), planned=planned)
     assert plan is not None
@@ -73,10 +79,10 @@ def find_job(bench: Bench, name: str, suite: str | None, profile: str | None) ->
 
 
 def _culprits(plan: Plan, states: Mapping[str, Status], key: str) -> tuple[str, ...]:
-    """The jobs at the root of a missing result: inputs without one that have no such input themselves."""
+    """Ids of the jobs that cause a missing result: inputs without a result whose own inputs all have one."""
 
     def without(at: str) -> list[str]:
-        """The inputs of a job that have no result either."""
+        """Keys of the inputs of a job that have no result."""
         return [above for above in plan.job(at).inputs if above in states and states[above].state in _NO_RESULT]
 
     found: dict[str, None] = {}
@@ -91,7 +97,7 @@ def _culprits(plan: Plan, states: Mapping[str, Status], key: str) -> tuple[str, 
 
 
 def job_text(job: FoundJob) -> str:
-    """What a job left."""
+    """The text that ``bench show`` prints of a job."""
     status, folder = job.status, job.folder
     lines = [f"{job.id}: {status.state}{f' ({status.reason})' if status.reason else ''}"]
     lines += [f"because of {name}; bench show {name}" for name in job.because]
@@ -107,7 +113,7 @@ def job_text(job: FoundJob) -> str:
     if error is not None:
         traceback = str(error.get("traceback", "")).strip()
         lines += [f"error: {error['type']}: {error['message']}", *([traceback] if traceback else [])]
-    # The worker writes its traceback into the log, too, for the case that it can leave nothing else.
+    # The worker writes its traceback into the log, too, in case it can write no error file.
     log = (folder.log().replace(traceback, "") if traceback else folder.log()).strip()
     if log:
         lines += ["log:", log]
@@ -115,13 +121,13 @@ def job_text(job: FoundJob) -> str:
 
 
 def _planned(job: PlannedJob) -> list[str]:
-    """What the job is: of training the model with its seed and every hyper-parameter, of an evaluation its settings."""
+    """Lines on model, data and seed, with the hyper-parameters of a training or the settings of an evaluation."""
     lines = [f"{name}: {value}" for name, value in (("family", job.family), ("backbone", job.backbone)) if value]
     if job.dataset:
         lines.append(f"data set: {job.dataset}, data seed {job.data_seed}")
     if job.seed is not None:
         lines.append(f"seed: {job.seed}")
-    # What reads a trained model has its hyper-parameters too; they are shown where they were used.
+    # Jobs that read a trained model also hold its hyper-parameters; only the training shows them.
     title, config = ("hyper-parameters", job.config) if job.train is None else ("settings", job.settings)
     lines += [f"{title}:", *(f"  {name} = {_setting(value)}" for name, value in flat(config))] if config else []
     return lines

@@ -1,4 +1,4 @@
-"""Numbers quoted from papers: read from TOML, always with their source, never mixed up with measured ones."""
+"""Numbers quoted from papers, read from TOML files; each file names its source."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Literature", "literature_names", "load_literature"]
 
 
 class Source(Config):
-    """Where the numbers are from."""
+    """The paper that the numbers are quoted from."""
 
     name: str
     title: str
@@ -46,11 +46,15 @@ def literature_names(folders: Sequence[Path]) -> frozenset[str]:
 
 
 def load_literature(name: str, folders: Sequence[Path]) -> Literature:
-    """Read a source.
+    """Read the file of a source from the first folder that has one.
+
+    Args:
+        name: Name of the file, without ``.toml``.
+        folders: The literature folders.
 
     Raises:
-        SuiteError: The file has mistakes.
-        FileNotFoundError: There is none of that name.
+        SuiteError: If the file has mistakes.
+        FileNotFoundError: If no folder has a file of that name.
     """
     for folder in folders:
         path = folder / f"{name}.toml"

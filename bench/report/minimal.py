@@ -1,7 +1,8 @@
 """Checks that need the norms of another evaluation: is a perturbation minimal, is an accuracy contradicted (MINNORM).
 
-An attack that minimises a perturbation may be beaten by another of the same suite, and what it found may lie in a ball
-in which an attack with a budget found nothing. The jobs know nothing of each other; the report has what they stored.
+Another attack of the suite may find smaller perturbations than an attack that minimises them. Such a perturbation may
+also lie in a ball in which an attack with a budget found none. Jobs do not read each other, so the report compares the
+stored arrays.
 """
 
 from __future__ import annotations
@@ -23,18 +24,19 @@ from bench.suite.schema import ResolvedColumn, ResolvedEvaluation, ResolvedModel
 __all__ = ["with_norm_checks"]
 
 NORM = "l2"
-"""What evaluations that minimise a perturbation store: the L2 norm an item, infinite where it was not broken."""
+"""The array that evaluations that minimise a perturbation store: the L2 norm per item, infinite if not broken."""
 STORED = {"linf": "linf", "l2": "norm_l2"}
-"""By norm of a budget, the array that says how far an image was moved."""
+"""By norm of a budget, the stored array with that norm of each perturbation."""
 BY_GRADIENT = ("pgd", "adaptive", "eps-sweep")
 """Evaluations whose attacks follow gradients towards a wrong class within a budget."""
 
 
 def with_norm_checks(cell: Cell, model: ResolvedModel, column: ResolvedColumn, results: Results) -> Cell:
-    """The cell with the flag MINNORM where norms of other evaluations speak against it.
+    """The cell, with the flag MINNORM if the norms of other evaluations contradict it.
 
-    Norms: other evaluations found smaller perturbations of the same items. Accuracies within a budget: an evaluation
-    that minimises perturbations broke items inside that budget which this attack left.
+    A norm is contradicted if other evaluations found smaller perturbations of the same items. An accuracy within a
+    budget is contradicted if an evaluation that minimises perturbations broke items inside that budget that this attack
+    left.
     """
     verdict = cell.verdict
     if cell.value is None or verdict is None or is_exact(cell, column):
@@ -62,8 +64,8 @@ def _minimises(evaluation: ResolvedEvaluation) -> bool:
 def _norm_flags(
     model: ResolvedModel, column: ResolvedColumn, others: list[ResolvedEvaluation], results: Results
 ) -> Iterator[Flag]:
-    """For each seed with other norms, over the items that another evaluation attacked too."""
-    # A perturbation towards a given class is not meant to be smaller than one towards any class.
+    """A flag for each seed with norms of other evaluations, over the items that one of them also attacked."""
+    # A perturbation towards a given class need not be smaller than one towards any class.
     if getattr(column.evaluation.config, "targets", "none") != "none":
         return
     own = results.stored(model, column.evaluation.id, "", "ids", NORM)
@@ -81,7 +83,7 @@ def _norm_flags(
 def _budget_flags(
     model: ResolvedModel, column: ResolvedColumn, others: list[ResolvedEvaluation], results: Results
 ) -> Iterator[Flag]:
-    """For each seed with norms of the same items."""
+    """A flag for each other evaluation and seed with norms of the same items."""
     moved = STORED.get(getattr(column.evaluation.config, "norm", ""))
     if moved is None or column.evaluation.evaluation.name not in BY_GRADIENT or column.column.direction != "up":
         return
@@ -100,7 +102,7 @@ def _budget_flags(
 
 
 def _aligned(ids: NDArray[np.int64], other: NDArray[np.int64], values: NDArray[Any]) -> NDArray[np.float64]:
-    """Values at ``ids``, infinite where the other has none."""
+    """The values of the items ``ids``, (len(ids),); infinite where ``other`` lacks an id."""
     aligned = np.full(len(ids), np.inf)
     _, here, there = np.intersect1d(ids, other, return_indices=True)
     aligned[here] = values[there]

@@ -1,4 +1,4 @@
-"""Tables as data: what every renderer and every script reads."""
+"""Tables as data: the input of every format."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ class Cell:
     Attributes:
         column: Id of its column.
         value: Mean over seeds; fractions in [0, 1]. None unless ``status`` is ``"ok"``.
-        n: Items of each seed that the number was measured on; the fewest, where seeds differ.
-        n_common: Items that all rows of the column with a number share, on which a paired test compares them; None
-            where nothing is compared.
-        seeds: Training seeds that contributed.
+        n: Number of items behind the number, for each seed; the smallest, if seeds differ.
+        n_common: Number of items that all rows of the column with a number share, on which a paired test compares
+            them; None if nothing is compared.
+        seeds: Training seeds with a number.
         interval: Over items for one seed, over seeds for several.
-        decimals: Decimals that a number of unit ``"1"``, or an AUROC near its end, carries; None: as the unit has it.
-        sd: Standard deviation over seeds (n - 1), for two and more.
-        status: Whether there is a number, and if not what kept it.
-        reason: Why there is none, or what is special about it.
-        best: Best measured value of the column, or not distinguishable from it; bold.
-        verdict: For robustness: ``"masked"``, ``"inconclusive"``, ``"no warning"``.
+        decimals: Decimals of a number of unit ``"1"``, or of an AUROC near 0 or 1; None: those of the unit.
+        sd: Standard deviation over seeds (divisor n - 1); None for a single seed.
+        status: Whether there is a number; if not, the kind of reason.
+        reason: Why there is no number, or a remark on it.
+        best: Whether the value is the best measured one of the column or not told from it; printed bold.
+        verdict: For robustness: ``"masked"``, ``"inconclusive"``, ``"confirmed"``, ``"no warning"``.
         flags: Raised warnings with their texts.
         not_measured: Checks behind the verdict for which there was no data.
         records: Keys of the records behind the number.
@@ -56,7 +56,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class TableColumn:
-    """A column: everything below it has this one definition."""
+    """A column; one definition holds for all its cells."""
 
     id: str
     label: str
@@ -72,8 +72,8 @@ class TableRow:
     """A model, or numbers quoted from a paper.
 
     Attributes:
-        origin: For literature: what it is quoted from, and whether it can be compared.
-        made_with: Libraries and machines behind its numbers, as far as the rows of the table differ in them.
+        origin: For literature: the source, and a remark if the numbers are not comparable.
+        made_with: Libraries and machines behind its numbers, where the rows of the table differ in them.
     """
 
     label: str
@@ -85,24 +85,24 @@ class TableRow:
 
 
 class Figure(Protocol):
-    """A picture of what a table shows."""
+    """A figure of the numbers of a table."""
 
     @property
     def title(self) -> str:
-        """What is drawn."""
+        """The title, as printed above the figure."""
 
     @property
     def caption(self) -> str:
-        """What the reader must know of it."""
+        """The explanation, as printed below the figure."""
 
     @property
     def png(self) -> bytes:
-        """The file; drawn when it is asked for."""
+        """The content of the PNG file, drawn on demand."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table with what has to be printed under it, and its figures (``bench.report.figures``) by their suffix."""
+    """A table with the notes below it, and its figures (``bench.report.figures``) by their suffix."""
 
     id: str
     title: str
@@ -117,8 +117,8 @@ class Report:
     """All tables of a suite.
 
     Attributes:
-        budget: What training one seed of each model costs; empty if nothing is trained.
-        stored: Why the tables were not made from the suite and the store but read from what a run left; else empty.
+        budget: The note on the cost of training one seed of each model; empty if nothing is trained.
+        stored: Why the tables are those that a former run stored and not made anew; else empty.
     """
 
     suite: str
@@ -131,10 +131,10 @@ class Report:
     stored: str = ""
 
     def only_tables(self, ids: Sequence[str]) -> Report:
-        """The report with the named tables alone, in the order of the suite; all of them for no names.
+        """The report with the named tables alone, in the order of the suite; with all tables if ``ids`` is empty.
 
         Raises:
-            RequestError: The suite has no table of a name.
+            RequestError: If the suite has no table of a name.
         """
         known = [table.id for table in self.tables]
         for name in ids:
@@ -143,7 +143,7 @@ class Report:
         return replace(self, tables=tuple(table for table in self.tables if table.id in ids)) if ids else self
 
     def without_definitions(self) -> Report:
-        """The report without what each column is: for a narrow page."""
+        """The report without the definitions of its columns, for a narrow page."""
         tables = (
             replace(table, columns=tuple(replace(column, definition="") for column in table.columns))
             for table in self.tables

@@ -1,4 +1,4 @@
-"""All measured numbers of a store as rows of plain values: what ``bench.results()`` makes a data frame of."""
+"""All measured numbers of a store as rows of plain values, from which ``bench.results()`` makes a data frame."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from bench.store import JobFolder, Number, PlannedJob, Record, Store
 __all__ = ["PREFIX", "Names", "number_rows"]
 
 PREFIX = "config."
-"""Before the names of hyper-parameters, so that they meet no column of another meaning (``seed``, ``n``)."""
+"""The prefix of hyper-parameters' names, which keeps them apart from other columns (``seed``, ``n``)."""
 
 
 @dataclass(frozen=True)
 class Names:
-    """What a plan calls a job: its id, and the names of what it measures."""
+    """The names that a plan gives a job: its id, its model with the seed, its evaluation with the argument."""
 
     job: str
     model: str
@@ -32,15 +32,15 @@ def number_rows(
 
     Args:
         store: The records.
-        plans: The last plan of each suite, as (suite, profile, its jobs). None at all: the store is older than plans
-            are remembered, and every number counts.
-        everything: Also the numbers that no plan refers to.
+        plans: The last plan of each suite, as (suite, profile, its jobs by key). If empty, the store is older than
+            stored plans, and every number counts.
+        everything: Whether to include the numbers that no plan refers to.
 
     Returns:
-        Rows with the same names. ``suite`` is empty where no plan refers to the number, ``profile`` also where the
-        suite was run without one. ``stale`` says that it does not count any more: no plan refers to it, or it was made
-        with weights that the store no longer holds. ``config.<name>`` are the hyper-parameters in which the rows
-        differ, None where a family has none of that name.
+        Rows with the same names. ``suite`` is empty if no plan refers to the number; ``profile`` is also empty if the
+        suite was run without one. ``stale`` says that the number does not count any more: no plan refers to it, or the
+        store now holds other weights than those that it was made with. ``config.<name>`` are the hyper-parameters in
+        which the rows differ, None if a family has none of that name.
     """
     rows: list[dict[str, Any]] = []
     configurations: list[dict[str, Any]] = []
@@ -107,7 +107,7 @@ def _differs(name: str, configurations: Iterable[Mapping[str, Any]]) -> bool:
 
 
 def _outdated(record: Record, train: str | None, store: Store) -> bool:
-    """Whether the weights that a number was made with are others than those that the store holds now."""
+    """Whether the store now holds other weights than those that a number was made with."""
     made_with: dict[str, str | None] = dict(record.measured.read)
     if train is not None:
         made_with.setdefault(train, record.weights)

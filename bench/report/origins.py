@@ -1,7 +1,7 @@
-"""Libraries and machines behind the numbers of a table: where its rows differ in them, the table says so.
+"""Notes on the libraries and machines behind the numbers of a table, where its rows differ in them.
 
-Versions are recorded and are no part of a key, so one table can hold numbers of two versions of a library that rounds,
-draws or decodes in two ways.
+Versions of libraries are in records but not in keys. One table can therefore hold numbers of two versions of a library
+that rounds, draws or decodes differently.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ __all__ = ["Origins", "origins"]
 
 _STAGES = {"train": "training", "predict": "prediction", "evaluate": "evaluation"}
 _OF_NETWORKS = ("torch", "torchvision", "torchattacks", "foolbox")
-"""Packages that a job without a network does not use."""
+"""Packages that a job that runs no network does not use."""
 
 _Found = dict[str, dict[str, dict[str, None]]]
-"""By fact and value, what of a row was made so, as an ordered set: ``found["torch"]["2.14.1"]`` has ``"training"``."""
+"""By fact and value, the ordered set of a row's stages with it: ``found["torch"]["2.14.1"]`` has ``"training"``."""
 
 
 @dataclass(frozen=True)
 class Origins:
-    """In what the rows of a table differ.
+    """The libraries and machines in which the rows of a table differ.
 
     Attributes:
-        notes: To be printed below the table; none where everything was made alike.
-        rows: By name of the model, its own side of these differences: ``"torch 2.13.0 (training), 2.14.1 (…)"``.
+        notes: Notes below the table; empty if there is no difference.
+        rows: By name of the model, its own values: ``"torch 2.13.0 (training), 2.14.1 (…)"``.
     """
 
     notes: tuple[str, ...] = ()
@@ -40,14 +40,14 @@ class Origins:
 def origins(models: Sequence[ResolvedModel], cells: Sequence[Sequence[Cell]], plan: Plan, store: Store) -> Origins:
     """The versions of libraries, devices, CPU capabilities and numbers of threads that are not the same everywhere.
 
-    Every record counts that a number of the table rests on: evaluations, the predictions that they read, and the
-    training of the model and of others that an attack or a judge needed.
+    All records behind a number of the table are compared: evaluations, the predictions that they read, and the training
+    of the model, of the judge and of other models that an attack needed.
 
     Args:
         models: The measured rows.
-        cells: By row and column.
+        cells: The cells by row and column.
         plan: The jobs.
-        store: Their records.
+        store: The store with their records.
     """
     found = {model.name: _of_row(model, row, plan, store) for model, row in zip(models, cells, strict=True)}
     names = dict.fromkeys(name for row in found.values() for name in row)
@@ -86,7 +86,7 @@ def _stage(job: Job, model: ResolvedModel) -> str:
 
 
 def _facts(made: Provenance) -> Iterator[tuple[str, str]]:
-    """What of a record's provenance can change a number, as (name, value)."""
+    """The facts of a record's provenance that can change a number, as (name, value)."""
     for package, version in made.versions.items():
         if made.device != "none" or package not in _OF_NETWORKS:
             yield package, version
@@ -101,11 +101,11 @@ def _facts(made: Provenance) -> Iterator[tuple[str, str]]:
 
 
 def _note(name: str, rows: Mapping[str, Mapping[str, Mapping[str, None]]]) -> str:
-    """Such as: torch is not the same for all numbers: 2.13.0 (JEM; softmax: training), 2.14.1 (softmax: evaluation)."""
+    """The note on one fact: torch is not the same for all numbers: 2.13.0 (JEM), 2.14.1 (softmax: evaluation)."""
     values = sorted({value for row in rows.values() for value in row})
     parts = []
     for value in values:
-        # A row that was made with this value alone is named; of another the stages are said.
+        # A row with this value alone is named; a row with several values is named with its stages.
         whole = [label for label, row in rows.items() if list(row) == [value]]
         stages: dict[str, list[str]] = {}
         for label, row in rows.items():

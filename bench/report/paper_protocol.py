@@ -1,8 +1,8 @@
-"""The data and attacks with which the papers trained and tested, as far as they or their code say so.
+"""The data and attacks with which the papers trained and tested, where they or their code state them.
 
 Sources: GMMC paper, Sections 4.1 to 4.4 and Appendix A; the released code of JEM and GMMC (docs/protocol.md). The paper
-says neither how many items are held out nor how many are attacked: the first is 5,000 in both codes, the second all
-10,000 by the decimals of its Table 5.
+states neither the number of validation items nor that of attacked items: the first is 5,000 in both codes; the decimals
+of its Table 5 show that all 10,000 test items were attacked.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["attack_lines", "augmentation", "data_line", "data_of_the_paper", "sh
 
 @dataclass(frozen=True)
 class PaperData:
-    """A data set of the paper: what it is called, items for training, validation and testing, and augmentation."""
+    """A data set of the paper: its name there, numbers of items for training, validation and test, and augmentation."""
 
     label: str
     items: tuple[int, int, int]
@@ -31,7 +31,7 @@ _DATA = {
     "svhn": PaperData("SVHN", (68_257, 5_000, 26_032), "crop"),
 }
 _REFERENCE = "cifar10"
-"""Its settings stand for those of data sets that the paper does not have."""
+"""The data set whose settings are quoted for data sets that the paper does not use."""
 
 _NOT_STATED = "not stated"
 
@@ -41,8 +41,8 @@ class Stated:
     """A parameter of the paper's attack.
 
     Attributes:
-        value: What the paper states or its tables show, else what JEM's code has or what is usual here.
-        text: What is printed for it.
+        value: The value that the paper states or its tables show, else that of JEM's code or the usual one here.
+        text: The printed text.
     """
 
     value: Any
@@ -73,13 +73,13 @@ _NAMES = {"step": "step size", "items": "attacked items", "sets": "data sets"}
 
 
 def data_of_the_paper(suite: Suite) -> str:
-    """The name of the suite's data set if the paper has that one, else ""; a person's own file may be called so."""
+    """The name of the suite's data set if the paper uses it, else ""; a user's own data may have the same name."""
     name = suite.dataset.name
     return name if name in _DATA and suite.dataset.location is None else ""
 
 
 def data_line(suite: Suite) -> Iterator[str]:
-    """A line on data set, items and split if they are not the paper's."""
+    """A line on data set and numbers of items, if they are not the paper's."""
     name, items = suite.dataset.name, _items(suite)
     paper = _DATA.get(data_of_the_paper(suite))
     ours = f"{name}, {_counts(items)} items"
@@ -96,12 +96,12 @@ def data_line(suite: Suite) -> Iterator[str]:
 
 
 def augmentation(suite: Suite) -> str:
-    """The augmentation of the paper's code on the suite's data set, or on CIFAR10 where the paper has no such set."""
+    """The augmentation of the paper's code for the suite's data set, or for CIFAR10 if the paper does not use it."""
     return _DATA.get(data_of_the_paper(suite), _DATA[_REFERENCE]).augmentation
 
 
 def attack_lines(suite: Suite) -> Iterator[str]:
-    """One line for each evaluation of the paper that is run with other parameters, or on other items."""
+    """One line for each evaluation of the paper that the suite runs with other parameters or on other items."""
     tested = _items(suite)[2]
     for resolved in suite.evaluations:
         differing = []
@@ -120,7 +120,7 @@ def attack_lines(suite: Suite) -> Iterator[str]:
 
 
 def shown(value: Any) -> str:
-    """A value as a reader wants to see it."""
+    """A value as text for a reader: ``yes`` for True, ``10,000`` for 10000, names separated by commas."""
     if isinstance(value, tuple):
         return ", ".join(shown(item) for item in value) or "none"
     if isinstance(value, bool):
@@ -133,7 +133,7 @@ def shown(value: Any) -> str:
 
 
 def _items(suite: Suite) -> tuple[int, int, int]:
-    """Items for training, validation and testing, after the bounds of a profile; 0 where it is not known."""
+    """Numbers of items for training, validation and test, within the limits of a profile; 0 if not known."""
     validation = suite.data.validation or suite.dataset.validation
     known = suite.dataset.sizes
     sizes = (max(known.get("train", 0) - validation, 0), validation, known.get("test", 0))

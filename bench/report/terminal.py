@@ -1,4 +1,4 @@
-"""Tables on a terminal, through rich: as much as fits its width, and no number broken over two lines."""
+"""Tables on a terminal, printed by rich within its width; no number is broken over two lines."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ _ELSEWHERE = "bench table --format markdown"
 
 
 def render(report: Report, console: Console) -> None:
-    """Print title, tables with notes, and what has to be said about the run.
+    """Print title, tables with notes, and the notes on the run.
 
-    A table that is wider than the console loses its intervals first, and a note says how to see them; then its columns
-    are split into blocks, by group as far as groups fit.
+    A table that is wider than the console is printed without intervals, and a note says how to see them. If it is still
+    too wide, its columns are split into blocks, between groups if groups fit.
     """
     console.print(Text(plain(report_title(report)), style="bold"))
     for table in report.tables:
@@ -80,9 +80,9 @@ def _print_notes(notes: Sequence[str], console: Console) -> None:
 
 
 def _blocks(layout: _Layout, console: Console) -> list[list[int]]:
-    """Columns that are printed together: neighbouring groups as far as they fit.
+    """Indices of the columns of each block: as many neighbouring groups as fit.
 
-    A group is cut only if it is too wide alone.
+    A group is split only if it is too wide alone.
     """
     blocks: list[list[int]] = []
     start = 0
@@ -100,19 +100,19 @@ def _blocks(layout: _Layout, console: Console) -> list[list[int]]:
 
 @dataclass(frozen=True)
 class _Layout:
-    """How a table is drawn: with or without intervals, with labels in at most so many cells of the terminal."""
+    """How a table is drawn: with or without intervals, with labels of at most ``label_width`` terminal cells."""
 
     table: Table
     intervals: bool
     label_width: int
 
     def width(self, columns: Sequence[int], console: Console) -> int:
-        """Cells of the terminal that the label and these columns take."""
+        """Width in terminal cells of the label column and these columns."""
         unbounded = console.options.update(max_width=1_000_000)
         return console.measure(self.grid(columns), options=unbounded).maximum
 
     def grid(self, columns: Sequence[int]) -> Grid:
-        """The label column and these columns."""
+        """The grid of the label column and these columns."""
         grid = Grid(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1), header_style="")
         # Only labels may wrap.
         grid.add_column(Text("model"), overflow="fold", vertical="bottom", max_width=self.label_width)
@@ -129,10 +129,10 @@ class _Layout:
         return grid
 
     def _column(self, index: int) -> tuple[Text, list[Text]]:
-        """Heading and cells of a column, filled to one width.
+        """Heading and cells of a column, padded to one width.
 
-        The cells are padded here, because rich strips the blanks that stand for a missing mark or interval when it
-        aligns to the right.
+        The cells are padded here because rich, when it aligns to the right, strips the blanks that stand for a missing
+        mark or interval.
         """
         column = self.table.columns[index]
         lines = [plain(line) for line in ([column.group] if column.group else []) + [header(column)]]

@@ -1,4 +1,4 @@
-"""How numbers and headings are written, the same in every format."""
+"""The text of numbers, headings and notes, the same in every format."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ def value_text(value: float, unit: str, n: int | None = None, decimals: int | No
 
     Args:
         value: The number.
-        unit: Of its column.
-        n: Items that it was measured on. A percentage of fewer than ten thousand has one decimal, because one item
-            changes that decimal by one or more; else two. None (quoted numbers): as many decimals as the source gave,
-            at most two.
-        decimals: Of a number of unit ``"1"``, or of an AUROC near 0 or 1; None: three digits.
+        unit: The unit of its column.
+        n: Number of items behind it. A percentage of fewer than ten thousand items has one decimal, because one item
+            changes that decimal by one or more; otherwise two. None (quoted numbers): the decimals of the source, at
+            most two.
+        decimals: Decimals of a number of unit ``"1"``, or of an AUROC near 0 or 1; None: three digits.
     """
     long = n >= 10_000 if n is not None else round(100 * value, 2) != round(100 * value, 1)
     return f"{100 * value:.2f}" if unit == "fraction" and long else _number(value, unit, decimals)
 
 
 def _number(value: float, unit: str, decimals: int | None) -> str:
-    """A number with the decimals of its unit; without any, three digits or all of its integer part, and no exponent
-    for large numbers.
+    """A number with the decimals of its unit; if it has none, with three digits or the whole integer part, and without
+    an exponent for large numbers.
     """
     if unit == "fraction":
         return f"{100 * value:.1f}"
@@ -66,7 +66,7 @@ def _number(value: float, unit: str, decimals: int | None) -> str:
 
 
 def interval_text(cell: Cell, unit: str) -> str:
-    """``[low, high]``, or nothing."""
+    """The interval of a cell, ``[low, high]``; empty if it has none."""
     if cell.interval is None:
         return ""
     low, high = (_number(end, unit, cell.decimals) for end in (cell.interval.low, cell.interval.high))
@@ -74,17 +74,17 @@ def interval_text(cell: Cell, unit: str) -> str:
 
 
 def counted(table: Table) -> frozenset[str]:
-    """Ids of the columns whose measured numbers were made from different numbers of items; their cells show n."""
+    """Ids of the columns whose measured numbers are over different numbers of items; their cells show n."""
     sizes = _sizes(table)
     return frozenset(name for name, found in sizes.items() if len(found) > 1)
 
 
 def aside_text(cell: Cell, unit: str, counted: frozenset[str], *, interval: bool = True) -> str:
-    """What stands behind or below a number: ``[low, high]``, and ``n = 28`` in a column of different n; or nothing.
+    """The text behind or below a number: ``[low, high]``, and ``n = 28`` in a column of different n; may be empty.
 
     Args:
         cell: The cell.
-        unit: Of its column.
+        unit: The unit of its column.
         counted: Result of ``counted`` for the table.
         interval: Whether there is room for the interval.
     """
@@ -95,9 +95,9 @@ def aside_text(cell: Cell, unit: str, counted: frozenset[str], *, interval: bool
 
 
 def size_note(table: Table) -> str | None:
-    """How many items of each seed the numbers of a table were made from; None if nothing is measured yet.
+    """The note with the number of items per seed behind the numbers of a table; None if nothing is measured yet.
 
-    The note has one number if it is the same everywhere, else one by column; cells of a column that differ show it.
+    It has one number if all columns have the same, else one per column; if cells of a column differ, they show theirs.
     """
     sizes = _sizes(table)
     everywhere = set().union(*sizes.values())
@@ -117,7 +117,7 @@ def size_note(table: Table) -> str | None:
 
 
 def _sizes(table: Table) -> dict[str, frozenset[int]]:
-    """By id of a column, the numbers of items of its measured numbers; columns without any are left out."""
+    """By id of a column, the values of n of its measured numbers; columns without any are left out."""
     found: dict[str, set[int]] = {}
     for row in table.rows:
         for cell in row.cells:
@@ -127,15 +127,15 @@ def _sizes(table: Table) -> dict[str, frozenset[int]]:
 
 
 def column_name(column: TableColumn) -> str:
-    """The label of a column with its group, for a place outside of the table."""
+    """The label of a column with its group, for use outside of the table."""
     return f"{column.group}: {column.label}" if column.group else column.label
 
 
 def definitions(table: Table) -> list[tuple[str, str]]:
-    """What the columns of a table are, as (names, definition).
+    """The definitions of a table's columns, as (names, definition).
 
-    Columns of one definition share an entry. A long protocol at the end of several definitions, after a colon, is
-    written once: these definitions refer to it as ``(a)``, and its own entry follows them.
+    Columns with the same definition share an entry. A long protocol at the end of several definitions, after a colon,
+    is printed once: these definitions refer to it as ``(a)``, and its own entry follows them.
     """
     found: dict[str, list[str]] = {}
     for column in table.columns:
@@ -152,14 +152,14 @@ def definitions(table: Table) -> list[tuple[str, str]]:
 
 
 def _split(definition: str) -> tuple[str, str]:
-    """A definition as (what is measured, protocol), split at the first colon; (definition, "") if it is in brackets."""
+    """A definition split at the first colon into (quantity, protocol); (definition, "") if that is in brackets."""
     start, _, end = definition.partition(": ")
     closed = all(start.count(left) == start.count(right) for left, right in ("()", "[]"))
     return (start, end) if closed else (definition, "")
 
 
 def row_names(labels: Sequence[str], count: int) -> str:
-    """The rows with these labels, each once, of ``count`` rows: ``JEM, GMMC`` or ``all rows``."""
+    """The names of the rows with these labels, each once: ``JEM, GMMC``, or ``all rows`` if they are all ``count``."""
     names = list(dict.fromkeys(labels))
     return "all rows" if len(names) == count > 1 else ", ".join(names)
 
@@ -170,7 +170,7 @@ def origins(table: Table) -> list[str]:
 
 
 def has_intervals(table: Table) -> bool:
-    """Whether any cell has an interval. A format without room for intervals says so."""
+    """Whether any cell has an interval. A format that has no room for intervals notes it."""
     return any(cell.interval is not None for row in table.rows for cell in row.cells)
 
 
@@ -182,7 +182,7 @@ def cell_text(cell: Cell, unit: str) -> str:
 
 
 def mark_text(cell: Cell) -> str:
-    """The mark of a verdict, behind the number: † masked, ‡ inconclusive; else nothing."""
+    """The mark of a verdict, printed behind the number: † masked, ‡ inconclusive; else empty."""
     return "" if cell.value is None else _MARKS.get(cell.verdict or "", "")
 
 
@@ -194,7 +194,7 @@ def header(column: TableColumn) -> str:
 
 
 def full_header(column: TableColumn) -> str:
-    """The header of a column with its group, where groups have no row of their own."""
+    """The header of a column with its group, for formats without a row of groups."""
     return f"{column.group}: {header(column)}" if column.group else header(column)
 
 
@@ -219,7 +219,7 @@ def preamble(report: Report) -> list[str]:
 
 
 def groups(table: Table) -> list[tuple[str, list[TableColumn]]]:
-    """Neighbouring columns under one heading, as (heading, columns); a column without a group stands alone."""
+    """Neighbouring columns of one group, as (heading, columns); a column without a group is alone, with heading ""."""
     found: list[tuple[str, list[TableColumn]]] = []
     for column in table.columns:
         if found and column.group and found[-1][0] == column.group:

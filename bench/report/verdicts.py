@@ -1,4 +1,4 @@
-"""Verdicts that need several jobs: whether accuracy is flat over budgets that were attacked independently."""
+"""Verdicts that need several jobs: whether accuracy is flat over independently attacked budgets."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from bench.suite.schema import ResolvedColumn, ResolvedModel
 __all__ = ["flatness", "with_curve_checks"]
 
 INDEPENDENT_BUDGETS = ("pgd", "adaptive")
-"""Evaluations whose arguments are budgets, each attacked by a job of its own."""
+"""Evaluations whose arguments are budgets, with one job per budget."""
 
 
 def with_curve_checks(cell: Cell, model: ResolvedModel, column: ResolvedColumn, results: Results) -> Cell:
-    """The cell with the flag FLAT where the curve that it is a point of is flat or rises: ``masked``, or
-    ``inconclusive`` where that is too close to tell.
+    """The cell, with the flag FLAT if its accuracy is a point of a curve that is flat or rises. The verdict becomes
+    ``masked``, or ``inconclusive`` if curve or accuracy are too close to the limits to tell.
 
-    A budget alone cannot know: each is a job of its own, so that adding one recomputes nothing. Cells with 5 % and
-    less are left as they are: where next to nothing is left, next to nothing is hidden.
+    The check needs all budgets, and each budget is a job of its own, so that adding one recomputes nothing. Cells of at
+    most ``FLAT_LIMIT`` (5 %) are never flagged: masking can hide little at so low an accuracy.
     """
     value = cell.value
     if column.evaluation.evaluation.name not in INDEPENDENT_BUDGETS or cell.verdict is None or value is None:
@@ -36,7 +36,7 @@ def with_curve_checks(cell: Cell, model: ResolvedModel, column: ResolvedColumn, 
     worst = min(raised, key=lambda flag: WORDS.index(flag.implies))
     implied: str = worst.implies
     if cell.interval is not None and cell.interval.low <= FLAT_LIMIT:
-        implied = max(implied, "inconclusive", key=WORDS.index)  # whether anything is left is too close to tell
+        implied = max(implied, "inconclusive", key=WORDS.index)  # the interval includes accuracies too low to flag
     word = min(cell.verdict, implied, key=WORDS.index)
     return replace(cell, verdict=word, flags={**cell.flags, "FLAT": worst.text})
 
@@ -47,6 +47,6 @@ def is_exact(cell: Cell, column: ResolvedColumn) -> bool:
 
 
 def flatness(curve: Curve) -> Flag:
-    """FLAT of one seed's curve; see `bench.attacks.diagnostics.flat_flag`. Budgets may come in any order."""
+    """The flag FLAT of one seed's curve (`bench.attacks.diagnostics.flat_flag`); its budgets may be in any order."""
     points = sorted(zip(map(parse_eps, curve.arguments), curve.items, strict=True), key=lambda point: point[0])
     return flat_flag([eps for eps, _ in points], [items for _, items in points], curve.clean)

@@ -18,14 +18,14 @@ __all__ = ["SCORES", "Score", "approximate_mass", "log_density", "max_probabilit
 
 @dataclass(frozen=True)
 class Score:
-    """One way to score items.
+    """A score of items.
 
     Attributes:
         function: Maps the stored output to float64 scores, shape (n,).
-        output: The output that it reads: ``"log_density"`` (n,), ``"logits"`` (n, K) or ``"gradient_norm"``
+        output: The stored output that it takes: ``"log_density"`` (n,), ``"logits"`` (n, K) or ``"gradient_norm"``
             (n,).
         definition: The formula, as printed with the number.
-        source: Where it comes from.
+        source: The papers that define it.
     """
 
     function: Callable[[Any], npt.NDArray[np.float64]]
@@ -56,4 +56,4 @@ SCORES: Mapping[str, Score] = MappingProxyType(
         ),
     }
 )
-"""Scores by name."""
+"""The scores by name."""

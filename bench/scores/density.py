@@ -25,10 +25,10 @@ def log_density(log_p: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 
 def approximate_mass(gradient_norm: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """-||d log p(x) / dx||_2: near the mass of a distribution its density is flat (JEM paper, section 5.3.3).
+    """-||d log p(x) / dx||_2: the density is flat near the mass of a distribution (JEM paper, section 5.3.3).
 
     Args:
-        gradient_norm: L2 norm of the gradient of log p by the input, shape (n,), >= 0.
+        gradient_norm: L2 norm of the gradient of log p with respect to the input, shape (n,), >= 0.
 
     Returns:
         Scores, shape (n,), <= 0, higher = in-distribution.

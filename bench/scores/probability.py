@@ -9,9 +9,9 @@ import numpy.typing as npt
 def max_probability(logits: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """The maximum softmax probability, as its log-odds: max logit - logsumexp of the other logits.
 
-    The log-odds rank items exactly as the probability does (Hendrycks and Gimpel 2017), but stay apart where
-    the probability rounds to 1, which in float32 it does from a margin of about 17 on. A constant added to an
-    item's logits changes nothing.
+    The log-odds rank items exactly as the probability does (Hendrycks and Gimpel 2017), but still differ where the
+    probability rounds to 1, in float32 from a margin of about 17 on. They do not change if a constant is added to an
+    item's logits.
 
     Args:
         logits: Shape (n, K), K >= 2, finite; log-probabilities serve as well.

@@ -1,7 +1,7 @@
-"""Figures of tables: each module of this folder is one kind.
+"""Figures of tables. Each module of this folder is one kind of figure.
 
-A kind's module has ``SUFFIX``, which stands behind the table's id in the name of the PNG file, and ``figure_of``, which
-takes what ``figures_of`` takes and returns the figure, or None if the table has nothing of this kind to show.
+The module has ``SUFFIX``, which follows the table's id in the name of the PNG file, and ``figure_of``, which takes the
+arguments of ``figures_of`` and returns the figure, or None if the table has no data for this kind.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class _Kind(Protocol):
 _KINDS = [cast(_Kind, import_module(f"{__name__}.{module.name}")) for module in iter_modules(__path__)]
 
 SUFFIXES = tuple(kind.SUFFIX for kind in _KINDS)
-"""What stands behind a table's id in the names of all files that its figures can have."""
+"""The suffixes of all kinds; the PNG file of a figure is ``<id of the table><suffix>.png``."""
 
 
 def figures_of(
@@ -49,11 +49,11 @@ def figures_of(
     """The figures of a table by their suffix.
 
     Args:
-        title: Of the table.
-        columns: Of the table.
+        title: The title of the table.
+        columns: The columns of the table.
         models: Its measured rows.
-        cells: By row and column.
-        results: What the store holds.
+        cells: The cells by row and column.
+        results: The results in the store.
     """
     found = {kind.SUFFIX: kind.figure_of(title, columns, models, cells, results) for kind in _KINDS}
     return {suffix: figure for suffix, figure in found.items() if figure is not None}

@@ -1,4 +1,4 @@
-"""Accuracy against the size of a perturbation, one line a model: from the columns of a table to the picture."""
+"""The chart of a table: accuracy against the size of a perturbation, with one line per model."""
 
 from __future__ import annotations
 
@@ -27,14 +27,16 @@ __all__ = ["SUFFIX", "Chart", "Line", "Panel", "figure_of"]
 SUFFIX = ""
 
 GREY_LEVELS = 255
-"""L_inf budgets are drawn in grey levels, as they are written; L2 norms in units of the pixel range."""
+"""Scale of L_inf budgets, which are drawn in grey levels, as suites write them. L2 norms have the pixel range as
+unit.
+"""
 
 _PANELS_A_ROW = 3
 _WIDE = 16
-"""From this ratio of the largest budget to the smallest on, the axis is logarithmic."""
+"""The axis is logarithmic if the largest budget is at least this multiple of the smallest."""
 
 Point = tuple[float, float, float, float, bool]
-"""x, accuracy, ends of its interval, whether it is masked."""
+"""x, accuracy, lower and upper end of its interval, whether it is masked."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +44,12 @@ class Line:
     """One model in one panel.
 
     Attributes:
-        label: The model.
-        rank: Its place among the rows of the table, which gives it one look in all panels.
-        x: Increasing sizes, from 0 on, in the unit of the axis.
+        label: Label of the model.
+        rank: Index of the model's row in the table; it determines the look of the line in all panels.
+        x: Increasing sizes >= 0, in the unit of the axis.
         y: Accuracies in [0, 1].
         low, high: Ends of the 95 % intervals; equal to ``y`` where there is none.
-        masked: Whether the number is known to be too high; for lines of points.
+        masked: For each point, whether the number is known to be too high.
     """
 
     label: str
@@ -64,10 +66,10 @@ class Panel:
     """One metric of one evaluation.
 
     Attributes:
-        title: What was attacked how.
-        axis: What ``x`` is, with its unit.
-        lines: The models.
-        steps: Whether the lines are exact between their points: step functions, continuous from the right.
+        title: The attack, and the metric if it has a name of its own.
+        axis: The quantity ``x``, with its unit.
+        lines: One line per model.
+        steps: Whether the lines are step functions, continuous from the right, and so exact between their points.
         marks: Sizes that are columns of the table.
         limit: Right end of the axis.
     """
@@ -82,7 +84,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Chart:
-    """All panels of one table, with what has to be said under them."""
+    """All panels of one table, with title and caption."""
 
     title: str
     panels: tuple[Panel, ...]
@@ -90,7 +92,7 @@ class Chart:
 
     @cached_property
     def png(self) -> bytes:
-        """The picture; its bytes are a function of the chart and the version of matplotlib."""
+        """The PNG file; its bytes depend on the chart and the version of matplotlib alone."""
         columns = min(len(self.panels), _PANELS_A_ROW)
         rows = math.ceil(len(self.panels) / columns)
         width = 4.2 if columns == 1 else 2.9 * columns
@@ -106,8 +108,9 @@ def figure_of(
 ) -> Chart | None:
     """The chart of a table, or None if none of its columns are points of a curve, or nothing is measured yet.
 
-    A panel for each metric with accuracies at several budgets, through the cells of the table and the clean accuracy
-    at 0; and for each whose columns name the stored norms, the whole curve. Arguments as in ``figures_of``.
+    It has a panel for each metric with accuracies at several budgets, through the cells of the table and the clean
+    accuracy at 0; a metric whose columns name the stored norms shows the whole curve. The arguments are those of
+    ``figures_of``.
     """
     panels: list[Panel] = []
     counts: list[set[int]] = []
@@ -135,7 +138,7 @@ def figure_of(
 
 
 def _groups(columns: Sequence[ResolvedColumn]) -> Mapping[tuple[str, str], list[int]]:
-    """Columns of one metric at several sizes, in increasing order; one is enough where the whole curve is known."""
+    """By metric, the indices of its columns in order of size; of at least two columns, or one with stored norms."""
     found: dict[tuple[str, str], dict[float, int]] = {}
     for index, column in enumerate(columns):
         size = _size(column)
@@ -149,7 +152,7 @@ def _groups(columns: Sequence[ResolvedColumn]) -> Mapping[tuple[str, str], list[
 
 
 def _size(column: ResolvedColumn) -> float | None:
-    """The budget of an accuracy, or None if the column is something else."""
+    """The budget of a column of accuracies, in the unit of the axis; None for any other column."""
     if column.column.unit != "fraction" or column.column.direction != "up":
         return None
     try:
@@ -170,7 +173,7 @@ def _panel(columns: Sequence[ResolvedColumn], lines: Sequence[Line]) -> Panel:
     first = columns[0]
     steps = first.column.curve is not None
     names = dict.fromkeys(column.column.label for column in columns)
-    # Where the label is the budget itself it does not belong into the title.
+    # A label that is the budget itself is not part of the title.
     metric = next(iter(names)) if len(names) == 1 and len(columns) > 1 else ""
     title = ", ".join(text for text in (first.evaluation.evaluation.label(first.evaluation.config), metric) if text)
     axis = {"linf": "L∞ budget in 1/255", "l2": "L2 norm" if steps else "L2 budget"}.get(_norm(first) or "", "budget")
@@ -185,7 +188,7 @@ def _points(
     points: list[Point] = []
     for column, cell in zip(columns, cells, strict=True):
         size = _size(column)
-        # Robust accuracies have a verdict; an accuracy by some other number is no matter of perturbations.
+        # Robust accuracies have a verdict; other accuracies with a numeric argument are not drawn.
         if cell.value is None or cell.verdict is None or size is None:
             continue
         if not points:
@@ -197,7 +200,7 @@ def _points(
 
 
 def _steps(model: ResolvedModel, column: ResolvedColumn, results: Results) -> list[Point]:
-    """Accuracy at every norm at which it falls, mean over seeds."""
+    """The accuracy at 0 and at every norm at which it falls, mean over seeds."""
     name = str(column.column.curve)
     stored = list(results.arrays(model, column, "clean", name).values())
     finite = [norms[np.isfinite(norms) & clean] for clean, norms in stored]
@@ -206,7 +209,7 @@ def _steps(model: ResolvedModel, column: ResolvedColumn, results: Results) -> li
 
 
 def _share(items: Sequence[NDArray[np.bool_]]) -> tuple[float, float, float]:
-    """Share of true items with its interval: over items for one seed, over seeds for several, as in cells."""
+    """Share of true items, and its interval: over items for one seed, over seeds for several, as in cells."""
     shares = [float(flags.mean()) for flags in items]
     mean = float(np.mean(shares))
     one = len(items) == 1
@@ -215,7 +218,7 @@ def _share(items: Sequence[NDArray[np.bool_]]) -> tuple[float, float, float]:
 
 
 def _caption(panels: Sequence[Panel], counts: Sequence[set[int]], several: bool) -> str:
-    """What the reader must know of the lines."""
+    """The caption: what lines, points and bands show, and the number of items."""
     parts = ["Robust accuracy against the size of the perturbation; every value is an upper bound."]
     if any(panel.steps for panel in panels):
         parts.append(
@@ -270,7 +273,7 @@ def _paint_panel(ax: Axes, panel: Panel) -> None:
             ax.axvline(mark, color="0.75", linewidth=0.6, linestyle=(0, (1, 2)), zorder=0.5)
     for line in panel.lines:
         x, y, low, high = (list(values) for values in (line.x, line.y, line.low, line.high))
-        if panel.steps:  # the last value holds on to the edge
+        if panel.steps:  # the last value holds up to the edge
             x, y, low, high = [*x, max(x[-1], panel.limit)], [*y, y[-1]], [*low, low[-1]], [*high, high[-1]]
         percent = [[100 * value for value in values] for values in (y, low, high)]
         look = drawing.line_look(line.rank)

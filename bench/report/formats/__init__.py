@@ -1,8 +1,8 @@
-"""The formats that a report can be written in: each module of this folder is one, and has its name.
+"""The formats of a report. Each module of this folder is one format and has its name.
 
-A format's module has ``ENDING``, the ending of its files, and ``render``, which gives the text of one file, to be
-encoded as UTF-8. The command line and the files of a run take the formats from here. A module is imported when its
-format is used: the command line needs the names alone.
+The module has ``ENDING``, the ending of its files, and ``render``, which returns the text of one file, to be encoded as
+UTF-8. The command line and the files of a run take the formats from here. A module is imported when its format is used:
+the command line needs the names alone.
 """
 
 from __future__ import annotations
@@ -27,7 +27,11 @@ class _Module(Protocol):
 
 @dataclass(frozen=True)
 class Format:
-    """A format by its name."""
+    """A format, whose module is imported on first use.
+
+    Attributes:
+        name: Name of the format and of its module.
+    """
 
     name: str
 
@@ -45,4 +49,4 @@ class Format:
 
 
 FORMATS: Mapping[str, Format] = {module.name: Format(module.name) for module in iter_modules(__path__)}
-"""By name."""
+"""The formats by name."""

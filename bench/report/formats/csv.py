@@ -1,4 +1,4 @@
-"""CSV in long form, one line a cell: for spreadsheets and scripts. Fractions stay in [0, 1]."""
+"""CSV in long form, one line per cell: for spreadsheets and scripts. Fractions stay in [0, 1]."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ENDING = "csv"
 
 
 class _Place(NamedTuple):
-    """A cell with all that it stands in."""
+    """A cell with its report, table, row and column."""
 
     report: Report
     table: Table
@@ -53,8 +53,8 @@ FIELDS: Mapping[str, Callable[[_Place], str | float | int | None]] = {
     "not_measured": lambda at: " ".join(at.cell.not_measured),
     "made_with": lambda at: at.row.made_with,
 }
-"""``table`` and ``column`` are ids; ``level`` and ``kind`` belong to the interval ``low`` … ``high``; ``made_with``
-says with which libraries and on which machine the row was made, as far as the rows of its table differ in it.
+"""The fields by name. ``table`` and ``column`` are ids. ``level`` and ``kind`` belong to the interval ``low`` …
+``high``. ``made_with`` names the libraries and the machine of a row where the rows of its table differ in them.
 """
 
 _FORMULA = re.compile(r"'*([\t\n]|\s*[=+\-@|%＝＋－＠])")
@@ -62,14 +62,14 @@ _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 
 
 def render(report: Report) -> str:
-    r"""All tables under one header line, as RFC 4180 has it (lines end in CRLF).
+    r"""All tables below one header line, as RFC 4180 defines it (lines end in CRLF).
 
-    What is absent is empty. ``value`` has all digits; ``best`` is ``true`` or ``false``; ``seeds`` are separated by
-    blanks, ``flags`` (``name: text``) by semicolons, ``not_measured``, the checks that were not made, by blanks.
+    A missing value is an empty field. ``value`` has all digits; ``best`` is ``true`` or ``false``. ``seeds`` and
+    ``not_measured``, the checks that were not made, are separated by blanks, ``flags`` (``name: text``) by semicolons.
 
-    A text that a spreadsheet would take for a formula (``=1+1``, ``@x``, ``-x``) has an apostrophe before it, as has
-    one that begins with apostrophes and goes on like that: taking one away gives the text back. Control characters
-    other than line breaks and tabs are escapes (``bench.plain.visible``). Numbers stay numbers.
+    A text that a spreadsheet would take for a formula (``=1+1``, ``@x``, ``-x``) gets an apostrophe before it, and so
+    does a formula that begins with apostrophes: removing one apostrophe restores the text. Control characters other
+    than line breaks and tabs become escapes (``bench.plain.visible``). Numbers stay numbers.
     """
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer)
@@ -83,7 +83,7 @@ def render(report: Report) -> str:
 
 
 def _text(field: str | float | int | None) -> str | float | int | None:
-    """A field that a spreadsheet shows and does not compute."""
+    """A field that a spreadsheet shows as text and does not compute."""
     if not isinstance(field, str):
         return field
     shown = visible(field)

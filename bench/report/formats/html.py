@@ -1,8 +1,8 @@
-"""The whole report as one HTML file: tables, pictures, what differs from the paper, provenance.
+"""The whole report as one HTML file: tables, pictures, differences from the paper, provenance.
 
-It loads nothing from anywhere (its content security policy forbids it), runs no script, follows the reader's light
-or dark scheme, and can be read on a phone and in print. The templates are beside this module; what they print passes
-``bench.plain.plain`` and is escaped.
+The page loads no other file (its content security policy forbids it), runs no script, follows the reader's light or
+dark scheme, and can be read on a phone and in print. The templates are beside this module; all text that they print
+passes ``bench.plain.plain`` and is escaped.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Picture:
     """A picture of the report, such as a grid of generated images.
 
     Attributes:
-        label: What it belongs to: model and seed.
-        caption: What it shows.
-        png: The file's content.
+        label: Model and seed.
+        caption: Evaluation, name of the picture, and how to read it.
+        png: Content of the PNG file.
 
     Raises:
         ValueError: If ``png`` is not a PNG file.
@@ -60,9 +60,9 @@ def render(
     """The report as the text of one self-contained HTML file, to be encoded as UTF-8.
 
     Args:
-        report: Tables and what has to be said about the run.
-        pictures: Shown below the tables, in this order.
-        meta: Provenance, as name → text (versions, devices, command).
+        report: The report.
+        pictures: Pictures to show below the tables, in this order.
+        meta: Provenance, as name → text (versions, devices, commands).
     """
     cost = {"cost": report.budget} if report.budget else {}
     page = _templates().get_template("page.html")
@@ -71,7 +71,7 @@ def render(
 
 @cache
 def _templates() -> Environment:
-    # Here, so that tables in other formats do not wait for it.
+    # Imported here, so that other formats do not wait for it.
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -90,7 +90,7 @@ def _templates() -> Environment:
 
 
 def _one_line(value: Any) -> Any:
-    """What a template prints of a value: text in one line; markup, which macros return, as it is."""
+    """A value as a template prints it: text in one line; markup, which macros return, unchanged."""
     return plain(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
@@ -100,17 +100,17 @@ def anchor(table: Table) -> str:
 
 
 def data_uri(png: bytes) -> str:
-    """A PNG file as an address that holds it."""
+    """A PNG file as a data URI."""
     return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
 
 
 def png_width(png: bytes) -> int:
-    """Pixels in a line of a PNG file, as its header says."""
+    """Width of a PNG file in pixels, from its header."""
     return int.from_bytes(png[16:20], "big")
 
 
 def hover(cell: Cell, column: TableColumn, row: TableRow) -> list[str]:
-    """All that is known of a cell, in lines."""
+    """The lines shown when the pointer is on a cell: definition, exact value, origin and the facts of `_facts`."""
     lines = [column.definition] if column.definition else []
     if cell.value is not None:
         lines.append(f"value {cell.value:.6g}" + (f", sd over seeds {cell.sd:.3g}" if cell.sd is not None else ""))
@@ -120,7 +120,12 @@ def hover(cell: Cell, column: TableColumn, row: TableRow) -> list[str]:
 
 
 def facts_of(table: Table, column: int) -> list[tuple[str, str]]:
-    """What the measured cells of a column rest on, as (fact, rows): rows that agree share an entry."""
+    """The facts of the measured cells of a column, as (fact, rows); rows with the same fact share an entry.
+
+    Args:
+        table: The table.
+        column: Index of the column.
+    """
     measured = [row for row in table.rows if row.source == "measured"]
     found: dict[str, list[str]] = {}
     for row in measured:
@@ -130,7 +135,7 @@ def facts_of(table: Table, column: int) -> list[tuple[str, str]]:
 
 
 def _facts(cell: Cell) -> list[str]:
-    """What a cell rests on, why it has no number, and its verdict with the checks behind it and those not made."""
+    """Items, seeds and interval of a cell; its reason; its verdict, raised flags and checks that were not made."""
     facts = [_basis(cell)] if cell.n is not None or cell.seeds else []
     if cell.status != "ok":
         facts.append(f"{cell.status}: {cell.reason}" if cell.reason else cell.status)

@@ -1,4 +1,4 @@
-"""JSON, schema 1: for scripts. Fractions stay in [0, 1]. ASCII alone, so that any text comes back as it was."""
+"""JSON, schema 1: for scripts. Fractions stay in [0, 1]. The output is ASCII, so any text is read back unchanged."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def render(report: Report) -> str:
 
 
 def as_dict(report: Report) -> dict[str, Any]:
-    """The report as plain values, in the shape that the documentation promises."""
+    """The report as plain values that JSON can hold; figures are left out."""
     return {
         "schema": SCHEMA,
         "suite": report.suite,
@@ -69,10 +69,10 @@ def as_dict(report: Report) -> dict[str, Any]:
 
 
 def from_dict(facts: Mapping[str, Any]) -> Report:
-    """The report that ``as_dict`` gave these values for; charts are not among them.
+    """The report, without figures, of which ``as_dict`` made these values.
 
     Raises:
-        KeyError, TypeError, ValueError: They are not of that shape.
+        KeyError, TypeError, ValueError: If the values do not have the shape that ``as_dict`` gives.
     """
     if facts["schema"] != SCHEMA:
         raise ValueError(f"schema {facts['schema']!r}, expected {SCHEMA}")
@@ -95,7 +95,7 @@ def _table(facts: Mapping[str, Any]) -> Table:
 
 
 def _own_label(column: Mapping[str, Any]) -> str:
-    """What ``column_name`` was given; the group stands before it."""
+    """The label of a column without the group that ``column_name`` puts before it."""
     label: str = column["label"]
     return label.removeprefix(f"{column['group']}: ") if column["group"] else label
 

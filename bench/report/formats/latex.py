@@ -1,10 +1,10 @@
 r"""LaTeX for a paper: booktabs tables that compile with pdflatex, in one column or two.
 
-Rules that follow from the width of a page (345 pt in the standard classes) and of a column (at least 219 pt in the
-common styles of two):
+The width of a page (345 pt in the standard classes) and of a column (at least 219 pt in the common two-column styles)
+sets the rules:
 
-* Intervals stand under the numbers, small, in tables of at most six columns; wider ones are set smaller and leave
-  them out (JSON, CSV and HTML have them), and a note says so.
+* Tables of at most six columns have intervals, in small print under the numbers. Tables with more columns are set
+  smaller and have none (JSON, CSV and HTML have them), and a note says so.
 * The width of a table is estimated from the lengths of its texts. A table that fits a column is a ``table``. A wider
   one is a ``table*``, which spans both columns of a page (in a document of one column it is the same as ``table``). One
   that is wider than the page, or has more than eight columns, is scaled to the text width with ``\resizebox``, which
@@ -41,18 +41,18 @@ MAX_COLUMNS_WITH_INTERVALS = 6
 MAX_COLUMNS_UNSCALED = 8
 r"""Tables with more columns are scaled to the text width."""
 
-# Characters, with two a column for the gap, that fit on 345 pt in \small and in \footnotesize.
+# Characters that fit on 345 pt in \small and in \footnotesize, including two per column for the gap.
 _PAGE_WITH_INTERVALS = 73
 _PAGE_WITHOUT_INTERVALS = 84
 _COLUMN = 219 / 345
-"""Width of one of two columns by that of a page."""
+"""Width of a column in a two-column style, as a share of the page."""
 _TINY = 0.65
-r"""Width of a character in \tiny by that of one in \small."""
+r"""Width of a character in \tiny, as a share of one in \small."""
 
 _LONG_LABEL = 10
 
-# What LaTeX would read as a command, as an argument of the `\\` before it (`[`, `*`) or as a ligature; and what the
-# default font encoding OT1 has elsewhere (`<`, `>`, `|`) or lacks.
+# Characters that LaTeX would read as a command, as an argument of the `\\` before it (`[`, `*`) or as a ligature; and
+# those that the default font encoding OT1 has elsewhere (`<`, `>`, `|`) or lacks.
 _COMMANDS = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -137,7 +137,7 @@ _COMMANDS = {
     "ı": r"{\i}",
 }
 
-# Not the no-break space, which LaTeX has too.
+# White space except the no-break space, which LaTeX has, too.
 _SPACES = re.compile(r"[^\S\u00a0]+")
 
 # Combining accents that OT1 can set on any letter.
@@ -158,7 +158,7 @@ _ACCENTS = {
 
 
 def render(report: Report) -> str:
-    """All tables, and below them what has to be said about the run."""
+    """All tables, and the notes on the run below them."""
     parts = [_comments(report), *(render_table(table) for table in report.tables)]
     footer = preamble(report)
     if footer:
@@ -240,7 +240,7 @@ def _label(text: str) -> str:
 
 def _broken(text: str) -> list[str]:
     """The lines of a column's label: a long one is broken at the blank that leaves the narrowest pair."""
-    # An arrow stays with what it belongs to.
+    # An arrow stays with the word before it.
     words = re.sub(r" (?=[↑↓])", "\u00a0", text).split(" ")
     if len(text) <= _LONG_LABEL or len(words) < 2:
         return [text]
@@ -257,7 +257,7 @@ def _needs_scaling(table: Table) -> bool:
 
 
 def _share_of_page(table: Table) -> float:
-    """Estimated width of a table by that of a page."""
+    """Estimated width of a table as a share of the page."""
     with_intervals, sizes = _shows_intervals(table), counted(table)
     widths = []
     for index, column in enumerate(table.columns):
@@ -287,7 +287,7 @@ def _row(row: TableRow, table: Table) -> list[str]:
     with_intervals, sizes = _shows_intervals(table), counted(table)
     asides = [aside_text(cell, column.unit, sizes, interval=with_intervals) for cell, column in pairs]
     if any(asides):
-        # An asterisk keeps the page from breaking here; the negative space keeps an interval at its number.
+        # The asterisk forbids a page break here; the negative space moves the interval close to its number.
         lines[0] += r"*[-3pt]"
         small = (rf"{{\tiny {escaped(text)}}}" if text else "" for text in asides)
         lines.append(" & ".join(["", *small]) + r" \\")
@@ -301,7 +301,7 @@ def _cell(cell: Cell, column: TableColumn, quoted: bool) -> str:
     if quoted:
         shown = rf"\textit{{{shown}}}"
     mark = escaped(mark_text(cell))
-    # In a box without width, so that the digits of the column stay below each other.
+    # A box without width keeps the digits of the column aligned.
     return shown + (rf"\rlap{{\textsuperscript{{{mark}}}}}" if mark else "")
 
 
@@ -310,7 +310,7 @@ def _notes(table: Table) -> list[str]:
     if has_intervals(table) and not _shows_intervals(table):
         notes.append("Intervals are not shown here for want of width.")
     notes += [rf"\textsuperscript{{{number}}}{escaped(text)}" for number, text in enumerate(origins(table), 1)]
-    # In one paragraph: a line each would be longer than the table.
+    # All in one paragraph: one line per definition would be longer than the table.
     explained = [rf"\textit{{{escaped(names)}}}: {escaped(text)}" for names, text in definitions(table)]
     notes += ["; ".join(explained) + "."] if explained else []
     if not notes:
@@ -324,15 +324,15 @@ def _notes(table: Table) -> list[str]:
 
 
 def escaped(text: str) -> str:
-    r"""Text as pure-ASCII LaTeX that is set as it is spelt; runs of white space and line breaks become one space.
+    r"""Text as pure-ASCII LaTeX that is printed as it is spelt; runs of white space and line breaks become one space.
 
-    A character that the standard fonts lack appears as its code point, ``[U+4E2D]``: visible, and the document
-    compiles. Two hyphens stay two hyphens. The marks † and ‡ stand on the line here; the caller raises them.
+    A character that the standard fonts lack is printed as its code point, ``[U+4E2D]``, so that the document compiles.
+    Two hyphens stay two hyphens. The marks † and ‡ are not superscript here; the caller raises them.
     """
     pieces: list[str] = []
     previous = ""
     for character in unicodedata.normalize("NFC", _SPACES.sub(" ", text).strip(" ")):
-        # Neighbours that TeX joins: two hyphens are a dash, two apostrophes a quotation mark.
+        # TeX joins two hyphens to a dash and two apostrophes to a quotation mark.
         if character == previous and character in "-'":
             pieces.append("{}")
         pieces.append(_character(character))
@@ -347,7 +347,7 @@ def _character(character: str) -> str:
         return character
     base, *marks = list(unicodedata.normalize("NFD", character))
     if len(marks) == 1 and marks[0] in _ACCENTS and base.isascii() and base.isalpha():
-        # i and j lose their dot below an accent.
+        # i and j have no dot below an accent.
         letter = {"i": r"\i", "j": r"\j"}.get(base, base)
         return rf"\{_ACCENTS[marks[0]]}{{{letter}}}"
     return f"{{[}}U+{ord(character):04X}]"

@@ -30,7 +30,7 @@ _MEANING = re.compile(
 
 
 def render(report: Report) -> str:
-    """All tables, with what has to be said about the run below them."""
+    """All tables, and the notes on the run below them."""
     parts = [render_table(table) for table in report.tables]
     footer = preamble(report)
     if footer:
@@ -39,9 +39,9 @@ def render(report: Report) -> str:
 
 
 def render_table(table: Table) -> str:
-    """One table with title, notes and definitions; intervals stand behind the numbers.
+    """One table with title, notes and definitions; intervals follow the numbers.
 
-    Labels, titles and notes are text: whatever they hold is shown as it is spelt.
+    Labels, titles and notes are escaped, so that they are shown as they are spelt.
     """
     heads = ["model", *(escaped(full_header(c)) for c in table.columns)]
     sizes = counted(table)
@@ -82,8 +82,8 @@ def _line(cells: list[str], widths: list[int]) -> str:
 def escaped(text: str) -> str:
     """Text as one line of Markdown that shows it as it is spelt, in a cell, a list item or a paragraph.
 
-    Only what would mean something is escaped, so that the source stays legible: ``L_inf``, ``n <= 400`` and ``[8/255]``
-    need nothing. ``bench.plain.plain`` says what becomes of line breaks and control characters.
+    Only characters with a meaning in Markdown are escaped, so that the source stays legible: ``L_inf``, ``n <= 400``
+    and ``[8/255]`` stay as they are. ``bench.plain.plain`` replaces line breaks and control characters.
     """
     return _MEANING.sub(_escape, plain(text))
 
@@ -92,6 +92,6 @@ def _escape(match: re.Match[str]) -> str:
     name, found = match.lastgroup, match.group()
     if name == "number":
         return f"{found}\\"
-    # An entity where a backslash would do: readers of tables do not agree on a bar behind two backslashes.
+    # An entity and not two backslashes: readers of tables do not agree on a bar behind two backslashes.
     entity = {"backslash": "&#92;", "less": "&lt;", "and": "&amp;"}.get(str(name))
     return entity if entity is not None else f"\\{found}"
