@@ -17,8 +17,8 @@ from bench import attacks
 from bench.attacks import runner
 from bench.attacks.journal import Journal
 from bench.attacks.judge import Judge
-from bench.evaluate import pgd, traits
 from bench.evaluate.inputs import Inputs
+from bench.evaluate.robust import budgets
 from bench.evaluate.robust.pgd import PGD, PGDConfig
 from bench.family import Classifier
 from bench.files.arrays import save_arrays
@@ -102,9 +102,14 @@ class _Held(Inputs):
     """Inputs of an evaluation that are already in memory; a folder for its journal."""
 
     def __init__(self, subject: Subject, folder: Path) -> None:
-        super().__init__({}, Store(folder), folder, folder, "cpu", lambda _: None, folder)
+        task: Any = None  # what it would say is said below
+        super().__init__(task, Store(folder), folder, folder, "cpu", lambda _: None, folder)
         self._subject = subject
         self.__dict__["splits"] = type(subject.splits)(subject.splits.train, subject.splits.validation, subject.test)
+
+    @property
+    def num_classes(self) -> int:
+        return int(self._subject.labels.max()) + 1
 
     def model(self, *, with_state: bool = False) -> Classifier:  # noqa: ARG002
         return self._subject.model
@@ -123,7 +128,7 @@ def evaluation_rows(subject: Subject, eps: float, rounds: int) -> list[dict[str,
             mock.patch.object(runner, "run", parts.timed("attacks", runner.run)),
             mock.patch.object(Journal, "write", parts.timed("journal", Journal.write)),
             mock.patch.object(Journal, "keep", parts.timed("journal", Journal.keep)),
-            mock.patch.object(pgd, "output_flags", parts.timed("checks", traits.output_flags)),
+            mock.patch.object(budgets.Subject, "output_flags", parts.timed("checks", budgets.Subject.output_flags)),
         ):
             folder = Path(place)
             outcome = parts.timed("evaluation", evaluation.evaluate)(config, _Held(subject, folder))

@@ -53,7 +53,7 @@ class Ended:
     Attributes:
         job: The job.
         died: How its process ended, if it did not end normally.
-        held: Whether it never began, because another run holds its lock.
+        held: Whether it never began, because another run holds its lock or has finished it.
     """
 
     job: Job

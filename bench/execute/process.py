@@ -20,7 +20,7 @@ INTERRUPTED = 130
 UNWRITABLE = 74
 """Exit code of a worker that could write neither a result nor an error."""
 HELD = 75
-"""Exit code of a worker that did nothing because another process is at work on the job."""
+"""Exit code of a worker that did nothing because another process is at work on the job or has finished it."""
 LOOK_EVERY = 0.5
 """Seconds between two checks whether the server that a worker was forked from still runs."""
 GRACE = 60.0

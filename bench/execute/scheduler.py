@@ -146,10 +146,11 @@ class _Work:
         """Take the results of jobs that ended."""
         for ended in self.executor.ended(POLL):
             job = self.running.pop(ended.job.key)
-            if ended.held:  # another run took the lock first
+            if ended.held:  # another run took the lock first, and may have finished the job since
                 self.summary.states[job.key] = Status("pending")
                 self.waiting[job.key] = job
-                self._hold(job)
+                if self.store.folder(job.key).locked():
+                    self._hold(job)
                 continue
             status = _outcome(job, self.store, ended.died)
             if status.state == "failed" and self._inputs_anew(job):

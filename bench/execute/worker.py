@@ -29,7 +29,7 @@ def run_job(job: Job, site: Site) -> bool:
     """Run ``job`` unless it has a result; write ``record.json``, or ``error.json`` with the traceback.
 
     Returns:
-        False if another process is at work on the job; then nothing was done.
+        False if nothing was done, because another process is at work on the job or has finished it.
 
     Raises:
         KeyboardInterrupt: The job was interrupted; if it makes checkpoints, it has written one.
@@ -45,7 +45,7 @@ def run_job(job: Job, site: Site) -> bool:
         # only the holder of the lock may delete them.
         status = own_status(job, store)
         if status.settled:
-            return True
+            return False
         if status.state in ("stale", "damaged"):
             folder.forget()
         write_json(folder.file(JOB), job.as_json())
