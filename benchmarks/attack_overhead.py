@@ -18,8 +18,8 @@ from bench.attacks import runner
 from bench.attacks.journal import Journal
 from bench.attacks.judge import Judge
 from bench.evaluate.inputs import Inputs
-from bench.evaluate.robust import budgets
 from bench.evaluate.robust.pgd import PGD, PGDConfig
+from bench.evaluate.robust.under_attack import Subject as UnderAttack
 from bench.family import Classifier
 from bench.files.arrays import save_arrays
 from bench.store import ITEMS, Store
@@ -128,7 +128,7 @@ def evaluation_rows(subject: Subject, eps: float, rounds: int) -> list[dict[str,
             mock.patch.object(runner, "run", parts.timed("attacks", runner.run)),
             mock.patch.object(Journal, "write", parts.timed("journal", Journal.write)),
             mock.patch.object(Journal, "keep", parts.timed("journal", Journal.keep)),
-            mock.patch.object(budgets.Subject, "output_flags", parts.timed("checks", budgets.Subject.output_flags)),
+            mock.patch.object(UnderAttack, "output_flags", parts.timed("checks", UnderAttack.output_flags)),
         ):
             folder = Path(place)
             outcome = parts.timed("evaluation", evaluation.evaluate)(config, _Held(subject, folder))

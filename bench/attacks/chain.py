@@ -102,7 +102,7 @@ def attack_in_turn(
     alone: ``left_out`` gives the error. Errors of the machine (memory, device, disk) and of our own attacks are raised.
 
     Args:
-        members: At least one; the first is one of ours.
+        members: At least one.
         model: Under attack.
         images: (N, C, H, W) in [0, 1].
         labels: (N,) true classes.
@@ -112,6 +112,9 @@ def attack_in_turn(
             images that stay robust.
         done: Called with the number of finished members.
         **common: ``norm``, ``seed``, ``batch_size``, ``journal`` and ``clean`` of `bench.attacks.run`.
+
+    Raises:
+        ValueError: Every member was left out, or an argument is wrong.
     """
     pictures, classes = torch.as_tensor(images), torch.as_tensor(labels)
     identities = np.arange(len(pictures)) if ids is None else np.asarray(ids)
@@ -157,6 +160,8 @@ def attack_in_turn(
         robust[rows] = result.robust
         previous = budget
         done(number + 1)
+    if not results:
+        raise ValueError(f"no attack was made: {'; '.join(f'{name} ({why})' for name, why in absent.items())}")
     _, first = next(iter(results.values()))  # it attacked all images
     return Chain(
         turns, results, absent, first.ids, first.clean_correct, first.clean_finite, robust, adversarials

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 import math
+from abc import abstractmethod
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from typing_extensions import override
 
-from .spec import Attack, Choice, Count, NotNegative, Positive, Queries, Shape, Share, Step, Switch, restarts_text
+from .spec import Attack, Count, NotNegative, Positive, Queries, Shape, Share, Step, Switch, one_of, restarts_text
 from .threat import ThreatModel, format_eps, parse_eps, parse_step
 
 if TYPE_CHECKING:
@@ -84,12 +86,13 @@ class LibraryAttack(Attack):
 
         return Found(propose(self.name, problem, self.restarts, self._caller(problem.threat)))
 
-    def _caller(self, threat: ThreatModel) -> Any:
-        raise NotImplementedError
+    @abstractmethod
+    def _caller(self, threat: ThreatModel) -> Callable[[Call], Tensor]:
+        """A function that lets the library attack one batch (N, C, H, W) and returns its proposals."""
 
 
 class _Torchattacks(LibraryAttack):
-    def _caller(self, threat: ThreatModel) -> Any:
+    def _caller(self, threat: ThreatModel) -> Callable[[Call], Tensor]:
         from .library import constructor_of
 
         arguments = {**self.arguments(threat), **self.fixed(threat)}
@@ -158,7 +161,7 @@ class TorchattacksCW(_Torchattacks):
         """Two properties that matter for its norms."""
         return "no binary search, early stop on the batch"
 
-    def _caller(self, threat: ThreatModel) -> Any:
+    def _caller(self, threat: ThreatModel) -> Callable[[Call], Tensor]:
         import torch
 
         from .library import Call
@@ -242,7 +245,7 @@ class TorchattacksAPGD(_AutoattackPart):
 
     steps: Count = 100
     n_restarts: Count = 1
-    loss: Annotated[str, Choice("ce", "dlr")] = "ce"
+    loss: Annotated[str, one_of("ce", "dlr")] = "ce"
     eot_iter: Count = 1
     rho: Share = 0.75
 
@@ -283,7 +286,7 @@ class TorchattacksSquare(_AutoattackPart):
     n_queries: Queries = 5000
     n_restarts: Count = 1
     p_init: Share = 0.8
-    loss: Annotated[str, Choice("margin", "ce")] = "margin"
+    loss: Annotated[str, one_of("margin", "ce")] = "margin"
     resc_schedule: Switch = False
 
     @property
@@ -321,7 +324,7 @@ class TorchattacksSquare(_AutoattackPart):
 
 
 class _Foolbox(LibraryAttack):
-    def _caller(self, threat: ThreatModel) -> Any:
+    def _caller(self, threat: ThreatModel) -> Callable[[Call], Tensor]:
         from .library import constructor_of, load
 
         arguments = self.arguments(threat)

@@ -8,7 +8,7 @@ from pydantic import model_validator
 from typing_extensions import override
 
 from .losses import get_loss, visited
-from .spec import Attack, Choice, Count, LossName, Step, Switch, restarts_text
+from .spec import Attack, Count, LossName, Step, Switch, one_of, restarts_text
 from .threat import ThreatModel, format_eps, parse_step
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class PGDAttack(Attack):
     loss: LossName = "ce"
     restarts: Count = 1
     random_start: Switch = True
-    iterate: Annotated[str, Choice("final", "any")] = "final"
+    iterate: Annotated[str, one_of("final", "any")] = "final"
     survivors_only: Switch = False
     rivals: Count | None = None
 

@@ -26,7 +26,6 @@ __all__ = [
     "HALVE_AT",
     "GIVEN_TARGETS",
     "Attack",
-    "Choice",
     "Count",
     "Decaying",
     "Switch",
@@ -39,6 +38,7 @@ __all__ = [
     "Step",
     "check_reach",
     "halved_text",
+    "one_of",
     "restarts_text",
     "sweep_definition",
 ]
@@ -94,7 +94,7 @@ Step = Annotated[Any, BeforeValidator(_step)]
 LossName = Annotated[str, BeforeValidator(_loss), WithJsonSchema(loss_schema())]
 
 
-def Choice(*names: str) -> BeforeValidator:  # noqa: N802 - reads as a type beside the others
+def one_of(*names: str) -> BeforeValidator:
     """A validator of a parameter that must be one of ``names``."""
     return _checked(lambda v: v in names, " or ".join(map(repr, names)))
 
@@ -182,9 +182,14 @@ class Attack(BaseModel, ABC):
         """Network passes, in forward-equivalents, for an image that survives the whole attack, without the judge's."""
 
     def impossible(self, norm: str, shape: Shape, classes: int) -> str | None:  # noqa: ARG002 - for subclasses
-        """Why the attack cannot run on images of a shape and K ``classes``, or None if it can.
+        """Why the attack cannot run, or None if nothing is known to prevent it.
 
         The default checks the number of classes that a parameter ``loss`` needs.
+
+        Args:
+            norm: ``"linf"`` or ``"l2"``.
+            shape: Channels, height and width of an image.
+            classes: Number of classes K.
         """
         loss = getattr(self, "loss", None)
         least = get_loss(loss).min_classes if loss is not None else 2

@@ -60,10 +60,6 @@ class Table:
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
 
-    def clone(self) -> Table:
-        """A copy that can be written without changing this one."""
-        return Table({name: column.clone() for name, column in self.columns.items()})
-
     def to(self, device: torch.device) -> Table:
         """The table on a device."""
         return Table({name: column.to(device) for name, column in self.columns.items()})
@@ -96,8 +92,8 @@ class Table:
         return Table({**self.columns, **health})
 
 
-def unattacked(images: Tensor, first: bool = False) -> Table:
-    """The table of images (N, C, H, W) before an attack; with a column ``first`` if ``first`` is true."""
+def unattacked(images: Tensor) -> Table:
+    """The table of images (N, C, H, W) before an attack, without the columns of iterates."""
     count = len(images)
     columns = {
         "final": images.clone(),
@@ -106,7 +102,7 @@ def unattacked(images: Tensor, first: bool = False) -> Table:
         "loss": torch.full((count,), torch.nan, dtype=torch.float64),
         **{name: torch.full((count,), torch.nan, dtype=torch.float64) for name in HEALTH},
     }
-    return Table({**columns, "first": images.clone()} if first else columns)
+    return Table(columns)
 
 
 @dataclass(frozen=True)

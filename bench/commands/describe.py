@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -177,8 +178,7 @@ def _family(spec: FamilySpec) -> str:
 
 def _evaluation(evaluation: Evaluation) -> str:
     lines = [f"{evaluation.name}: an evaluation", evaluation.summary, f"source: {evaluation.source}"]
-    if type(evaluation).__doc__:
-        lines += ["", *[line.strip() for line in str(type(evaluation).__doc__).strip().splitlines()]]
+    lines += _docstring(evaluation)
     lines += [
         "",
         *_settings(evaluation.Config),
@@ -190,6 +190,12 @@ def _evaluation(evaluation: Evaluation) -> str:
         lines.append(f"  {evaluation.name}.{column.metric}{argument}: {column.unit}, {DIRECTIONS[column.direction]}")
         lines.append(f"      {column.definition}")
     return "\n".join(lines)
+
+
+def _docstring(plug_in: object) -> list[str]:
+    """The docstring of a plug-in's class after an empty line; nothing if it has none of its own."""
+    said = inspect.cleandoc(type(plug_in).__dict__.get("__doc__") or "")
+    return ["", *said.splitlines()] if said else []
 
 
 def _example_columns(evaluation: Evaluation) -> tuple[Column, ...]:
@@ -258,6 +264,8 @@ def _attack(attack: Attack) -> str:
         attack.summary,
         f"source: {attack.source}",
         f"norms: {', '.join(attack.norms)}",
+        *_docstring(attack),
+        "",
     ]
     lines += ["parameters:", *(f"  {key} = {value!r}" for key, value in attack.parameters.items())]
     return "\n".join(lines)

@@ -93,6 +93,11 @@ def test_what_is_left_out_is_not_tried(make_linear: Any) -> None:
     assert "margin" not in found.results
 
 
+def test_a_chain_of_which_nothing_was_made_says_why(make_linear: Any) -> None:
+    with pytest.raises(ValueError, match=r"no attack was made: ce \(for a reason\)"):
+        chain(make_linear(count=4), "ce", left_out={"ce": "for a reason"})
+
+
 def test_a_sweep_is_nested_reaches_zero_and_is_exact(make_linear: Any, exact_linear_robustness: Any) -> None:
     toy = make_linear()
     budgets = ["1/255", "2/255", "4/255", "8/255", "128/255"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -17,8 +17,9 @@ from bench.evaluate.base import Column, Number, Outcome
 from bench.evaluate.robust.accuracies import RobustAccuracies, item_arrays, share_number
 from bench.evaluate.robust.adaptive_losses import LossesConfig, white_box_flags
 from bench.evaluate.robust.attack_seeds import attack_seeds, paired_test, per_item, repeated, stacked
-from bench.evaluate.robust.budgets import OnBudgets, Subject
+from bench.evaluate.robust.budgets import OnBudgets
 from bench.evaluate.robust.kept import AdversarialsConfig, Broken
+from bench.evaluate.robust.under_attack import Subject
 from bench.spec import FamilySpec
 
 if TYPE_CHECKING:
@@ -185,12 +186,7 @@ class Adaptive(OnBudgets):
             if why is not None:
                 left_out[search.name] = why
 
-        def chain(seed: int, run: int) -> Chain:
-            total = len(members) * config.attack_seeds
-
-            def done(count: int) -> None:
-                inputs.progress({"done": len(members) * run + count, "total": total})
-
+        def chain(seed: int, done: Callable[[int], None]) -> Chain:
             found = attack_in_turn(
                 members, subject.model, subject.images, test.labels, ids=test.ids, seed=seed, left_out=left_out,
                 done=done, **subject.common,

@@ -13,10 +13,11 @@ from bench.attacks.threat import ThreatModel
 from bench.evaluate.base import Column, Outcome, Part, Used
 from bench.evaluate.robust.accuracies import RobustAccuracies, item_arrays, nothing_measured
 from bench.evaluate.robust.attack_seeds import attack_seeds, per_seed, stacked
-from bench.evaluate.robust.budgets import BudgetsConfig, OnBudgets, Subject
+from bench.evaluate.robust.budgets import BudgetsConfig, OnBudgets
 from bench.evaluate.robust.cw_l2 import NEXT_RANDOM, next_random
 from bench.evaluate.robust.kept import broken_by_runs
 from bench.evaluate.robust.norms import NormConfig, norm_columns, norm_outcome
+from bench.evaluate.robust.under_attack import Subject
 from bench.spec import FamilySpec
 
 if TYPE_CHECKING:

@@ -1,37 +1,19 @@
-"""Shared parts of evaluations at fixed budgets: parameters, one job per budget, and the model under attack."""
+"""Shared parts of evaluations at fixed budgets: parameters, one job per budget, and columns."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal
 
 from pydantic import Field, PositiveInt, ValidationInfo, field_validator
 
 from bench.attacks.losses import LOSSES, get_loss
 from bench.attacks.threat import LARGEST, ThreatModel, format_eps, parse_eps, parse_step
-from bench.evaluate.base import Column, Evaluation, Outcome, Part
-from bench.evaluate.robust.accuracies import nothing_finite
-from bench.evaluate.robust.attack_seeds import AttackSeedsConfig, attack_seeds, paired_test, repeated
+from bench.evaluate.base import Column, Part
+from bench.evaluate.robust.attack_seeds import AttackSeedsConfig, paired_test, repeated
+from bench.evaluate.robust.under_attack import UnderAttack
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from bench.attacks import AttackResult, CleanPass, Flag
-    from bench.attacks.spec import Attack
-    from bench.data.spec import Split
-    from bench.evaluate.inputs import Inputs
-    from bench.family import Classifier
-
-__all__ = ["BudgetsConfig", "OnBudgets", "Subject", "listed_losses", "written_budgets"]
-
-Result = TypeVar("Result")
-
-LOOKED_AT = 64
-"""Number of images for the checks of a model's outputs."""
+__all__ = ["BudgetsConfig", "OnBudgets", "listed_losses", "written_budgets"]
 
 
 class BudgetsConfig(AttackSeedsConfig):
@@ -102,26 +84,8 @@ def listed_losses(values: Sequence[str], known: Iterable[str] = LOSSES) -> tuple
     return names
 
 
-class NothingFiniteError(Exception):
-    """No output of the model is finite, so no image can be attacked."""
-
-
-class OnBudgets(Evaluation):
+class OnBudgets(UnderAttack):
     """An evaluation at fixed budgets: every budget is an independent attack and a separate job."""
-
-    reads_model = True
-
-    @abstractmethod
-    def measure(self, config: Any, subject: Subject) -> Outcome:
-        """Attack at the budgets of a part. Runs in a worker."""
-
-    def evaluate(self, config: Any, inputs: Inputs) -> Outcome:
-        """Attack; the judge of ``bench.attacks`` decides. A model without any finite output has no values."""
-        subject = Subject(config, inputs)
-        try:
-            return self.measure(config, subject)
-        except NothingFiniteError:
-            return nothing_finite(self.columns(config), len(subject.test))
 
     def parts(self, config: Any) -> tuple[Part, ...]:
         """One job per budget, so that adding a budget does not recompute the others."""
@@ -148,109 +112,3 @@ class OnBudgets(Evaluation):
             )
             for eps in config.eps
         )
-
-
-@dataclass
-class Subject:
-    """The model under attack and the attacked items.
-
-    Attributes:
-        config: Parameters of the evaluation.
-        inputs: Inputs of the job.
-    """
-
-    config: Any
-    inputs: Inputs
-
-    @cached_property
-    def model(self) -> Classifier:
-        """The trained classifier."""
-        return self.inputs.model()
-
-    @cached_property
-    def test(self) -> Split:
-        """The attacked items: the first of the fixed order."""
-        import numpy as np
-
-        test = self.inputs.splits.test
-        return test.take(np.arange(min(self.config.items, len(test))))
-
-    @cached_property
-    def images(self) -> NDArray[np.float32]:
-        """(N, C, H, W) images of the items, in [0, 1]."""
-        return self.test.unit_images()
-
-    @cached_property
-    def clean(self) -> CleanPass:
-        """The clean pass that all attacks share."""
-        from bench.attacks import CleanPass
-
-        return CleanPass(self.model, self.config.batch_size)
-
-    @cached_property
-    def common(self) -> dict[str, Any]:
-        """Arguments of `bench.attacks.run` and related functions that do not depend on attack and seed."""
-        return {
-            "norm": getattr(self.config, "norm", "l2"),
-            "batch_size": self.config.batch_size,
-            "journal": self.inputs.journal,
-            "clean": self.clean,
-        }
-
-    def attack(
-        self, attack: Attack, *, seed: int, eps: str | None, rows: NDArray[np.int64] | None = None, **more: Any
-    ) -> AttackResult:
-        """Run one attack on all items, or on the items ``rows`` (M,).
-
-        Raises:
-            NothingFiniteError: No output of the model is finite.
-        """
-        from bench import attacks
-
-        images, labels, ids = self.images, self.test.labels, self.test.ids
-        if rows is not None:
-            images, labels, ids = images[rows], labels[rows], ids[rows]
-        told: Mapping[str, Any] = {**self.common, **more}
-        result = attacks.run(attack, self.model, images, labels, eps=eps, seed=seed, ids=ids, **told)
-        self.finite(result.clean_finite)
-        return result
-
-    def norms(self, attack: Attack, **more: Any) -> AttackResult:
-        """Run an attack that minimises the L2 norm, without a budget. Models without finite outputs are accepted."""
-        from bench import attacks
-
-        told: Mapping[str, Any] = {**self.common, **more}
-        seed = self.config.seed
-        return attacks.run(attack, self.model, self.images, self.test.labels, seed=seed, ids=self.test.ids, **told)
-
-    def finite(self, clean_finite: NDArray[np.bool_]) -> None:
-        """Refuse a model that has no finite output.
-
-        Raises:
-            NothingFiniteError: The model has no finite output.
-        """
-        if not clean_finite.any():
-            raise NothingFiniteError
-
-    def each_seed(self, make: Callable[[int, int], Result], steps: int = 1) -> list[Result]:
-        """The results of ``make(seed, number)`` for all attack seeds; progress counts ``steps`` per seed."""
-        seeds = attack_seeds(self.config)
-        found = []
-        for run, seed in enumerate(seeds):
-            found.append(make(seed, run))
-            self.inputs.progress({"done": (run + 1) * steps, "total": steps * len(seeds)})
-        return found
-
-    def output_flags(self) -> list[Flag]:
-        """LOGITS, RANDOM and DYNAMIC, from three forward passes of the first images."""
-        import torch
-
-        from bench.attacks import inspect_outputs
-        from bench.attacks.diagnostics import dynamic_flag, logits_flag, random_flag
-
-        traits = inspect_outputs(self.model, torch.from_numpy(self.images[:LOOKED_AT]).to(self.inputs.device))
-        return [
-            logits_flag(traits.probabilities, traits.not_finite_share),
-            random_flag(traits.random, traits.batch_dependent),
-            dynamic_flag(traits.dynamic),
-        ]

@@ -6,10 +6,9 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from bench.attacks.libraries import CWAttack
 from bench.attacks.threat import LARGEST
-from bench.evaluate.base import Column, Evaluation, Outcome
-from bench.evaluate.inputs import Inputs
-from bench.evaluate.robust.budgets import Subject
+from bench.evaluate.base import Column, Outcome
 from bench.evaluate.robust.norms import NormConfig, norm_columns, norm_outcome
+from bench.evaluate.robust.under_attack import Subject, UnderAttack
 from bench.spec import FamilySpec
 
 __all__ = ["CW", "CWConfig"]
@@ -51,7 +50,7 @@ class CWConfig(NormConfig):
         )
 
 
-class CW(Evaluation):
+class CW(UnderAttack):
     """Untargeted C&W L2 through torchattacks, on logits shifted to a non-negative row minimum.
 
     Without the shift the attack has no effect on GMMC, whose logits are never positive. The judge recomputes success.
@@ -63,7 +62,6 @@ class CW(Evaluation):
     summary = "L2 norms of Carlini-Wagner perturbations: means, median, success rate, accuracy by radius."
     source = "GMMC paper, Table 7; Carlini and Wagner 2017"
     Config = CWConfig
-    reads_model = True
 
     def label(self, config: CWConfig) -> str:
         """The name with the number of iterations."""
@@ -77,7 +75,7 @@ class CW(Evaluation):
         """The passes of the attack, and two forward passes of the judge."""
         return min(config.items, items) * (config.attack.passes() + 2)
 
-    def evaluate(self, config: CWConfig, inputs: Inputs) -> Outcome:
-        """Attack; the judge of ``bench.attacks`` decides."""
-        result = Subject(config, inputs).norms(config.attack)
+    def measure(self, config: CWConfig, subject: Subject) -> Outcome:
+        """Attack without a budget."""
+        result = subject.attack(config.attack, seed=config.seed)
         return norm_outcome(config, result, self.columns(config), {})

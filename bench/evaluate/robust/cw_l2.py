@@ -8,10 +8,9 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_
 
 from bench.attacks.carlini_wagner import LEAST_PATIENCE, CarliniWagner
 from bench.attacks.threat import LARGEST, ThreatModel
-from bench.evaluate.base import Column, Evaluation, Outcome
-from bench.evaluate.inputs import Inputs
-from bench.evaluate.robust.budgets import Subject
+from bench.evaluate.base import Column, Outcome
 from bench.evaluate.robust.norms import NormConfig, norm_columns, norm_outcome
+from bench.evaluate.robust.under_attack import Subject, UnderAttack
 from bench.spec import FamilySpec
 
 if TYPE_CHECKING:
@@ -75,7 +74,7 @@ class CWL2Config(NormConfig):
         return self.attack.definition(ThreatModel("l2", float("inf")), targets)
 
 
-class CWL2(Evaluation):
+class CWL2(UnderAttack):
     """The smallest L2 perturbation that the harness's own C&W finds.
 
     It searches over c and optimises every item separately, so norms do not depend on batching, unlike those of ``cw``,
@@ -87,7 +86,6 @@ class CWL2(Evaluation):
     summary = "L2 norms of C&W perturbations with binary search: means, median, success rate, accuracy by radius."
     source = "GMMC paper, Table 7; Carlini and Wagner 2017"
     Config = CWL2Config
-    reads_model = True
 
     def label(self, config: CWL2Config) -> str:
         """The name with steps and rounds, which distinguish it from ``cw``."""
@@ -101,14 +99,13 @@ class CWL2(Evaluation):
         """The passes of the attack, and three forward passes of the judge."""
         return min(config.items, items) * (config.attack.passes() + 3)
 
-    def evaluate(self, config: CWL2Config, inputs: Inputs) -> Outcome:
-        """Attack; the judge of ``bench.attacks`` decides."""
-        subject = Subject(config, inputs)
-        more: dict[str, NDArray[Any]] = {}
+    def measure(self, config: CWL2Config, subject: Subject) -> Outcome:
+        """Attack without a budget."""
+        more: dict[str, Any] = {}
         if config.targets != "none":
             test = subject.test
-            more["targets"] = next_random(test.labels, test.ids, inputs.num_classes, config.seed)
-        result = subject.norms(config.attack, **more)
+            more["targets"] = next_random(test.labels, test.ids, subject.inputs.num_classes, config.seed)
+        result = subject.attack(config.attack, seed=config.seed, **more)
         return norm_outcome(config, result, self.columns(config), more)
 
 

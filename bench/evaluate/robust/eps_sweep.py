@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import replace
 from itertools import pairwise
@@ -16,7 +16,8 @@ from bench.evaluate.base import Column, Number, Outcome, Part
 from bench.evaluate.robust.accuracies import RobustAccuracies
 from bench.evaluate.robust.adaptive_losses import LossesConfig, white_box_flags
 from bench.evaluate.robust.attack_seeds import attack_seeds, per_item, repeated, stacked
-from bench.evaluate.robust.budgets import OnBudgets, Subject
+from bench.evaluate.robust.budgets import OnBudgets
+from bench.evaluate.robust.under_attack import Subject
 from bench.spec import FamilySpec
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class EpsSweep(OnBudgets):
         """Attack at each budget the items that smaller budgets did not break."""
         from bench.attacks import eps_sweep
 
-        def swept(seed: int, _: int) -> Sweep:
+        def swept(seed: int, _: Callable[[int], None]) -> Sweep:
             sweep = eps_sweep(
                 config.attack, subject.model, subject.images, subject.test.labels, eps=config.eps, seed=seed,
                 ids=subject.test.ids, **subject.common,

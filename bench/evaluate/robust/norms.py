@@ -15,7 +15,7 @@ from pydantic import Field, field_validator
 
 from bench.attacks.threat import parse_eps
 from bench.evaluate.base import Column, Number, Outcome
-from bench.evaluate.robust.accuracies import item_arrays, nothing_finite
+from bench.evaluate.robust.accuracies import item_arrays
 from bench.evaluate.robust.kept import AdversarialsConfig, Broken, packed
 
 if TYPE_CHECKING:
@@ -226,8 +226,7 @@ def norm_numbers(result: AttackResult, columns: Sequence[Column], seed: int) -> 
 def norm_outcome(
     config: NormConfig, result: AttackResult, columns: Sequence[Column], more: Mapping[str, NDArray[Any]]
 ) -> Outcome:
-    """The outcome of an evaluation: numbers, arrays and, if ``config`` asks for them, adversarial images. A model
-    without any finite output has no values.
+    """The outcome of an evaluation: numbers, arrays and, if ``config`` asks for them, adversarial images.
 
     Args:
         config: Parameters, among them the seed of intervals.
@@ -235,8 +234,6 @@ def norm_outcome(
         columns: Columns of ``norm_columns``.
         more: Further arrays over items.
     """
-    if not result.clean_finite.any():
-        return nothing_finite(columns, len(result.ids))
     items = {**norm_items(result, columns), **item_arrays(result), **more}
     numbers = norm_numbers(result, columns, config.seed)
     facts: dict[str, Any] = {"attack": result.definition, "not_finite": int((~result.clean_finite).sum())}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, WithJsonSchema, field_validator
@@ -13,8 +13,9 @@ from bench.attacks.random_points import RandomPoints
 from bench.evaluate.base import Column, Number, Outcome
 from bench.evaluate.robust.accuracies import RobustAccuracies, healthiest, item_arrays, share_number
 from bench.evaluate.robust.attack_seeds import attack_seeds, paired_test, per_seed, repeated, spread, stacked
-from bench.evaluate.robust.budgets import BudgetsConfig, OnBudgets, Subject, listed_losses
+from bench.evaluate.robust.budgets import BudgetsConfig, OnBudgets, listed_losses
 from bench.evaluate.robust.kept import AdversarialsConfig, broken_by_runs
+from bench.evaluate.robust.under_attack import Subject
 from bench.spec import FamilySpec
 
 if TYPE_CHECKING:
@@ -136,16 +137,17 @@ class PGD(OnBudgets):
         reasons = {loss: get_loss(loss).lacking(centers, classes) for loss in config.losses}
         lacking = {loss: reason for loss, reason in reasons.items() if reason is not None}
 
-        def attacked(seed: int, _: int) -> tuple[dict[str, AttackResult], NDArray[np.bool_]]:
-            results = {
-                loss: subject.attack(config.attack(loss), seed=seed, eps=eps)
-                for loss in config.losses
-                if loss not in lacking
-            }
+        losses = [loss for loss in config.losses if loss not in lacking]
+
+        def attacked(seed: int, done: Callable[[int], None]) -> tuple[dict[str, AttackResult], NDArray[np.bool_]]:
+            results = {}
+            for number, loss in enumerate(losses):
+                results[loss] = subject.attack(config.attack(loss), seed=seed, eps=eps)
+                done(number + 1)
             return results, _noise(config, subject, seed, eps, results)
 
-        runs = subject.each_seed(attacked)
-        results = {loss: [found[loss] for found, _ in runs] for loss in config.losses if loss not in lacking}
+        runs = subject.each_seed(attacked, max(len(losses), 1))
+        results = {loss: [found[loss] for found, _ in runs] for loss in losses}
         noise = stacked([broken for _, broken in runs])
         return _outcome(config, eps, results, lacking, subject.output_flags(), noise)
 

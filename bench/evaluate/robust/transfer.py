@@ -11,8 +11,9 @@ from bench.attacks.transfer import TransferAttack
 from bench.evaluate.base import Column, Outcome
 from bench.evaluate.robust.accuracies import RobustAccuracies, item_arrays
 from bench.evaluate.robust.attack_seeds import attack_seeds, repeated, stacked
-from bench.evaluate.robust.budgets import BudgetsConfig, OnBudgets, Subject
+from bench.evaluate.robust.budgets import BudgetsConfig, OnBudgets
 from bench.evaluate.robust.kept import AdversarialsConfig, broken_by_runs
+from bench.evaluate.robust.under_attack import Subject
 from bench.spec import FamilySpec
 
 __all__ = ["Transfer", "TransferConfig"]
@@ -95,7 +96,9 @@ class Transfer(OnBudgets):
         (eps,) = config.eps
         inputs = subject.inputs
         source = inputs.other(config.source)
-        results = subject.each_seed(lambda seed, _: subject.attack(config.attack, seed=seed, eps=eps, surrogate=source))
+        results = subject.each_seed(
+            lambda seed, _done: subject.attack(config.attack, seed=seed, eps=eps, surrogate=source)
+        )
         accuracies = RobustAccuracies(eps, attack_seeds(config))
         robust = stacked([result.robust for result in results])
         flags = [transfer_flag(), *subject.output_flags()]

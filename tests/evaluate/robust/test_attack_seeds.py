@@ -147,3 +147,26 @@ def test_attacks_that_draw_nothing_have_no_seeds() -> None:
         NamedAttackConfig(attack="cw_l2", norm="l2", attack_seeds=2)
     with pytest.raises(ValidationError, match="greater than 0"):
         PGDConfig(eps=("8/255",), attack_seeds=0)
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+@pytest.mark.parametrize(
+    ("case", "steps"), [("pgd", 2), ("adaptive", 2), ("eps-sweep", 1), ("transfer", 1), ("attack", 1)]
+)
+def test_progress_counts_every_attack_of_every_seed(
+    given: Callable[..., Any],
+    hidden: Classifier,
+    ramp: Callable[..., Classifier],
+    pixels: Callable[..., Splits],
+    case: str,
+    steps: int,
+    seeds: int,
+) -> None:
+    """Each loss of ``pgd`` and each attack of ``adaptive`` (gradients, then Square) is a step of its own."""
+    evaluation, schema, fields = CASES[case]
+    inputs = given(model=hidden, splits=pixels([0.5] * 8, [0] * 8), others={"other": ramp()})
+    evaluation.evaluate(schema(**{**fields, "attack_seeds": seeds}), inputs)
+    assert {told["total"] for told in inputs.told} == {steps * seeds}
+    done = [told["done"] for told in inputs.told]
+    assert done == sorted(done)
+    assert set(done) == set(range(1, steps * seeds + 1))

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from bench.data.splits import Splits
-from bench.evaluate.robust.budgets import Subject
 from bench.evaluate.robust.pgd import PGD, PGDConfig
+from bench.evaluate.robust.under_attack import Subject
 from bench.family import Classifier
 
 
