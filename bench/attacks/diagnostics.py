@@ -116,7 +116,8 @@ def answered_by(flag: Flag, robust: NDArray[np.bool_], others: Mapping[str, NDAr
     told = f"{best}, whose gradients do not vanish, leaves"
     if np.array_equal(robust, others[best]):
         return replace(flag, implies="confirmed", text=f"{flag.text}; {told} exactly the same images")
-    text = f"{flag.text}; {told} {lost * 100:.1f} points [{low * 100:.1f}, {high * 100:.1f}] less"
+    points, interval, word = _points(lost, low, high)
+    text = f"{flag.text}; {told} {points} points [{interval}] {word}"
     if lost > 0 and p_value(robust, others[best]) < SIGNIFICANCE:
         return replace(flag, text=text)
     return replace(flag, implies="confirmed" if answer == "below" and low <= 0 else "inconclusive", text=text)
@@ -152,12 +153,17 @@ def loss_gap_flag(
     if answer == "above" and p >= SIGNIFICANCE:
         answer = "unclear"
     test = f"exact McNemar p = {p:.2g}" if robust.ndim == 1 else f"permutation p = {p:.2g}"
-    text = (
-        f"{best} leaves {lost * 100:.1f} points less than {named} "
-        f"([{low * 100:.1f}, {high * 100:.1f}], {test}, n = {n})"
-    )
+    points, interval, word = _points(lost, low, high)
+    text = f"{best} leaves {points} points {word} than {named} ([{interval}], {test}, n = {n})"
     values = {"gap": lost, "low": low, "high": high, "p": p, "n": float(n)}
     return _answered("LOSSGAP", answer, "masked", values, text, LOSS_GAP_LIMIT)
+
+
+def _points(lost: float, low: float, high: float) -> tuple[str, str, str]:
+    """A fall of accuracy in points, the ends of its interval, and ``"less"``; of a rise all of it with ``"more"``."""
+    if lost < 0:
+        return f"{-lost * 100:.1f}", f"{-high * 100:.1f}, {-low * 100:.1f}", "more"
+    return f"{lost * 100:.1f}", f"{low * 100:.1f}, {high * 100:.1f}", "less"
 
 
 def flat_flag(eps: Sequence[float], robust: Sequence[NDArray[Any]], clean: NDArray[np.bool_]) -> Flag:

@@ -22,7 +22,7 @@ __all__ = ["InTurn"]
 
 
 class InTurn:
-    """Runs members in turn on the images of one problem and keeps one proposal per image.
+    """Merges the results of members that attack the images of one problem in turn; keeps one proposal per image.
 
     Args:
         problem: The images.

@@ -41,7 +41,12 @@ def test_a_gap_of_losses_must_be_large_and_beyond_chance() -> None:
     assert gap.raised
     assert gap.implies == "masked"
     assert gap.values["gap"] == pytest.approx(0.8)
-    assert "margin leaves 80.0 points less" in gap.text
+    assert "margin leaves 80.0 points less than the paper's loss ([" in gap.text
+    stronger = loss_gap_flag(robust(0.5), {"margin": robust(0.7)}, "ce")
+    assert stronger.text.startswith("margin leaves 20.0 points more than ce ([")
+    ends = stronger.text.partition("([")[2].partition("]")[0].split(", ")
+    assert float(ends[0]) < 20 < float(ends[1])
+    assert stronger.values["gap"] == pytest.approx(-0.2)
     # One point of a thousand images surely does not exceed two, and of none at all nothing was seen.
     assert not loss_gap_flag(robust(0.55), {"margin": robust(0.54)}).raised
     assert not loss_gap_flag(robust(0.55, 9), {"margin": robust(0.55, 9)}).raised
