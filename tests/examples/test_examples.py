@@ -105,6 +105,10 @@ def run(project: Project, installed: Path, suite: str) -> list[dict[str, Any]]:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    return tables_of(suite)
+
+
+def tables_of(suite: str) -> list[dict[str, Any]]:
     tables: list[dict[str, Any]] = json.loads(bench("table", suite, "--profile", "caps", "--format", "json"))["tables"]
     return tables
 
@@ -142,8 +146,11 @@ def test_its_page_names_its_suite(name: str) -> None:
     assert f"]({name}/README.md)" in (EXAMPLES / "README.md").read_text(encoding="utf-8")
 
 
-def test_all_of_them_run_together(with_examples: Project, installed: Path) -> None:
-    (table,) = run(with_examples, installed, "together")
+def test_all_of_them_run_together(with_examples: Project) -> None:
+    """In this process, which has torch loaded; the suites of the examples run in processes of their own (slow)."""
+    done = with_examples.bench.run("together", profile="caps", in_process=True)
+    assert done.exit_code(strict=True) == 0, done.summary
+    (table,) = tables_of("together")
     (row,) = table["rows"]
     cell, attacked = row["cells"]
     assert (row["label"], row["family"]) == ("softmax, smoothed", "smoothed-softmax")
