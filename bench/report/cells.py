@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -78,6 +79,10 @@ class Values:
     values: NDArray[np.float64]
 
 
+OPEN_FILES = 64
+"""Number of files of arrays that a report keeps in memory; one of 10,000 items has a few megabytes."""
+
+
 @dataclass
 class Results:
     """Reads the results that the store holds for a plan.
@@ -91,6 +96,10 @@ class Results:
     plan: Plan
     store: Store
     states: Mapping[str, Status]
+
+    def __post_init__(self) -> None:
+        # Cells, charts, tests and checks of a column read the same files.
+        self._opened = lru_cache(maxsize=OPEN_FILES)(self._load)
 
     def cell(self, model: ResolvedModel, column: ResolvedColumn) -> Cell:
         """The cell of a model in a column.
@@ -208,7 +217,10 @@ class Results:
 
     def _open(self, job: Job) -> dict[str, NDArray[Any]]:
         """The arrays over items that a job stored; empty if it stored none, or if they are damaged."""
-        folder = self.store.folder(job.key)
+        return self._opened(job.key)
+
+    def _load(self, key: str) -> dict[str, NDArray[Any]]:
+        folder = self.store.folder(key)
         record = folder.record()
         if record is None or not record.measured.items:
             return {}
