@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.metrics.intervals import bootstrap_mean
-from bench.report.cells import Measurement, Missing, Results, Values, aggregate
+from bench.report.cells import Results, aggregate
 from bench.report.compare import Items
 from bench.report.model import Cell
+from bench.report.stored import Measurement, Missing, Values
 from bench.suite.schema import ResolvedColumn, ResolvedModel
 
 __all__ = ["Across", "across_rows"]

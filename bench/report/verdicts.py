@@ -6,8 +6,9 @@ from dataclasses import replace
 
 from bench.attacks.diagnostics import FLAT_LIMIT, WORDS, Flag, flat_flag
 from bench.attacks.threat import parse_eps
-from bench.report.cells import Curve, Results
+from bench.report.cells import Results
 from bench.report.model import Cell
+from bench.report.stored import Curve
 from bench.suite.schema import ResolvedColumn, ResolvedModel
 
 __all__ = ["flatness", "with_curve_checks"]

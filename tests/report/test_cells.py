@@ -11,9 +11,10 @@ from scipy import stats
 from bench.execute.states import job_states
 from bench.metrics.intervals import Interval
 from bench.plan.jobs import Job, Plan
-from bench.report.cells import Measurement, aggregate
 from bench.report.cells import Results as Reader
+from bench.report.cells import aggregate
 from bench.report.model import Cell
+from bench.report.stored import Measurement
 from bench.report.text import cell_text, interval_text
 from bench.store import Number, Record
 from tests.conftest import planned

@@ -17,11 +17,11 @@ from bench.metrics.intervals import bootstrap_mean
 from bench.plan.jobs import Job, Plan
 from bench.report import terminal
 from bench.report.build import build_report
-from bench.report.cells import Measurement, Values
 from bench.report.cells import Results as Reader
 from bench.report.common import Across, across_rows
 from bench.report.formats import FORMATS
 from bench.report.model import Cell, Table
+from bench.report.stored import Measurement, Values
 from bench.store import Number
 from bench.suite.schema import ResolvedColumn, ResolvedModel
 from tests.conftest import planned

@@ -9,10 +9,10 @@ import pytest
 
 from bench.plan.jobs import Plan
 from bench.report.build import build_report
-from bench.report.cells import Curve
 from bench.report.formats import html
 from bench.report.formats.json import as_dict
 from bench.report.model import Cell, Report
+from bench.report.stored import Curve
 from bench.report.verdicts import flatness
 from bench.store import Record
 from tests.conftest import planned
