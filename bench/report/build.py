@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from bench.execute.states import job_states
 from bench.plan.jobs import Plan
+from bench.report.bold import (
+    ALPHA,
+    OVER_SEEDS,
+    TESTS,
+    Items,
+    common_items,
+    indistinguishable_from_best,
+    indistinguishable_over_seeds,
+    mean_over_seeds,
+)
 from bench.report.cells import Results
 from bench.report.claims import control_notes, item_notes, seed_note
 from bench.report.common import Across, across_rows
-from bench.report.compare import ALPHA, TESTS, common_items, indistinguishable_from_best
 from bench.report.deviations import deviations
 from bench.report.figures import figures_of
 from bench.report.literature import load_literature
@@ -75,14 +86,14 @@ def _table(table: ResolvedTable, suite: Suite, results: Results, literature: Seq
     models = [model for name in table.rows for model in suite.models if model.name == name]
     across = {c.id: across_rows(models, c, results) for c in table.columns if c.column.across is not None}
     cells = [[_cell(model, column, across, results) for column in table.columns] for model in models]
-    untested: list[str] = []
+    tests: dict[str, str | None] = {}
     for index, column in enumerate(table.columns):
-        bold, n_common = _bold(table, index, models, cells, across, results)
-        if bold is None and column.column.direction is not None:
-            untested.append(column.id)
+        bold = _bold(table, index, models, cells, across, results)
+        if column.column.direction is not None:
+            tests[column.id] = bold.test if bold.rows is not None else None
         for row, model in enumerate(models):
-            cell = replace(cells[row][index], n_common=n_common if cells[row][index].value is not None else None)
-            cells[row][index] = replace(cell, best=bold is not None and model.name in bold)
+            cell = replace(cells[row][index], n_common=bold.n_common if cells[row][index].value is not None else None)
+            cells[row][index] = replace(cell, best=model.name in (bold.rows or ()))
     made = origins(models, cells, results.plan, results.store)
     rows = [
         TableRow(model.label, model.family.name, "measured", tuple(row), made_with=made.rows[model.name])
@@ -94,7 +105,7 @@ def _table(table: ResolvedTable, suite: Suite, results: Results, literature: Seq
     made_table = Table(
         table.id, title, columns, tuple(rows), figures=figures_of(title, table.columns, models, cells, results)
     )
-    notes = _notes(table, suite, cells, across, untested, models, results)
+    notes = _notes(table, suite, cells, across, tests, models, results)
     sizes = size_note(made_table)
     return replace(made_table, notes=(*notes, *([sizes] if sizes else []), *made.notes))
 
@@ -104,6 +115,21 @@ def _cell(model: ResolvedModel, column: ResolvedColumn, across: Mapping[str, Acr
     return with_norm_checks(with_curve_checks(cell, model, column, results), model, column, results)
 
 
+@dataclass(frozen=True)
+class _Bold:
+    """The bold cells of a column.
+
+    Attributes:
+        rows: Names of the rows to print in bold; None if the column has no test.
+        n_common: Number of items that the rows have in common; None if they are compared over seeds, or not at all.
+        test: The test, as a note prints it.
+    """
+
+    rows: set[str] | None = None
+    n_common: int | None = None
+    test: str = ""
+
+
 def _bold(
     table: ResolvedTable,
     index: int,
@@ -111,29 +137,38 @@ def _bold(
     cells: list[list[Cell]],
     across: Mapping[str, Across],
     results: Results,
-) -> tuple[set[str] | None, int | None]:
-    """Names of the rows to print in bold, or None if the column has no test; and the number of items in common."""
+) -> _Bold:
     column = table.columns[index]
     test = column.column.test
     if test is None or column.column.direction is None:
-        return None, None
-    items = {}
+        return _Bold()
+    higher, seed = column.column.direction == "up", column.evaluation.config.seed
+    items: dict[str, Items] = {}
+    numbers: dict[str, dict[int, float]] = {}
     for model, row in zip(models, cells, strict=True):
         # A masked number does not measure robustness, so it takes no part in the comparison.
         if row[index].status != "ok" or row[index].verdict == "masked":
             continue
-        found = across[column.id].items.get(model.name) if column.id in across else results.items(model, column)
-        if found is None:
-            return None, None
-        items[model.name] = found
-    if len(items) < 2:
-        return None, None
+        found = across[column.id].items[model.name] if column.id in across else results.items(model, column)
+        if not found:
+            return _Bold()
+        items[model.name] = mean_over_seeds(list(found.values()))
+        numbers[model.name] = {run: float(np.mean(values)) for run, (_, values) in found.items()}
+    if len(items) < 2 or len({frozenset(of_model) for of_model in numbers.values()}) > 1:
+        return _Bold()  # nothing to compare, or means over different seeds
+    families = indistinguishable_over_seeds(numbers, higher_is_better=higher)
+    if families is not None:
+        return _Bold(families, test=OVER_SEEDS)
     items = common_items(items)
     n_common = len(next(iter(items.values()))[0])
     if not n_common:
-        return None, 0
-    higher, seed = column.column.direction == "up", column.evaluation.config.seed
-    return indistinguishable_from_best(items, test=test, higher_is_better=higher, seed=seed), n_common
+        return _Bold(n_common=0)
+    several = any(len(of_model) > 1 for of_model in numbers.values())
+    return _Bold(
+        indistinguishable_from_best(items, test=test, higher_is_better=higher, seed=seed),
+        n_common,
+        f"{TESTS['permutation']}, means over seeds" if several else TESTS[test],
+    )
 
 
 def _title(table: ResolvedTable, suite: Suite, models: list[ResolvedModel]) -> str:
@@ -169,7 +204,7 @@ def _notes(
     suite: Suite,
     cells: list[list[Cell]],
     across: Mapping[str, Across],
-    untested: list[str],
+    tests: Mapping[str, str | None],
     models: Sequence[ResolvedModel],
     results: Results,
 ) -> list[str]:
@@ -181,13 +216,12 @@ def _notes(
     notes += item_notes(table.columns, cells)
     notes += control_notes(table.columns, models, results)
     notes += [column.note for column in across.values() if column.note]
-    best = {cell.column for row in cells for cell in row if cell.best}
-    made = dict.fromkeys(c.column.test for c in table.columns if c.id in best and c.column.test)
+    made = "; ".join(dict.fromkeys(test for test in tests.values() if test))
     if made:
-        tests = "; ".join(TESTS[test] for test in made)
         notes.append(
-            f"Bold: best measured value and those not told from it ({tests}; Holm over all pairs, alpha {ALPHA:g})."
+            f"Bold: best measured value and those not told from it ({made}; Holm over all pairs, alpha {ALPHA:g})."
         )
+    untested = [name for name, test in tests.items() if test is None]
     if untested and any(column.column.test for column in table.columns):
         notes.append(f"Not tested, nothing bold: {', '.join(untested)}.")
     elif untested:

@@ -6,15 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from bench.metrics.paired import smallest_sign_flip_p
+from bench.report.bold import ENOUGH_SEEDS
 from bench.report.cells import Results
 from bench.report.model import Cell
 from bench.report.text import cell_text, interval_text
 from bench.suite.schema import ResolvedColumn, ResolvedModel
 
 __all__ = ["control_notes", "item_notes", "seed_note"]
-
-ENOUGH_SEEDS = 6
-"""The smallest number of seeds with which a test over seeds can reach p < .05."""
 
 
 def seed_note(cells: Iterable[Cell]) -> str | None:

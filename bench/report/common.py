@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.metrics.intervals import bootstrap_mean
+from bench.report.bold import Items
 from bench.report.cells import Results, aggregate
-from bench.report.compare import Items
 from bench.report.model import Cell
 from bench.report.stored import Measurement, Missing, Values
 from bench.suite.schema import ResolvedColumn, ResolvedModel
@@ -30,13 +30,12 @@ class Across:
 
     Attributes:
         cells: The cells by name of the model.
-        items: By name of the model, ids and values of the common items, for paired tests; empty unless the cells are
-            of one seed.
+        items: By name of the model and by seed, ids and values of the common items, for paired tests.
         note: The note below the table with the number of common items; None if there are none.
     """
 
     cells: Mapping[str, Cell]
-    items: Mapping[str, Items] = field(default_factory=dict)
+    items: Mapping[str, Mapping[int, Items]] = field(default_factory=dict)
     note: str | None = None
 
 
@@ -57,7 +56,7 @@ def across_rows(models: Sequence[ResolvedModel], column: ResolvedColumn, results
         found, missing[model.name] = results.values(model, column)
         stored[model.name] = {values.of.job.seed: values for values in found}
     means: dict[str, list[Measurement]] = {model.name: [] for model in models}
-    items: dict[str, Items] = {}
+    items: dict[str, dict[int, Items]] = {model.name: {} for model in models}
     seeds: dict[int, tuple[set[str], int]] = {}
     for seed in sorted({seed for of_model in stored.values() for seed in of_model}):
         rows = {name: of_model[seed] for name, of_model in stored.items() if seed in of_model}
@@ -69,8 +68,8 @@ def across_rows(models: Sequence[ResolvedModel], column: ResolvedColumn, results
             continue
         seeds[seed] = set(rows), len(common)
         for name, values in rows.items():
-            items[name] = common, _at(values, common)
-            means[name].append(_mean(items[name][1], values.of, column))
+            items[name][seed] = common, _at(values, common)
+            means[name].append(_mean(items[name][seed][1], values.of, column))
     labels = {model.name: model.label for model in models}
     without = _without(labels, seeds)
     cells = {}
@@ -80,7 +79,7 @@ def across_rows(models: Sequence[ResolvedModel], column: ResolvedColumn, results
         cells[name] = replace(cell, reason="; ".join(reasons) or None)
     counts = sorted({count for _, count in seeds.values()})
     note = f"{column.id}: {' to '.join(map(str, counts[:1] + counts[1:][-1:]))} common items." if counts else None
-    return Across(cells, items if len(seeds) == 1 else {}, note)
+    return Across(cells, items, note)
 
 
 def _common(rows: Sequence[Values]) -> NDArray[np.int64]:

@@ -210,15 +210,18 @@ class Stored:
             curve.items.append(arrays[measured.number.items])
         return [curve for curve in curves.values() if len(curve.arguments) > 1]
 
-    def items(self, model: ResolvedModel, column: ResolvedColumn) -> tuple[Any, Any] | None:
-        """Ids (N,) and per-item results (N,) behind a cell, for paired tests; None if there are none or several seeds
-        have a number.
+    def items(self, model: ResolvedModel, column: ResolvedColumn) -> dict[int, tuple[NDArray[np.int64], NDArray[Any]]]:
+        """By seed, ids (N,) and per-item results (N,) behind a cell, for paired tests.
+
+        It is empty if a seed with a number has none: a test over the other seeds' items would be of another number.
         """
-        found = [one for job in self._jobs(model, column) if (one := self._measured(job, column)) is not None]
-        if len(found) != 1 or not found[0].number.items:
-            return None
-        arrays = self._open(found[0].job)
-        return (arrays["ids"], arrays[found[0].number.items]) if arrays else None
+        found = {}
+        for one in self.numbers(model, column)[0]:
+            arrays = self._open(one.job) if one.number.items else {}
+            if one.number.items not in arrays:
+                return {}
+            found[one.job.seed] = arrays["ids"], arrays[one.number.items]
+        return found
 
     def _jobs(self, model: ResolvedModel, column: ResolvedColumn) -> list[EvaluateJob]:
         jobs = self.plan.evaluations(model.name, column.evaluation.id)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -80,9 +81,9 @@ class Case:
         self.literature = project.write("results/literature/quoted.toml", QUOTED.replace("DATASET", "digits"))
         self.plan: Plan = project.plan(SUITE)
 
-    def measure(self, model: str, what: str, metric: str, wrong: int, **options: Any) -> None:
+    def measure(self, model: str, what: str, metric: str, wrong: int, seed: int = 1, **options: Any) -> None:
         """A row that errs on the first ``wrong`` of N items."""
-        job = planned(self.plan, f"{model}/digits/seed1/{what}")
+        job = planned(self.plan, f"{model}/digits/seed{seed}/{what}")
         correct = np.arange(N) >= wrong
         self.results.measure(
             self.plan,
@@ -113,9 +114,9 @@ def row(table: Table, label: str) -> tuple[Cell, ...]:
     return found
 
 
-def accuracies(case: Case, **wrong: int) -> None:
+def accuracies(case: Case, seed: int = 1, **wrong: int) -> None:
     for model, count in wrong.items():
-        case.measure(model.replace("_", "-"), "accuracy", "accuracy", count)
+        case.measure(model.replace("_", "-"), "accuracy", "accuracy", count, seed=seed)
 
 
 def test_shape(case: Case) -> None:
@@ -183,6 +184,33 @@ def test_columns_without_a_test_have_no_bold_and_say_so(case: Case) -> None:
     (note,) = [note for note in case.table().notes if note.startswith("Not tested, nothing bold: ")]
     assert "calibration.ece" in note
     assert "accuracy" not in note
+
+
+def seeds_of_all(count: int) -> str:
+    return re.sub(r'(family = "[a-z-]+"\n)', rf"\1seeds = {list(range(1, count + 1))}\n", SUITE)
+
+
+def test_three_seeds_are_compared_over_items_by_their_means(case: Case, project: Project) -> None:
+    case.plan = project.plan(seeds_of_all(3))
+    for seed in (1, 2, 3):
+        accuracies(case, softmax=3 + seed, jem=40, seed=seed)
+    assert case.bold(0) == {"softmax"}
+    (note,) = [note for note in case.table().notes if note.startswith("Bold")]
+    assert "permutation of the pairs of common items, means over seeds" in note
+    # What the means of these weights show does not say that the families differ: three seeds cannot.
+    assert any("No paired test over 3 seeds" in note for note in case.table().notes)
+
+
+def test_six_seeds_are_compared_as_families(case: Case, project: Project) -> None:
+    case.plan = project.plan(seeds_of_all(6))
+    for seed in range(1, 7):
+        accuracies(case, softmax=3, jem=5 + seed, seed=seed)
+    assert case.bold(0) == {"softmax"}  # p = 2 / 2^6
+    (note,) = [note for note in case.table().notes if note.startswith("Bold")]
+    assert "sign flips of the differences over seeds" in note
+    # One seed the other way round: p = .06, although nearly all items of all seeds agree.
+    accuracies(case, softmax=40, jem=0, seed=6)
+    assert case.bold(0) == {"softmax", "JEM"}
 
 
 def test_several_seeds_are_not_decided_by_one_runs_items(case: Case, project: Project) -> None:

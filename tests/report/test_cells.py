@@ -179,19 +179,20 @@ def test_the_worst_verdict_speaks(plan: Plan, results: Results, verdicts: list[s
     assert cell(plan, results, column=1).verdict == expected
 
 
-def test_items_of_one_seed(plan: Plan, results: Results) -> None:
-    reader = Reader(plan, results.store, job_states(plan, results.store))
-    model, column = plan.suite.models[0], plan.suite.tables[0].columns[0]
-    assert reader.items(model, column) is None
-    correct = [True, False, True]
-    results.measure(plan, job(plan, 1), {"accuracy": 2 / 3}, n=3, correct={"accuracy": correct})
-    reader = Reader(plan, results.store, job_states(plan, results.store))
-    found = reader.items(model, column)
-    assert found is not None
-    assert (found[0].tolist(), found[1].tolist()) == ([0, 1, 2], correct)
-    # Of several runs no one's items speak for the family.
-    results.measure(plan, job(plan, 2), {"accuracy": 2 / 3}, n=3, correct={"accuracy": correct})
-    assert Reader(plan, results.store, job_states(plan, results.store)).items(model, column) is None
+def test_items_by_seed(plan: Plan, results: Results) -> None:
+    def items() -> dict[int, tuple[list[int], list[bool]]]:
+        reader = Reader(plan, results.store, job_states(plan, results.store))
+        found = reader.items(plan.suite.models[0], plan.suite.tables[0].columns[0])
+        return {seed: (ids.tolist(), values.tolist()) for seed, (ids, values) in found.items()}
+
+    assert items() == {}
+    results.measure(plan, job(plan, 1), {"accuracy": 2 / 3}, n=3, correct={"accuracy": [True, False, True]})
+    assert items() == {1: ([0, 1, 2], [True, False, True])}
+    results.measure(plan, job(plan, 2), {"accuracy": 1 / 3}, n=3, correct={"accuracy": [True, False, False]})
+    assert items() == {1: ([0, 1, 2], [True, False, True]), 2: ([0, 1, 2], [True, False, False])}
+    # A seed with a number but without items: the mean over the others is of another number than the cell's.
+    results.measure(plan, job(plan, 3), {"accuracy": 1 / 3}, n=3)
+    assert items() == {}
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from bench.metrics.paired import holm, mcnemar_exact
-from bench.report.compare import ALPHA, Items, common_items, indistinguishable_from_best
+from bench.report.bold import ALPHA, Items, common_items, indistinguishable_from_best
 
 N = 100
 
