@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.metrics.paired import holm, mcnemar_exact, permutation_mean
+from bench.metrics.paired import holm, mcnemar, permutation_mean
 
 __all__ = ["ALPHA", "TESTS", "Items", "common_items", "indistinguishable_from_best"]
 
@@ -78,7 +78,7 @@ def indistinguishable_from_best(
 
     def p_value(a: str, b: str) -> float:
         if test == "mcnemar":
-            return mcnemar_exact(rows[a][1], rows[b][1])
+            return mcnemar(rows[a][1], rows[b][1])
         return permutation_mean(rows[a][1], rows[b][1], seed, resamples)
 
     adjusted = dict(zip(pairs, holm([p_value(*pair) for pair in pairs]), strict=True))
