@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from bench.metrics.paired import mcnemar_exact, permutation_mean
+from bench.metrics.paired import mcnemar, permutation_mean
 
 __all__ = ["Answer", "against", "binary", "gap", "mean_gap", "p_value"]
 
@@ -67,7 +67,7 @@ def p_value(before: NDArray[Any], after: NDArray[Any]) -> float:
     if before.ndim == 2:
         before, after = before.mean(axis=1), after.mean(axis=1)
     if binary(before) and binary(after):
-        return mcnemar_exact(before, after)
+        return mcnemar(before, after)
     return permutation_mean(before, after, seed=0)
 
 

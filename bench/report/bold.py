@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.metrics.paired import MAX_SIGN_FLIP_DIFFERENCES, holm, mcnemar_exact, permutation_mean, sign_flip
+from bench.metrics.paired import MAX_SIGN_FLIP_DIFFERENCES, holm, mcnemar, permutation_mean, sign_flip
 
 __all__ = [
     "ALPHA",
@@ -111,7 +111,7 @@ def indistinguishable_from_best(
 
     def p_value(a: str, b: str, resamples: int) -> float:
         if test == "mcnemar" and all(rows[name][1].dtype == np.bool_ for name in (a, b)):
-            return mcnemar_exact(rows[a][1], rows[b][1])
+            return mcnemar(rows[a][1], rows[b][1])
         return permutation_mean(rows[a][1], rows[b][1], seed, resamples)
 
     return _best_and_equals(sums, p_value)

@@ -1,0 +1,280 @@
+"""Differences between two models, each with an interval and a p value.
+
+Two questions are kept apart. Are these two sets of weights different? Then items are the sample: `accuracy_difference`,
+`mean_difference` and `auroc_difference`, on the same items for both. Are the two ways of training different? Then
+training seeds are the sample: `seed_difference` if both used the same seeds, `unpaired_seed_difference` if not.
+
+All p values are two-sided. A difference is that of A less that of B.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import ndtr, ndtri, stdtr, stdtrit
+
+from bench.metrics.arrays import FloatArray, correctness, vector
+from bench.metrics.bootstrap import studentised_means
+from bench.metrics.intervals import Interval, student_t, symmetric
+from bench.metrics.paired import (
+    MAX_SIGN_FLIP_DIFFERENCES,
+    mcnemar,
+    paired_placements,
+    permutation_mean,
+    sign_flip,
+    smallest_sign_flip_p,
+)
+
+__all__ = [
+    "Difference",
+    "accuracy_difference",
+    "auroc_difference",
+    "mean_difference",
+    "seed_difference",
+    "unpaired_seed_difference",
+]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A difference A - B between two models.
+
+    Attributes:
+        value: The difference.
+        interval: Its confidence interval; None if the sample has no spread.
+        p: Two-sided p value of a difference of 0; None if the sample has no spread to test against.
+        test: The test that gave p, as printed beside it.
+        smallest_p: The smallest p that the test can give for a sample of this size; 0 if there is no such limit.
+    """
+
+    value: float
+    interval: Interval | None
+    p: float | None
+    test: str
+    smallest_p: float = 0.0
+
+
+def accuracy_difference(correct_a: npt.ArrayLike, correct_b: npt.ArrayLike, level: float = 0.95) -> Difference:
+    """Difference between two accuracies on the same items.
+
+    The interval is the score interval of Tango (1998, Statistics in Medicine 17:891), which has positive width even if
+    both models are right on the same items. p is that of the exact test of McNemar. The exact test is conservative, so
+    that an interval that just excludes 0 can come with a p slightly above 1 - level, never the other way round.
+
+    Args:
+        correct_a: Whether classifier A was right, shape (n,), booleans or 0/1.
+        correct_b: Whether classifier B was right on each of these items, shape (n,).
+        level: Nominal coverage of the interval, in (0, 1).
+
+    Raises:
+        ValueError: If the lengths differ, are 0, a value is neither 0 nor 1, or level lies outside (0, 1).
+
+    >>> found = accuracy_difference([1, 1, 1, 1, 1, 0], [0, 0, 0, 0, 0, 0])
+    >>> round(found.value, 4), found.p
+    (0.8333, 0.0625)
+    """
+    p = mcnemar(correct_a, correct_b)
+    a, b = correctness("correct_a", correct_a), correctness("correct_b", correct_b)
+    only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
+    low, high = _tango(only_a, only_b, a.size, _quantile(level))
+    return Difference((only_a - only_b) / a.size, Interval(low, high, level, "tango"), p, "McNemar, exact")
+
+
+def mean_difference(
+    values_a: npt.ArrayLike, values_b: npt.ArrayLike, seed: int, level: float = 0.95, resamples: int = 9999
+) -> Difference:
+    """Difference between two means of item values, such as NLL, on the same items.
+
+    Interval and p are from one distribution, that of the absolute t statistic of the differences in resamples (Hall
+    1988, Journal of the Royal Statistical Society B 50:35, the symmetric bootstrap-t). The interval therefore excludes
+    0 if and only if p <= 1 - level, provided that (1 - level) (resamples + 1) is a whole number.
+
+    Args:
+        values_a: One value per item, shape (n,), n >= 2, finite.
+        values_b: Values of the other model for the same items, shape (n,).
+        seed: Seed of the resampling; the result is a function of the arguments alone.
+        level: Nominal coverage of the interval, in (0, 1).
+        resamples: Number of resamples B, at least 99. p is at least 1 / (B + 1).
+
+    Returns:
+        The difference. If it is the same for all items, there is no interval; p is 1 if it is 0 and None otherwise.
+
+    Raises:
+        ValueError: If the lengths differ or are below 2, a value is not finite, level lies outside (0, 1), or
+            resamples < 99.
+
+    >>> found = mean_difference([1.0, 2.0, 4.0, 3.0], [1.5, 1.5, 3.0, 4.0], seed=0)
+    >>> found.value, found.p > 0.05, found.interval.low < 0 < found.interval.high
+    (0.0, True, True)
+    """
+    _quantile(level)
+    if resamples < 99:
+        raise ValueError(f"resamples must be at least 99, got {resamples}")
+    a, b = vector("values_a", values_a, at_least=2), vector("values_b", values_b, at_least=2)
+    if a.size != b.size:
+        raise ValueError(f"values_a and values_b must be on the same items, got {a.size} and {b.size}")
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        raise ValueError("values_a and values_b must be finite")
+    differences = a - b
+    value, smallest = float(differences.mean()), 1 / (resamples + 1)
+    error = float(differences.std()) / math.sqrt(differences.size)
+    if error <= 1e-12 * float(np.abs(differences).max()):
+        return Difference(value, None, 1.0 if value == 0 else None, "bootstrap-t", smallest)
+    found = np.sort(np.abs(studentised_means(differences, seed, resamples)))
+    extreme = resamples - int(np.searchsorted(found, abs(value) / error, side="left"))
+    rank = min(math.ceil(level * (resamples + 1) - 1e-9), resamples)
+    half = float(found[rank - 1]) * error
+    return Difference(
+        value, symmetric(value, half, level, "bootstrap-t"), (1 + extreme) / (1 + resamples), "bootstrap-t", smallest
+    )
+
+
+def auroc_difference(
+    in_a: npt.ArrayLike, out_a: npt.ArrayLike, in_b: npt.ArrayLike, out_b: npt.ArrayLike, level: float = 0.95
+) -> Difference:
+    """Difference between two AUROCs on the same items.
+
+    Interval and p are from one normal statistic, so that the interval excludes 0 if and only if p < 1 - level. The
+    differences of the placement values of the items (DeLong et al. 1988) are treated as Agresti and Min (2005,
+    Statistics in Medicine 24:729) treat pairs: two items are added to each set, half an item each at -1 and at 1 and
+    one at 0. Without them the test of DeLong rejects too often near an area of 1, because a sample may miss the few
+    items that matter: two different scores of area .99 on 400 and 100 items are called different in up to 19 % of
+    samples instead of 5 %. With them both are conservative there.
+
+    Args:
+        in_a: Scores A of the in-distribution items, shape (m,), m >= 2, higher = in-distribution.
+        out_a: Scores A of the out-of-distribution items, shape (n,), n >= 2.
+        in_b: Scores B of the same in-distribution items, in the same order.
+        out_b: Scores B of the same out-of-distribution items, in the same order.
+        level: Nominal coverage of the interval, in (0, 1).
+
+    Raises:
+        ValueError: If A and B differ in length, a set has fewer than 2 items, or holds NaN, or level lies outside
+            (0, 1).
+
+    >>> found = auroc_difference([2, 3], [0, 1], [2, 3], [0, 1])  # the same scores
+    >>> found.value, found.p
+    (0.0, 1.0)
+    """
+    z = _quantile(level)
+    parts = paired_placements(in_a, out_a, in_b, out_b)
+    value = float(parts[0].mean())
+    centre = sum(float(part.sum()) / (part.size + 2) for part in parts) / 2
+    error = math.sqrt(sum(_widened_variance(part) / (part.size + 2) for part in parts))
+    low, high = max(min(centre - z * error, value), -1.0), min(max(centre + z * error, value), 1.0)
+    p = 2.0 * float(ndtr(-abs(centre) / error))
+    return Difference(value, Interval(low, high, level, _DELONG), p, _DELONG)
+
+
+def seed_difference(differences: npt.ArrayLike, level: float = 0.95) -> Difference:
+    """Mean difference over training seeds that both models used, from the difference of each seed.
+
+    The interval is that of Student's t and assumes normal differences. p assumes symmetric differences only: it is the
+    share of sign patterns that are as extreme (Fisher 1935). It cannot be smaller than 2^(1-k) for k seeds, so that p
+    stays above .05 for fewer than 6 seeds even if the interval excludes 0. For more than 20 seeds, 9,999 random
+    patterns are drawn with a fixed seed.
+
+    Args:
+        differences: The value of A less that of B of each seed, shape (k,), k >= 1, finite.
+        level: Nominal coverage of the interval, in (0, 1).
+
+    Returns:
+        The difference; without an interval if there is one seed or all differences are equal.
+
+    Raises:
+        ValueError: If there is no difference, one is not finite, or level lies outside (0, 1).
+
+    >>> found = seed_difference([0.01, 0.02, 0.03])
+    >>> round(found.value, 4), found.p, found.smallest_p
+    (0.02, 0.25, 0.25)
+    """
+    _quantile(level)
+    d = vector("differences", differences)
+    interval = student_t(d, level) if d.size > 1 else None
+    if d.size <= MAX_SIGN_FLIP_DIFFERENCES:
+        p, smallest = sign_flip(d), smallest_sign_flip_p(d.size)
+    else:
+        p, smallest = permutation_mean(d, np.zeros(d.size), seed=0), 1e-4
+    return Difference(float(d.mean()), interval, p, "sign flip over seeds", smallest)
+
+
+def unpaired_seed_difference(values_a: npt.ArrayLike, values_b: npt.ArrayLike, level: float = 0.95) -> Difference:
+    """Difference between two means over training seeds that have nothing in common.
+
+    Interval and p are those of Welch (1947), with Satterthwaite's degrees of freedom. They agree: the interval excludes
+    0 if and only if p < 1 - level.
+
+    Args:
+        values_a: One value per seed of A, shape (k,), k >= 2, finite.
+        values_b: One value per seed of B, shape (l,), l >= 2.
+        level: Nominal coverage of the interval, in (0, 1).
+
+    Returns:
+        The difference; without interval and p if neither A nor B has any spread.
+
+    Raises:
+        ValueError: If there are fewer than 2 values, one is not finite, or level lies outside (0, 1).
+
+    >>> found = unpaired_seed_difference([0.90, 0.92, 0.94], [0.80, 0.83, 0.86])
+    >>> round(found.value, 4), round(found.p, 4)
+    (0.09, 0.0167)
+    """
+    _quantile(level)
+    a, b = vector("values_a", values_a, at_least=2), vector("values_b", values_b, at_least=2)
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        raise ValueError("values_a and values_b must be finite")
+    value = float(a.mean() - b.mean())
+    of_a, of_b = float(a.var(ddof=1)) / a.size, float(b.var(ddof=1)) / b.size
+    error = math.sqrt(of_a + of_b)
+    if error <= 1e-12 * float(max(np.abs(a).max(), np.abs(b).max())):
+        return Difference(value, None, None, "Welch t")
+    freedom = (of_a + of_b) ** 2 / (of_a**2 / (a.size - 1) + of_b**2 / (b.size - 1))
+    half = float(stdtrit(freedom, (1 + level) / 2)) * error
+    p = 2.0 * float(stdtr(freedom, -abs(value) / error))
+    return Difference(value, symmetric(value, half, level, "welch t"), p, "Welch t")
+
+
+_DELONG = "DeLong, paired, with added items"
+
+
+def _widened_variance(values: FloatArray) -> float:
+    """Variance of values in [-1, 1] with half a value each at -1 and at 1 and one at 0."""
+    size = values.size + 2
+    return (float((values**2).sum()) + 1) / size - (float(values.sum()) / size) ** 2
+
+
+def _tango(only_a: int, only_b: int, n: int, z: float) -> tuple[float, float]:
+    """Ends of Tango's interval: the differences at which the score statistic is z and -z."""
+
+    def statistic(difference: float) -> float:
+        """The score statistic at a hypothetical difference in (-1, 1); it decreases."""
+        # The restricted estimate of P(only B is right) is the larger root of 2 n q^2 + linear q + constant.
+        linear = -only_a - only_b + (2 * n - only_a + only_b) * difference
+        constant = -only_b * difference * (1 - difference)
+        q = (math.sqrt(max(linear**2 - 8 * n * constant, 0.0)) - linear) / (4 * n)
+        variance = n * (2 * q + difference * (1 - difference))
+        excess = only_a - only_b - n * difference
+        return excess / math.sqrt(variance) if variance > 0 else math.copysign(math.inf, excess)
+
+    value = (only_a - only_b) / n
+    low = -1.0 if value == -1 else _root(lambda x: statistic(x) - z, -1.0, value)
+    high = 1.0 if value == 1 else _root(lambda x: statistic(x) + z, value, 1.0)
+    return low, high
+
+
+def _root(decreasing: Callable[[float], float], low: float, high: float) -> float:
+    """Where a function that decreases from low to high crosses 0, by bisection."""
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if decreasing(middle) > 0 else (low, middle)
+    return (low + high) / 2
+
+
+def _quantile(level: float) -> float:
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie in (0, 1), such as 0.95, got {level}")
+    return float(ndtri((1 + level) / 2))
