@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import runs as remembered
+from bench.compare.sides import former_run
 from bench.errors import BenchError, NothingSelectedError, PrerequisiteError, RequestError, did_you_mean
 from bench.execute.context import Site
 from bench.execute.devices import slots
@@ -30,7 +31,9 @@ from bench.suite.settings import Settings, find_profile, find_suite, load_settin
 if TYPE_CHECKING:
     import pandas as pd
 
+    from bench.compare.gate import GateResult
     from bench.family import Classifier
+    from bench.report.cells import Results
     from bench.report.model import Report
 
 __all__ = [
@@ -234,6 +237,70 @@ class Bench:
             why = str(error).partition("\n")[0]
             said = f"Printed as the run of {stored.written} left them, for the suite cannot be read now: {why}"
             return replace(stored.report, stored=said)
+
+    def compare(
+        self,
+        suite: str | Path | None = None,
+        *,
+        profile: str | None = None,
+        baseline: str | None = None,
+        against: Path | None = None,
+    ) -> Report:
+        """The differences of the models of a suite to one of them, or to another run of the suite.
+
+        Args:
+            suite: Path or bare name; default: the suite last run.
+            profile: The profile that it was run with.
+            baseline: Label or name of the model to compare with; default: the first.
+            against: Results folder of another run, whose models are the baselines of those with their labels.
+
+        Raises:
+            BenchError: The suite cannot be read, a model is unknown, or ``against`` has no run of the suite.
+        """
+        from bench.compare.build import compare_models, compare_runs
+
+        results = self._results(suite, profile)
+        if against is None:
+            return compare_models(results, results.plan.suite, baseline)
+        return compare_runs(results, results.plan.suite, former_run(against, results.plan.suite))
+
+    def gate(
+        self,
+        suite: str | Path | None = None,
+        *,
+        profile: str | None = None,
+        against: Path | None = None,
+        rules: Sequence[str] = (),
+    ) -> GateResult:
+        """Check the rules of a gate on a run of a suite; see `bench.compare.gate`.
+
+        Args:
+            suite: Path or bare name; default: the suite last run.
+            profile: The profile that it was run with.
+            against: Results folder of the baseline.
+            rules: Rules such as ``"accuracy >= -0.005"``.
+
+        Raises:
+            RequestError: There is no rule or no baseline, or a rule is wrong.
+            NothingSelectedError: Nothing could be compared.
+        """
+        from bench.compare.gate import check_rules, parse_rule
+
+        results = self._results(suite, profile)
+        if not rules:
+            raise RequestError("a gate needs a rule: --rule 'accuracy >= -0.005'")
+        if against is None:
+            raise RequestError("a gate needs a baseline: --against RESULTS")
+        parsed = [parse_rule(rule) for rule in rules]
+        return check_rules(results, results.plan.suite, former_run(against, results.plan.suite), parsed)
+
+    def _results(self, suite: str | Path | None, profile: str | None) -> Results:
+        from bench.report.cells import Results
+
+        if suite is None:
+            suite, profile = self.last(profile)
+        plan = self.plan(suite, profile=profile)
+        return Results(plan, self.store, self.states(plan))
 
     def _stored(self, suite: str | Path, profile: str | None) -> remembered.StoredTables | None:
         try:

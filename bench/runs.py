@@ -19,7 +19,7 @@ import os
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from bench.report.numbers import Names
 
 __all__ = [
     "LAST",
+    "RUNS",
     "RememberedPlan",
     "Running",
     "StoredTables",
@@ -115,12 +116,14 @@ class RememberedPlan:
         profile: Name of its profile, or None.
         file: The suite file; it may no longer exist.
         jobs: The names of each job in the plan, by key.
+        labels: Label of each model by its name; empty in plans of former versions.
     """
 
     suite: str
     profile: str | None
     file: Path
     jobs: Mapping[str, Names]
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -150,6 +153,7 @@ def write_plan(results: Path, home: Path, plan: Plan) -> None:
         "file": _portable(plan.suite.path, results, home),
         "profile": plan.suite.profile,
         "written": _now(),
+        "labels": {model.name: model.label for model in plan.suite.models},
         "jobs": jobs,
     }
     write_json(_folder(results, plan.suite.name, plan.suite.profile) / PLAN, facts)
@@ -167,7 +171,8 @@ def plans(results: Path) -> list[RememberedPlan]:
         try:
             jobs = {str(key): Names(*(job[name] for name in _NAMES)) for key, job in facts["jobs"].items()}
             file = _located(str(facts["file"]), results)
-            found.append(RememberedPlan(facts["suite"], facts["profile"], file, jobs))
+            labels = {str(name): str(label) for name, label in facts.get("labels", {}).items()}
+            found.append(RememberedPlan(facts["suite"], facts["profile"], file, jobs, labels))
         except (KeyError, TypeError, AttributeError) as error:
             raise DamagedFileError(path, f"is no plan that a run left: {type(error).__name__} {error}") from None
     return found

@@ -51,7 +51,8 @@ ARROWS: dict[str, set[str]] = {
     "report": {"attacks", "errors", "execute", "files", "metrics", "plain", "plan", "spec", "store", "suite"},
     # What people call.
     "runs": {"errors", "files", "plan", "report"},
-    "api": {"data", "errors", "execute", "plan", "report", "runs", "store", "suite", "weights"},
+    "compare": {"attacks", "errors", "execute", "metrics", "report", "runs", "store", "suite"},
+    "api": {"compare", "data", "errors", "execute", "plan", "report", "runs", "store", "suite", "weights"},
     "commands": {
         *("attacks", "data", "errors", "evaluate", "execute", "family", "files", "keys", "registry", "rng", "runs"),
         *("spec", "store", "suite", "train", "weights"),
@@ -64,6 +65,8 @@ ARROWS: dict[str, set[str]] = {
 # Where an arrow is for few modules only.
 ONLY: dict[tuple[str, str], set[str]] = {
     ("store", "metrics"): {"bench.metrics.intervals"},  # the interval of a stored number
+    ("compare", "execute"): {"bench.execute.states"},
+    ("compare", "attacks"): {"bench.attacks.diagnostics"},  # which verdict is worse
     ("report", "execute"): {"bench.execute.states"},  # how a job stands, to say why a cell is empty
     ("commands", "train"): {"bench.train.checkpoint_files"},  # which files belong to checkpoints
     ("cli", "execute"): {"bench.execute.devices", "bench.execute.displays", "bench.execute.estimate"},

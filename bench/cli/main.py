@@ -9,7 +9,7 @@ import sys
 
 import click
 
-from bench.cli import inspect, maintain, models, run, table, verify
+from bench.cli import compare, inspect, maintain, models, run, table, verify
 from bench.cli.say import echo, prepare
 from bench.errors import BenchError, PrerequisiteError, RequestError
 
@@ -90,13 +90,14 @@ def cli(debug: bool) -> None:
 
     \b
     Exit codes: 0 every job has a result, 1 some failed, 2 the request was wrong, 3 nothing selected,
-    5 something is missing that everything needs, or the machine refuses (a full disk, a folder that is a file),
-    70 a defect of bench or of a plug-in, 130 interrupted.
+    4 a rule of `bench gate` is broken, 5 something is missing that everything needs, or the machine refuses
+    (a full disk, a folder that is a file), 70 a defect of bench or of a plug-in, 130 interrupted.
     """
 
 
 run.register(cli)
 table.register(cli)
+compare.register(cli)
 inspect.register(cli)
 models.register(cli)
 verify.register(cli)

@@ -33,6 +33,7 @@ __all__ = [
     "Difference",
     "accuracy_difference",
     "auroc_difference",
+    "independent_difference",
     "mean_difference",
     "seed_difference",
     "unpaired_seed_difference",
@@ -238,6 +239,43 @@ def unpaired_seed_difference(values_a: npt.ArrayLike, values_b: npt.ArrayLike, l
     return Difference(value, symmetric(value, half, level, "welch t"), p, "Welch t")
 
 
+def independent_difference(
+    value_a: float, interval_a: Interval | None, value_b: float, interval_b: Interval | None
+) -> Difference:
+    """Difference between two estimates from independent samples, from their intervals alone.
+
+    The interval is that of Zou and Donner (2008, Statistics in Medicine 27:1693), the method of variance estimates
+    recovery (MOVER). It asks of the intervals only that they cover, and may be asymmetric. If both estimates are of the
+    same items, whose difficulty they share, it is wider than a paired one. It gives no p value.
+
+    Args:
+        value_a: Estimate A.
+        interval_a: Interval of A, or None.
+        value_b: Estimate B.
+        interval_b: Interval of B, of the same level, or None.
+
+    Returns:
+        The difference; without an interval unless both estimates have one.
+
+    Raises:
+        ValueError: If the levels differ.
+
+    >>> a, b = Interval(0.7, 0.9, 0.95, "wilson"), Interval(0.4, 0.6, 0.95, "wilson")
+    >>> found = independent_difference(0.8, a, 0.5, b)
+    >>> round(found.value, 4), round(found.interval.low, 4), round(found.interval.high, 4), found.p
+    (0.3, 0.1586, 0.4414, None)
+    """
+    value = value_a - value_b
+    if interval_a is None or interval_b is None:
+        return Difference(value, None, None, _MOVER)
+    if interval_a.level != interval_b.level:
+        raise ValueError(f"the intervals have different levels, {interval_a.level:g} and {interval_b.level:g}")
+    low = value - math.hypot(value_a - interval_a.low, interval_b.high - value_b)
+    high = value + math.hypot(interval_a.high - value_a, value_b - interval_b.low)
+    return Difference(value, Interval(low, high, interval_a.level, _MOVER), None, _MOVER)
+
+
+_MOVER = "MOVER of both intervals, as if independent"
 _DELONG = "DeLong, paired, with added items"
 
 

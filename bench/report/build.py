@@ -21,7 +21,7 @@ from bench.report.bold import (
     mean_over_seeds,
 )
 from bench.report.cells import Results
-from bench.report.claims import control_notes, item_notes, seed_note
+from bench.report.claims import control_notes, item_notes, reason_notes, seed_note
 from bench.report.common import Across, across_rows
 from bench.report.deviations import deviations
 from bench.report.figures import figures_of
@@ -29,7 +29,7 @@ from bench.report.literature import load_literature
 from bench.report.minimal import with_norm_checks
 from bench.report.model import Cell, Report, Table, TableColumn, TableRow
 from bench.report.origins import origins
-from bench.report.text import row_names, size_note
+from bench.report.text import size_note
 from bench.report.verdicts import with_curve_checks
 from bench.store import Store
 from bench.suite.schema import ResolvedColumn, ResolvedModel, ResolvedTable, Suite
@@ -246,15 +246,6 @@ def _notes(
             "many), and the interval covers items and seeds."
         )
     notes += [f"Warning: {text}." for model in suite.models if model.name in table.rows for text in model.warnings]
-    notes += _absences(cells, suite, table)
-    return notes
-
-
-def _absences(cells: list[list[Cell]], suite: Suite, table: ResolvedTable) -> list[str]:
-    reasons: dict[str, list[str]] = {}
     labels = {model.name: model.label for model in suite.models}
-    for name, row in zip(table.rows, cells, strict=True):
-        for cell in row:
-            if cell.status != "ok" or cell.reason:
-                reasons.setdefault(f"{cell.status}: {cell.reason}", []).append(labels[name])
-    return [f"{text.removeprefix('ok: ')} ({row_names(rows, len(table.rows))})." for text, rows in reasons.items()]
+    notes += reason_notes([labels[name] for name in table.rows], cells)
+    return notes

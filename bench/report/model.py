@@ -35,6 +35,9 @@ class Cell:
         flags: Raised warnings with their texts.
         not_measured: Checks behind the verdict for which there was no data.
         records: Keys of the records behind the number.
+        signed: Whether the number is a difference, which is printed with its sign.
+        p: p value of a difference of 0; None if it was not tested.
+        p_corrected: The same after the correction for the rows of the column.
     """
 
     column: str
@@ -52,6 +55,9 @@ class Cell:
     flags: Mapping[str, str] = field(default_factory=dict)
     not_measured: tuple[str, ...] = ()
     records: tuple[str, ...] = ()
+    signed: bool = False
+    p: float | None = None
+    p_corrected: float | None = None
 
 
 @dataclass(frozen=True)
