@@ -14,14 +14,14 @@ import pytest
 
 from bench.execute import executors
 from bench.execute.context import Site
-from bench.execute.display import Summary
-from bench.execute.displays import SilentDisplay
+from bench.execute.displays import Display, Summary
 from bench.execute.executors import Ended, InProcess, Pool
 from bench.execute.scheduler import run_plan
 from bench.plan.jobs import Job, Plan
 from bench.store import Store
 from bench.train import checkpoint
 from tests.conftest import planned
+from tests.execute.conftest import CAPS
 
 HEADER = """\
 [suite]
@@ -49,16 +49,6 @@ batch_size   = 32
 warmup       = 0
 decay_epochs = []
 lr           = {lr}
-"""
-
-CAPS = """\
-[profile]
-name = "caps"
-
-[caps]
-train      = 96
-validation = 40
-items      = 16
 """
 
 # A family that does something drastic in its fourth step.
@@ -96,12 +86,6 @@ def plan(project: Any) -> Callable[..., Plan]:
 
 
 @pytest.fixture
-def where(project: Any) -> Site:
-    root = project.root
-    return Site(root / "results" / "store", root / "data", root / "weights", "cpu", "bench run pair")
-
-
-@pytest.fixture
 def drastic(site: Any) -> Callable[[str, str], str]:
     def make(action: str, module: str) -> str:
         site.module(module, DRASTIC.format(action=action, module=module))
@@ -132,7 +116,7 @@ def collect(executor: Pool, count: int, within: float = 60) -> list[Ended]:
 
 def run(plan: Plan, where: Site, executor: Callable[[], Any] | None = None) -> Summary:
     make = executor if executor is not None else lambda: Pool(where, ["cpu", "cpu"])
-    return run_plan(plan, Store(where.store), make, SilentDisplay())
+    return run_plan(plan, Store(where.store), make, Display())
 
 
 def states(plan: Plan, summary: Summary) -> dict[str, str]:

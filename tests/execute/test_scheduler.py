@@ -9,7 +9,7 @@ import pytest
 
 from bench.api import Run
 from bench.data.job import JobData
-from bench.execute.display import Summary
+from bench.execute.displays import Display, Summary
 from bench.execute.executors import Ended
 from bench.execute.scheduler import run_plan
 from bench.execute.states import Status, job_states, own_status
@@ -127,7 +127,7 @@ class Fake:
         self.stopped += 1
 
 
-class Watcher:
+class Watcher(Display):
     """A display that keeps what it is told."""
 
     def __init__(self) -> None:
@@ -152,7 +152,7 @@ class Watcher:
     def tick(self, running: Mapping[str, Mapping[str, Any]]) -> None:
         self.ticks += 1
 
-    def ended(self, job: Job, status: Status, record: Mapping[str, Any] | None) -> None:
+    def ended(self, job: Job, status: Status, record: Record | None) -> None:
         assert (record is not None) == (status.state in ("done", "diverged") and ("started", job.id) in self.events)
         self.events.append((status.state, job.id))
 
