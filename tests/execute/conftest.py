@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -70,6 +71,11 @@ def plan(project: Any) -> Callable[..., Plan]:
 def where(project: Any) -> Site:
     root = project.root
     return Site(root / "results" / "store", root / "data", root / "weights", "cpu", "bench run small")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
 
 
 def named(plan: Plan, ending: str) -> Job:
