@@ -56,6 +56,27 @@ items      = 16
 """
 
 
+FAILING = """\
+import os, signal
+from bench_models.softmax import Softmax
+from bench.spec import FamilySpec, TrainingConfig
+
+
+class Failing(Softmax):
+    def training_step(self, model, batches, state, iteration):
+        if iteration.index == 4:
+            print("about to fail")
+            {action}
+        return super().training_step(model, batches, state, iteration)
+
+
+SPEC = FamilySpec(
+    name="failing", label="failing", summary="Fails.", source="a test",
+    config=TrainingConfig, implementation="{module}:Failing",
+)
+"""
+
+
 @pytest.fixture
 def plan(project: Any) -> Callable[..., Plan]:
     """Plans of one family on 96 digits."""
@@ -71,6 +92,17 @@ def plan(project: Any) -> Callable[..., Plan]:
 def where(project: Any) -> Site:
     root = project.root
     return Site(root / "results" / "store", root / "data", root / "weights", "cpu", "bench run small")
+
+
+@pytest.fixture
+def failing(site: Any) -> Callable[[str, str], str]:
+    """Makes families whose fifth training step does something; returns a reference to the spec."""
+
+    def make(action: str, module: str) -> str:
+        site.module(module, FAILING.format(action=action, module=module))
+        return f"{module}:SPEC"
+
+    return make
 
 
 @pytest.fixture

@@ -19,36 +19,6 @@ from bench.store import Record
 from bench.train.loop import Trainer
 from tests.execute.conftest import folder, named, record
 
-FAILING = """\
-from bench_models.softmax import Softmax
-from bench.spec import FamilySpec, TrainingConfig
-
-
-class Failing(Softmax):
-    def training_step(self, model, batches, state, iteration):
-        if iteration.index == 4:
-            print("about to fail")
-            {action}
-        return super().training_step(model, batches, state, iteration)
-
-
-SPEC = FamilySpec(
-    name="failing", label="failing", summary="Fails.", source="a test",
-    config=TrainingConfig, implementation="{module}:Failing",
-)
-"""
-
-
-@pytest.fixture
-def failing(site: Any) -> Callable[[str, str], str]:
-    """Makes families whose fifth training step does something; returns a reference to the spec."""
-
-    def make(action: str, module: str) -> str:
-        site.module(module, FAILING.format(action=action, module=module))
-        return f"{module}:SPEC"
-
-    return make
-
 
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Every training that begins leaves an entry; an exception would only be a failure of the job."""
