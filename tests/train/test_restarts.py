@@ -12,7 +12,6 @@ import torch
 from bench.data.splits import Splits
 from bench.train.loop import Trainer
 
-
 NO_RESTART = {"restarts": 0}
 
 
