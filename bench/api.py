@@ -13,7 +13,7 @@ from bench.compare.sides import former_run
 from bench.errors import BenchError, NothingSelectedError, PrerequisiteError, RequestError, did_you_mean
 from bench.execute.context import Site
 from bench.execute.devices import slots
-from bench.execute.display import Display, Summary
+from bench.execute.displays import Display, Summary
 from bench.execute.executors import Executor, InProcess, Pool
 from bench.execute.prerequisites import FILE, Verified, needed, require
 from bench.execute.provenance import command
@@ -157,8 +157,6 @@ class Bench:
             bench.errors.BenchError: The request is wrong, or a prerequisite is missing or damaged; then nothing was
                 run.
         """
-        from bench.execute.displays import SilentDisplay
-
         chosen = self.plan(suite, profile=profile, only=only)
         devices = slots(device, workers)
         dropped = chosen.downstream(force) if force else []
@@ -186,7 +184,7 @@ class Bench:
                 self._drop(job)
             self._remember(whole.suite, profile)
             remembered.write_plan(self.settings.results, self.settings.home, whole)
-            summary = run_plan(chosen, self.store, executor, display or SilentDisplay(), verify)
+            summary = run_plan(chosen, self.store, executor, display or Display(), verify)
             return Run(chosen, summary, self._remember_tables(whole, profile))
 
     def _drop(self, job: Job) -> None:

@@ -302,7 +302,7 @@ FAMILIES: Registry[FamilySpec] = Registry(
     FamilySpec,
     "bench.families",
     builtin=when_asked("bench.weights.module_spec:FAMILIES"),
-    problems=when_asked("bench.plugins.spec_contract:family_problems"),
+    problems=when_asked("bench.plugins.descriptions:family_problems"),
 )
 BACKBONES: Registry[BackboneSpec] = Registry(
     "backbone",
@@ -311,7 +311,7 @@ BACKBONES: Registry[BackboneSpec] = Registry(
     "bench.backbones",
     builtin=when_asked("bench.weights.module_spec:BACKBONES"),
     match=_match_backbone,
-    problems=when_asked("bench.plugins.spec_contract:backbone_problems"),
+    problems=when_asked("bench.plugins.descriptions:backbone_problems"),
 )
 
 

@@ -69,7 +69,9 @@ ONLY: dict[tuple[str, str], set[str]] = {
     ("compare", "attacks"): {"bench.attacks.diagnostics"},  # which verdict is worse
     ("report", "execute"): {"bench.execute.states"},  # how a job stands, to say why a cell is empty
     ("commands", "train"): {"bench.train.checkpoint_files"},  # which files belong to checkpoints
-    ("cli", "execute"): {"bench.execute.devices", "bench.execute.displays", "bench.execute.estimate"},
+    ("cli", "execute"): {
+        *("bench.execute.devices", "bench.execute.displays", "bench.execute.estimate", "bench.execute.live")
+    },
     ("report", "attacks"): {"bench.attacks.diagnostics", "bench.attacks.threat"},  # verdicts that need several jobs
     ("suite", "evaluate"): {"bench.evaluate.base", "bench.evaluate.declared"},
     ("plan", "evaluate"): {"bench.evaluate.base"},
@@ -140,7 +142,7 @@ def test_the_reader_of_imports_sees_them() -> None:
             return code + "def f():\n    import g\n    from bench import store\n"
 
     assert imports("x.y.z", Text(path)) == {"a.b", "x.y.c", "typing", "g", "bench.store"}
-    assert "bench.train.loop" in within_bench("bench.execute.training")  # imported inside a function
+    assert "bench.train.loop" in within_bench("bench.execute.kinds")  # imported inside a function
     assert "bench.api" not in imports(
         "bench.commands.describe", BENCH["bench.commands.describe"]
     )  # for type checkers alone

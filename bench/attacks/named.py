@@ -35,7 +35,7 @@ ATTACKS: Registry[Attack] = Registry(
     Attack,  # type: ignore[type-abstract]
     "bench.attacks",
     builtin=lambda: OWN,
-    problems=when_asked("bench.plugins.attack_contract:attack_problems"),
+    problems=when_asked("bench.plugins.descriptions:attack_problems"),
 )
 
 

@@ -129,8 +129,9 @@ def _to_run(chosen: Any, states: Any, rates: Any) -> str:
 
 def _display(bench: Any, device: str, workers: int | None, as_json: bool) -> Any:
     from bench.execute.devices import slots
-    from bench.execute.displays import JsonDisplay, LiveDisplay, PlainDisplay
+    from bench.execute.displays import JsonDisplay, PlainDisplay
     from bench.execute.estimate import Rates
+    from bench.execute.live import LiveDisplay
 
     if as_json:
         return JsonDisplay(reserved())

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from bench.data.spec import DatasetSpec
-from bench.plugins.spec_contract import untrained
+from bench.plugins.descriptions import untrained
 from bench.registry import UnknownNameError
 from bench.spec import FAMILIES, Task
 from bench.suite.fitting import task, unfit

@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.data.spec import DatasetSpec
 from bench.errors import did_you_mean
-from bench.plugins.spec_contract import configured_problems, untrained
+from bench.plugins.descriptions import configured_problems, untrained
 from bench.spec import BACKBONES, FAMILIES, BackboneSpec, FamilySpec, TrainingConfig
 from bench.suite.locate import Path
 from bench.suite.names import Doubtful, model_label, model_name, unclear_models

@@ -16,7 +16,7 @@ from bench.data import archive, job, loading
 from bench.data.job import job_ood, job_splits
 from bench.data.spec import DamagedData
 from bench.execute.context import Site
-from bench.execute.fingerprints import hold_code
+from bench.execute.kinds import hold_code
 from bench.execute.worker import run_job
 from bench.plan.jobs import Job, Plan
 from bench.plan.tasks import PredictTask

@@ -10,7 +10,7 @@ import pytest
 
 from bench.attacks.named import ATTACKS
 from bench.errors import BenchError
-from bench.execute.fingerprints import hold_code
+from bench.execute.kinds import hold_code
 
 if TYPE_CHECKING:
     from bench.plan.jobs import Job

@@ -17,7 +17,8 @@ import tempfile
 from pathlib import Path
 
 from bench.store import ITEMS, Store
-from bench.store.folder import DIGEST, RECORD, _own_digest
+from bench.store.checked import DIGEST, own_digest
+from bench.store.folder import RECORD
 
 
 def main() -> None:
@@ -35,7 +36,7 @@ def main() -> None:
                 else:
                     (target / name).touch()
                     record["artefacts"][name] = hashlib.sha256(b"").hexdigest()
-            record[DIGEST] = _own_digest(record)
+            record[DIGEST] = own_digest(record)
             (target / RECORD).write_text(json.dumps(record), encoding="utf-8")
         with tarfile.open(Path(__file__).parent / "stored.tar.xz", "w:xz") as archive:
             for path in sorted(results.rglob("*")):

@@ -1,22 +1,26 @@
-"""Checks the description of a family or backbone when it is registered, before anything runs."""
+"""Checks the description of a family, backbone or attack when it is registered, before anything runs."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from bench.plugins.declared import Checks, finite, keyed, missing_reference, reply, shown
+from bench.plugins.declared import Checks, finite, keyed, shown
+from bench.plugins.locating import missing_reference
 from bench.spec import BackboneSpec, FamilySpec, TrainingConfig, settings
 
-__all__ = ["backbone_problems", "configured_problems", "family_problems", "untrained"]
+__all__ = ["attack_problems", "backbone_problems", "configured_problems", "family_problems", "untrained"]
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 _NAMES = "letters, digits, '.', '_' and '-', first a letter or digit"
 _RESERVED = {"fitted", "default"}
 """Names that read-outs cannot have, because columns of calibration use them."""
+_NORMS = {"linf": 8 / 255, "l2": 0.5}
+"""The norms of attacks, each with a typical budget."""
 
 
 def family_problems(spec: FamilySpec) -> list[str]:
@@ -77,7 +81,7 @@ def _hyper_parameters(spec: FamilySpec, checks: Checks) -> None:
 def _mistakes(schema: type[BaseModel], values: Mapping[str, Any], required: set[str]) -> list[str]:
     """The values that a schema refuses, including its own defaults; required values may be absent."""
     try:
-        config = schema.model_validate({**_defaults(schema), **values})
+        schema.model_validate({**_defaults(schema), **values})
     except ValidationError as error:
         return [
             f"{'.'.join(map(str, item['loc'])) or 'the whole'}: {item['msg']}, got {shown(item.get('input'))}"
@@ -86,7 +90,6 @@ def _mistakes(schema: type[BaseModel], values: Mapping[str, Any], required: set[
         ]
     except Exception as error:  # a plug-in's validator may raise anything
         return [f"{schema.__name__}: {type(error).__name__}: {error}"]
-    del config
     return []
 
 
@@ -111,10 +114,41 @@ def backbone_problems(spec: BackboneSpec) -> list[str]:
     checks.function("like", optional=True)
     if checks.function("parse") and checks.texts("examples", (tuple,), "a tuple of names"):
         for example in spec.examples:
-            try:
-                spec.parse(example)
-            except Exception as error:  # a plug-in may raise anything
-                checks.say(f"examples: parse({example!r}) raises {type(error).__name__}: {error}")
+            checks.ask(f"examples: parse({example!r})", partial(spec.parse, example), lambda _: True, "")
+    return checks.problems
+
+
+def attack_problems(attack: Any) -> list[str]:
+    """The violations of the contract of ``bench.attacks.spec.Attack``, as sentences; the attack has its defaults."""
+    from bench.attacks.threat import ThreatModel
+
+    checks = Checks(attack)
+    checks.name("name", _NAME, _NAMES)
+    for field in ("summary", "source"):
+        checks.text(field)
+    checks.version()
+    for field in ("own", "minimises_norm", "targetable", "startable", "needs_surrogate"):
+        checks.flag(field)
+    norms = checks.value("norms")
+    known = isinstance(norms, tuple) and bool(norms) and set(norms) <= set(_NORMS)
+    if not checks.expect("norms", known, f"a tuple of {' and '.join(map(repr, _NORMS))}"):
+        return checks.problems
+    for norm in norms:
+        checks.ask(
+            f"definition({norm})",
+            partial(attack.definition, ThreatModel(norm, _NORMS[norm])),
+            lambda text: isinstance(text, str) and text.strip() != "",
+            "a text that says something",
+        )
+        checks.ask(
+            f"impossible({norm}, (3, 32, 32), 10)",
+            partial(attack.impossible, norm, (3, 32, 32), 10),
+            lambda why: why is None or isinstance(why, str),
+            "a text, or None",
+        )
+    checks.ask("passes()", lambda: attack.passes(), finite, "a finite number of 0 or more")
+    checks.ask("is_random", lambda: attack.is_random, lambda answer: isinstance(answer, bool), "True or False")
+    checks.ask("decided_by", lambda: attack.decided_by, lambda text: text in ("final", "any"), "'final' or 'any'")
     return checks.problems
 
 
@@ -122,40 +156,36 @@ def configured_problems(
     spec: FamilySpec, backbone: BackboneSpec, config: TrainingConfig, image_shape: tuple[int, int, int] | None
 ) -> list[str]:
     """Contract violations in the answers of a family and a backbone for one configuration, and missing code."""
-    facts = image_shape if image_shape is not None else (3, 32, 32)
-    answers = [
-        reply("passes(config)", lambda: spec.passes(config), finite, "a finite number of 0 or more"),
-        reply("warn(config, backbone)", lambda: spec.warn(config, backbone.name), _texts, "a tuple of texts"),
-    ]
+    shape = image_shape if image_shape is not None else (3, 32, 32)
+    of_family = Checks(spec, f"family {spec.name!r}")
+    of_family.ask("passes(config)", lambda: spec.passes(config), finite, "a finite number of 0 or more")
+    of_family.ask("warn(config, backbone)", lambda: spec.warn(config, backbone.name), _texts, "a tuple of texts")
     if spec.identity is not None:
-        identity = spec.identity
-        answers.append(reply("identity(config)", lambda: identity(config), _plain, "a mapping that JSON can hold"))
+        of_family.ask("identity(config)", partial(spec.identity, config), _plain, "a mapping that JSON can hold")
     if spec.layout is not None:
-        layout = spec.layout
-        answers.append(reply("layout(config)", lambda: layout(config), lambda text: isinstance(text, str), "a text"))
-    problems = [f"family {spec.name!r}: {problem}" for _, problem in answers if problem]
-    missing = missing_reference(spec.implementation)
-    problems += [f"family {spec.name!r}: implementation {missing}"] if missing else []
-    missing = missing_reference(backbone.implementation)
-    problems += [f"backbone {backbone.name!r}: implementation {missing}"] if missing else []
-    try:
-        described = backbone.describe(backbone.name, facts)
-    except ValueError:
-        return problems  # the network cannot take such images; the reader of models reports it
-    except Exception as error:  # a plug-in may raise anything
-        return [
-            *problems,
-            f"backbone {backbone.name!r}: describe(name, image_shape) raises {type(error).__name__}: {error}",
-        ]
-    if not keyed(described) or not all(finite(value) for value in described.values()):
-        problems.append(
-            f"backbone {backbone.name!r}: describe(name, image_shape) is {shown(described)}, expected numbers by name"
-        )
-    return problems
+        of_family.ask("layout(config)", partial(spec.layout, config), lambda text: isinstance(text, str), "a text")
+    of_backbone = Checks(backbone, f"backbone {backbone.name!r}")
+    for checks in (of_family, of_backbone):
+        missing = missing_reference(checks.value("implementation"))
+        if missing:
+            checks.say(f"implementation {missing}")
+
+    def described() -> Mapping[str, float]:
+        try:
+            return backbone.describe(backbone.name, shape)
+        except ValueError:  # the network cannot take such images; the reader of models reports it
+            return {}
+
+    of_backbone.ask("describe(name, image_shape)", described, _numbers, "numbers by name")
+    return of_family.problems + of_backbone.problems
 
 
 def _texts(value: object) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str) and all(isinstance(item, str) for item in value)
+
+
+def _numbers(value: object) -> bool:
+    return isinstance(value, Mapping) and keyed(value) and all(finite(number) for number in value.values())
 
 
 def _plain(value: object) -> bool:
@@ -167,5 +197,4 @@ def _plain(value: object) -> bool:
 
 def untrained(spec: FamilySpec, config: TrainingConfig) -> bool:
     """Whether models of a family come without training; False if the description cannot be asked."""
-    answer, _ = reply("passes(config)", lambda: spec.passes(config), finite, "")
-    return bool(answer == 0)
+    return bool(Checks(spec).ask("passes(config)", lambda: spec.passes(config), finite, "") == 0)

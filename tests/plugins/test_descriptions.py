@@ -1,4 +1,4 @@
-"""What a family, a backbone and a data set say of themselves is looked at before anything runs."""
+"""What a family, backbone, data set and attack say of themselves is looked at before anything runs."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from bench.attacks.named import ATTACKS
 from bench.data.declared import dataset_problems
 from bench.data.registry import DATASETS
 from bench.errors import RequestError, SuiteError
-from bench.plugins.spec_contract import backbone_problems, family_problems
+from bench.plugins.descriptions import attack_problems, backbone_problems, family_problems
 from bench.registry import Registry, UnknownNameError
 from bench.spec import BACKBONES, FAMILIES
 from tests.conftest import TINY, Project, Site
@@ -54,6 +55,11 @@ def test_our_families_keep_the_contract(spec: Any) -> None:
 def test_our_backbones_and_data_sets_keep_the_contract() -> None:
     assert [backbone_problems(spec) for spec in BACKBONES.values()] == [[]] * len(list(BACKBONES.values()))
     assert [dataset_problems(spec) for spec in DATASETS.values()] == [[]] * len(list(DATASETS.values()))
+
+
+@pytest.mark.parametrize("attack", list(ATTACKS.values()), ids=ATTACKS.names())
+def test_our_attacks_keep_the_contract(attack: object) -> None:
+    assert attack_problems(attack) == []
 
 
 FAMILY = [
@@ -168,3 +174,64 @@ def test_a_data_set_that_cannot_say_whether_it_is_there_is_named(site: Site, pro
     site.module("mine", MODULE % ("DATASET", "find=fails"))
     with pytest.raises(RequestError, match=r"data set 'digits': find\(root\) raises RuntimeError: no"):
         project.plan(TINY.replace('"digits"', '"mine:CHANGED"'))
+
+
+ATTACK = """\
+from typing import ClassVar
+
+from bench.attacks.spec import Attack, Count
+
+
+class Mine(Attack):
+    name: ClassVar[str] = "mine-t"
+    summary: ClassVar[str] = "Does nothing."
+    source: ClassVar[str] = "this test"
+    steps: Count = 3
+
+    def definition(self, threat, targets=None):
+        return f"mine[{self.steps}]"
+
+    def passes(self):
+        return 2.0 * self.steps
+
+    def attack(self, problem):
+        raise NotImplementedError
+
+
+class Wrong(Mine):
+    name: ClassVar[str] = "wrong-t"
+    %s
+
+
+MINE, WRONG = Mine(), Wrong()
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("norms: ClassVar = ('l1',)", "norms is ('l1',), expected a tuple of 'linf' and 'l2'"),
+        ("summary: ClassVar = ''", "summary is '', expected a text that says something"),
+        ("own: ClassVar = 1", "own is 1, expected True or False"),
+        ("version: ClassVar = '2'", "version is '2', expected a whole number of 0 or more, or None"),
+        ("def passes(self): return float('nan')", "passes() is nan, expected a finite number of 0 or more"),
+        ("def passes(self): return 1 / 0", "passes() raises ZeroDivisionError: division by zero"),
+        ("def definition(self, threat, targets=None): return None", "definition(linf) is None, expected a text"),
+        ("def impossible(self, norm, shape, classes): return 3", "impossible(linf, (3, 32, 32), 10) is 3, expected"),
+        ("is_random = property(lambda self: 'yes')", "is_random is 'yes', expected True or False"),
+        ("decided_by = property(lambda self: 'best')", "decided_by is 'best', expected 'final' or 'any'"),
+    ],
+)
+def test_an_attack_is_found_broken(site: Site, line: str, problem: str) -> None:
+    site.module("mine_attack_t", ATTACK % line)
+    site.distribution(
+        "mine-attack", "bench.attacks", {"mine-t": "mine_attack_t:MINE", "wrong-t": "mine_attack_t:WRONG"}
+    )
+    ATTACKS.reset()
+    try:
+        found = {entry.name: entry for entry in ATTACKS.entries()}
+        assert found["mine-t"].error is None
+        assert problem in str(found["wrong-t"].error)
+        assert found["pgd"].error is None
+    finally:
+        ATTACKS.reset()
