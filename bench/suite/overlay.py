@@ -1,8 +1,13 @@
-"""Puts values of a profile into a group of entries of a suite: the models of a family, the evaluations of a kind."""
+"""Puts values of a profile into a group of entries of a suite: the models of a family, the evaluations of a kind.
+
+If a profile changes a value in which models differ, their labels change with it, so that they show the value that is
+used.
+"""
 
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,11 +16,10 @@ from pydantic import BaseModel, ValidationError
 
 from bench.suite.contrast import Anchor, bounded, differ, shrunk
 from bench.suite.document import Document, frozen
-from bench.suite.labels import Change, relabel
 from bench.suite.locate import Path
 from bench.suite.section import merged, rest
 
-__all__ = ["Group", "Leaf", "leaves"]
+__all__ = ["Change", "Group", "Leaf", "leaves", "relabel"]
 
 Keys = tuple[str, ...]
 Values = dict[Keys, tuple[Any, Path]]
@@ -214,3 +218,65 @@ def _set(entry: dict[str, Any], path: Keys, value: Any) -> None:
             below = entry[part] = {}
         entry = below
     entry[path[-1]] = copy.deepcopy(value)
+
+
+@dataclass(frozen=True)
+class Change:
+    """A setting in which models of a suite differ, before and after a profile."""
+
+    key: str
+    before: Any
+    after: Any
+
+
+def relabel(result: Document, members: Mapping[Path, dict[str, Any]], changes: Mapping[Path, Sequence[Change]]) -> None:
+    """Rewrite the labels that the suite sets, and the tables that name rows by them.
+
+    A label that contains the old value as a word (``"JEM, 20 steps"``) gets the new value in its place. If it does not
+    contain the value, or if the value may belong to another setting, the new value is appended
+    (``"JEM, long (steps 2)"``).
+    """
+    entries = result.data.get("model")
+    labels = [e.get("label") for e in entries if isinstance(e, dict)] if isinstance(entries, list) else []
+    for at, entry in members.items():
+        label = entry.get("label")
+        if not isinstance(label, str) or not changes[at]:
+            continue
+        new = label
+        for change in changes[at]:
+            new = _replaced(new, change, entry)
+        if new == label or new in labels:
+            new = f"{label} ({', '.join(_said(change) for change in changes[at])})"
+        labels.append(new)
+        entry["label"] = new
+        tables = result.data.get("table")
+        for table in tables if isinstance(tables, list) else ():
+            rows = table.get("models") if isinstance(table, dict) else None
+            if isinstance(rows, list):
+                table["models"] = [new if row == label else row for row in rows]
+
+
+def _replaced(label: str, change: Change, entry: Mapping[str, Any]) -> str:
+    text = _text(change.before)
+    found = list(re.finditer(rf"(?<![\w.,-]){re.escape(text)}(?![\w-]|[.,]\d)", label, re.IGNORECASE))
+    others = [value for key, value in _explicit(entry) if key != change.key and value == change.before]
+    if len(found) != 1 or others or isinstance(change.before, bool | list | tuple):
+        return f"{label} ({_said(change)})"
+    return f"{label[: found[0].start()]}{_text(change.after)}{label[found[0].end() :]}"
+
+
+def _explicit(values: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    for key, value in values.items():
+        found += _explicit(value) if isinstance(value, Mapping) else [(key, value)]
+    return found
+
+
+def _said(change: Change) -> str:
+    return f"{change.key.replace('_', ' ')} {_text(change.after)}"
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return " ".join(map(_text, value)) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)

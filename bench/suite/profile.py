@@ -11,11 +11,11 @@ from bench.data.registry import find_dataset
 from bench.data.spec import DatasetSpec
 from bench.errors import BenchError, Problem, did_you_mean
 from bench.evaluate.base import EVALUATIONS
-from bench.registry import UnknownNameError
 from bench.spec import FAMILIES, FamilySpec, TrainingConfig, settings
 from bench.suite.backbones import Backbones
 from bench.suite.document import Document, validate
 from bench.suite.locate import Path
+from bench.suite.names import registered
 from bench.suite.overlay import Group, Leaf, leaves
 from bench.suite.schema import EvaluationEntry, ModelEntry, ProfileFile
 from bench.suite.substitute import Substitution
@@ -97,7 +97,7 @@ def _models(
     # The reader of the models reports a family that is not a string.
     for family in dict.fromkeys(str(entry.get("family")) for entry in entries.values()):
         members: dict[Path, dict[str, Any]] = {("model", i): e for i, e in entries.items() if e.get("family") == family}
-        spec = FAMILIES.get(family) if _is_family(family) else None
+        spec = registered(FAMILIES, family)
         group = Group(
             result,
             profile,
@@ -121,10 +121,10 @@ def _evaluations(result: Document, parsed: ProfileFile, profile: Document) -> No
     entries = list(enumerate(_tables(result.data.get("evaluation"))))
     for kind in dict.fromkeys(str(entry.get("kind")) for _, entry in entries):
         members: dict[Path, dict[str, Any]] = {("evaluation", i): e for i, e in entries if e.get("kind") == kind}
-        try:
-            schema = EVALUATIONS.get(kind).Config
-        except UnknownNameError:  # reported where the suite names it
+        evaluation = registered(EVALUATIONS, kind)
+        if evaluation is None:
             continue
+        schema = evaluation.Config
         found = leaves(parsed.evaluation.get(kind, {}), ("evaluation", kind))
         most = parsed.caps.items if "items" in schema.model_fields else None
         Group(result, profile, members, EvaluationEntry, schema).overlay(found, [("items", most, ("caps", "items"))])
@@ -147,16 +147,22 @@ def _model_leaves(parsed: ProfileFile, family: str) -> list[Leaf]:
 
 def _accepted(family: str) -> Callable[[tuple[str, ...]], bool]:
     """A function that tells whether a family has a key: a softmax classifier has no sampler."""
-    if not _is_family(family):
-        return lambda path: path[0] in ENTRY_KEYS
-    return lambda path: path[0] in ENTRY_KEYS or _names_setting(family, path)
+    known = _setting_keys(family)
+
+    def accepted(path: tuple[str, ...]) -> bool:
+        name = ".".join(path)
+        # The schema reports a table in place of a value, and the reverse.
+        return path[0] in ENTRY_KEYS or any(
+            f"{key}.".startswith(f"{name}.") or f"{name}.".startswith(f"{key}.") for key in known
+        )
+
+    return accepted
 
 
-def _names_setting(family: str, path: tuple[str, ...]) -> bool:
-    name = ".".join(path)
-    known = [setting.key for setting in settings(FAMILIES.get(family).config)]
-    # The schema reports a table in place of a value, and the reverse.
-    return any(f"{key}.".startswith(f"{name}.") or f"{name}.".startswith(f"{key}.") for key in known)
+def _setting_keys(family: str) -> set[str]:
+    """Dotted names of the settings of a family; empty if the family is unknown."""
+    spec = registered(FAMILIES, family)
+    return set() if spec is None else {setting.key for setting in settings(spec.config)}
 
 
 def _unknown_models(parsed: ProfileFile, document: Document, profile: Document) -> list[Problem]:
@@ -177,9 +183,7 @@ def _unknown_models(parsed: ProfileFile, document: Document, profile: Document) 
 
 def _siblings(path: tuple[str, ...], families: set[str]) -> set[str]:
     """Names of settings, of any of the families, in the same table as ``path``."""
-    known = {
-        setting.key for family in families if _is_family(family) for setting in settings(FAMILIES.get(family).config)
-    }
+    known = {key for family in families for key in _setting_keys(family)}
     above = "".join(f"{part}." for part in path[:-1])
     names = {key.removeprefix(above).partition(".")[0] for key in known if key.startswith(above)}
     return names | set(ENTRY_KEYS) if len(path) == 1 else names
@@ -214,14 +218,6 @@ def _training_items(result: Document, parsed: ProfileFile, dataset: DatasetSpec 
     if items is None or not isinstance(held_out, int):
         return parsed.caps.train
     return max(1, min(items - held_out, parsed.caps.train or items))
-
-
-def _is_family(name: str) -> bool:
-    try:
-        FAMILIES.get(name)
-    except UnknownNameError:  # reported where the suite names it
-        return False
-    return True
 
 
 def _tables(value: Any) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from bench.registry import Registry, UnknownNameError
 from bench.suite.document import Document, validate
 from bench.suite.locate import Path
 
-__all__ = ["SECTIONS", "Absent", "SectionReader", "merged", "rest", "texts"]
+__all__ = ["SECTIONS", "Absent", "SectionReader", "merged", "rest", "texts", "value_or_default"]
 
 SECTIONS = ("suite", "data", "model", "evaluation", "table")
 
@@ -100,6 +100,20 @@ class SectionReader:
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
             raise ValueError(f"{name}: expected an .npz archive or a folder of images")
 
+    def references(self, value: Any, at: Path) -> list[tuple[Path, str]]:
+        """The names that a value at a path gives, which is one name or a list, each with its place.
+
+        A name that is listed twice is reported, and returned once.
+        """
+        if isinstance(value, str):
+            return [(at, value)]
+        found: dict[str, Path] = {}
+        for place, name in texts(value):
+            if name in found:
+                self.complain((*at, place), f"{name!r} is listed twice")
+            found.setdefault(name, (*at, place))
+        return [(path, name) for name, path in found.items()]
+
     def unique(self, named: Iterable[tuple[Path, str | None]], what: str) -> None:
         """Report names that are given twice; None stands for an unknown name."""
         seen: set[str] = set()
@@ -113,6 +127,14 @@ class SectionReader:
 def rest(schema: type[BaseModel], raw: Mapping[str, Any]) -> dict[str, Any]:
     """The keys of an entry that belong to its plug-in."""
     return {key: value for key, value in raw.items() if key not in schema.model_fields}
+
+
+def value_or_default(schema: type[BaseModel], raw: Mapping[str, Any], key: str) -> Any:
+    """The value of a key as TOML has it, or the default of the schema if the entry does not have the key."""
+    if key in raw:
+        return raw[key]
+    default = schema.model_fields[key].get_default(call_default_factory=True)
+    return list(default) if isinstance(default, tuple) else default
 
 
 def texts(value: Any) -> list[tuple[int, str]]:

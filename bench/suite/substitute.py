@@ -11,7 +11,9 @@ from bench.evaluate.base import EVALUATIONS
 from bench.registry import UnknownNameError
 from bench.suite.document import Document
 from bench.suite.locate import Path
+from bench.suite.names import registered
 from bench.suite.schema import ProfileFile
+from bench.suite.section import value_or_default
 
 __all__ = ["Substitution", "dataset_names"]
 
@@ -65,12 +67,12 @@ class Substitution:
         entries = result.data.get("evaluation")
         for index, entry in enumerate(entries if isinstance(entries, list) else ()):
             for field in _fields(entry):
-                given = _given(entry, field)
-                if isinstance(given, str) and given in self.outside:
-                    entry[field], place = self.outside[given]
+                value = _value(entry, field)
+                if isinstance(value, str) and value in self.outside:
+                    entry[field], place = self.outside[value]
                     result.overlays["evaluation", index, field] = (self.profile, place)
-                elif isinstance(given, list) and any(item in self.outside for item in given if isinstance(item, str)):
-                    entry[field] = self._renamed(result, given, ("evaluation", index, field))
+                elif isinstance(value, list) and any(item in self.outside for item in value if isinstance(item, str)):
+                    entry[field] = self._renamed(result, value, ("evaluation", index, field))
 
     def _renamed(self, result: Document, given: list[Any], at: Path) -> list[Any]:
         """The list with substituted names. A substitute that two sets share is listed once."""
@@ -129,21 +131,14 @@ def dataset_names(document: Document) -> Iterator[str]:
     entries = document.data.get("evaluation")
     for entry in entries if isinstance(entries, list) else ():
         for field in _fields(entry):
-            given = _given(entry, field)
-            yield from (item for item in (given if isinstance(given, list) else [given]) if isinstance(item, str))
+            value = _value(entry, field)
+            yield from (item for item in (value if isinstance(value, list) else [value]) if isinstance(item, str))
 
 
 def _fields(entry: Any) -> tuple[str, ...]:
-    kind = entry.get("kind") if isinstance(entry, dict) else None
-    try:
-        return EVALUATIONS.get(kind).dataset_fields if isinstance(kind, str) else ()
-    except UnknownNameError:  # reported where the suite names the evaluation
-        return ()
+    evaluation = registered(EVALUATIONS, entry.get("kind")) if isinstance(entry, dict) else None
+    return () if evaluation is None else evaluation.dataset_fields
 
 
-def _given(entry: Mapping[str, Any], field: str) -> Any:
-    """An entry's value of a field, or the field's default."""
-    if field in entry:
-        return entry[field]
-    default = EVALUATIONS.get(entry["kind"]).Config.model_fields[field].get_default(call_default_factory=True)
-    return list(default) if isinstance(default, tuple) else default
+def _value(entry: Mapping[str, Any], field: str) -> Any:
+    return value_or_default(EVALUATIONS.get(entry["kind"]).Config, entry, field)

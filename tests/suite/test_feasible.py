@@ -11,7 +11,7 @@ import pytest
 from bench.data.registry import DATASETS
 from bench.errors import SuiteError
 from bench.spec import BACKBONES, FAMILIES, Task
-from bench.suite.fitting import features
+from bench.suite.feasible import features
 from tests.conftest import Project
 
 BASE = """\
@@ -188,9 +188,10 @@ def test_images_of_other_channels(project: Project, monkeypatch: pytest.MonkeyPa
 
 def test_what_a_family_says_is_what_its_implementation_does(project: Project) -> None:
     """Parity with the classes that would raise in a worker."""
+    from torch import Generator
+
     from bench_models.centers import max_mahalanobis_centers
     from bench_models.replay import ReplayBuffer
-    from torch import Generator
 
     def raises(make: Any) -> bool:
         try:
