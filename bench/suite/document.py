@@ -47,6 +47,16 @@ class Document:
     positions: dict[locate.Path, locate.Position]
     overlays: dict[locate.Path, tuple[Document, locate.Path]] = field(default_factory=dict)
 
+    def table(self, name: str) -> dict[str, Any]:
+        """``[name]``, or an empty table if there is none; the readers of sections report one that is not a table."""
+        found = self.data.get(name)
+        return found if isinstance(found, dict) else {}
+
+    def tables(self, name: str) -> list[dict[str, Any]]:
+        """The tables of ``[[name]]`` in their places: one that is not a table becomes an empty one."""
+        found = self.data.get(name)
+        return [one if isinstance(one, dict) else {} for one in found] if isinstance(found, list) else []
+
     def problem(self, path: locate.Path, message: str, hint: str = "") -> Problem:
         """A problem at ``path``, located in the file that the value came from."""
         document, place = self, path

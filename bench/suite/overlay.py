@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from bench.suite.contrast import Anchor, bounded, differ, shrunk
 from bench.suite.document import Document, frozen
 from bench.suite.locate import Path
-from bench.suite.section import merged, rest
+from bench.suite.section import with_preset
 
 __all__ = ["Change", "Group", "Leaf", "leaves", "relabel"]
 
@@ -162,7 +162,7 @@ class Group:
         for path, (value, _) in values.items():
             _set(entry, path, value)
         try:
-            config = self.config.model_validate(frozen(self._merged(entry)))
+            config = self.config.model_validate(frozen(with_preset(self.entry, entry, self.presets)))
         except ValidationError as error:
             return [tuple(map(str, item["loc"])) for item in error.errors(include_url=False)]
         return [] if self.fits(entry, config) else [()]
@@ -171,13 +171,9 @@ class Group:
         if self.config is None:
             return None
         try:
-            return self.config.model_validate(frozen(self._merged(entry)))
+            return self.config.model_validate(frozen(with_preset(self.entry, entry, self.presets)))
         except ValidationError:  # reported where the suite is read
             return None
-
-    def _merged(self, entry: Mapping[str, Any]) -> dict[str, Any]:
-        preset = entry.get("preset") if self.presets else None
-        return merged(self.presets.get(preset, {}) if isinstance(preset, str) else {}, rest(self.entry, entry))
 
     def _put(self, at: Path, entry: dict[str, Any], values: Values) -> None:
         for path, (value, source) in values.items():
@@ -236,8 +232,7 @@ def relabel(result: Document, members: Mapping[Path, dict[str, Any]], changes: M
     contain the value, or if the value may belong to another setting, the new value is appended
     (``"JEM, long (steps 2)"``).
     """
-    entries = result.data.get("model")
-    labels = [e.get("label") for e in entries if isinstance(e, dict)] if isinstance(entries, list) else []
+    labels = [entry.get("label") for entry in result.tables("model")]
     for at, entry in members.items():
         label = entry.get("label")
         if not isinstance(label, str) or not changes[at]:
@@ -249,9 +244,8 @@ def relabel(result: Document, members: Mapping[Path, dict[str, Any]], changes: M
             new = f"{label} ({', '.join(_said(change) for change in changes[at])})"
         labels.append(new)
         entry["label"] = new
-        tables = result.data.get("table")
-        for table in tables if isinstance(tables, list) else ():
-            rows = table.get("models") if isinstance(table, dict) else None
+        for table in result.tables("table"):
+            rows = table.get("models")
             if isinstance(rows, list):
                 table["models"] = [new if row == label else row for row in rows]
 

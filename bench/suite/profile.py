@@ -86,7 +86,7 @@ def _data_section(result: Document, parsed: ProfileFile, profile: Document, data
 def _models(
     result: Document, parsed: ProfileFile, profile: Document, dataset: DatasetSpec | None, train: int | None
 ) -> None:
-    entries = dict(enumerate(_tables(result.data.get("model"))))
+    entries = dict(enumerate(result.tables("model")))
     backbones = Backbones(result, profile, dataset)
     backbones.apply(entries, parsed.model.get("backbone"))
     caps: list[tuple[str, int | None, Path]] = [("epochs", parsed.caps.epochs, ("caps", "epochs"))]
@@ -118,7 +118,7 @@ def _fits(
 
 
 def _evaluations(result: Document, parsed: ProfileFile, profile: Document) -> None:
-    entries = list(enumerate(_tables(result.data.get("evaluation"))))
+    entries = list(enumerate(result.tables("evaluation")))
     for kind in dict.fromkeys(str(entry.get("kind")) for _, entry in entries):
         members: dict[Path, dict[str, Any]] = {("evaluation", i): e for i, e in entries if e.get("kind") == kind}
         evaluation = registered(EVALUATIONS, kind)
@@ -167,7 +167,7 @@ def _setting_keys(family: str) -> set[str]:
 
 def _unknown_models(parsed: ProfileFile, document: Document, profile: Document) -> list[Problem]:
     """Problems for the keys of ``[model]`` that no family has."""
-    named = {str(entry.get("family")) for entry in _tables(document.data.get("model"))}
+    named = {str(entry.get("family")) for entry in document.tables("model")}
     families = {*FAMILIES.names(), *named}
     rules = [_accepted(family) for family in families]
     problems = []
@@ -190,7 +190,7 @@ def _siblings(path: tuple[str, ...], families: set[str]) -> set[str]:
 
 
 def _unknown_evaluations(parsed: ProfileFile, document: Document, profile: Document) -> list[Problem]:
-    known = {*EVALUATIONS.names(), *(str(entry.get("kind")) for entry in _tables(document.data.get("evaluation")))}
+    known = {*EVALUATIONS.names(), *(str(entry.get("kind")) for entry in document.tables("evaluation"))}
     return [
         profile.problem(("evaluation", kind), f"unknown evaluation {kind!r}", did_you_mean(kind, EVALUATIONS.names()))
         for kind in parsed.evaluation
@@ -200,8 +200,7 @@ def _unknown_evaluations(parsed: ProfileFile, document: Document, profile: Docum
 
 def _dataset(result: Document) -> DatasetSpec | None:
     """The suite's own data set under the profile, or None. The reader of the suite reports why it is not found."""
-    section = result.data.get("data")
-    name = section.get("dataset") if isinstance(section, dict) else None
+    name = result.table("data").get("dataset")
     try:
         return find_dataset(name, result.path.parent) if isinstance(name, str) else None
     except (BenchError, ValueError, OSError):
@@ -218,8 +217,3 @@ def _training_items(result: Document, parsed: ProfileFile, dataset: DatasetSpec 
     if items is None or not isinstance(held_out, int):
         return parsed.caps.train
     return max(1, min(items - held_out, parsed.caps.train or items))
-
-
-def _tables(value: Any) -> list[dict[str, Any]]:
-    # An entry that is not a table becomes an empty one, so that the indices of later entries stay right.
-    return [entry if isinstance(entry, dict) else {} for entry in value] if isinstance(value, list) else []

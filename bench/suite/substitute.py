@@ -42,21 +42,17 @@ class Substitution:
         if parsed.substitute.ood is None:
             others = own
         else:
-            given = parsed.substitute.ood.items()
-            others = self._known("ood", {k: (v,) if isinstance(v, str) else v for k, v in given})
-        section = document.data.get("data")
-        given_name = section.get("dataset") if isinstance(section, dict) else None
-        name = given_name if isinstance(given_name, str) else None
-        self.inside: tuple[str, Path] | None = None
-        if name is not None and own.get(name):
-            self.inside = own[name][0]
+            ood = parsed.substitute.ood.items()
+            others = self._known("ood", {k: (v,) if isinstance(v, str) else v for k, v in ood})
+        given = document.table("data").get("dataset")
+        name = given if isinstance(given, str) else None
+        self.inside = next(iter(own.get(name, ())), None) if name is not None else None
         self.outside = self._assigned(others, self.inside[0] if self.inside else name)
 
     @property
     def pairs(self) -> tuple[tuple[str, str], ...]:
         """The substitutions that take place, as (original, substitute)."""
-        section = self.document.data.get("data")
-        pairs = [(str(section["dataset"]), self.inside[0])] if self.inside and isinstance(section, dict) else []
+        pairs = [(str(self.document.data["data"]["dataset"]), self.inside[0])] if self.inside else []
         return (*pairs, *((original, name) for original, (name, _) in self.outside.items()))
 
     def apply(self, result: Document) -> None:
@@ -64,8 +60,7 @@ class Substitution:
         if self.inside is not None:
             result.data["data"]["dataset"], place = self.inside
             result.overlays["data", "dataset"] = (self.profile, place)
-        entries = result.data.get("evaluation")
-        for index, entry in enumerate(entries if isinstance(entries, list) else ()):
+        for index, entry in enumerate(result.tables("evaluation")):
             for field in _fields(entry):
                 value = _value(entry, field)
                 if isinstance(value, str) and value in self.outside:
@@ -128,15 +123,14 @@ class Substitution:
 
 def dataset_names(document: Document) -> Iterator[str]:
     """The data sets that evaluations of a suite name, or have by default."""
-    entries = document.data.get("evaluation")
-    for entry in entries if isinstance(entries, list) else ():
+    for entry in document.tables("evaluation"):
         for field in _fields(entry):
             value = _value(entry, field)
             yield from (item for item in (value if isinstance(value, list) else [value]) if isinstance(item, str))
 
 
-def _fields(entry: Any) -> tuple[str, ...]:
-    evaluation = registered(EVALUATIONS, entry.get("kind")) if isinstance(entry, dict) else None
+def _fields(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    evaluation = registered(EVALUATIONS, entry.get("kind"))
     return () if evaluation is None else evaluation.dataset_fields
 
 
