@@ -76,8 +76,8 @@ class Backbones:
                 swapped[name] = best if isinstance(value, tuple) else (best[0], at)
         for index, entry in users.items():
             if entry["backbone"] in swapped:
-                entry["backbone"], place = swapped[entry["backbone"]]
-                self.result.overlays["model", index, "backbone"] = (self.profile, place)
+                name, place = swapped[entry["backbone"]]
+                self.result.put(("model", index, "backbone"), name, self.profile, place)
 
     def rename(self, members: Mapping[Path, dict[str, Any]]) -> None:
         """Rename the networks in the labels of the given models, if the suite compares several networks."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import stat
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from bench.errors import Problem, RequestError, SuiteError, did_you_mean, shortened
 from bench.suite import locate
 
-__all__ = ["LARGEST", "Document", "frozen", "read", "validate"]
+__all__ = ["LARGEST", "Document", "frozen", "read", "set_at", "validate"]
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -56,6 +58,11 @@ class Document:
         """The tables of ``[[name]]`` in their places: one that is not a table becomes an empty one."""
         found = self.data.get(name)
         return [one if isinstance(one, dict) else {} for one in found] if isinstance(found, list) else []
+
+    def put(self, path: locate.Path, value: Any, source: Document, place: locate.Path) -> None:
+        """Put a value at ``path`` that another document has at ``place``, as `set_at` does."""
+        set_at(self.data, path, value)
+        self.overlays[path] = (source, place)
 
     def problem(self, path: locate.Path, message: str, hint: str = "") -> Problem:
         """A problem at ``path``, located in the file that the value came from."""
@@ -200,6 +207,19 @@ def _place(text: str, at: int) -> tuple[int, int]:
 
 def _refused(path: Path, message: str, line: int, column: int | None, hint: str = "") -> SuiteError:
     return SuiteError([Problem(message, file=path, line=line, column=column, hint=hint)])
+
+
+def set_at(data: Any, path: locate.Path, value: Any) -> None:
+    """Set a copy of a value in nested tables and arrays.
+
+    Missing tables are made. If the suite has something else in the place of a table, it stays, and nothing is set.
+    """
+    for part, below in pairwise(path):
+        inner = data[part] if isinstance(part, int) else data.setdefault(part, {})
+        if not isinstance(inner, list if isinstance(below, int) else dict):
+            return
+        data = inner
+    data[path[-1]] = copy.deepcopy(value)
 
 
 def frozen(value: Any) -> Any:

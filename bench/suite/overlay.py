@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from bench.suite.contrast import Anchor, bounded, differ, shrunk
-from bench.suite.document import Document, frozen
+from bench.suite.document import Document, frozen, set_at
 from bench.suite.locate import Path
 from bench.suite.section import with_preset
 
@@ -90,13 +90,12 @@ class Group:
         """
         own = {at: self._resolved(entry) for at, entry in self.members.items()}
         plain = [leaf for leaf in given if self.config is None or leaf.path[0] in self.entry.model_fields]
-        for at, entry in self.members.items():
-            for leaf in plain:
-                self._put(at, entry, {leaf.path: (leaf.value, leaf.source)})
+        for at in self.members:
+            self._put(at, {leaf.path: (leaf.value, leaf.source) for leaf in plain})
         values = {leaf.path: leaf for leaf in given if leaf not in plain}
         chosen = self._chosen(list(values.values()), caps, own)
-        for at, entry in self.members.items():
-            self._put(at, entry, chosen[at])
+        for at in self.members:
+            self._put(at, chosen[at])
         self._label(own, chosen)
 
     def _chosen(
@@ -126,7 +125,7 @@ class Group:
         new = [leaf.value] * len(values) if plain else shrunk(values, leaf.value, anchor or "middle")
         for at, old, value in zip(own, values, new, strict=True):
             if plain or value != old:
-                trial[at][leaf.path] = (copy.deepcopy(value), leaf.source)
+                trial[at][leaf.path] = (value, leaf.source)
 
     def _bound(
         self, key: str, most: int, source: Path, own: Mapping[Path, BaseModel | None], trial: dict[Path, Values]
@@ -160,7 +159,7 @@ class Group:
             return []
         entry = copy.deepcopy(self.members[at])
         for path, (value, _) in values.items():
-            _set(entry, path, value)
+            set_at(entry, path, value)
         try:
             config = self.config.model_validate(frozen(with_preset(self.entry, entry, self.presets)))
         except ValidationError as error:
@@ -175,10 +174,9 @@ class Group:
         except ValidationError:  # reported where the suite is read
             return None
 
-    def _put(self, at: Path, entry: dict[str, Any], values: Values) -> None:
+    def _put(self, at: Path, values: Values) -> None:
         for path, (value, source) in values.items():
-            _set(entry, path, value)
-            self.result.overlays[*at, *path] = (self.profile, source)
+            self.result.put((*at, *path), value, self.profile, source)
 
     def _label(self, own: Mapping[Path, BaseModel | None], chosen: Mapping[Path, Values]) -> None:
         """Update the labels of models that differ in a value that has changed."""
@@ -202,18 +200,6 @@ def _value(config: BaseModel | None, path: Keys) -> Any:
     for part in path:
         value = value.get(part, _UNKNOWN) if isinstance(value, Mapping) else getattr(value, part, _UNKNOWN)
     return value
-
-
-def _set(entry: dict[str, Any], path: Keys, value: Any) -> None:
-    for part in path[:-1]:
-        below = entry.get(part)
-        if not isinstance(below, dict):
-            # Either a mistake of the suite, or the table does not exist yet.
-            if below is not None:
-                return
-            below = entry[part] = {}
-        entry = below
-    entry[path[-1]] = copy.deepcopy(value)
 
 
 @dataclass(frozen=True)

@@ -72,15 +72,13 @@ def apply(document: Document, profile: Document) -> Applied:
 
 
 def _data_section(result: Document, parsed: ProfileFile, profile: Document, dataset: DatasetSpec | None) -> None:
-    data = result.data.get("data")
-    if not isinstance(data, dict):
+    if not isinstance(result.data.get("data"), dict):
         return
     for key, value in parsed.data.items():
         items = dataset.sizes.get("train") if dataset is not None else None
         if key == "validation" and isinstance(value, int) and items is not None and value >= items > 0:
             continue  # a profile applies to all suites and cannot know how many items this one has
-        data[key] = value
-        result.overlays["data", key] = (profile, ("data", key))
+        result.put(("data", key), value, profile, ("data", key))
 
 
 def _models(

@@ -58,14 +58,14 @@ class Substitution:
     def apply(self, result: Document) -> None:
         """Rename the data sets of ``result``, a copy of the suite's document, and record the origin of each name."""
         if self.inside is not None:
-            result.data["data"]["dataset"], place = self.inside
-            result.overlays["data", "dataset"] = (self.profile, place)
+            name, place = self.inside
+            result.put(("data", "dataset"), name, self.profile, place)
         for index, entry in enumerate(result.tables("evaluation")):
             for field in _fields(entry):
                 value = _value(entry, field)
                 if isinstance(value, str) and value in self.outside:
-                    entry[field], place = self.outside[value]
-                    result.overlays["evaluation", index, field] = (self.profile, place)
+                    name, place = self.outside[value]
+                    result.put(("evaluation", index, field), name, self.profile, place)
                 elif isinstance(value, list) and any(item in self.outside for item in value if isinstance(item, str)):
                     entry[field] = self._renamed(result, value, ("evaluation", index, field))
 

@@ -165,6 +165,14 @@ def test_a_mistake_is_located_in_the_profile(
         assert str(found[3]).endswith(hint)
 
 
+@pytest.mark.parametrize("table", ["sampler = 3", "sampler = [3]", "sampler = [{steps = 3}]"])
+def test_what_stands_in_the_place_of_a_table_is_reported_where_it_stands(project: Project, table: str) -> None:
+    suite = SUITE.replace("[model.sampler]\nsteps = 20\nbuffer = 5_000\n", f"{table}\n")
+    ((file, line, key, message, _),) = messages(project, PROFILE, suite)
+    assert (file, line, key) == ("tiny.toml", 14, "model[1].sampler")
+    assert message.startswith("expected a table, got ")
+
+
 def test_a_value_that_one_family_refuses_is_reported_once(project: Project) -> None:
     """Both models take the profile's value; a reader has one place to mend."""
     found = messages(project, PROFILE.replace("epochs = 3", "epochs = -3").replace("epochs = 4", "lr = 1"))
