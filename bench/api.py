@@ -182,8 +182,9 @@ class Bench:
             verify(dropped)  # results that cannot be made again are not dropped
             for job in dropped:
                 self._drop(job)
-            self._remember(whole.suite, profile)
-            remembered.write_plan(self.settings.results, self.settings.home, whole)
+            results, home = self.settings.results, self.settings.home
+            remembered.write_last(results, home, whole.suite.path, profile)
+            remembered.write_plan(results, home, whole)
             summary = run_plan(chosen, self.store, executor, display or Display(), verify)
             return Run(chosen, summary, self._remember_tables(whole, profile))
 
@@ -375,10 +376,6 @@ class Bench:
                 return model
         known = [job.model for job in trains] + [job.id.removesuffix("/train") for job in trains]
         raise RequestError(f"no model {name!r} in suite {chosen.suite.name}; {did_you_mean(name, known)}")
-
-    def _remember(self, suite: Suite, profile: str | None = None) -> None:
-        """Store which suite was last run; ``profile`` is its name or path, default: the name in the suite."""
-        remembered.write_last(self.settings.results, self.settings.home, suite.path, profile or suite.profile)
 
     def _remember_tables(self, plan: Plan, profile: str | None) -> Report | None:
         """Make and store the tables of a run. Errors become a warning, because the jobs have run."""

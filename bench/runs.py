@@ -29,6 +29,7 @@ from bench.plan.jobs import Plan
 from bench.report.formats.json import as_dict, from_dict
 from bench.report.model import Report
 from bench.report.numbers import Names
+from bench.suite.settings import is_path
 
 __all__ = [
     "LAST",
@@ -60,7 +61,7 @@ def write_last(results: Path, home: Path, suite: Path, profile: str | None) -> N
         suite: The suite file.
         profile: Name or path of the profile, as the user gave it.
     """
-    if profile is not None and _is_path(profile):
+    if profile is not None and is_path(profile):
         profile = _portable(Path(profile), results, home)
     write_json(results / LAST, {"suite": _portable(suite, results, home), "profile": profile})
 
@@ -86,13 +87,9 @@ def read_last(results: Path) -> tuple[str, str | None]:
     found = _located(suite, results)
     if not found.is_file():
         raise RequestError(f"the suite last run, {found}, is not there any more (says {path}); name one")
-    if profile is not None and _is_path(profile):
+    if profile is not None and is_path(profile):
         profile = str(_located(profile, results))
     return str(found), profile
-
-
-def _is_path(name: str) -> bool:
-    return "/" in name or name.endswith(".toml")
 
 
 def _portable(path: Path, results: Path, home: Path) -> str:

@@ -10,25 +10,19 @@ from typing import TYPE_CHECKING
 import click
 
 from bench.cli import options
+from bench.cli.results import show_report
 from bench.cli.say import echo, echo_document, reserve_stdout
-from bench.cli.table import show_report
 from bench.report.formats import FORMATS
 
 if TYPE_CHECKING:
     from bench.compare.gate import Checked, GateResult
 
-__all__ = ["BROKEN", "register"]
+__all__ = ["BROKEN", "compare", "gate"]
 
 BROKEN = 4
 """Exit code of a gate with a broken rule."""
 
 _folder = click.Path(file_okay=False, path_type=Path)
-
-
-def register(cli: click.Group) -> None:
-    """Add the commands of this module."""
-    cli.add_command(compare)
-    cli.add_command(gate)
 
 
 @click.command()

@@ -9,7 +9,11 @@ import sys
 
 import click
 
-from bench.cli import compare, inspect, maintain, models, run, table, verify
+from bench.cli.compare import compare, gate
+from bench.cli.inspect import clean, describe, doctor, list_, schema
+from bench.cli.models import export, import_, sample, train
+from bench.cli.results import show, table, verify
+from bench.cli.run import check, plan, run, status
 from bench.cli.say import echo, prepare
 from bench.errors import BenchError, PrerequisiteError, RequestError
 
@@ -95,13 +99,13 @@ def cli(debug: bool) -> None:
     """
 
 
-run.register(cli)
-table.register(cli)
-compare.register(cli)
-inspect.register(cli)
-models.register(cli)
-verify.register(cli)
-maintain.register(cli)
+for command in (
+    *(run, plan, check, status),
+    *(table, compare, gate, show, verify),
+    *(train, sample, import_, export),
+    *(list_, describe, schema, clean, doctor),
+):
+    cli.add_command(command)
 
 
 class _Interrupted(KeyboardInterrupt):

@@ -15,8 +15,8 @@ from bench.errors import NothingSelectedError, RequestError, did_you_mean
 from bench.metrics.paired import holm
 from bench.report.bold import ALPHA
 from bench.report.cells import Results
-from bench.suite.columns import named_columns
 from bench.suite.schema import ResolvedColumn, Suite
+from bench.suite.tables import named_columns
 
 __all__ = ["Checked", "GateResult", "Rule", "check_rules", "parse_rule"]
 

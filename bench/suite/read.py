@@ -60,7 +60,7 @@ class _Reader(SectionReader):
         caps = profile.caps if profile else Caps()
         header = self._section(SuiteHeader, "suite")
         data = self._section(DataSection, "data")
-        dataset = self._dataset(self.document.data.get("data"))
+        dataset = self._dataset()
         models = ModelReader(self.document, self.problems, caps, dataset)
         read_models = models.models()
         evaluations = EvaluationReader(
@@ -122,8 +122,8 @@ class _Reader(SectionReader):
             return None
         return self.check(schema, value, (name,))
 
-    def _dataset(self, section: Any) -> DatasetSpec | None:
-        name = section.get("dataset") if isinstance(section, dict) else None
+    def _dataset(self) -> DatasetSpec | None:
+        name = self.document.table("data").get("dataset")
         if not isinstance(name, str):
             return None
         spec = self.dataset(name, ("data", "dataset"))

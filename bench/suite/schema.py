@@ -70,10 +70,6 @@ class _Open(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
 
-    def rest(self) -> dict[str, Any]:
-        """The keys that belong to the plug-in."""
-        return dict(self.model_extra or {})
-
 
 class ModelEntry(_Open):
     """``[[model]]``: keys beyond these are hyper-parameters of the family."""
@@ -192,19 +188,15 @@ class ResolvedEvaluation:
 
     Attributes:
         id: Its name in columns and jobs.
-        reference: The name of the protocol in the suite, ``"module:attribute"`` if it is not registered; by default
-            the protocol's own name.
+        evaluation: The protocol.
+        config: Its parameters.
+        kind: The name by which a worker finds the protocol, ``"module:attribute"`` if it is not registered.
     """
 
     id: str
     evaluation: Evaluation
     config: EvaluationConfig
-    reference: str = ""
-
-    @property
-    def kind(self) -> str:
-        """The reference by which a worker finds the protocol."""
-        return self.reference or self.evaluation.name
+    kind: str
 
 
 @dataclass(frozen=True)

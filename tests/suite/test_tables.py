@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 from bench.evaluate.base import EVALUATIONS
-from bench.suite.columns import column_names, resolve_column
 from bench.suite.schema import ResolvedEvaluation
+from bench.suite.tables import named_columns
 
 
 def evaluation(kind: str, id_: str | None = None, **values: object) -> ResolvedEvaluation:
     found = EVALUATIONS.get(kind)
-    return ResolvedEvaluation(id_ or kind, found, found.Config.model_validate(values))
+    return ResolvedEvaluation(id_ or kind, found, found.Config.model_validate(values), kind)
 
 
 ALL = [
@@ -19,7 +19,7 @@ ALL = [
 
 
 def resolved(name: str) -> tuple[str, str, str] | None:
-    found = resolve_column(name, ALL)
+    found = named_columns(ALL).get(name)
     return None if found is None else (found.evaluation.id, found.column.metric, found.column.argument)
 
 
@@ -38,14 +38,11 @@ def test_no_other_name_is_a_column() -> None:
 
 
 def test_every_listed_name_resolves_to_a_column_of_its_own() -> None:
-    names = column_names(ALL)
-    assert len(set(names)) == len(names)
-    assert all(resolved(name) is not None for name in names)
-    every = {resolved(name) for name in names}
+    every = {resolved(name) for name in named_columns(ALL)}
     assert every == {(e.id, c.metric, c.argument) for e in ALL for c in e.evaluation.columns(e.config)}
 
 
 def test_the_argument_is_normalised_like_the_parameter() -> None:
     """eps = ["0.5"] is one budget however it is written; the column has the canonical text."""
     one = evaluation("pgd", eps=("0.50",))
-    assert column_names([one])[1] == "pgd@0.5"
+    assert list(named_columns([one]))[1] == "pgd@0.5"
