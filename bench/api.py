@@ -293,6 +293,47 @@ class Bench:
         parsed = [parse_rule(rule) for rule in rules]
         return check_rules(results, results.plan.suite, former_run(against, results.plan.suite), parsed)
 
+    def plot(
+        self,
+        suite: str | Path | None = None,
+        *,
+        profile: str | None = None,
+        ids: Sequence[str] = (),
+        out: Path | None = None,
+    ) -> list[str]:
+        """Draw the figures of a suite and the charts of its tables, from stored results.
+
+        Args:
+            suite: Path or bare name; default: the suite last run.
+            profile: The profile that it was run with.
+            ids: Only these figures and tables; default: all.
+            out: The folder of the files; default: the folder of the report.
+
+        Returns:
+            The paths of the files, and a line for each figure that cannot be drawn.
+
+        Raises:
+            RequestError: The suite has no figure or table of a name.
+        """
+        from bench.report.build import build_report
+        from bench.report.figures import figures_of
+        from bench.report.files import report_folder, write_figures
+
+        results = self._results(suite, profile)
+        chosen = results.plan.suite
+        charts = {table.id: table.chart for table in build_report(results.plan, self.store, ()).tables}
+        known = [*charts, *(figure.id for figure in chosen.figures)]
+        for name in ids:
+            if name not in known:
+                raise RequestError(f"suite {chosen.name} has no figure {name!r}; {did_you_mean(name, known)}")
+        found = figures_of([figure for figure in chosen.figures if not ids or figure.id in ids], results)
+        drawn = {name: figure for name, figure in found.items() if not isinstance(figure, str)}
+        wanted = {name: chart for name, chart in charts.items() if chart is not None and (not ids or name in ids)}
+        folder = out or report_folder(self, chosen.name, chosen.profile)
+        lines = [str(path) for path in write_figures(folder, {**wanted, **drawn})]
+        lines += [f"{name}: {reason}" for name, reason in found.items() if isinstance(reason, str)]
+        return lines + [f"{name}: the table has no chart" for name in ids if name in charts and charts[name] is None]
+
     def _results(self, suite: str | Path | None, profile: str | None) -> Results:
         from bench.report.cells import Results
 

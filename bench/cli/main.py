@@ -12,7 +12,7 @@ import click
 from bench.cli.compare import compare, gate
 from bench.cli.inspect import clean, describe, doctor, list_, schema
 from bench.cli.models import export, import_, sample, train
-from bench.cli.results import show, table, verify
+from bench.cli.results import plot, show, table, verify
 from bench.cli.run import check, plan, run, status
 from bench.cli.say import echo, prepare
 from bench.errors import BenchError, PrerequisiteError, RequestError
@@ -101,7 +101,7 @@ def cli(debug: bool) -> None:
 
 for command in (
     *(run, plan, check, status),
-    *(table, compare, gate, show, verify),
+    *(table, plot, compare, gate, show, verify),
     *(train, sample, import_, export),
     *(list_, describe, schema, clean, doctor),
 ):

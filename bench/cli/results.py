@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from bench.commands.verify import Verified
     from bench.report.model import Report
 
-__all__ = ["show", "show_report", "table", "verify"]
+__all__ = ["plot", "show", "show_report", "table", "verify"]
 
 
 @click.command()
@@ -66,6 +66,27 @@ def table(
         from bench.files.atomic import write_atomically
 
         write_atomically(out, text.encode())
+
+
+@click.command()
+@options.suite_argument()
+@options.profile
+@click.option("--id", "ids", metavar="NAME", multiple=True, help="Only this figure; may be repeated.")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of the files.  [default: that of the report]",
+)
+def plot(suite: str | None, profile: str | None, ids: tuple[str, ...], out: Path | None) -> None:
+    """Draw the figures of a suite from stored results, as PNG for the screen and PDF for print; nothing is computed.
+
+    The charts of its tables are drawn, too. Without SUITE: the suite last run.
+    """
+    from bench.api import Bench
+
+    bench = Bench.here()
+    for line in bench.plot(suite, profile=profile, ids=ids, out=out):
+        echo(line)
 
 
 def show_report(report: Report) -> None:

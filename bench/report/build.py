@@ -24,7 +24,7 @@ from bench.report.cells import Results
 from bench.report.claims import control_notes, item_notes, reason_notes, seed_note
 from bench.report.common import Across, across_rows
 from bench.report.deviations import deviations
-from bench.report.figures import figures_of
+from bench.report.figures.curves import chart_of
 from bench.report.literature import load_literature
 from bench.report.minimal import with_norm_checks
 from bench.report.model import Cell, Report, Table, TableColumn, TableRow
@@ -103,7 +103,7 @@ def _table(table: ResolvedTable, suite: Suite, results: Results, literature: Seq
         rows += _quoted(name, table, suite, literature)
     title = _title(table, suite, models)
     made_table = Table(
-        table.id, title, columns, tuple(rows), figures=figures_of(title, table.columns, models, cells, results)
+        table.id, title, columns, tuple(rows), chart=chart_of(title, table.columns, models, cells, results)
     )
     notes = _notes(table, suite, cells, across, tests, models, results)
     sizes = size_note(made_table)

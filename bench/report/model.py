@@ -91,7 +91,7 @@ class TableRow:
 
 
 class Figure(Protocol):
-    """A figure of the numbers of a table."""
+    """A figure, such as the chart of a table."""
 
     @property
     def title(self) -> str:
@@ -105,17 +105,21 @@ class Figure(Protocol):
     def png(self) -> bytes:
         """The content of the PNG file, drawn on demand."""
 
+    @property
+    def pdf(self) -> bytes:
+        """The content of the PDF file, drawn on demand."""
+
 
 @dataclass(frozen=True)
 class Table:
-    """A table with the notes below it, and its figures (``bench.report.figures``) by their suffix."""
+    """A table with the notes below it, and its chart, if its columns are points of curves."""
 
     id: str
     title: str
     columns: tuple[TableColumn, ...]
     rows: tuple[TableRow, ...]
     notes: tuple[str, ...] = ()
-    figures: Mapping[str, Figure] = field(default_factory=dict)
+    chart: Figure | None = None
 
 
 @dataclass(frozen=True)

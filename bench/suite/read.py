@@ -16,6 +16,7 @@ from bench.suite import profile as profiles
 from bench.suite.document import read
 from bench.suite.evaluations import EvaluationReader
 from bench.suite.feasible import Feasibility
+from bench.suite.figures import FigureReader
 from bench.suite.models import ModelReader
 from bench.suite.schema import Caps, DataSection, Suite, SuiteHeader
 from bench.suite.section import SECTIONS, Absent, SectionReader
@@ -82,6 +83,15 @@ class _Reader(SectionReader):
             literature=literature,
             outside=applied.outside,
         ).tables()
+        figures = FigureReader(
+            document=self.document,
+            problems=self.problems,
+            models=read_models,
+            evaluations=read_evaluations,
+            unclear_models=models.unclear,
+            unclear_evaluations=evaluations.unclear,
+            outside=applied.outside,
+        ).figures()
         if dataset is not None and data is not None:
             Feasibility(
                 document=self.document,
@@ -108,6 +118,7 @@ class _Reader(SectionReader):
             models=tuple(read_models),
             evaluations=tuple(read_evaluations),
             tables=tuple(tables),
+            figures=tuple(figures),
             caps=caps,
             profile=profile.profile.name if profile else None,
             substitutions=applied.substitutions,
