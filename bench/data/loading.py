@@ -135,7 +135,7 @@ def _load(spec: DatasetSpec, root: Path, *, like: Split | None, image_shape: Ima
     if problem is not None:
         raise MissingData(spec.name, problem)
     if user.is_own(spec):
-        raw = user.load(spec)
+        raw = user.read(spec)
     else:
         load = cast(Callable[..., dict[str, Split]], import_object(spec.implementation))
         _check_location(spec)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.data.declared import absence
 from bench.data.job import JobData, OodData
-from bench.data.registry import find_dataset
+from bench.data.registry import absence, find_dataset
 from bench.data.spec import identity
 from bench.evaluate.base import Judge, Need
 from bench.plan.jobs import Job, Plan

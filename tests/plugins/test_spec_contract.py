@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from bench.data.declared import dataset_problems
-from bench.data.registry import DATASETS
+from bench.data.registry import DATASETS, dataset_problems
 from bench.errors import RequestError, SuiteError
 from bench.plugins.spec_contract import backbone_problems, family_problems
 from bench.registry import Registry, UnknownNameError
