@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from bench.data.content import FILE_BYTES, PIXELS, check_memory, check_parts, shown
 from bench.data.spec import Split
-from bench.errors import DamagedFileError
+from bench.errors import DamagedFileError, first_line
 from bench.files.checksums import read_measured
 
 __all__ = ["FORMATS", "decode", "folder_digest", "read_folder"]
@@ -119,8 +119,7 @@ def decode(content: bytes, where: str, size: tuple[int, int] | None = None) -> n
         # Over a damaged picture Pillow may raise OSError, ValueError, SyntaxError, struct.error, zlib.error, KeyError,
         # IndexError, MemoryError and others.
         except Exception as error:
-            reason = (str(error).splitlines() or [""])[0][:200] or type(error).__name__
-            problem = f"cannot be read as an image: {reason}"
+            problem = f"cannot be read as an image: {first_line(error)}"
     raise ValueError(f"{where}: {problem}")
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from bench.data.content import FILE_BYTES
 from bench.data.published import PublishedFiles
 from bench.data.spec import DamagedData, ImageShape, Split
-from bench.errors import DamagedFileError
+from bench.errors import DamagedFileError, first_line
 from bench.files.checksums import read_measured
 
 __all__ = ["CELEBA", "CIFAR10", "CIFAR100", "SVHN", "load_celeba", "load_cifar10", "load_cifar100", "load_svhn"]
@@ -215,5 +215,4 @@ def _parsing(path: Path) -> Iterator[None]:
         raise
     # pickle and scipy.io may raise any exception over a damaged file.
     except Exception as error:
-        reason = (str(error).splitlines() or [""])[0][:200] or type(error).__name__
-        raise DamagedData(f"{path} cannot be parsed ({reason}); get the file again") from error
+        raise DamagedData(f"{path} cannot be parsed ({first_line(error)}); get the file again") from error

@@ -13,8 +13,7 @@ from bench.plan.tasks import EvaluateTask, PredictTask, TrainTask
 from bench.plugins.sources import component
 from bench.spec import BACKBONES, FAMILIES, BackboneSpec, FamilySpec, TrainingConfig
 from bench.suite.schema import ResolvedEvaluation, ResolvedModel, Suite
-from bench.weights.blueprint import Blueprint
-from bench.weights.find import Found, find_weights
+from bench.weights.find import Blueprint, Found, find_weights
 
 __all__ = ["make_plan"]
 

@@ -19,7 +19,7 @@ from bench.family import Batch, Classifier, Family, Iteration, Step, StreamSpec
 from bench.spec import TrainingConfig
 from bench.train.loop import Trainer
 from bench.weights import load as trained
-from bench.weights.blueprint import Blueprint
+from bench.weights.find import Blueprint
 
 CLASSES = 2
 

@@ -20,7 +20,7 @@ from bench.spec import GuardConfig
 from bench.train import checkpoint
 from bench.train.loop import Trainer, TrainingInterrupted
 from bench.weights import load as trained
-from bench.weights.blueprint import Blueprint
+from bench.weights.find import Blueprint
 from bench_models.configs import SoftmaxConfig
 from bench_models.softmax import LinearClassifier, Softmax
 

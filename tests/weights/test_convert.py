@@ -21,9 +21,8 @@ from torch import Tensor
 from bench.cli.main import cli
 from bench.errors import BenchError, PrerequisiteError, RequestError
 from bench.files.tensors import load_tensors, save_tensors
-from bench.weights.blueprint import Blueprint
 from bench.weights.convert import export_model, import_model
-from bench.weights.find import find_weights
+from bench.weights.find import Blueprint, find_weights
 from bench.weights.load import build, start_from
 from bench.weights.torch_files import Stub, read_inert
 

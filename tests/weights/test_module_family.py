@@ -17,7 +17,7 @@ from bench.data.loading import load_splits
 from bench.data.registry import DATASETS
 from bench.errors import BenchError, SuiteError
 from bench.files.tensors import save_tensors
-from bench.weights.module_family import ModuleClassifier, load_into, read_state_dict
+from bench.weights.module_family import ModuleClassifier, load_into
 
 if TYPE_CHECKING:
     from bench.api import Run
@@ -394,7 +394,7 @@ def test_a_state_dict_that_would_run_code_is_refused(tmp_path: Path) -> None:
 
     torch.save({"weight": Trap()}, tmp_path / "a.pt")
     with pytest.raises((BenchError, pickle.UnpicklingError)):
-        read_state_dict(tmp_path / "a.pt")
+        load_into(nn.Linear(2, 3), tmp_path / "a.pt", "mine")
     assert not (tmp_path / "marker").exists()
 
 
@@ -402,7 +402,7 @@ def test_a_state_dict_that_would_run_code_is_refused(tmp_path: Path) -> None:
 def test_what_is_no_state_dict(tmp_path: Path, content: Any) -> None:
     torch.save(content, tmp_path / "a.pt")
     with pytest.raises(BenchError, match="does not hold a plain state dict"):
-        read_state_dict(tmp_path / "a.pt")
+        load_into(nn.Linear(2, 3), tmp_path / "a.pt", "mine")
 
 
 def test_gradients_reach_the_images() -> None:
