@@ -184,9 +184,6 @@ def indexed_uniform(
     indices: Tensor,
     shape: Sequence[int],
     device: torch.device | str,
-    *,
-    low: float = -1.0,
-    high: float = 1.0,
 ) -> Tensor:
     """Uniform noise for starts: element e of row i depends on (seed, indices[i], e) alone.
 
@@ -197,21 +194,16 @@ def indexed_uniform(
         indices: (N,) integers, the identities of the rows.
         shape: Shape of one row, for example (C, H, W).
         device: Device of the noise.
-        low: Lower end of the interval.
-        high: Upper end of the interval.
 
     Returns:
-        (N, *shape) float32 in [low, high], in 2^24 equal steps.
+        (N, *shape) float32 in [-1, 1], in 2^24 equal steps.
 
     Raises:
-        ValueError: ``indices`` are not one-dimensional integers, or ``low >= high``.
+        ValueError: ``indices`` are not one-dimensional integers.
     """
-    if not low < high:
-        raise ValueError(f"low must be smaller than high, got low={low}, high={high}")
     keys = _row_keys(_UNIFORM, seed, indices, device)
     bits = splitmix64(keys[:, None], torch.arange(math.prod(shape), device=keys.device))
-    unit = top_bits(bits, 24).double() * 2.0**-24
-    return (low + (high - low) * unit).float().reshape(len(keys), *shape)
+    return (top_bits(bits, 24).double() * 2.0**-23 - 1).float().reshape(len(keys), *shape)
 
 
 def _check(start: Tensor, steps: int, step_size: float, clamp: tuple[float, float] | None) -> None:

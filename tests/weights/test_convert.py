@@ -16,10 +16,10 @@ from bench.files.tensors import load_tensors
 from bench.weights.convert import export_model
 from bench.weights.find import Blueprint, find_weights
 from bench.weights.load import build
+from tests.weights.conftest import FORMATS, authors, bring, imported, pictures, write_jem
 
 if TYPE_CHECKING:
     pass
-from tests.weights.conftest import FORMATS, authors, bring, imported, pictures, write_jem
 
 
 @FORMATS

@@ -14,10 +14,10 @@ import torch
 from bench.files.tensors import load_tensors
 from bench.weights.find import Blueprint
 from bench.weights.load import build
+from tests.weights.conftest import SUITE, authors, command, run_suite, write_jem
 
 if TYPE_CHECKING:
     from tests.conftest import Project
-from tests.weights.conftest import SUITE, authors, command, run_suite, write_jem
 
 
 def test_the_commands(project: Project, write_gmmc: Callable[..., tuple[Path, Path]], tmp_path: Path) -> None:

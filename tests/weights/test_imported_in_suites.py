@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from bench.errors import DamagedFileError
 from bench.files.tensors import load_tensors, save_tensors
-from bench.weights.find import find_weights
+from bench.keys import file_digest
+from bench.store import Store
+from bench.weights.find import Found, find_weights
+from bench.weights.load import adopt
+from tests.weights.conftest import SUITE, authors, bring, command, imported, run_suite, write_jem
 
 if TYPE_CHECKING:
     from tests.conftest import Project
-from tests.weights.conftest import SUITE, authors, bring, command, imported, run_suite, write_jem
 
 
 def digits(part: str = "test") -> tuple[Tensor, Tensor]:
@@ -272,3 +277,41 @@ def test_a_safetensors_file_beside_the_suite(project: Project, tmp_path: Path) -
     assert {job.blocked for job in plan.jobs} == {None}
     missing = project.plan(text.replace("mine.safetensors", "none.safetensors"))
     assert all("none.safetensors not found" in str(job.blocked) for job in missing.jobs)
+
+
+def test_a_buffer_beside_imported_weights_is_in_the_key_and_held_to_its_digest(project: Project) -> None:
+    """Another buffer beside equal weights used to be answered from the results of the first."""
+    folder = project.bench.settings.weights / "theirs"
+
+    class Network(torch.nn.Linear):
+        def check_loaded(self) -> None:
+            """As a classifier's: all is well."""
+
+    network = Network(2, 2)
+    weights = save_tensors(folder / "weights.safetensors", network.state_dict())
+    facts = {
+        "family": "gmmc-gen",
+        "backbone": "wrn-10-1",
+        "num_classes": 10,
+        "image_shape": [1, 8, 8],
+        "weights": weights,
+    }
+    (folder / "model.json").write_text(json.dumps(facts))
+
+    def planned() -> Any:
+        plan = project.plan(SUITE.format(family="gmmc-gen", backbone="wrn-10-1"))
+        (train,) = [job for job in plan.jobs if job.kind == "train"]
+        return train
+
+    without = planned()
+    assert without.blocked is None
+    save_tensors(folder / "state.safetensors", {"images": torch.zeros(3)})
+    first = planned()
+    found = first.task.train.weights
+    assert isinstance(found, Found)
+    assert found.state_digest == file_digest(folder / "state.safetensors")
+    save_tensors(folder / "state.safetensors", {"images": torch.ones(3)})
+    assert len({without.key, first.key, planned().key}) == 3
+    family, splits = None, None  # not reached
+    with pytest.raises(DamagedFileError, match=r"state\.safetensors does not have the content that was recorded"):
+        adopt(found, family, network, splits, Store(project.root).folder("ab" * 20), seed=1)  # type: ignore[arg-type]
