@@ -210,8 +210,8 @@ class FamilySpec:
         layout: configuration -> a description of a model's parameters. A model can start from another (``init_from``)
             if their backbones and layouts are equal. None: not known, and not checked.
         needs_backbone: Whether a suite has to name a backbone.
-        importers: Formats of foreign checkpoints that ``bench import`` reads for the family, as
-            ``"module:function"`` by name.
+        importers: Formats of foreign checkpoints that ``bench import`` reads for the family, by name: each is the
+            ``"module:function"`` of (content, feature dimension, K) -> ``bench.family.Imported``.
     """
 
     name: str

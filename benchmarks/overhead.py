@@ -20,7 +20,7 @@ from bench.train import checkpoint, loop
 from bench.train.loop import Trainer, learning_rate
 from bench.train.snapshot import capture
 from bench.weights import load as trained
-from bench.weights.blueprint import Blueprint
+from bench.weights.find import Blueprint
 
 __all__ = ["measure", "table"]
 

@@ -76,7 +76,7 @@ ONLY: dict[tuple[str, str], set[str]] = {
     ("suite", "evaluate"): {"bench.evaluate.base", "bench.evaluate.declared"},
     ("plan", "evaluate"): {"bench.evaluate.base"},
     ("suite", "data"): {"bench.data.registry", "bench.data.spec"},
-    ("plan", "data"): {"bench.data.declared", "bench.data.job", "bench.data.registry", "bench.data.spec"},
+    ("plan", "data"): {"bench.data.job", "bench.data.registry", "bench.data.spec"},
     ("evaluate", "data"): {"bench.data.job", "bench.data.splits", "bench.data.spec"},
 }
 

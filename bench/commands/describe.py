@@ -12,8 +12,7 @@ from pydantic import ValidationError
 
 from bench.attacks.named import ATTACKS
 from bench.attacks.spec import Attack
-from bench.data.declared import absence
-from bench.data.registry import DATASETS
+from bench.data.registry import DATASETS, absence
 from bench.data.spec import DatasetSpec
 from bench.errors import BenchError, RequestError, SuiteError, did_you_mean, nearest
 from bench.evaluate.base import EVALUATIONS, Column, Evaluation

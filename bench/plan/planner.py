@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.data.declared import absence
 from bench.data.job import JobData, OodData
-from bench.data.registry import find_dataset
+from bench.data.registry import absence, find_dataset
 from bench.data.spec import identity
 from bench.evaluate.base import Judge, Need
 from bench.plan.jobs import Job, Plan
@@ -14,8 +13,7 @@ from bench.plan.tasks import EvaluateTask, PredictTask, TrainTask
 from bench.plugins.sources import component
 from bench.spec import BACKBONES, FAMILIES, BackboneSpec, FamilySpec, TrainingConfig
 from bench.suite.schema import ResolvedEvaluation, ResolvedModel, Suite
-from bench.weights.blueprint import Blueprint
-from bench.weights.find import Found, find_weights
+from bench.weights.find import Blueprint, Found, find_weights
 
 __all__ = ["make_plan"]
 

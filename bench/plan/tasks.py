@@ -15,8 +15,7 @@ from bench.data.job import JobData, OodData
 from bench.keys import digest
 from bench.plugins.sources import SEEDING_VERSION
 from bench.rng import derive_seed
-from bench.weights.blueprint import Blueprint
-from bench.weights.find import Found
+from bench.weights.find import Blueprint, Found
 
 __all__ = ["EvaluateTask", "Kind", "PredictTask", "Task", "TrainTask"]
 

@@ -21,7 +21,7 @@ from bench.evaluate.inputs import Inputs
 from bench.family import Classifier
 from bench.plan.tasks import EvaluateTask, TrainTask
 from bench.store import Store
-from bench.weights.blueprint import Blueprint
+from bench.weights.find import Blueprint
 
 NOWHERE = Path("/nonexistent")
 

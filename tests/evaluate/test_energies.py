@@ -16,7 +16,7 @@ from bench.evaluate.energies import Energies, EnergiesConfig
 from bench.family import Batch, Iteration
 from bench.train.loop import Trainer
 from bench.weights import load as trained
-from bench.weights.blueprint import Blueprint
+from bench.weights.find import Blueprint
 
 ENERGIES = Energies()
 

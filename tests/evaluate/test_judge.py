@@ -18,7 +18,7 @@ from bench.registry import import_object
 from bench.spec import BACKBONES, FAMILIES
 from bench.train.loop import Trainer
 from bench.weights import load as trained
-from bench.weights.blueprint import Blueprint
+from bench.weights.find import Blueprint
 
 
 def classifier(shape: tuple[int, int, int], classes: int = 10) -> JudgeClassifier:

@@ -16,7 +16,7 @@ from bench.plan.jobs import Job, Kind, Plan
 from bench.plan.tasks import EvaluateTask, PredictTask, TrainTask
 from bench.store import JobFolder, Record, Store
 from bench.suite.schema import Suite
-from bench.weights.blueprint import Blueprint
+from bench.weights.find import Blueprint
 
 SUITE = cast(Suite, None)  # the scheduler looks at jobs alone
 

@@ -20,7 +20,7 @@ from bench.plan.jobs import Job, Plan
 from bench.plan.tasks import EvaluateTask, TrainTask
 from bench.store import Measured, Number, Record
 from bench.suite.schema import Suite
-from bench.weights.blueprint import Blueprint
+from bench.weights.find import Blueprint
 
 
 class Named:

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from bench.attacks.named import ATTACKS
-from bench.data.declared import dataset_problems
-from bench.data.registry import DATASETS
+from bench.data.registry import DATASETS, dataset_problems
 from bench.errors import RequestError, SuiteError
 from bench.plugins.descriptions import attack_problems, backbone_problems, family_problems
 from bench.registry import Registry, UnknownNameError

@@ -20,7 +20,7 @@ from bench.spec import TrainingConfig
 from bench.train import rows
 from bench.train.loop import Trainer
 from bench.weights import load as trained
-from bench.weights.blueprint import Blueprint
+from bench.weights.find import Blueprint
 from tests.train.buffered import Buffer
 
 CLASSES = 2

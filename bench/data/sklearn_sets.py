@@ -1,4 +1,4 @@
-"""Patches of two photographs that come with scikit-learn: natural textures without an object of any class."""
+"""Sets that come with scikit-learn: its digits, and patches of its two photographs, textures without any object."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from bench.data.generated import made_like
 from bench.data.resize import to_channels
-from bench.data.spec import UNLABELLED, DamagedData, ImageShape, Split
+from bench.data.spec import DamagedData, ImageShape, Split
 from bench.rng import generator
 
-__all__ = ["SHA256", "load"]
+__all__ = ["DIGITS", "PHOTOGRAPHS", "load_digits", "load_patches"]
 
-SHA256 = {
+DIGITS = "87ff0c9e40dc7e2c0e34e7257799c2e3f3aec1a016363bb11cad869ec428a826"
+"""SHA-256 of the 1797*64 pixel values 0..16 followed by the 1797 labels, one byte each."""
+
+PHOTOGRAPHS = {
     "china.jpg": "8378025ad2519d649d02e32bd98990db4ab572357d9f09841c2fbfbb4fefad29",
     "flower.jpg": "a77f6ec41e353afdf8bdff2ea981b2955535d8d83294f8cfa49cf4e423dd5638",
 }
@@ -24,7 +28,31 @@ SHA256 = {
 _SMALLEST = 32
 
 
-def load(root: Path, *, like: Split | None, image_shape: ImageShape | None, seed: int) -> dict[str, Split]:
+def load_digits(root: Path, *, like: Split | None, image_shape: ImageShape | None, seed: int) -> dict[str, Split]:
+    """All digits as ``all``: float32, shape (1797, 1, 8, 8), the counts 0..16 divided by 16.
+
+    Reads nothing below ``root``; the other arguments have no effect.
+
+    Raises:
+        DamagedData: The installed scikit-learn has other pixels or labels.
+    """
+    del root, like, image_shape, seed
+    from sklearn import datasets
+
+    bunch = datasets.load_digits()
+    counts = np.asarray(bunch.images).astype(np.uint8)
+    labels = np.asarray(bunch.target).astype(np.uint8)
+    digest = hashlib.sha256(counts.tobytes() + labels.tobytes()).hexdigest()
+    if digest != DIGITS:
+        raise DamagedData(
+            f"data set 'digits': scikit-learn's load_digits() has sha256 {digest}, expected {DIGITS};"
+            " install a scikit-learn release with the original digits"
+        )
+    images = counts[:, None].astype(np.float32) / np.float32(16)
+    return {"all": Split.numbered(images, labels)}
+
+
+def load_patches(root: Path, *, like: Split | None, image_shape: ImageShape | None, seed: int) -> dict[str, Split]:
     """As many patches as ``like`` has items, as ``test``: float32 in [0, 1].
 
     A patch is cut at a uniformly random place of a uniformly random photograph (scikit-learn's
@@ -43,12 +71,11 @@ def load(root: Path, *, like: Split | None, image_shape: ImageShape | None, seed
         DamagedData: The installed scikit-learn has other photographs.
     """
     del root
-    if like is None or image_shape is None:
-        raise ValueError("data set 'patches' is made in the shape and number of an in-distribution set: give both")
+    count, image_shape = made_like("patches", like, image_shape)
     channels, height, width = image_shape
     factor = max(-(-_SMALLEST // height), -(-_SMALLEST // width))
     crop = (factor * height, factor * width)
-    photographs = [to_channels(_photograph(name), channels)[0] for name in sorted(SHA256)]
+    photographs = [to_channels(_photograph(name), channels)[0] for name in sorted(PHOTOGRAPHS)]
     smallest = min(picture.shape[1] for picture in photographs), min(p.shape[2] for p in photographs)
     if crop[0] > smallest[0] or crop[1] > smallest[1]:
         raise ValueError(
@@ -56,7 +83,6 @@ def load(root: Path, *, like: Split | None, image_shape: ImageShape | None, seed
             f" the photographs have {smallest[0]}x{smallest[1]}"
         )
 
-    count = len(like)
     rng = generator(seed, "patches")
     which = rng.integers(len(photographs), size=count)
     tops = rng.integers(smallest[0] - crop[0] + 1, size=count)
@@ -68,8 +94,7 @@ def load(root: Path, *, like: Split | None, image_shape: ImageShape | None, seed
         cut = windows[:, tops[here], lefts[here]].transpose(1, 0, 2, 3)
         boxes = cut.reshape(len(here), channels, height, factor, width, factor)
         images[here] = boxes.mean(axis=(3, 5), dtype=np.float64) / 255.0
-    labels = np.full(count, UNLABELLED, dtype=np.int64)
-    return {"test": Split(images, labels, np.arange(count, dtype=np.int64))}
+    return {"test": Split.numbered(images)}
 
 
 def _photograph(name: str) -> npt.NDArray[np.uint8]:
@@ -80,9 +105,9 @@ def _photograph(name: str) -> npt.NDArray[np.uint8]:
 
     content = (resources.files("sklearn.datasets.images") / name).read_bytes()
     digest = hashlib.sha256(content).hexdigest()
-    if digest != SHA256[name]:
+    if digest != PHOTOGRAPHS[name]:
         raise DamagedData(
-            f"data set 'patches': scikit-learn's {name} has sha256 {digest}, expected {SHA256[name]};"
+            f"data set 'patches': scikit-learn's {name} has sha256 {digest}, expected {PHOTOGRAPHS[name]};"
             " install a scikit-learn release with the original photographs"
         )
     with Image.open(io.BytesIO(content)) as picture:

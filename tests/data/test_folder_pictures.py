@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from bench.data import pictures
-from bench.data.measure import PIXELS
-from bench.data.pictures import decode
+from bench.data.content import PIXELS
+from bench.data.folder import FORMATS, decode
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(256, size=(6, 5)).astype(np.uint8)
@@ -141,4 +140,4 @@ def test_whatever_a_decoder_raises_is_one_error(monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr(Image.Image, "convert", fail)
         with pytest.raises(ValueError, match=r"^a\.png: cannot be read as an image: \S"):
             decode(encoded(GREY), "a.png")
-    assert pictures.FORMATS == ("PNG", "JPEG")
+    assert FORMATS == ("PNG", "JPEG")

@@ -8,9 +8,11 @@ import torch
 from bench_models.configs import GMMCGenConfig, JEMConfig
 from bench_models.gmmc import GMMCGen
 from bench_models.jem import JEM
-from bench_models.modes import evaluating, features_of, mixes_items, sampling
+from bench_models.networks import evaluating, features_of, from_model, mixes_items, sampling, to_model
 from bench_models.replay import ReplayBuffer
 from bench_models.wide_resnet import build
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from bench.family import Batch, Iteration
@@ -20,6 +22,25 @@ NAMES = ["wrn-10-1", "wrn-10-1-batch", "wrn-10-1-layer", "wrn-10-1-drop0.3", "wr
 
 def flags(network: nn.Module) -> list[bool]:
     return [module.training for module in network.modules()]
+
+
+def test_the_ends_and_the_middle() -> None:
+    assert torch.equal(to_model(torch.tensor([0.0, 0.5, 1.0])), torch.tensor([-1.0, 0.0, 1.0]))
+    assert torch.equal(from_model(torch.tensor([-1.0, 0.0, 1.0])), torch.tensor([0.0, 0.5, 1.0]))
+
+
+def test_training_noise_outside_the_box_keeps_its_size() -> None:
+    assert torch.equal(to_model(torch.tensor([-0.25, 1.5])), torch.tensor([-1.5, 2.0]))
+
+
+def test_what_a_sampler_left_outside_becomes_a_picture() -> None:
+    assert torch.equal(from_model(torch.tensor([-3.0, 1.2])), torch.tensor([0.0, 1.0]))
+
+
+@given(st.floats(0, 1, width=32))
+def test_there_and_back(value: float) -> None:
+    image = torch.tensor([value])
+    assert torch.allclose(from_model(to_model(image)), image, atol=1e-7)
 
 
 class TestEvaluating:

@@ -1,4 +1,4 @@
-"""Means of two in-distribution test images of different classes: unlike any class, close to all of them."""
+"""Out-of-distribution sets that are computed: uniform noise, images of one colour, and means of two test images."""
 
 from __future__ import annotations
 
@@ -9,11 +9,47 @@ import numpy as np
 from bench.data.spec import UNLABELLED, ImageShape, Split
 from bench.rng import generator
 
-__all__ = ["load"]
+__all__ = ["load_constant", "load_interpolations", "load_uniform", "made_like"]
 
 
-def load(root: Path, *, like: Split | None, image_shape: ImageShape | None, seed: int) -> dict[str, Split]:
-    """One interpolation for each item of ``like``, as ``test``: float32, the mean of two images in [0, 1].
+def made_like(name: str, like: Split | None, image_shape: ImageShape | None) -> tuple[int, ImageShape]:
+    """The number and the shape of the images of a set that is made for an in-distribution set.
+
+    Raises:
+        ValueError: ``like`` or ``image_shape`` is None.
+    """
+    if like is None or image_shape is None:
+        raise ValueError(f"data set {name!r} is made in the shape and number of an in-distribution set: give both")
+    return len(like), image_shape
+
+
+def load_uniform(root: Path, *, like: Split | None, image_shape: ImageShape | None, seed: int) -> dict[str, Split]:
+    """As many images as ``like`` has, as ``test``: every value drawn from U[0, 1), float32.
+
+    Raises:
+        ValueError: ``like`` or ``image_shape`` is None.
+    """
+    del root
+    count, shape = made_like("uniform", like, image_shape)
+    return {"test": Split.numbered(generator(seed, "uniform").random((count, *shape), dtype=np.float32))}
+
+
+def load_constant(root: Path, *, like: Split | None, image_shape: ImageShape | None, seed: int) -> dict[str, Split]:
+    """As many images as ``like`` has, as ``test``: each of one colour with channels from U[0, 1), float32.
+
+    Raises:
+        ValueError: ``like`` or ``image_shape`` is None.
+    """
+    del root
+    count, shape = made_like("constant", like, image_shape)
+    colours = generator(seed, "constant").random((count, shape[0], 1, 1), dtype=np.float32)
+    return {"test": Split.numbered(np.broadcast_to(colours, (count, *shape)).copy())}
+
+
+def load_interpolations(
+    root: Path, *, like: Split | None, image_shape: ImageShape | None, seed: int
+) -> dict[str, Split]:
+    """One interpolation for each item of ``like``, as ``test``: unlike any class, close to two; float32 in [0, 1].
 
     Image i is the mean of image i of ``like`` and of one drawn uniformly from the images of other classes.
 
@@ -51,6 +87,4 @@ def load(root: Path, *, like: Split | None, image_shape: ImageShape | None, seed
     partner = by_class[np.where(draw >= block_start[class_of], draw + own_size, draw)]
 
     images = like.unit_images()
-    means = np.float32(0.5) * (images + images[partner])
-    labels = np.full(count, UNLABELLED, dtype=np.int64)
-    return {"test": Split(means, labels, np.arange(count, dtype=np.int64))}
+    return {"test": Split.numbered(np.float32(0.5) * (images + images[partner]))}

@@ -1,7 +1,11 @@
-"""Handling of networks with batch normalisation or dropout, which in training mode mix items or draw random numbers.
+"""How the families use their networks: on which scale of images, and in which mode.
 
-The papers' networks have neither; this module then has no cost. With such layers, the sampler must use the network in
-evaluation mode (as in the JEM code), and real and generated images must not share a batch.
+All interfaces have images in [0, 1]. Networks, samplers, their steps and their noise use the [-1, 1] scale, as in the
+JEM and GMMC code ((x - 0.5) / 0.5).
+
+In training mode, batch normalisation mixes items and dropout draws random numbers. The papers' networks have neither;
+the functions on modes then have no cost. With such layers, the sampler must use the network in evaluation mode (as in
+the JEM code), and real and generated images must not share a batch.
 """
 
 from __future__ import annotations
@@ -14,7 +18,44 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
-__all__ = ["evaluating", "features_of", "mixes_items", "sampling"]
+from bench.family import Classifier
+
+__all__ = ["BackboneClassifier", "evaluating", "features_of", "from_model", "mixes_items", "sampling", "to_model"]
+
+
+def to_model(images: Tensor) -> Tensor:
+    """[0, 1] -> [-1, 1], linear; values outside of [0, 1] are not clamped, because training adds noise."""
+    return images * 2 - 1
+
+
+def from_model(images: Tensor) -> Tensor:
+    """[-1, 1] -> [0, 1]; values outside, from an unclamped sampler, are clamped, as for saving a picture."""
+    return ((images + 1) / 2).clamp(0, 1)
+
+
+class BackboneClassifier(Classifier):
+    """A classifier whose features are those of a backbone.
+
+    Args:
+        backbone: phi, with ``feature_dim``.
+        num_classes: K.
+        image_shape: (C, H, W).
+
+    Attributes:
+        dim: Number of features d.
+    """
+
+    def __init__(self, backbone: nn.Module, num_classes: int, image_shape: tuple[int, int, int]) -> None:
+        super().__init__(num_classes, image_shape)
+        self.backbone = backbone
+        dim = backbone.feature_dim
+        assert isinstance(dim, int)
+        self.dim = dim
+
+    def features(self, images: Tensor) -> Tensor:
+        """phi(x): (N, C, H, W) in [0, 1] -> (N, d)."""
+        features: Tensor = self.backbone(to_model(images))
+        return features
 
 
 def mixes_items(network: nn.Module) -> bool:

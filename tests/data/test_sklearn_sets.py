@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sklearn.datasets
 from sklearn.datasets import load_sample_images
 
-from bench.data import patches
+from bench.data import sklearn_sets
 from bench.data.spec import DamagedData, Split
 
 ROOT = Path("/nonexistent")
@@ -17,7 +18,7 @@ def like(count: int, shape: tuple[int, int, int] = (1, 8, 8)) -> Split:
 
 
 def load(count: int, shape: tuple[int, int, int], seed: int = 0) -> Split:
-    return patches.load(ROOT, like=like(count, shape), image_shape=shape, seed=seed)["test"]
+    return sklearn_sets.load_patches(ROOT, like=like(count, shape), image_shape=shape, seed=seed)["test"]
 
 
 def test_full_size_colour_patches_are_squares_of_the_photographs() -> None:
@@ -73,13 +74,37 @@ def test_seed_decides_and_labels_are_none() -> None:
     assert first.images.max() <= 1
 
 
-def test_what_cannot_be_made_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_patches_that_cannot_be_made_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="give both"):
-        patches.load(ROOT, like=None, image_shape=(1, 8, 8), seed=0)
+        sklearn_sets.load_patches(ROOT, like=None, image_shape=(1, 8, 8), seed=0)
     with pytest.raises(ValueError, match="500x500 pixels, the photographs have 427x640"):
         load(1, (1, 500, 500))
     with pytest.raises(ValueError, match="3 channels into 2"):
         load(1, (2, 8, 8))
-    monkeypatch.setitem(patches.SHA256, "flower.jpg", "0" * 64)
+    monkeypatch.setitem(sklearn_sets.PHOTOGRAPHS, "flower.jpg", "0" * 64)
     with pytest.raises(DamagedData, match=r"flower\.jpg has sha256 a77f6ec4"):
         load(1, (1, 8, 8))
+
+
+def digits() -> Split:
+    return sklearn_sets.load_digits(Path("/nonexistent"), like=None, image_shape=None, seed=0)["all"]
+
+
+def test_digits_are_scikit_learns_divided_by_16() -> None:
+    bunch = sklearn.datasets.load_digits()
+    whole = digits()
+    assert whole.images.shape == (1797, 1, 8, 8)
+    assert whole.images.dtype == np.float32
+    np.testing.assert_array_equal(whole.images[:, 0], bunch.images / 16)
+    np.testing.assert_array_equal(whole.labels, bunch.target)
+    np.testing.assert_array_equal(whole.ids, np.arange(1797))
+    assert (whole.images.min(), whole.images.max()) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("field", ["images", "target"])
+def test_one_other_value_is_damage(monkeypatch: pytest.MonkeyPatch, field: str) -> None:
+    bunch = sklearn.datasets.load_digits()
+    bunch[field][5] = bunch[field][6]
+    monkeypatch.setattr(sklearn.datasets, "load_digits", lambda: bunch)
+    with pytest.raises(DamagedData, match="expected 87ff0c9e"):
+        digits()
