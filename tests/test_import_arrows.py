@@ -67,7 +67,8 @@ ONLY: dict[tuple[str, str], set[str]] = {
     ("report", "execute"): {"bench.execute.states"},  # how a job stands, to say why a cell is empty
     ("commands", "train"): {"bench.train.checkpoint_files"},  # which files belong to checkpoints
     ("cli", "execute"): {"bench.execute.devices", "bench.execute.displays", "bench.execute.estimate"},
-    ("report", "attacks"): {"bench.attacks.diagnostics", "bench.attacks.threat"},  # verdicts that need several jobs
+    # Verdicts that need several jobs.
+    ("report", "attacks"): {"bench.attacks.diagnostics", "bench.attacks.threat", "bench.attacks.verdict"},
     ("suite", "evaluate"): {"bench.evaluate.base", "bench.evaluate.declared"},
     ("plan", "evaluate"): {"bench.evaluate.base"},
     ("suite", "data"): {"bench.data.registry", "bench.data.spec"},

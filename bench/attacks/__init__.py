@@ -11,26 +11,25 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .chain import Chain, Member, Sweep, attack_in_turn, eps_sweep
-    from .clean import CleanPass
-    from .composition import Composition
-    from .diagnostics import Flag, Verdict
     from .inspection import OutputTraits, inspect_outputs
-    from .result import AttackResult, GradientHealth
+    from .judge import CleanPass
+    from .result import AttackResult, Composition, GradientHealth
     from .runner import run
     from .threat import ThreatModel, format_eps, parse_eps
+    from .verdict import Flag, Verdict
 
 _HOMES = {
     "AttackResult": "result",
     "Chain": "chain",
-    "CleanPass": "clean",
-    "Composition": "composition",
-    "Flag": "diagnostics",
+    "CleanPass": "judge",
+    "Composition": "result",
+    "Flag": "verdict",
     "GradientHealth": "result",
     "Member": "chain",
     "OutputTraits": "inspection",
     "Sweep": "chain",
     "ThreatModel": "threat",
-    "Verdict": "diagnostics",
+    "Verdict": "verdict",
     "attack_in_turn": "chain",
     "eps_sweep": "chain",
     "format_eps": "threat",

@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .composition import Composition
 from .problem import Problem
+from .result import Composition
 from .table import HEALTH, Found, Table, unattacked
 
 __all__ = ["InTurn"]

@@ -12,7 +12,16 @@ from bench.registry import Registry, UnknownNameError, when_asked
 
 from .adaptive import AdaptivePGD
 from .carlini_wagner import CarliniWagner
-from .libraries import LIBRARY_ATTACKS
+from .libraries import (
+    CWAttack,
+    FoolboxL2CarliniWagner,
+    FoolboxLinfPGD,
+    TorchattacksAPGD,
+    TorchattacksCW,
+    TorchattacksFAB,
+    TorchattacksPGD,
+    TorchattacksSquare,
+)
 from .pgd import PGDAttack
 from .random_points import RandomPoints
 from .spec import Attack
@@ -26,7 +35,14 @@ OWN: tuple[Attack, ...] = (
     RandomPoints(),
     TransferAttack(),
     CarliniWagner(),
-    *LIBRARY_ATTACKS,
+    CWAttack(),
+    TorchattacksPGD(),
+    TorchattacksCW(),
+    TorchattacksAPGD(),
+    TorchattacksFAB(),
+    TorchattacksSquare(),
+    FoolboxLinfPGD(),
+    FoolboxL2CarliniWagner(),
 )
 
 ATTACKS: Registry[Attack] = Registry(
@@ -39,12 +55,18 @@ ATTACKS: Registry[Attack] = Registry(
 )
 
 
-def named_attack(name: str, params: Mapping[str, object] | None = None) -> Attack:
-    """An attack with these parameters; the others have their defaults.
+def named_attack(name: str | Attack, params: Mapping[str, object] | None = None) -> Attack:
+    """An attack with these parameters.
+
+    Args:
+        name: A name, whose other parameters have their defaults; or an attack, which keeps its other parameters.
+        params: Parameters by name.
 
     Raises:
         ValueError: The attack or a parameter is unknown (the nearest name is suggested), or a value is invalid.
     """
+    if isinstance(name, Attack):
+        return name.configured({**name.parameters, **(params or {})})
     try:
         attack = ATTACKS.get(name)
     except UnknownNameError as error:

@@ -12,10 +12,9 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from .clean import CleanPass
 from .frozen import FrozenModel, frozen
 from .journal import Journal
-from .judge import Judge, Judgement
+from .judge import CleanPass, Judge, Judgement
 from .named import named_attack
 from .problem import Problem, Surrogate
 from .result import AttackResult
@@ -71,7 +70,7 @@ def run(
         ValueError: The attack or a parameter is unknown, or data have a wrong shape, type or range.
         RuntimeError: An attack of our own left its threat model, which is a bug.
     """
-    attack = named_attack(name, params) if isinstance(name, str) else name.configured({**name.parameters, **params})
+    attack = named_attack(name, params)
     called = f"attack {attack.name!r}"
     if eps is None and not attack.minimises_norm:
         raise ValueError(f"{called} needs eps")

@@ -23,15 +23,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from .result import HEALTH, GradientHealth
-
-if TYPE_CHECKING:
-    from .composition import Composition
+from .result import HEALTH, Composition, GradientHealth
 
 __all__ = ["HEALTH", "Found", "Table", "unattacked"]
 

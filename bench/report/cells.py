@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.attacks.diagnostics import WORDS
+from bench.attacks.verdict import WORDS
 from bench.errors import DamagedFileError
 from bench.execute.states import Status
 from bench.metrics.intervals import Interval, carried_decimals, student_t

@@ -51,7 +51,7 @@ class RobustAccuracies:
             robust: (N,) clean-correct and not broken, N >= 1; (N, A) for A seeds of the attack.
             flags: Results of all checks, which decide the verdict.
         """
-        from bench.attacks.diagnostics import verdict
+        from bench.attacks.verdict import verdict
 
         self.items |= per_seed(metric, robust)
         if robust.ndim == 2:
@@ -130,7 +130,7 @@ def share_number(metric: str, argument: str, definition: str, hits: NDArray[np.b
 
 def healthiest(flags: Sequence[Flag]) -> list[Flag]:
     """The flag of the healthiest member of a composed attack, in a list; empty if ``flags`` is empty."""
-    from bench.attacks.diagnostics import WORDS
+    from bench.attacks.verdict import WORDS
 
     order = sorted(flags, key=lambda flag: -WORDS.index(flag.implies if flag.raised else "no warning"))
     return order[:1]

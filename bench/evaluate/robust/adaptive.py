@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, NonNegativeInt
 
+from bench.attacks.adaptive import KNOWN_LOSSES
 from bench.attacks.libraries import TorchattacksSquare
-from bench.attacks.losses import AUTOMATIC, LOSSES, get_loss
+from bench.attacks.losses import get_loss
 from bench.attacks.spec import Attack
 from bench.attacks.transfer import TransferAttack
 from bench.evaluate.base import Column, Number, Outcome
@@ -109,7 +110,7 @@ class AdaptiveConfig(LossesConfig, AdversarialsConfig):
 
 
 def _column(loss: str) -> str:
-    return get_loss(loss, (*LOSSES, AUTOMATIC)).column
+    return get_loss(loss, KNOWN_LOSSES).column
 
 
 class Adaptive(OnBudgets):
@@ -202,7 +203,8 @@ def _outcome(config: AdaptiveConfig, eps: str, chains: Sequence[Chain], outputs:
     """Numbers, arrays and images of one budget, from one chain for each attack seed."""
     import numpy as np
 
-    from bench.attacks.diagnostics import blackbox_flag, coverage_flag
+    from bench.attacks.diagnostics import blackbox_flag
+    from bench.attacks.verdict import coverage_flag
 
     results = [chain.results[GRADIENTS][1] for chain in chains]
     first, n = results[0], len(results[0].ids)

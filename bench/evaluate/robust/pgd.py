@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, WithJsonSchema, field_validator
 
-from bench.attacks.losses import get_loss, loss_schema
+from bench.attacks.losses import get_loss, listed_losses, loss_schema
 from bench.attacks.pgd import PGDAttack
 from bench.attacks.random_points import RandomPoints
 from bench.evaluate.base import Column, Number, Outcome
 from bench.evaluate.robust.accuracies import RobustAccuracies, healthiest, item_arrays, share_number
 from bench.evaluate.robust.attack_seeds import attack_seeds, paired_test, per_seed, repeated, spread, stacked
-from bench.evaluate.robust.budgets import BudgetsConfig, OnBudgets, listed_losses
+from bench.evaluate.robust.budgets import BudgetsConfig, OnBudgets
 from bench.evaluate.robust.kept import AdversarialsConfig, broken_by_runs
 from bench.evaluate.robust.under_attack import Subject
 from bench.spec import FamilySpec

@@ -91,7 +91,7 @@ class Transfer(OnBudgets):
 
     def measure(self, config: TransferConfig, subject: Subject) -> Outcome:
         """Attack the source and judge the images on the measured model."""
-        from bench.attacks.diagnostics import transfer_flag
+        from bench.attacks.verdict import transfer_flag
 
         (eps,) = config.eps
         inputs = subject.inputs

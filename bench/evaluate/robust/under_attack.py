@@ -160,7 +160,7 @@ class Subject:
         import torch
 
         from bench.attacks import inspect_outputs
-        from bench.attacks.diagnostics import dynamic_flag, logits_flag, random_flag
+        from bench.attacks.verdict import dynamic_flag, logits_flag, random_flag
 
         traits = inspect_outputs(self.model, torch.from_numpy(self.images[:LOOKED_AT]).to(self.inputs.device))
         return [

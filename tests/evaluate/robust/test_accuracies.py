@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bench.attacks.diagnostics import gradient_flag, loss_gap_flag, transfer_flag
+from bench.attacks.diagnostics import gradient_flag, loss_gap_flag
+from bench.attacks.verdict import transfer_flag
 from bench.evaluate.robust.accuracies import RobustAccuracies
 from bench.metrics.intervals import wilson
 
