@@ -9,8 +9,7 @@ from pydantic import Field, PositiveInt, WithJsonSchema, field_validator, model_
 
 from bench.attacks.adaptive import ADAPTIVE_LOSSES, KNOWN_LOSSES, AdaptivePGD
 from bench.attacks.losses import listed_losses, loss_schema
-from bench.evaluate.robust.accuracies import healthiest
-from bench.evaluate.robust.attack_seeds import stacked
+from bench.evaluate.robust.accuracies import healthiest, stacked
 from bench.evaluate.robust.budgets import BudgetsConfig
 
 if TYPE_CHECKING:

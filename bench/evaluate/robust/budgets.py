@@ -9,7 +9,7 @@ from pydantic import Field, PositiveInt, ValidationInfo, field_validator
 
 from bench.attacks.threat import LARGEST, ThreatModel, format_eps, parse_eps, parse_step
 from bench.evaluate.base import Column, Part
-from bench.evaluate.robust.attack_seeds import AttackSeedsConfig, paired_test, repeated
+from bench.evaluate.robust.accuracies import AttackSeedsConfig, paired_test, repeated
 from bench.evaluate.robust.under_attack import UnderAttack
 
 __all__ = ["BudgetsConfig", "OnBudgets", "written_budgets"]

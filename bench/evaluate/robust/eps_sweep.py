@@ -13,9 +13,8 @@ from pydantic import Field, PositiveInt, field_validator
 from bench.attacks.spec import sweep_definition
 from bench.attacks.threat import parse_eps
 from bench.evaluate.base import Column, Number, Outcome, Part
-from bench.evaluate.robust.accuracies import RobustAccuracies
+from bench.evaluate.robust.accuracies import RobustAccuracies, attack_seeds, per_item, repeated, stacked
 from bench.evaluate.robust.adaptive_losses import LossesConfig, white_box_flags
-from bench.evaluate.robust.attack_seeds import attack_seeds, per_item, repeated, stacked
 from bench.evaluate.robust.budgets import OnBudgets
 from bench.evaluate.robust.under_attack import Subject
 from bench.spec import FamilySpec
