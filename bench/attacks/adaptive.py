@@ -78,11 +78,6 @@ class AdaptivePGD(Decaying):
         return "any"
 
     @property
-    @override
-    def is_random(self) -> bool:
-        return True
-
-    @property
     def _losses(self) -> list[Loss]:
         return [get_loss(name, KNOWN_LOSSES) for name in self.losses]
 
@@ -129,7 +124,7 @@ class AdaptivePGD(Decaying):
                 rows = turns.left(number if self.complete else None)
                 if not len(rows):
                     continue
-                name = turns.members[number]
+                name = turns.composition.members[number]
                 # Every loss has its own starts: equal starts would lead to the same corners of the ball.
                 start = restart * len(losses) + number
                 found = climb(

@@ -85,7 +85,7 @@ class Search:
         constants = torch.full_like(empty, self.c0)
         lower, upper = torch.zeros_like(empty), torch.full_like(empty, torch.inf)
         for number in range(self.rounds):
-            compute = partial(self._found_by_round, problem.model, images, goal, constants, best, number)
+            compute = partial(self._round, problem.model, images, goal, constants, best, number)
             best = problem.remember(f"round {number}", compute).to(images.device)
             succeeded = best.columns.pop("succeeded")
             upper = torch.where(succeeded, torch.minimum(upper, constants), upper)
@@ -93,17 +93,10 @@ class Search:
             constants = torch.where(upper.isinf(), constants * 10, (lower + upper) / 2)
         return best
 
-    def _found_by_round(
-        self, model: FrozenModel, images: Tensor, goal: Goal, constants: Tensor, best: Table, number: int
-    ) -> Table:
-        """The best so far after a round, with a column ``succeeded``."""
-        succeeded = self._round(model, images, goal, constants, best, number)
-        return Table({"succeeded": succeeded, **best.columns})
-
     def _round(
         self, model: FrozenModel, images: Tensor, goal: Goal, constants: Tensor, best: Table, number: int
-    ) -> Tensor:
-        """Run Adam from the images, with one c per image; (N,) whether an iterate succeeded."""
+    ) -> Table:
+        """Run Adam from the images, with one c per image; the best so far, with a column ``succeeded`` of the round."""
         half_range = self.half_range
         bound = float(np.arctanh(0.5 / half_range))
         active = torch.arange(len(images), device=images.device)
@@ -149,7 +142,7 @@ class Search:
             rate = self.lr / (1 - _BETA1 ** (step + 1))
             scale = second.sqrt().div_((1 - _BETA2 ** (step + 1)) ** 0.5).add_(_ADAM_EPS)
             w = w.addcdiv_(first, scale, value=-rate).clamp_(-bound, bound)
-        return succeeded
+        return Table({"succeeded": succeeded, **best.columns})
 
     def _record(
         self, best: Table, active: Tensor, points: Tensor, squared: Tensor, reached: Tensor, iterate: int

@@ -45,11 +45,6 @@ class InTurn:
         self._keep = keep
         self._margin = np.full(len(problem.images), -np.inf)
 
-    @property
-    def members(self) -> tuple[str, ...]:
-        """Names of the members."""
-        return self.composition.members
-
     def left(self, member: int | None = None) -> NDArray[np.int64]:
         """Indices of unbroken images; see `Composition.left`."""
         return self.composition.left(member)

@@ -13,7 +13,20 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from typing_extensions import override
 
-from .spec import Attack, Count, NotNegative, Positive, Queries, Shape, Share, Step, Switch, one_of, restarts_text
+from .spec import (
+    Attack,
+    Count,
+    NotNegative,
+    Positive,
+    Queries,
+    Shape,
+    Share,
+    Step,
+    Switch,
+    one_of,
+    restarts_text,
+    written,
+)
 from .threat import ThreatModel, format_eps, parse_eps, parse_step
 
 if TYPE_CHECKING:
@@ -23,17 +36,7 @@ if TYPE_CHECKING:
     from .problem import Problem
     from .table import Found
 
-__all__ = [
-    "CWAttack",
-    "FoolboxL2CarliniWagner",
-    "FoolboxLinfPGD",
-    "LibraryAttack",
-    "TorchattacksAPGD",
-    "TorchattacksCW",
-    "TorchattacksFAB",
-    "TorchattacksPGD",
-    "TorchattacksSquare",
-]
+__all__ = ["CWAttack", "LIBRARY_ATTACKS", "LibraryAttack", "TorchattacksSquare"]
 
 # atanh is infinite at pixels of exactly 0 or 1, which would never move (factor of Carlini's code).
 _TANH_SHRINK = 0.999999
@@ -62,6 +65,11 @@ class LibraryAttack(Attack):
         given = super().parameters
         return {**{name: value for name, value in given.items() if name != "restarts"}, "restarts": given["restarts"]}
 
+    @property
+    def is_random(self) -> bool:
+        """Whether two runs with different seeds may differ; by default, whether it starts at random."""
+        return bool(self.parameters.get("random_start"))
+
     def arguments(self, threat: ThreatModel) -> dict[str, Any]:
         """Arguments of the library's constructor that the definition prints."""
         del threat
@@ -80,7 +88,7 @@ class LibraryAttack(Attack):
     def definition(self, threat: ThreatModel, targets: str | None = None) -> str:
         """For example ``torchattacks.PGD-linf[8/255, alpha=2/255, ..., torchattacks 3.5.1]``."""
         parts = [format_eps(threat.eps)]
-        parts += [f"{key}={_written(value)}" for key, value in self.arguments(threat).items()]
+        parts += [f"{key}={written(value)}" for key, value in self.arguments(threat).items()]
         parts += [targets] if targets else []
         parts += [restarts_text(self.restarts), *([self.note] if self.note else [])]
         return f"{self.name}-{threat.norm}[{', '.join(parts)}, {self.package} {version(self.package)}]"
@@ -140,11 +148,6 @@ class TorchattacksPGD(_Torchattacks):
     alpha: Step = "2/255"
     steps: Count = 10
     random_start: Switch = True
-
-    @property
-    @override
-    def is_random(self) -> bool:
-        return self.random_start
 
     def arguments(self, threat: ThreatModel) -> dict[str, Any]:
         """Arguments of the constructor, with the step size in pixel units."""
@@ -362,11 +365,6 @@ class FoolboxLinfPGD(_Foolbox):
     steps: Count = 40
     random_start: Switch = True
 
-    @property
-    @override
-    def is_random(self) -> bool:
-        return self.random_start
-
 
 class FoolboxL2CarliniWagner(_Foolbox):
     """Carlini-Wagner L2 of foolbox with a binary search over c for each image; batches do not abort early."""
@@ -388,5 +386,13 @@ class FoolboxL2CarliniWagner(_Foolbox):
     abort_early: Switch = False
 
 
-def _written(value: object) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+LIBRARY_ATTACKS: tuple[Attack, ...] = (
+    CWAttack(),
+    TorchattacksPGD(),
+    TorchattacksCW(),
+    TorchattacksAPGD(),
+    TorchattacksFAB(),
+    TorchattacksSquare(),
+    FoolboxLinfPGD(),
+    FoolboxL2CarliniWagner(),
+)

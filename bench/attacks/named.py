@@ -12,16 +12,7 @@ from bench.registry import Registry, UnknownNameError, when_asked
 
 from .adaptive import AdaptivePGD
 from .carlini_wagner import CarliniWagner
-from .libraries import (
-    CWAttack,
-    FoolboxL2CarliniWagner,
-    FoolboxLinfPGD,
-    TorchattacksAPGD,
-    TorchattacksCW,
-    TorchattacksFAB,
-    TorchattacksPGD,
-    TorchattacksSquare,
-)
+from .libraries import LIBRARY_ATTACKS
 from .pgd import PGDAttack
 from .random_points import RandomPoints
 from .spec import Attack
@@ -35,14 +26,7 @@ OWN: tuple[Attack, ...] = (
     RandomPoints(),
     TransferAttack(),
     CarliniWagner(),
-    CWAttack(),
-    TorchattacksPGD(),
-    TorchattacksCW(),
-    TorchattacksAPGD(),
-    TorchattacksFAB(),
-    TorchattacksSquare(),
-    FoolboxLinfPGD(),
-    FoolboxL2CarliniWagner(),
+    *LIBRARY_ATTACKS,
 )
 
 ATTACKS: Registry[Attack] = Registry(

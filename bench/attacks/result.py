@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +14,7 @@ HEALTH = ("start_gradient", "last_gradient", "start_probability", "last_probabil
 """Columns of gradient health: whether the loss has a usable gradient."""
 
 
+@dataclass(frozen=True, eq=False)
 class GradientHealth:
     """Whether the loss has a usable gradient; arrays of shape (N,), NaN where not attacked.
 
@@ -27,10 +27,10 @@ class GradientHealth:
         last_probability: softmax(z)_y in float32 at the last step.
     """
 
-    def __init__(self, columns: Mapping[str, NDArray[Any]]) -> None:
-        self.start_gradient, self.last_gradient, self.start_probability, self.last_probability = (
-            columns[name] for name in HEALTH
-        )
+    start_gradient: NDArray[np.float64]
+    last_gradient: NDArray[np.float64]
+    start_probability: NDArray[np.float64]
+    last_probability: NDArray[np.float64]
 
     @property
     def zero_gradient_share(self) -> float:
@@ -114,6 +114,7 @@ class Composition:
         return whole
 
 
+@dataclass(frozen=True, eq=False)
 class AttackResult:
     """One attack on N images; arrays have first dimension N.
 
@@ -166,19 +167,6 @@ class AttackResult:
     forwards: NDArray[np.float64]
     health: GradientHealth
     composition: Composition | None
-
-    def __init__(
-        self,
-        definition: str,
-        columns: Mapping[str, NDArray[Any]],
-        success_final: NDArray[np.bool_] | None,
-        success_any: NDArray[np.bool_] | None,
-        composition: Composition | None = None,
-    ) -> None:
-        self.definition = definition
-        self.success_final, self.success_any, self.composition = success_final, success_any, composition
-        self.health = GradientHealth(columns)
-        vars(self).update(columns)
 
     @property
     def clean_accuracy(self) -> float:

@@ -80,7 +80,7 @@ class Table:
     @property
     def health(self) -> GradientHealth:
         """Gradient health of the images."""
-        return GradientHealth({name: self[name].double().numpy() for name in HEALTH})
+        return GradientHealth(**{name: self[name].double().numpy() for name in HEALTH})
 
     def without_health(self) -> Table:
         """The table with gradients and probabilities set to NaN, which means not measured."""

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from typing_extensions import override
-
 from .losses import get_loss
 from .spec import HALVE_AT, Count, Decaying, LossName, Step, halved_text, restarts_text
 from .threat import ThreatModel, format_eps
@@ -44,11 +42,6 @@ class TransferAttack(Decaying):
     steps: Count = 100
     step: Step = "eps/10"
     restarts: Count = 1
-
-    @property
-    @override
-    def is_random(self) -> bool:
-        return True
 
     def definition(self, threat: ThreatModel, targets: str | None = None) -> str:  # noqa: ARG002 - takes none
         """For example ``transfer-linf[100, 8/255, step=eps/10 halved at 50% and 75%, margin, …]``.

@@ -9,6 +9,7 @@ from pydantic import Field, PositiveInt, WithJsonSchema, field_validator, model_
 
 from bench.attacks.adaptive import ADAPTIVE_LOSSES, KNOWN_LOSSES, AdaptivePGD
 from bench.attacks.losses import listed_losses, loss_schema
+from bench.attacks.spec import restarts_text
 from bench.evaluate.robust.accuracies import healthiest, stacked
 from bench.evaluate.robust.budgets import BudgetsConfig
 
@@ -79,8 +80,7 @@ def white_box_flags(results: Sequence[AttackResult], restarts: int) -> list[Flag
     if half < restarts:
         early = [((run.broken_at >= 0) & (run.broken_at < half)).any(axis=1) for _, run in runs]
         left = stacked([result.clean_correct & ~broken for (result, _), broken in zip(runs, early, strict=True)])
-        names = [f"{count} restart{'s' if count > 1 else ''}" for count in (half, restarts)]
-        flags.append(iter_flag(np.asarray(left), robust, *names))
+        flags.append(iter_flag(np.asarray(left), robust, restarts_text(half), restarts_text(restarts)))
     return flags
 
 

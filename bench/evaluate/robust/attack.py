@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, PositiveInt, ValidationInfo, field_validator, model_validator
 
 from bench.attacks.named import named_attack
-from bench.attacks.spec import Attack
+from bench.attacks.spec import Attack, written
 from bench.attacks.threat import ThreatModel
 from bench.evaluate.base import Column, Outcome, Part, Used
 from bench.evaluate.robust.accuracies import nothing_measured, one_accuracy, per_seed, stacked
@@ -78,7 +78,7 @@ class NamedAttackConfig(BudgetsConfig, NormConfig):
     def definition(self, eps: str | None = None) -> str:
         """All resolved parameters. The version of the library, on which numbers may depend, is in the record."""
         parts = [eps] if eps is not None else []
-        parts += [f"{key}={_written(value)}" for key, value in self.named.parameters.items()]
+        parts += [f"{key}={written(value)}" for key, value in self.named.parameters.items()]
         parts += [NEXT_RANDOM] if self.targets != "none" else []
         # Libraries get shifted, positive logits: see bench.attacks.library.
         shifted = ", on shifted logits" if "." in self.attack else ""
@@ -140,9 +140,3 @@ class NamedAttack(OnBudgets):
         success = per_seed("success", stacked([result.success for result in results]))
         (column,) = self.columns(config)
         return one_accuracy(column, config, results, subject.output_flags(), before=success, after=targets)
-
-
-def _written(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return " + ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

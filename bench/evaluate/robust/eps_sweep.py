@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from copy import copy
 from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -152,6 +151,4 @@ def _whole(stage: AttackResult, ids: NDArray[np.int64]) -> AttackResult:
     robust, clean = np.zeros(len(ids), dtype=np.bool_), np.zeros(len(ids), dtype=np.bool_)
     robust[rows], clean[rows] = stage.robust, stage.clean_correct
     composition = None if stage.composition is None else stage.composition.spread(rows, len(ids))
-    whole = copy(stage)
-    whole.robust, whole.clean_correct, whole.composition = robust, clean, composition
-    return whole
+    return replace(stage, robust=robust, clean_correct=clean, composition=composition)
