@@ -66,13 +66,14 @@ ARROWS: dict[str, set[str]] = {
 ONLY: dict[tuple[str, str], set[str]] = {
     ("store", "metrics"): {"bench.metrics.intervals"},  # the interval of a stored number
     ("compare", "execute"): {"bench.execute.states"},
-    ("compare", "attacks"): {"bench.attacks.diagnostics"},  # which verdict is worse
+    ("compare", "attacks"): {"bench.attacks.verdict"},  # which verdict is worse
     ("report", "execute"): {"bench.execute.states"},  # how a job stands, to say why a cell is empty
     ("commands", "train"): {"bench.train.checkpoint_files"},  # which files belong to checkpoints
     ("cli", "execute"): {
         *("bench.execute.devices", "bench.execute.displays", "bench.execute.estimate", "bench.execute.live")
     },
-    ("report", "attacks"): {"bench.attacks.diagnostics", "bench.attacks.threat"},  # verdicts that need several jobs
+    # Verdicts that need several jobs.
+    ("report", "attacks"): {"bench.attacks.diagnostics", "bench.attacks.threat", "bench.attacks.verdict"},
     ("suite", "evaluate"): {"bench.evaluate.base", "bench.evaluate.declared"},
     ("plan", "evaluate"): {"bench.evaluate.base"},
     ("suite", "data"): {"bench.data.registry", "bench.data.spec"},

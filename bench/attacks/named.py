@@ -39,12 +39,18 @@ ATTACKS: Registry[Attack] = Registry(
 )
 
 
-def named_attack(name: str, params: Mapping[str, object] | None = None) -> Attack:
-    """An attack with these parameters; the others have their defaults.
+def named_attack(name: str | Attack, params: Mapping[str, object] | None = None) -> Attack:
+    """An attack with these parameters.
+
+    Args:
+        name: A name, whose other parameters have their defaults; or an attack, which keeps its other parameters.
+        params: Parameters by name.
 
     Raises:
         ValueError: The attack or a parameter is unknown (the nearest name is suggested), or a value is invalid.
     """
+    if isinstance(name, Attack):
+        return name.configured({**name.parameters, **(params or {})})
     try:
         attack = ATTACKS.get(name)
     except UnknownNameError as error:

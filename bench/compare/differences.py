@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.attacks.diagnostics import WORDS
+from bench.attacks.verdict import WORDS
 from bench.compare.sides import Side
 from bench.metrics.difference import (
     Difference,

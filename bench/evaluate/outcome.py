@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.attacks.diagnostics import WORDS
+from bench.attacks.verdict import WORDS
 from bench.evaluate.base import Column, Evaluation, Number, Outcome
 from bench.metrics.intervals import Interval
 from bench.plugins.declared import shown

@@ -33,7 +33,7 @@ class Number:
         interval: Item-level confidence interval, if one is known.
         items: Name of the array of per-item values in ``Outcome.items`` that paired tests use.
         reason: Why there is no value.
-        verdict: For robustness: a word of ``bench.attacks.diagnostics.WORDS``.
+        verdict: For robustness: a word of ``bench.attacks.verdict.WORDS``.
         flags: Measured warnings, such as ``{"GRAD0": 0.52}``.
         definition: The full definition; must equal the column's.
         not_finite: Number of items without a finite output of the model. They are among the ``n`` and count as wrong.

@@ -16,7 +16,8 @@ from pydantic import Field, field_validator
 from bench.attacks.threat import parse_eps
 from bench.evaluate.base import Column, Number, Outcome
 from bench.evaluate.robust.accuracies import item_arrays
-from bench.evaluate.robust.kept import AdversarialsConfig, Broken, packed
+from bench.evaluate.robust.kept import AdversarialsConfig, Broken, with_images
+from bench.evaluate.robust.under_attack import Subject, UnderAttack
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from bench.attacks import AttackResult
 
-__all__ = ["NormConfig", "norm_columns", "norm_items", "norm_numbers", "norm_outcome"]
+__all__ = ["NormConfig", "SmallestNorms", "norm_columns", "norm_items", "norm_numbers", "norm_outcome"]
 
 
 class NormConfig(AdversarialsConfig):
@@ -237,7 +238,22 @@ def norm_outcome(
     items = {**norm_items(result, columns), **item_arrays(result), **more}
     numbers = norm_numbers(result, columns, config.seed)
     facts: dict[str, Any] = {"attack": result.definition, "not_finite": int((~result.clean_finite).sum())}
-    if not config.adversarials:
-        return Outcome(numbers, items, details=facts)
-    files, kept = packed(result.ids, [Broken("l2", "", "l2", None, result.success, result.adversarials)])
-    return Outcome(numbers, items, files, facts | {"adversarials": kept})
+    broken = [Broken("l2", "", "l2", None, result.success, result.adversarials)] if config.adversarials else None
+    return with_images(Outcome(numbers, items, details=facts), broken)
+
+
+class SmallestNorms(UnderAttack):
+    """An evaluation of the norms that one attack without a budget finds.
+
+    Its parameters have ``attack``, the attack with these parameters, and ``definition``, its text.
+    """
+
+    def columns(self, config: Any) -> tuple[Column, ...]:
+        """The columns of `norm_columns`."""
+        return norm_columns(self.label(config), config.definition, config.curve)
+
+    def measure(self, config: Any, subject: Subject) -> Outcome:
+        """Attack without a budget."""
+        targets = subject.targets
+        result = subject.attack(config.attack, seed=config.seed, **targets)
+        return norm_outcome(config, result, self.columns(config), targets)

@@ -3,13 +3,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from bench.data.splits import Splits
 from bench.evaluate.robust.pgd import PGD, PGDConfig
-from bench.evaluate.robust.under_attack import Subject
+from bench.evaluate.robust.under_attack import Subject, next_random
 from bench.family import Classifier
 
 
@@ -56,3 +57,16 @@ def test_what_an_attack_has_to_know_stands_beside_its_number(
     (margin,) = [number for number in outcome.numbers if number.metric == "margin"]
     assert raised <= set(margin.flags)
     assert not {"LOGITS", "RANDOM", "DYNAMIC", "NOISE"} & set(outcome.details["not_measured"]["margin"])
+
+
+def test_targets_are_uniform_over_the_other_classes_and_belong_to_the_item() -> None:
+    labels, ids = np.arange(9000) % 10, np.arange(9000)
+    targets = next_random(labels, ids, 10, seed=3)
+    shift = (targets - labels) % 10
+    counts = np.bincount(shift, minlength=10)
+    assert counts[0] == 0
+    assert np.abs(counts[1:] - 1000).max() < 5 * np.sqrt(1000)
+    order = np.random.default_rng(0).permutation(9000)[:100]
+    np.testing.assert_array_equal(next_random(labels[order], ids[order], 10, seed=3), targets[order])
+    assert (next_random(labels, ids, 10, seed=4) != targets).any()
+    assert (next_random(labels, ids, 2, seed=3) == (labels + 1) % 2).all()
