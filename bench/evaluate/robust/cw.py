@@ -58,7 +58,7 @@ class CW(UnderAttack):
     """
 
     name = "cw"
-    version = 2
+    version = 3
     summary = "L2 norms of Carlini-Wagner perturbations: means, median, success rate, accuracy by radius."
     source = "GMMC paper, Table 7; Carlini and Wagner 2017"
     Config = CWConfig

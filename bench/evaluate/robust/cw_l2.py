@@ -82,7 +82,7 @@ class CWL2(UnderAttack):
     """
 
     name = "cw-l2"
-    version = 2
+    version = 3
     summary = "L2 norms of C&W perturbations with binary search: means, median, success rate, accuracy by radius."
     source = "GMMC paper, Table 7; Carlini and Wagner 2017"
     Config = CWL2Config
