@@ -174,6 +174,8 @@ def bootstrap_mean(
     if _all_equal(array):
         return None
     mean, error = float(array.mean()), float(array.std()) / math.sqrt(array.size)
+    if error == 0:  # the spread is too small for its square
+        return None
     found = studentised_means(array, seed, resamples)
     rank = max(1, int((1 - level) / 2 * (resamples + 1) + 1e-9))
     low, high = mean - float(found[-rank]) * error, mean - float(found[rank - 1]) * error

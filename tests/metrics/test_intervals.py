@@ -114,6 +114,7 @@ def test_equal_values_show_no_spread_so_they_have_no_interval(values):
 
 def test_a_spread_below_the_resolution_of_numbers_is_none():
     assert student_t([0.0, 1e-219]) is None
+    assert bootstrap_mean([0.0, 1e-219], seed=0) is None
 
 
 def test_an_interval_holds_its_estimate_even_outside_the_range():
@@ -174,6 +175,14 @@ def test_bootstrap_mean_of_more_values_than_are_drawn_one_by_one():
     shift = skew * (2 * z**2 + 1) / (6 * math.sqrt(values.size))
     assert interval.low == pytest.approx(mean - (z - shift) * error, abs=0.06 * error)
     assert interval.high == pytest.approx(mean + (z + shift) * error, abs=0.06 * error)
+
+
+@pytest.mark.parametrize("n", [1001, 1999, 2001])
+def test_one_value_that_differs_gives_an_interval_wherever_it_is(n):
+    """Values beyond a whole number of groups take no part in resampling."""
+    for seed in range(20):
+        interval = bootstrap_mean(np.eye(1, n)[0], seed=seed, within=(0, 1))
+        assert 0 <= interval.low <= 1 / n < interval.high < 0.5
 
 
 def median_coverage(n: int, rank: int) -> float:
