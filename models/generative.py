@@ -17,7 +17,7 @@ from .langevin import NoiseFn, indexed_noise, indexed_uniform
 from .networks import from_model, to_model
 from .replay import ReplayBuffer
 
-__all__ = ["GenerativeFamily", "SamplingClassifier"]
+__all__ = ["GenerativeFamily", "SamplingClassifier", "logged_energies"]
 
 C = TypeVar("C", bound=JEMConfig | GMMCGenConfig)
 
@@ -79,3 +79,22 @@ class GenerativeFamily(Family[C]):
     def attach(self, model: SamplingClassifier, state: Mapping[str, Tensor]) -> None:
         """Keep the buffer for ``stored_samples``."""
         model.stored = Samples(from_model(state["images"]), state["labels"], state["age"].long())
+
+
+def logged_energies(real: Tensor, sampled: Tensor) -> dict[str, Tensor]:
+    """Scalars of a training step from which the evaluation ``energies`` makes its numbers and intervals.
+
+    Args:
+        real: Energies E(x) of the real batch, shape (n,).
+        sampled: Energies of the samples, shape (m,).
+
+    Returns:
+        For each batch the mean, the standard error of the mean if there are at least two images, and their number.
+    """
+    logs = {}
+    for name, energies in (("energy_real", real.detach()), ("energy_sampled", sampled.detach())):
+        logs[name] = energies.mean()
+        logs[f"{name}_items"] = torch.tensor(float(len(energies)))
+        if len(energies) > 1:
+            logs[f"{name}_error"] = energies.std() / len(energies) ** 0.5
+    return logs

@@ -12,7 +12,7 @@ from bench.family import Batch, Family, Iteration, Step
 
 from .centers import max_mahalanobis_centers
 from .configs import GMMCConfig, GMMCDisConfig, GMMCGenConfig, GMMCJointConfig, GMMCSamplerConfig
-from .generative import GenerativeFamily, SamplingClassifier
+from .generative import GenerativeFamily, SamplingClassifier, logged_energies
 from .langevin import NoiseFn, generator_noise, regress_to
 from .networks import BackboneClassifier, features_of, sampling, to_model
 from .replay import ReplayBuffer
@@ -210,8 +210,9 @@ class _Generative(_GMMC[G], GenerativeFamily[G]):
         logs = {"fp": fp.detach(), "fq": fq.detach()}
         if iteration.index < self.config.log_iterations:
             # E(x) = -log sum_y exp(-E(x, y)), as for JEM, so that both fit in one column.
-            for name, features in (("energy_real", real), ("energy_sampled", sampled)):
-                logs[name] = -torch.logsumexp(model.classify(features.detach()), dim=1).mean()
+            logs |= logged_energies(
+                *(-torch.logsumexp(model.classify(features.detach()), dim=1) for features in (real, sampled))
+            )
         return Step(fp - beta * fq, logs)
 
 

@@ -11,7 +11,7 @@ from torch.nn import functional
 from bench.family import Batch, Iteration, Step, StreamSpec
 
 from .configs import JEMConfig, SGLDConfig
-from .generative import GenerativeFamily, SamplingClassifier
+from .generative import GenerativeFamily, SamplingClassifier, logged_energies
 from .langevin import NoiseFn, generator_noise, sgld
 from .networks import features_of, sampling, to_model
 from .replay import ReplayBuffer
@@ -113,11 +113,11 @@ class JEM(GenerativeFamily[JEMConfig]):
         real_logits, sample_logits, labelled_logits = (
             model.classify(features) for features in features_of(model.backbone, batches_of_images)
         )
-        real_density = torch.logsumexp(real_logits, dim=1).mean()
-        sample_density = torch.logsumexp(sample_logits, dim=1).mean()
+        real_densities, sample_densities = (torch.logsumexp(rows, dim=1) for rows in (real_logits, sample_logits))
+        real_density, sample_density = real_densities.mean(), sample_densities.mean()
         px = sample_density - real_density
         pyx = functional.cross_entropy(labelled_logits, labelled.labels)
         logs = {"fp": real_density.detach(), "fq": sample_density.detach(), "cross-entropy": pyx.detach()}
         if iteration.index < self.config.log_iterations:
-            logs |= {"energy_real": -logs["fp"], "energy_sampled": -logs["fq"]}
+            logs |= logged_energies(-real_densities, -sample_densities)
         return Step(self.config.px_weight * px + self.config.pyx_weight * pyx, logs)

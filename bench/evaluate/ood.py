@@ -34,7 +34,7 @@ class OOD(Evaluation):
     """AUROC of separating test items from items of other data sets; ties count half."""
 
     name = "ood"
-    version = 2
+    version = 3
     summary = "AUROC of log p(x), max p(y|x) and approximate mass against other data sets."
     source = "GMMC paper, Table 3; JEM paper, Sec. 5.3"
     Config = OODConfig
@@ -102,7 +102,7 @@ def _scored(rule: Score, arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.float
 def _number(score: str, name: str, inside: NDArray[np.float64], outside: NDArray[np.float64]) -> Number:
     import numpy as np
 
-    from bench.metrics.intervals import delong
+    from bench.metrics.auroc_inference import auroc_interval
     from bench.metrics.ood import auroc, missing_as_wrong
     from bench.metrics.predictions import absence
 
@@ -112,7 +112,7 @@ def _number(score: str, name: str, inside: NDArray[np.float64], outside: NDArray
     lost = [said[which] for which in sizes if absent[which] == len(sizes[which])]
     some = [said[which] for which in sizes if absent[which]]
     ranks = missing_as_wrong(inside, outside)
-    # The variance of DeLong is over items of both sets and needs at least two of each.
+    # The variance is over items of both sets and needs at least two of each.
     alone = [f"{len(scores):,} {which} item" for which, scores in sizes.items() if len(scores) < 2]
     remarks = [f"{' and '.join(some)}, and count as ranked wrongly"] if some else []
     remarks += [f"no interval: {' and '.join(alone)}"] if alone else []
@@ -121,7 +121,7 @@ def _number(score: str, name: str, inside: NDArray[np.float64], outside: NDArray
         argument=name,
         value=None if lost else auroc(*ranks),
         n=len(inside) + len(outside),
-        interval=None if lost or alone else delong(*ranks),
+        interval=None if lost or alone else auroc_interval(*ranks),
         definition=_definition(score, name),
         reason=" and ".join(lost) or None,
         not_finite=sum(absent.values()),

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from bench.evaluate.base import Need
 from bench.evaluate.ood import OOD, OODConfig
+from bench.metrics.intervals import wilson_ends
 
 
 def forward(log_density: list[float], logits: list[list[float]] | None = None) -> dict[str, Any]:
@@ -26,11 +27,10 @@ def test_by_hand_with_a_tie(given: Callable[..., Any], keeps_its_word: Callable[
     assert number.value == pytest.approx(4.5 / 6)
     assert number.n == 5
     assert number.interval is not None
-    # DeLong: placements (1, .75, .5) and (1, .5); variances 1/16 over 3 and 1/8 over 2.
-    # On the logit scale the standard error is divided by .75 * .25, and the odds of .75 are 3.
-    factor = np.exp(1.959964 * np.sqrt(1 / 48 + 1 / 16) / (0.75 * 0.25))
-    assert number.interval.low == pytest.approx(3 / factor / (1 + 3 / factor), abs=1e-6)
-    assert number.interval.high == pytest.approx(3 * factor / (1 + 3 * factor), abs=1e-6)
+    # DeLong: placements (1, .75, .5) and (1, .5); variances 1/16 over 3 and 1/8 over 2. An area of .75 with variance
+    # 1/48 + 1/16 = 1/12 is a proportion of .75 * .25 * 12 = 2.25 trials; the limits are 2 and 2 (1 + 2 * .25 / 1.96^2).
+    ends = wilson_ends(0.75, 2.25, 1.959964)
+    assert (number.interval.low, number.interval.high) == pytest.approx(ends, abs=1e-6)
 
 
 def test_each_score_reads_its_own_output(given: Callable[..., Any], keeps_its_word: Callable[..., None]) -> None:

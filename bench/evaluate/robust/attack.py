@@ -94,7 +94,7 @@ class NamedAttack(OnBudgets):
     """
 
     name = "attack"
-    version = 2
+    version = 3
     summary = "Accuracy or norms under one attack by its name: torchattacks, foolbox, or our own."
     source = "The attack's own: bench describe <attack>"
     Config = NamedAttackConfig

@@ -60,7 +60,7 @@ class CW(SmallestNorms):
     """
 
     name = "cw"
-    version = 2
+    version = 3
     summary = "L2 norms of Carlini-Wagner perturbations: means, median, success rate, accuracy by radius."
     source = "GMMC paper, Table 7; Carlini and Wagner 2017"
     Config = CWConfig
@@ -133,7 +133,7 @@ class CWL2(SmallestNorms):
     """
 
     name = "cw-l2"
-    version = 2
+    version = 3
     summary = "L2 norms of C&W perturbations with binary search: means, median, success rate, accuracy by radius."
     source = "GMMC paper, Table 7; Carlini and Wagner 2017"
     Config = CWL2Config

@@ -161,7 +161,7 @@ def norm_numbers(result: AttackResult, columns: Sequence[Column], seed: int) -> 
 
     import numpy as np
 
-    from bench.metrics.intervals import bootstrap_mean, wilson
+    from bench.metrics.intervals import bootstrap_mean, median_interval, wilson
 
     norms = result.l2_with_failures[result.clean_correct]
     finite = norms[np.isfinite(norms)]
@@ -174,12 +174,15 @@ def norm_numbers(result: AttackResult, columns: Sequence[Column], seed: int) -> 
     # Failures are infinite.
     middle = float(np.median(norms)) if attacked else math.nan
     median = middle if math.isfinite(middle) else None
+    ends = median_interval(norms) if median is not None else None
+    # Records hold finite numbers, so that an interval without an upper end is a remark.
+    open_ = ends is not None and math.isinf(ends.high)
     summary_numbers = [
         Number(
             metric="l2",
             value=float(finite.mean()) if len(finite) else None,
             n=len(finite),
-            interval=bootstrap_mean(finite, seed) if len(finite) > 1 else None,
+            interval=bootstrap_mean(finite, seed, within=(0.0, math.inf)) if len(finite) > 1 else None,
             definition=definition["l2"],
             items="l2",
             reason=nothing or (None if len(finite) else "no attack succeeded"),
@@ -190,10 +193,12 @@ def norm_numbers(result: AttackResult, columns: Sequence[Column], seed: int) -> 
             metric="median",
             value=median,
             n=attacked,
+            interval=None if open_ else ends,
             definition=definition["median"],
             reason=nothing or (None if median is not None else "fewer than half were broken"),
             verdict=word,
             flags=flags,
+            note=f"95 % interval from {ends.low:.3f} to infinity" if ends is not None and open_ else None,
         ),
         Number(
             metric="success",
