@@ -276,22 +276,28 @@ class Bench:
         Args:
             suite: Path or bare name; default: the suite last run.
             profile: The profile that it was run with.
-            against: Results folder of the baseline.
-            rules: Rules such as ``"accuracy >= -0.005"``.
+            against: Results folder of the baseline; default: the one that the suite's ``[gate]`` names.
+            rules: Rules such as ``"accuracy >= -0.005"``; default: those of the suite's ``[gate]``.
 
         Raises:
             RequestError: There is no rule or no baseline, or a rule is wrong.
             NothingSelectedError: Nothing could be compared.
         """
-        from bench.compare.gate import check_rules, parse_rule
+        from bench.compare.gate import check_rules
+        from bench.suite.gate import parse_rule
 
         results = self._results(suite, profile)
+        chosen = results.plan.suite
+        rules, against = rules or chosen.rules, against or chosen.baseline
         if not rules:
-            raise RequestError("a gate needs a rule: --rule 'accuracy >= -0.005'")
+            raise RequestError("a gate needs a rule: --rule 'accuracy >= -0.005', or [gate] in the suite")
         if against is None:
-            raise RequestError("a gate needs a baseline: --against RESULTS")
-        parsed = [parse_rule(rule) for rule in rules]
-        return check_rules(results, results.plan.suite, former_run(against, results.plan.suite), parsed)
+            raise RequestError("a gate needs a baseline: --against RESULTS, or 'against' in the suite's [gate]")
+        try:
+            parsed = [parse_rule(rule) for rule in rules]
+        except ValueError as error:
+            raise RequestError(str(error)) from None
+        return check_rules(results, chosen, former_run(against, chosen), parsed)
 
     def plot(
         self,

@@ -92,8 +92,8 @@ def gate(
       'pgd-40@* not worse at 0.05'    no significant loss, p corrected over the models
 
     A rule is about the difference of means to the model of the same label in the baseline, in fractions. Names of
-    columns may be glob patterns. A number that the baseline has and this run lacks breaks a rule, unless it is n/a by
-    design.
+    columns may be glob patterns. Without --rule those of the suite's [gate] hold. A number that the baseline has and
+    this run lacks breaks a rule, unless it is n/a by design.
 
     \b
     Exit codes: 0 all rules are kept, 4 a rule is broken, 2 a rule is wrong, 3 nothing could be compared.

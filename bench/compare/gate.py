@@ -2,65 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Literal
 
 from bench.compare.changes import same_data
 from bench.compare.differences import Compared, mean_of, of_weights
 from bench.compare.sides import FormerRun, Side
 from bench.errors import NothingSelectedError, RequestError, did_you_mean
 from bench.metrics.paired import holm
-from bench.report.bold import ALPHA
 from bench.report.cells import Results
+from bench.suite.gate import Rule
 from bench.suite.schema import ResolvedColumn, Suite
 from bench.suite.tables import named_columns
 
-__all__ = ["Checked", "GateResult", "Rule", "check_rules", "parse_rule"]
-
-_BOUND = re.compile(r"(?P<column>\S+)\s*(?P<operator>>=|<=|>|<)\s*(?P<bound>\S+)")
-_TEST = re.compile(r"(?P<column>\S+)\s+not\s+(?P<what>worse|lower|higher)(?:\s+at\s+(?P<alpha>\S+))?")
-
-_GRAMMAR = "'accuracy >= -0.005', or 'accuracy not worse at 0.05' for a significance test"
-
-
-@dataclass(frozen=True)
-class Rule:
-    """One rule on the difference of a column to the baseline.
-
-    Attributes:
-        text: The rule as it was written.
-        column: Name of a column, or a glob pattern of names.
-        operator: ``">="``, ``">"``, ``"<="`` or ``"<"`` for a bound of the difference of means; ``"worse"``,
-            ``"lower"`` or ``"higher"`` for a test: the rule is then broken if the difference has that direction and
-            is significant.
-        bound: The bound, in the unit of the column (fractions in [0, 1]); of a test, the level.
-    """
-
-    text: str
-    column: str
-    operator: Literal[">=", ">", "<=", "<", "worse", "lower", "higher"]
-    bound: float
-
-    @property
-    def is_test(self) -> bool:
-        """Whether the rule asks for significance."""
-        return self.operator in ("worse", "lower", "higher")
-
-    def kept(self, difference: float) -> bool:
-        """Whether a difference of means keeps a bound; equality up to rounding of float64 counts as equal."""
-        slack = 1e-12 * max(1.0, abs(self.bound))
-        match self.operator:
-            case ">=":
-                return difference >= self.bound - slack
-            case ">":
-                return difference > self.bound + slack
-            case "<=":
-                return difference <= self.bound + slack
-            case _:
-                return difference < self.bound - slack
+__all__ = ["Checked", "GateResult", "check_rules"]
 
 
 @dataclass(frozen=True)
@@ -104,32 +60,6 @@ class GateResult:
     def compared(self) -> int:
         """Number of checks with a verdict."""
         return sum(one.kept is not None for one in self.checks)
-
-
-def parse_rule(text: str) -> Rule:
-    """Read a rule such as ``"accuracy >= -0.005"`` or ``"pgd-40@8/255 not worse at 0.05"``.
-
-    Raises:
-        RequestError: It is no rule.
-    """
-    match = _BOUND.fullmatch(text.strip()) or _TEST.fullmatch(text.strip())
-    if match is None:
-        raise RequestError(f"{text!r} is no rule of a gate; write {_GRAMMAR}")
-    parts = match.groupdict()
-    operator = parts.get("operator") or parts["what"]
-    number = parts["bound"] if "bound" in parts else parts["alpha"] or f"{ALPHA:g}"
-    try:
-        bound = float(number)
-    except ValueError:
-        raise RequestError(
-            f"{text!r}: {number!r} is no number; bounds are fractions, so half a point is 0.005"
-        ) from None
-    test = "bound" not in parts
-    if bound != bound or abs(bound) == float("inf") or (test and not 0 < bound < 1):
-        raise RequestError(
-            f"{text!r}: {'a level lies in (0, 1)' if test else 'the bound must be finite'}, got {number}"
-        )
-    return Rule(text.strip(), parts["column"], operator, bound)  # type: ignore[arg-type]
 
 
 def check_rules(results: Results, suite: Suite, former: FormerRun, rules: Sequence[Rule]) -> GateResult:

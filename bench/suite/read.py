@@ -17,6 +17,7 @@ from bench.suite.document import read
 from bench.suite.evaluations import EvaluationReader
 from bench.suite.feasible import Feasibility
 from bench.suite.figures import FigureReader
+from bench.suite.gate import GateSection
 from bench.suite.models import ModelReader
 from bench.suite.schema import Caps, DataSection, Suite, SuiteHeader
 from bench.suite.section import SECTIONS, Absent, SectionReader
@@ -92,6 +93,7 @@ class _Reader(SectionReader):
             unclear_evaluations=evaluations.unclear,
             outside=applied.outside,
         ).figures()
+        gate = self._section(GateSection, "gate") if "gate" in self.document.data else None
         if dataset is not None and data is not None:
             Feasibility(
                 document=self.document,
@@ -119,6 +121,8 @@ class _Reader(SectionReader):
             evaluations=tuple(read_evaluations),
             tables=tuple(tables),
             figures=tuple(figures),
+            rules=gate.rules if gate is not None else (),
+            baseline=self.document.path.parent / gate.against if gate is not None and gate.against else None,
             caps=caps,
             profile=profile.profile.name if profile else None,
             substitutions=applied.substitutions,

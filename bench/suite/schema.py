@@ -268,6 +268,8 @@ class Suite:
         path: The file that it was read from.
         profile: Name of the applied profile, or None.
         substitutions: Data sets that the profile put in place of others, as (original, substitute).
+        rules: The rules of the suite's gate.
+        baseline: Results folder of the gate's baseline, if the suite names it.
         original_dataset: The data set that the file names, before substitution.
     """
 
@@ -281,6 +283,8 @@ class Suite:
     evaluations: tuple[ResolvedEvaluation, ...]
     tables: tuple[ResolvedTable, ...]
     figures: tuple[ResolvedFigure, ...] = ()
+    rules: tuple[str, ...] = ()
+    baseline: Path | None = None
     caps: Caps = field(default_factory=Caps)
     profile: str | None = None
     substitutions: tuple[tuple[str, str], ...] = ()

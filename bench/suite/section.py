@@ -19,7 +19,7 @@ from bench.suite.locate import Path
 
 __all__ = ["SECTIONS", "Absent", "SectionReader", "merged", "rest", "texts", "value_or_default", "with_preset"]
 
-SECTIONS = ("suite", "data", "model", "evaluation", "table", "figure")
+SECTIONS = ("suite", "data", "model", "evaluation", "table", "figure", "gate")
 
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T", bound=Named)

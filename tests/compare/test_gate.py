@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from bench.compare.gate import Checked, GateResult, check_rules, parse_rule
+from bench.compare.gate import Checked, GateResult, check_rules
 from bench.errors import NothingSelectedError, RequestError
+from bench.suite.gate import parse_rule
 from tests.compare.conftest import SUITE, Run, right, with_seeds
 from tests.conftest import Project, planned
 
@@ -22,35 +23,6 @@ def check(run: Run, before: Run, *rules: str) -> GateResult:
 def one(found: GateResult, label: str = "JEM") -> Checked:
     (checked,) = [checked for checked in found.checks if checked.label == label]
     return checked
-
-
-@pytest.mark.parametrize(
-    ("text", "column", "operator", "bound"),
-    [
-        ("accuracy >= -0.005", "accuracy", ">=", -0.005),
-        ("  pgd@8/255>=-.01 ", "pgd@8/255", ">=", -0.01),
-        ("calibration.ece < 1e-2", "calibration.ece", "<", 0.01),
-        ("accuracy not worse", "accuracy", "worse", 0.05),
-        ("pgd@* not lower at 0.01", "pgd@*", "lower", 0.01),
-    ],
-)
-def test_rules_are_read(text: str, column: str, operator: str, bound: float) -> None:
-    rule = parse_rule(text)
-    assert (rule.column, rule.operator, rule.bound) == (column, operator, bound)
-    assert rule.is_test == (" not " in text)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        *("", "accuracy", "accuracy = 0.1", "accuracy >= half", "accuracy >= nan", "accuracy >= inf", ">= 0.1"),
-        *("accuracy not worse at 2", "accuracy not nicer", "accuracy >= 0.1 0.2", "accuracy not worse at 0"),
-    ],
-)
-def test_anything_else_is_refused(text: str) -> None:
-    with pytest.raises(RequestError) as caught:
-        parse_rule(text)
-    assert repr(text) in str(caught.value)
 
 
 @pytest.mark.parametrize(("wrong", "kept"), [(9, True), (11, True), (12, False)])
