@@ -115,12 +115,14 @@ class RememberedPlan:
         profile: Name of its profile, or None.
         file: The suite file; it may no longer exist.
         jobs: The names of each job in the plan, by key.
+        features: Keys of the features of real images that its evaluations share.
     """
 
     suite: str
     profile: str | None
     file: Path
     jobs: Mapping[str, Names]
+    features: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,7 @@ def write_plan(results: Path, home: Path, plan: Plan) -> None:
         "profile": plan.suite.profile,
         "written": _now(),
         "jobs": jobs,
+        "features": sorted(plan.keys - jobs.keys()),
     }
     write_json(_folder(results, plan.suite.name, plan.suite.profile) / PLAN, facts)
 
@@ -167,7 +170,8 @@ def plans(results: Path) -> list[RememberedPlan]:
         try:
             jobs = {str(key): Names(*(job[name] for name in _NAMES)) for key, job in facts["jobs"].items()}
             file = _located(str(facts["file"]), results)
-            found.append(RememberedPlan(facts["suite"], facts["profile"], file, jobs))
+            features = frozenset(map(str, facts.get("features", ())))  # plans of former versions have none
+            found.append(RememberedPlan(facts["suite"], facts["profile"], file, jobs, features))
         except (KeyError, TypeError, AttributeError) as error:
             raise DamagedFileError(path, f"is no plan that a run left: {type(error).__name__} {error}") from None
     return found

@@ -110,7 +110,7 @@ class GaussianStats:
             ValueError: If it holds no such statistics, or Python objects, which are never loaded.
         """
         loaded = np.load(path, allow_pickle=False)
-        if not isinstance(loaded, Mapping):
+        if not isinstance(loaded, np.lib.npyio.NpzFile):
             raise ValueError(f"{path} is no .npz archive")
         with loaded as arrays:
             return cls.from_arrays(arrays)
