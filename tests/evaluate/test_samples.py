@@ -196,6 +196,12 @@ def test_rows_are_classes_and_the_oldest_come_first() -> None:
     assert (picture_of[empty] == 128).all()
 
 
+def test_grey_levels_are_rounded_and_not_truncated() -> None:
+    samples = stored([0, 0, 0], [3, 2, 1], [0.6 / 255, 99.4 / 255, 254.9 / 255])
+    grid = class_grid(samples, 1, columns=3)
+    assert [int(grid[0, column, 0]) for column in (0, 3, 6)] == [1, 99, 255]
+
+
 def test_colours_stay_in_their_channels() -> None:
     images = torch.tensor([1.0, 0.0, 0.2])[None, :, None, None].expand(1, 3, 2, 2)
     grid = class_grid(Samples(images, torch.tensor([0]), torch.tensor([1])), 1, columns=1)

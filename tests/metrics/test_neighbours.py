@@ -58,3 +58,9 @@ def test_bad_arguments_are_refused():
         nearest_neighbours([[0.0]], [[np.nan]])
     with pytest.raises(ValueError, match="k must lie in 1 … n - 1 = 1"):
         neighbour_radii([[0.0], [1.0]], 2)
+
+
+def test_distances_of_a_cloud_far_from_the_origin_are_those_of_the_cloud():
+    """Squared norms of 1e7 cancel: in float32 nothing of the distances of order 1 would be left."""
+    rows = np.random.default_rng(0).normal(size=(60, 8))
+    np.testing.assert_allclose(neighbour_radii(rows + 1000, 3), neighbour_radii(rows, 3), rtol=1e-6)
