@@ -137,8 +137,9 @@ def test_by_hand(given: Callable[..., Any], splits: Splits, keeps_its_word: Call
     whole = "jackknife over 20 groups, at n = 30"
     assert {name: kind.partition(", cut")[0] for name, kind in kinds.items()} == {
         **dict.fromkeys(("fcd", "cs", "kcd"), whole),
-        **dict.fromkeys(("agreement", "judge-precision"), "wilson"),
-        "judge-density": "t",
+        "agreement": "wilson",
+        "judge-precision": "wilson, for these real images",
+        "judge-density": "t, for these real images",
         "nearest": "order statistics",
     }
     assert all(n.interval.low < n.interval.high for n in outcome.numbers if n.interval is not None)
