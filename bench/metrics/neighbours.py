@@ -103,6 +103,9 @@ def squared_distance_blocks(a: FloatArray, b: FloatArray) -> Iterator[tuple[slic
     Args:
         a: Shape (n, d), float64.
         b: Shape (m, d), float64.
+
+    >>> [(rows.start, rows.stop, squared.tolist()) for rows, squared in squared_distance_blocks(np.eye(2), np.eye(2))]
+    [(0, 2, [[0.0, 2.0], [2.0, 0.0]])]
     """
     norms_a, norms_b = np.einsum("ij,ij->i", a, a), np.einsum("ij,ij->i", b, b)
     step = max(1, _BLOCK // len(b))
