@@ -178,7 +178,7 @@ class Bench:
             require(needed(todo, site.data, site.weights), self.verified)
 
         whole = self.whole(chosen) if only else chosen
-        with announced(self.settings.results, [job.key for job in chosen.jobs]):
+        with announced(self.settings.results, chosen.keys):
             verify(dropped)  # results that cannot be made again are not dropped
             for job in dropped:
                 self._drop(job)

@@ -114,6 +114,7 @@ class RememberedPlan:
         file: The suite file; it may no longer exist.
         jobs: The names of each job in the plan, by key.
         labels: Label of each model by its name; empty in plans of former versions.
+        features: Keys of the features of real images that its evaluations share.
     """
 
     suite: str
@@ -121,6 +122,7 @@ class RememberedPlan:
     file: Path
     jobs: Mapping[str, Names]
     labels: Mapping[str, str] = field(default_factory=dict)
+    features: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,7 @@ def write_plan(results: Path, home: Path, plan: Plan) -> None:
         "written": _now(),
         "labels": {model.name: model.label for model in plan.suite.models},
         "jobs": jobs,
+        "features": sorted(plan.keys - jobs.keys()),
     }
     write_json(_folder(results, plan.suite.name, plan.suite.profile) / PLAN, facts)
 
@@ -169,7 +172,8 @@ def plans(results: Path) -> list[RememberedPlan]:
             jobs = {str(key): Names(*(job[name] for name in _NAMES)) for key, job in facts["jobs"].items()}
             file = _located(str(facts["file"]), results)
             labels = {str(name): str(label) for name, label in facts.get("labels", {}).items()}
-            found.append(RememberedPlan(facts["suite"], facts["profile"], file, jobs, labels))
+            features = frozenset(map(str, facts.get("features", ())))  # plans of former versions have none
+            found.append(RememberedPlan(facts["suite"], facts["profile"], file, jobs, labels, features))
         except (KeyError, TypeError, AttributeError) as error:
             raise DamagedFileError(path, f"is no plan that a run left: {type(error).__name__} {error}") from None
     return found

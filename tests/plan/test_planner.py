@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from bench.plan.jobs import Job, Plan
+from bench.plan.tasks import EvaluateTask
 from tests.conftest import planned
 from tests.plan.conftest import changed, keys, replaced
 
@@ -100,6 +101,68 @@ def test_one_judge_serves_all(project: Project, tiny: str) -> None:
         "jem/digits/seed1/generation",
         "jem/digits/seed2/generation",
     ]
+
+
+def inception_suite(tiny: str, more: str = "") -> str:
+    return replaced(tiny, 'kind  = "generation"', f'kind  = "fid"\n{more}')
+
+
+@pytest.fixture
+def inception(project: Project) -> None:
+    """The file of weights is there, so that evaluations that need it are planned."""
+    weights = project.bench.settings.weights
+    weights.mkdir(parents=True)
+    (weights / "pt_inception-2015-12-05-6726825d.pth").write_bytes(b"")
+
+
+def features_of(plan: Plan, name: str) -> dict[str, str]:
+    found = [job.task.features for job in plan.jobs if job.id.endswith(name) and isinstance(job.task, EvaluateTask)]
+    used = [features for features in found if features]
+    assert used
+    assert all(features == used[0] for features in used)
+    return used[0]
+
+
+def test_models_and_seeds_share_the_features_of_real_images(project: Project, tiny: str) -> None:
+    model = '[[model]]\nfamily = "jem"\nbackbone = "wrn-10-1"\nseeds = [1, 2]\n\n'
+    plan = project.plan(replaced(tiny, "[[evaluation]]", f"{model}[[evaluation]]"))
+    shared = features_of(plan, "/generation")
+    assert set(shared) == {"train", "test"}
+    assert plan.keys == {job.key for job in plan.jobs} | set(shared.values())
+    (softmax,) = [job.task for job in plan.jobs if job.id == "softmax/digits/seed1/generation"]
+    assert isinstance(softmax, EvaluateTask)
+    assert softmax.features == {}  # does not generate
+
+
+def test_features_are_of_the_images_and_the_way_into_the_network(project: Project, tiny: str, inception: None) -> None:
+    usual = features_of(project.plan(inception_suite(tiny)), "/fid")
+    assert features_of(project.plan(inception_suite(tiny, "per_class = 50\nsplits = 2")), "/fid") == usual
+    for more in ('resize = "tf1"', 'pixels = "uint8"'):
+        other = features_of(project.plan(inception_suite(tiny, more)), "/fid")
+        assert not set(other.values()) & set(usual.values())
+    # Fewer training images leave the held-out ones as they are.
+    capped = '[profile]\nname = "small"\n[caps]\ntrain = 100'
+    fewer = features_of(project.plan(inception_suite(tiny), capped), "/fid")
+    assert (fewer["test"] == usual["test"], fewer["train"] == usual["train"]) == (True, False)
+
+
+def test_the_content_of_a_given_file_is_in_the_key(project: Project, tiny: str, inception: None) -> None:
+    text = inception_suite(tiny, 'reference = "stats.npz"')
+
+    def job() -> Job:
+        (found,) = [job for job in project.plan(text).jobs if job.id == "gmmc-gen/digits/seed1/fid"]
+        return found
+
+    assert job().blocked == "reference stats.npz: No such file or directory"
+    path = project.write("suites/stats.npz", "one")
+    first = job()
+    assert first.blocked is None
+    assert isinstance(first.task, EvaluateTask)
+    assert (first.task.files["reference"].path, first.task.features != {}) == (path, True)
+    project.write("suites/stats.npz", "two")
+    assert job().key != first.key
+    project.write("suites/stats.npz", "one")
+    assert job().key == first.key
 
 
 def test_equal_work_under_two_names_has_one_key_and_both_names(project: Project, tiny: str) -> None:
