@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from bench_models.centers import max_mahalanobis_centers
 
 ROOT = Path(__file__).parent.parent

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from bench_models.specs import GMMC_DIS, GMMC_GEN, GMMC_JOINT, JEM, SOFTMAX
 from click.testing import CliRunner, Result
 
 from bench.cli.main import cli
 from bench.execute.display import Summary
 from bench.spec import FamilySpec
 from bench.weights.module_spec import MODULE
+from bench_models.specs import GMMC_DIS, GMMC_GEN, GMMC_JOINT, JEM, SOFTMAX
 
 if TYPE_CHECKING:
     from tests.conftest import Project

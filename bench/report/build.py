@@ -9,7 +9,7 @@ from pathlib import Path
 from bench.execute.states import job_states
 from bench.plan.jobs import Plan
 from bench.report.cells import Results
-from bench.report.claims import control_notes, item_notes, seed_note
+from bench.report.claims import calibration_notes, control_notes, item_notes, seed_note
 from bench.report.common import Across, across_rows
 from bench.report.compare import ALPHA, TESTS, common_items, indistinguishable_from_best
 from bench.report.deviations import deviations
@@ -180,6 +180,7 @@ def _notes(
     notes += [of_seeds] if of_seeds else []
     notes += item_notes(table.columns, cells)
     notes += control_notes(table.columns, models, results)
+    notes += calibration_notes(table.columns, models, cells)
     notes += [column.note for column in across.values() if column.note]
     best = {cell.column for row in cells for cell in row if cell.best}
     made = dict.fromkeys(c.column.test for c in table.columns if c.id in best and c.column.test)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from bench.attacks.diagnostics import WORDS
 from bench.errors import DamagedFileError
 from bench.execute.states import Status
+from bench.metrics.if_calibrated import IfCalibrated
 from bench.metrics.intervals import Interval, carried_decimals, student_t
 from bench.plan.jobs import Job, Plan
 from bench.report.model import Cell, CellStatus
@@ -291,6 +292,7 @@ def aggregate(column: ResolvedColumn, found: Sequence[Measurement], missing: Seq
         n=min(number.n for number in numbers),
         seeds=tuple(one.job.seed for one in found),
         interval=interval,
+        if_calibrated=_if_calibrated([number.if_calibrated for number in numbers]),
         decimals=_decimals(float(np.mean(values)), interval, column.column.unit),
         sd=float(np.std(values, ddof=1)) if len(values) > 1 else None,
         status="ok",
@@ -301,6 +303,16 @@ def aggregate(column: ResolvedColumn, found: Sequence[Measurement], missing: Seq
         not_measured=tuple(dict.fromkeys(name for one in found for name in one.not_measured)),
         records=tuple(one.job.key for one in found),
     )
+
+
+def _if_calibrated(found: Sequence[IfCalibrated | None]) -> IfCalibrated | None:
+    known = [one for one in found if one is not None]
+    if len(known) != len(found):
+        return None
+    if len(known) == 1:
+        return known[0]
+    mean, upper = (float(np.mean([getattr(one, name) for one in known])) for name in ("mean", "upper"))
+    return IfCalibrated(mean, upper, known[0].level, None)
 
 
 def _decimals(value: float, interval: Interval | None, unit: str) -> int | None:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from bench.metrics.if_calibrated import IfCalibrated
     from bench.metrics.intervals import Interval
 
 __all__ = ["SCHEMA", "Measured", "Number", "PlannedJob", "Prediction", "Provenance", "Record", "Training"]
@@ -31,6 +32,7 @@ class Number:
         value: The number; fractions are in [0, 1]. None with a ``reason``.
         n: Number of items that it was measured on.
         interval: Item-level confidence interval, if one is known.
+        if_calibrated: For a calibration error: what a calibrated model with the same confidences would score.
         items: Name of the array of per-item values in ``Outcome.items`` that paired tests use.
         reason: Why there is no value.
         verdict: For robustness: a word of ``bench.attacks.diagnostics.WORDS``.
@@ -46,6 +48,7 @@ class Number:
     n: int
     definition: str
     interval: Interval | None = None
+    if_calibrated: IfCalibrated | None = None
     items: str | None = None
     reason: str | None = None
     verdict: str | None = None
@@ -56,10 +59,16 @@ class Number:
     @classmethod
     def from_json(cls, facts: Mapping[str, Any]) -> Number:
         """Read a number of a record."""
-        from bench.metrics.intervals import Interval  # loads SciPy
+        # Both load SciPy.
+        from bench.metrics.if_calibrated import IfCalibrated
+        from bench.metrics.intervals import Interval
 
-        interval = facts.get("interval")
-        return cls(**{**_known(cls, facts), "interval": None if interval is None else Interval(**interval)})
+        interval, calibrated = facts.get("interval"), facts.get("if_calibrated")
+        read = {
+            "interval": None if interval is None else Interval(**interval),
+            "if_calibrated": None if calibrated is None else IfCalibrated(**calibrated),
+        }
+        return cls(**{**_known(cls, facts), **read})
 
     def as_json(self) -> dict[str, Any]:
         """All fields; NumPy's numbers become Python's."""
@@ -68,6 +77,7 @@ class Number:
             "value": None if self.value is None else float(self.value),
             "n": int(self.n),
             "interval": None if self.interval is None else asdict(self.interval),
+            "if_calibrated": None if self.if_calibrated is None else asdict(self.if_calibrated),
             "flags": dict(self.flags),
             "not_finite": int(self.not_finite),
         }

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bench_models.gmmc import GMMCClassifier
 from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 from PIL import Image
@@ -22,6 +21,7 @@ from bench.commands import sample as sampling
 from bench.commands.sample import draw
 from bench.errors import RequestError
 from bench.evaluate import samples
+from bench_models.gmmc import GMMCClassifier
 
 SUITE = """\
 [suite]

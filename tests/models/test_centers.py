@@ -7,9 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from bench_models.centers import check_published, max_mahalanobis_centers
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from bench_models.centers import check_published, max_mahalanobis_centers
 
 authors = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "weights" / "authors.py")))
 

@@ -3,6 +3,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
+
+from bench.spec import TrainingConfig
 from bench_models.configs import (
     GMMCDisConfig,
     GMMCGenConfig,
@@ -12,9 +15,6 @@ from bench_models.configs import (
     SGLDConfig,
     SoftmaxConfig,
 )
-from pydantic import ValidationError
-
-from bench.spec import TrainingConfig
 
 ALL: list[type[TrainingConfig]] = [SoftmaxConfig, JEMConfig, GMMCDisConfig, GMMCGenConfig, GMMCJointConfig]
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
+
+from bench.family import Batch, Iteration
 from bench_models.configs import GMMCDisConfig, GMMCGenConfig, GMMCJointConfig, GMMCSamplerConfig
 from bench_models.gmmc import GMMCClassifier, GMMCDis, GMMCGen, GMMCJoint
 from bench_models.replay import ReplayBuffer
 from bench_models.wide_resnet import WideResNet
-from torch import Tensor, nn
-
-from bench.family import Batch, Iteration
 
 SHAPE = (1, 2, 3)
 K = 4

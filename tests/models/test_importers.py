@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
+
 from bench_models.importers import gmmc, jem
 from bench_models.wide_resnet import build
-from torch import Tensor
 
 authors = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "weights" / "authors.py")))
 

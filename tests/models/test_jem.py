@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
+
+from bench.family import Batch, Iteration
 from bench_models.configs import JEMConfig, SGLDConfig
 from bench_models.jem import JEM, JEMClassifier
 from bench_models.langevin import indexed_noise, indexed_uniform
 from bench_models.replay import ReplayBuffer
 from bench_models.wide_resnet import WideResNet
-from torch import Tensor, nn
-
-from bench.family import Batch, Iteration
 
 SHAPE = (1, 2, 3)
 K = 4

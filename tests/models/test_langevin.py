@@ -6,6 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from torch import Tensor, nn
+
 from bench_models.langevin import (
     NoiseFn,
     generator_noise,
@@ -15,10 +20,6 @@ from bench_models.langevin import (
     sgld,
 )
 from bench_models.wide_resnet import WideResNet
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy import stats
-from torch import Tensor, nn
 
 SHAPE = (2, 4, 5)
 SIZE = math.prod(SHAPE)

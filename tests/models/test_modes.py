@@ -5,15 +5,15 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
+
+from bench.family import Batch, Iteration
 from bench_models.configs import GMMCGenConfig, JEMConfig
 from bench_models.gmmc import GMMCGen
 from bench_models.jem import JEM
 from bench_models.modes import evaluating, features_of, mixes_items, sampling
 from bench_models.replay import ReplayBuffer
 from bench_models.wide_resnet import build
-from torch import Tensor, nn
-
-from bench.family import Batch, Iteration
 
 NAMES = ["wrn-10-1", "wrn-10-1-batch", "wrn-10-1-layer", "wrn-10-1-drop0.3", "wrn-10-1-batch-drop0.3"]
 

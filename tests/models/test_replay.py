@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 import torch
-from bench_models.replay import Draw, ReplayBuffer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load, save
 from scipy import stats
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from bench_models.replay import Draw, ReplayBuffer
 
 SHAPE = (1, 2, 3)
 

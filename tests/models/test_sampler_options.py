@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
+
+from bench.family import Batch, Iteration
 from bench_models.configs import GMMCGenConfig, GMMCSamplerConfig, JEMConfig, SGLDConfig
 from bench_models.gmmc import GMMCClassifier, GMMCGen, center_regression
 from bench_models.jem import JEM, langevin
 from bench_models.wide_resnet import WideResNet
-from torch import Tensor
-
-from bench.family import Batch, Iteration
 
 
 def quadratic(x: Tensor) -> Tensor:

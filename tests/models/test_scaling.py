@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import torch
-from bench_models.scaling import from_model, to_model
 from hypothesis import given
 from hypothesis import strategies as st
+
+from bench_models.scaling import from_model, to_model
 
 
 def test_the_ends_and_the_middle() -> None:

@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from bench_models.configs import SoftmaxConfig
-from bench_models.softmax import LinearClassifier, Softmax
-from bench_models.wide_resnet import WideResNet
 from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.family import Batch, Iteration
+from bench_models.configs import SoftmaxConfig
+from bench_models.softmax import LinearClassifier, Softmax
+from bench_models.wide_resnet import WideResNet
 
 ITERATION = Iteration(0, 0, 1, torch.Generator())
 

@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from bench_models import specs
-from bench_models.configs import GMMCGenConfig, GMMCJointConfig, JEMConfig, SoftmaxConfig
 from pydantic import BaseModel, ValidationError
 from torch import nn
 
 from bench.family import Classifier, Family
 from bench.registry import import_object
 from bench.spec import BACKBONES, FAMILIES, FamilySpec, TrainingConfig, settings
+from bench_models import specs
+from bench_models.configs import GMMCGenConfig, GMMCJointConfig, JEMConfig, SoftmaxConfig
 
 FAMILY_SPECS = [specs.SOFTMAX, specs.JEM, specs.GMMC_DIS, specs.GMMC_GEN, specs.GMMC_JOINT]
 by_name = pytest.mark.parametrize("spec", FAMILY_SPECS, ids=lambda spec: spec.name)

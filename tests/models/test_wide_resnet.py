@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from bench_models.wide_resnet import Norm, WideResNet, _mean_over_positions
 from torch import Tensor, nn
+
+from bench_models.wide_resnet import Norm, WideResNet, _mean_over_positions
 
 NORMS: list[Norm] = ["none", "batch", "layer"]
 

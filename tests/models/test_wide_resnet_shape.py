@@ -5,11 +5,12 @@ import sys
 
 import pytest
 import torch
-from bench_models.wide_resnet import WideResNet
-from bench_models.wide_resnet_shape import macs, parameters, parse_name
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+
+from bench_models.wide_resnet import WideResNet
+from bench_models.wide_resnet_shape import macs, parameters, parse_name
 
 
 @given(blocks=st.integers(1, 100), width=st.integers(1, 1000))

@@ -4,11 +4,11 @@ import re
 
 import pytest
 import torch
-from bench_models.wide_resnet import build
-from bench_models.wide_resnet_shape import Variant, parse_variant
 from torch import nn
 
 from bench.spec import BACKBONES
+from bench_models.wide_resnet import build
+from bench_models.wide_resnet_shape import Variant, parse_variant
 
 CASES = [
     ("wrn-28-10", Variant(28, 10, "none", 0.0)),

@@ -188,9 +188,10 @@ def test_images_of_other_channels(project: Project, monkeypatch: pytest.MonkeyPa
 
 def test_what_a_family_says_is_what_its_implementation_does(project: Project) -> None:
     """Parity with the classes that would raise in a worker."""
+    from torch import Generator
+
     from bench_models.centers import max_mahalanobis_centers
     from bench_models.replay import ReplayBuffer
-    from torch import Generator
 
     def raises(make: Any) -> bool:
         try:

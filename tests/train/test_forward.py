@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 import torch
-from bench_models.gmmc import GMMCClassifier, center_regression
-from bench_models.langevin import regress_to, sgld
-from bench_models.softmax import LinearClassifier
-from bench_models.wide_resnet import build
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from bench.train.forward import Forward, _check_bf16
+from bench_models.gmmc import GMMCClassifier, center_regression
+from bench_models.langevin import regress_to, sgld
+from bench_models.softmax import LinearClassifier
+from bench_models.wide_resnet import build
 
 K, SHAPE = 4, (1, 8, 8)
 

@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 import torch
-from bench_models.langevin import regress_to
-from bench_models.modes import sampling
-from bench_models.scaling import to_model
-from bench_models.softmax import LinearClassifier
-from bench_models.wide_resnet import build
 from torch import Tensor, nn
 from torch._dynamo.backends.common import aot_autograd
 from torch._dynamo.utils import counters
 
 from bench.train.forward import Forward
+from bench_models.langevin import regress_to
+from bench_models.modes import sampling
+from bench_models.scaling import to_model
+from bench_models.softmax import LinearClassifier
+from bench_models.wide_resnet import build
 
 K, SHAPE = 4, (1, 8, 8)
 

@@ -5,12 +5,12 @@ import math
 from typing import Any
 
 import pytest
-from bench_models.configs import GMMCGenConfig, JEMConfig, SoftmaxConfig
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.spec import GuardConfig
 from bench.train.guard import MEMORY, Guard, adjusted
+from bench_models.configs import GMMCGenConfig, JEMConfig, SoftmaxConfig
 
 
 def guard(**limits: Any) -> Guard:

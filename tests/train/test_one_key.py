@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bench_models.configs import SoftmaxConfig
-from bench_models.softmax import LinearClassifier, Softmax
 from torch import Tensor, nn
 
 from bench.data.splits import Splits
@@ -23,6 +21,8 @@ from bench.train import checkpoint
 from bench.train.loop import Trainer, TrainingInterrupted
 from bench.weights import load as trained
 from bench.weights.blueprint import Blueprint
+from bench_models.configs import SoftmaxConfig
+from bench_models.softmax import LinearClassifier, Softmax
 
 VARIANTS = [f"wrn-10-1{norm}{drop}" for norm in ("", "-batch", "-layer") for drop in ("", "-drop0.3")]
 SAMPLED = {"sampler": {"steps": 2, "buffer": 40}}

@@ -1,0 +1,312 @@
+"""Intervals for calibration errors, by inversion of simulated tests.
+
+A calibration error is a sum (or maximum) of absolute values of noisy gaps. It is biased upwards, and a bootstrap adds
+the noise a second time: at calibration, the percentile interval contains neither the true value nor the estimate. The
+intervals here consist of the true values that a test does not reject. For each candidate value theta, gaps are chosen
+that resemble the observed ones and whose error is theta; the estimate is simulated with these gaps; and theta belongs
+to the interval if the observed estimate is no surprise ("hybrid resampling", Chuang and Lai 2000). The candidates begin
+at theta = 0, calibration.
+
+At level 1 - alpha, estimates below theta and below the alpha/2 quantile are rejected. The probability of these, eps, is
+0 where the bias exceeds the noise, and alpha/2 far from calibration. Of the largest estimates the fraction alpha - eps
+is rejected. So the interval always contains the estimate, and it contains 0 exactly if a calibrated model reaches the
+observed error with a probability of at least alpha.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.metrics.arrays import FloatArray, class_labels, correctness, probabilities
+from bench.metrics.calibration import ks_error
+from bench.metrics.intervals import Interval
+from bench.metrics.reliability import Binning, Edges, bin_edges, bin_index, confidences
+
+__all__ = ["KIND", "classwise_ece_interval", "ece_interval", "ks_interval"]
+
+KIND = "test inversion"
+DRAWS = 400
+_POINTS = 14
+"""Candidate values, beside 0; the ends of the interval are interpolated between them."""
+_MOST_DRAWN = 2**22
+"""Largest number of simulated counts; with many cells the sum varies little and needs few draws."""
+_TOLERANCE = 1e-12
+_KS_BINS = 10
+"""Bins of equal mass whose gaps the candidates of the KS error scale."""
+
+
+def ece_interval(
+    confidence: npt.ArrayLike,
+    correct: npt.ArrayLike,
+    *,
+    bins: int = 20,
+    binning: Binning = "width",
+    edges: Edges = "right",
+    seed: int = 0,
+    level: float = 0.95,
+    draws: int = DRAWS,
+) -> Interval:
+    """Interval of the ECE over items, within [0, 1]; it contains the estimate.
+
+    It is for the ECE of the population with the same bins: sum over bins b of |E[(Y - C) 1{C in b}]|, where C is the
+    confidence and Y whether the prediction is right. Bins of equal mass are those of the sample.
+
+    Args:
+        confidence: Probability of the predicted class, shape (n,), in [0, 1].
+        correct: Whether the prediction was right, shape (n,), booleans or 0/1.
+        bins: As in `bench.metrics.calibration.ece`.
+        binning: As there.
+        edges: As there.
+        seed: Seed of the simulation; the result is a function of the arguments alone.
+        level: Nominal coverage, in (0, 1).
+        draws: Number of simulated estimates for each candidate value, at least 100.
+
+    Raises:
+        ValueError: On bad confidences, labels, bins or level, or draws < 100.
+
+    >>> interval = ece_interval(np.full(400, 0.9), np.arange(400) < 300, bins=1)  # 0.15, error 0.022
+    >>> round(interval.low, 2), round(interval.high, 2)
+    (0.11, 0.2)
+    """
+    conf = confidences(confidence)
+    index = bin_index(conf, bin_edges(conf, bins, binning, edges), edges)
+    hit = correctness("correct", correct)
+    if conf.shape != hit.shape:
+        raise ValueError(f"confidence and correct must have one length, got {conf.size} and {hit.size}")
+    cells = _Cells.of(index, conf, hit, conf.size)
+    return _interval(*_simulated(cells, seed, level, draws), level)
+
+
+def classwise_ece_interval(
+    probs: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    *,
+    bins: int = 20,
+    binning: Binning = "width",
+    edges: Edges = "right",
+    seed: int = 0,
+    level: float = 0.95,
+    draws: int = DRAWS,
+) -> Interval:
+    """Interval of the classwise ECE over items, within [0, 1]; it contains the estimate.
+
+    As `ece_interval`, with the bins of all classes together. Counts of different classes are simulated independently,
+    although one label decides them all; their dependence is weak for more than two classes. For two classes the
+    interval is that of the first, whose gaps the second mirrors.
+
+    Args:
+        probs: Probabilities, shape (n, K).
+        labels: Integers in 0 … K-1, shape (n,).
+        bins: As in `bench.metrics.calibration.classwise_ece`.
+        binning: As there.
+        edges: As there.
+        seed: As in `ece_interval`.
+        level: As in `ece_interval`.
+        draws: As in `ece_interval`.
+
+    Raises:
+        ValueError: On bad probabilities, labels, bins or level, or draws < 100.
+
+    >>> probs, labels = np.tile([0.9, 0.1], (400, 1)), (np.arange(400) >= 300).astype(int)
+    >>> interval = classwise_ece_interval(probs, labels, bins=1)
+    >>> round(interval.low, 2), round(interval.high, 2)
+    (0.11, 0.2)
+    """
+    p = probabilities("probs", probs)
+    n, classes = p.shape
+    y = class_labels(labels, n, classes)
+    parts = []
+    for k in range(1 if classes == 2 else classes):
+        column = np.minimum(p[:, k], 1.0)
+        index = bin_index(column, bin_edges(column, bins, binning, edges), edges)
+        parts.append(_Cells.of(index, column, y == k, n))
+    cells = _Cells.joined(parts)
+    estimate, values, simulated = _simulated(cells, seed, level, draws)
+    return _interval(estimate / len(parts), values / len(parts), simulated / len(parts), level)
+
+
+def ks_interval(
+    confidence: npt.ArrayLike, correct: npt.ArrayLike, *, seed: int = 0, level: float = 0.95, draws: int = DRAWS
+) -> Interval:
+    """Interval of the Kolmogorov-Smirnov calibration error over items, within [0, 1]; it contains the estimate.
+
+    Candidates scale the observed gaps in bins of equal mass. Each draw takes labels with these accuracies for the
+    given confidences.
+
+    Args:
+        confidence: Probability of the predicted class, shape (n,), in [0, 1].
+        correct: Whether the prediction was right, shape (n,), booleans or 0/1.
+        seed: As in `ece_interval`.
+        level: As in `ece_interval`.
+        draws: As in `ece_interval`.
+
+    Raises:
+        ValueError: On bad confidences, labels or level, or draws < 100.
+
+    >>> interval = ks_interval(np.full(400, 0.9), np.arange(400) < 300)
+    >>> round(interval.low, 2), round(interval.high, 2)
+    (0.11, 0.2)
+    """
+    _check(draws, level)
+    estimate = ks_error(confidence, correct)
+    unsorted = confidences(confidence)
+    order = np.argsort(unsorted, kind="stable")
+    conf, hit = unsorted[order], correctness("correct", correct)[order]
+    n = conf.size
+    index = bin_index(conf, bin_edges(conf, _KS_BINS, "mass"))
+    gap = (np.bincount(index, weights=hit - conf) / np.maximum(np.bincount(index), 1))[index]
+    last_of_ties = np.flatnonzero(np.append(conf[1:] != conf[:-1], True))
+    # The scale at which the largest cumulated gap lies four standard errors above the estimate.
+    reach = float(np.abs(np.cumsum(gap)[last_of_ties]).max()) / n
+    top = estimate + 4 * 0.5 / np.sqrt(n)
+    scales = np.linspace(0.0, top / max(reach, 1 / n), _POINTS + 1)
+    generator = np.random.default_rng(seed)
+    values, simulated = np.empty(scales.size), np.empty((scales.size, draws))
+    accuracies = [np.clip(conf + scale * gap, 0.0, 1.0) for scale in scales]
+    for point, accuracy in enumerate(accuracies):
+        values[point] = np.abs(np.cumsum(accuracy - conf)[last_of_ties]).max() / n
+    rows = max(1, _MOST_DRAWN // n)
+    for start in range(0, draws, rows):
+        # The same random numbers for all candidates: the share of surprising draws then changes smoothly.
+        uniform = generator.random((min(rows, draws - start), n), dtype=np.float32)
+        for point, accuracy in enumerate(accuracies):
+            cumulated = np.cumsum((uniform < accuracy) - conf, axis=1)[:, last_of_ties]
+            simulated[point, start : start + len(uniform)] = np.abs(cumulated).max(axis=1) / n
+    return _interval(estimate, values, simulated, level)
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """Bins that hold items, of one class or of several, each of shape (m,).
+
+    Attributes:
+        count: Number of items.
+        stated: Mean probability that the model states.
+        happened: Share of items for which the event happened.
+        variance: Mean of p (1 - p) over the items, where p is the stated probability.
+        n: Number of items of a class.
+    """
+
+    count: npt.NDArray[np.int64]
+    stated: FloatArray
+    happened: FloatArray
+    variance: FloatArray
+    n: int
+
+    @classmethod
+    def of(cls, index: npt.NDArray[np.intp], stated: FloatArray, event: npt.NDArray[np.bool_], n: int) -> _Cells:
+        """The cells of items with these bins, stated probabilities and events, each of shape (n,)."""
+        count = np.bincount(index)
+        filled = count > 0
+        sums = [np.bincount(index, weights=w)[filled] for w in (stated, event, stated * (1 - stated))]
+        kept = count[filled]
+        return cls(kept, sums[0] / kept, sums[1] / kept, sums[2] / kept, n)
+
+    @classmethod
+    def joined(cls, parts: Sequence[_Cells]) -> _Cells:
+        """The cells of several classes of the same items."""
+        names = ("count", "stated", "happened", "variance")
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names), parts[0].n)
+
+
+def _simulated(cells: _Cells, seed: int, level: float, draws: int) -> tuple[float, FloatArray, FloatArray]:
+    """The estimated error; candidate values, shape (m,); and estimates simulated for each, shape (m, draws)."""
+    _check(draws, level)
+    weight = cells.count / cells.n
+    observed = weight * (cells.happened - cells.stated)
+    estimate = float(np.abs(observed).sum())
+    # The noise of each cell's gap, with one more item at the stated probability, so that it is never 0.
+    smoothed = (cells.count * cells.happened + cells.stated) / (cells.count + 1)
+    noise = np.sqrt(cells.count * smoothed * (1 - smoothed)) / cells.n
+    error = float(np.sqrt(np.square(noise).sum()))
+    limit = np.where(observed > 0, 1 - cells.stated, cells.stated) * weight
+    top = min(estimate + 4 * error, float(limit.sum()))
+    bottom = max(0.0, estimate - float(noise.sum()) - 4 * error)
+    candidates = np.unique(np.concatenate([[0.0], np.linspace(bottom, max(top, bottom), _POINTS)]))
+    gaps = _gaps(observed, limit, candidates)
+    values = np.abs(gaps).sum(axis=1)
+    accuracy = np.clip(cells.stated + gaps / weight, 0.0, 1.0)
+    generator = np.random.default_rng(seed)
+    draws = min(draws, max(100, _MOST_DRAWN // accuracy.size))
+    shape = (*accuracy.shape, draws)
+    counts = generator.binomial(cells.count[:, None], accuracy[:, :, None], size=shape)
+    noise_drawn = counts - (cells.count * accuracy)[:, :, None]
+    # Within a cell the stated probabilities differ, so the variance is below that of a binomial count.
+    binomial = cells.stated * (1 - cells.stated)
+    noise_drawn *= np.sqrt(np.divide(cells.variance, binomial, out=np.ones_like(binomial), where=binomial > 0))[:, None]
+    # Other items would also fall into the cells in other numbers, which matters where there is a gap.
+    items = int(cells.count.sum())
+    sizes = generator.multinomial(items, cells.count / items, size=draws).T
+    drawn = noise_drawn + (accuracy - cells.stated)[:, :, None] * sizes
+    return estimate, values, np.abs(drawn).sum(axis=1) / cells.n
+
+
+def _gaps(observed: FloatArray, limit: FloatArray, values: FloatArray) -> FloatArray:
+    """For each value, gaps like the observed ones whose absolute values add up to it, shape (values, cells).
+
+    Above the observed sum, all absolute gaps are increased by the same amount, to the limit at most. Below it, the gaps
+    are the mean of two ways to reduce them, because the noise of the sum depends on how many cells share it. One takes
+    the same amount from all, to 0 at least, which is the nearest point of that sum (the projection onto a sphere of the
+    L1 norm, Duchi et al. 2008). The other keeps the largest gaps as they are and drops the smallest, since a few cells
+    with a true gap stand out of the noise of the others. The first alone covers 90 % where a third of the items has
+    the whole error.
+
+    Args:
+        observed: Observed gaps, shape (cells,).
+        limit: Largest possible absolute gap in the direction of the observed one, shape (cells,).
+        values: Sums of absolute gaps, shape (values,), at most the sum of the limits.
+    """
+    size = np.abs(observed)
+    low, high = np.full(values.size, -1.0), np.full(values.size, size.max())
+    for _ in range(50):  # halves an interval of length 2 at most: exact to 2e-15
+        middle = (low + high) / 2
+        too_large = np.clip(size - middle[:, None], 0.0, limit).sum(axis=1) > values
+        low, high = np.where(too_large, middle, low), np.where(too_large, high, middle)
+    nearest = np.clip(size - high[:, None], 0.0, limit)
+    order = np.argsort(-size, kind="stable")
+    largest = np.empty_like(nearest)
+    largest[:, order] = np.clip(values[:, None] - (np.cumsum(size[order]) - size[order]), 0.0, size[order])
+    reduced = np.where(values[:, None] < size.sum(), (nearest + largest) / 2, nearest)
+    return np.asarray(np.where(observed > 0, 1.0, -1.0) * reduced, dtype=np.float64)
+
+
+def _interval(estimate: float, values: FloatArray, simulated: FloatArray, level: float) -> Interval:
+    """The candidates that are not rejected, by the rule in the module's docstring.
+
+    Args:
+        estimate: The observed error.
+        values: Increasing candidate values, the first 0, shape (m,).
+        simulated: Estimates simulated for each, shape (m, draws).
+        level: Nominal coverage.
+    """
+    alpha = 1 - level
+    below = (simulated < values[:, None] - _TOLERANCE).mean(axis=1)
+    at_least = (simulated >= estimate - _TOLERANCE).mean(axis=1)
+    at_most = (simulated <= estimate + _TOLERANCE).mean(axis=1)
+    from_below = at_least - (alpha - np.minimum(alpha / 2, below))
+    accepted = (from_below >= 0) | (values >= estimate)
+    first = int(accepted.argmax()) if accepted.any() else values.size - 1
+    low = values[first] if first == 0 else _crossing(values, from_below, first - 1)
+    from_above = at_most - alpha / 2
+    rejected = (from_above < 0) & (values > estimate)
+    last = int(rejected.argmax())
+    high = _crossing(values, from_above, last - 1) if rejected.any() and last else values[-1]
+    return Interval(min(float(low), estimate), min(1.0, max(float(high), estimate)), level, KIND)
+
+
+def _crossing(values: FloatArray, heights: FloatArray, left: int) -> float:
+    """Where the line between two neighbouring points crosses height 0; the nearer end if it does not."""
+    a, b = heights[left], heights[left + 1]
+    share = 1.0 if a == b else min(1.0, max(0.0, a / (a - b)))
+    return float(values[left] + share * (values[left + 1] - values[left]))
+
+
+def _check(draws: int, level: float) -> None:
+    if draws < 100:
+        raise ValueError(f"draws must be at least 100, got {draws}")
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie in (0, 1), such as 0.95, got {level}")
