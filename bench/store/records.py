@@ -71,13 +71,13 @@ class Number:
         return cls(**{**_known(cls, facts), **read})
 
     def as_json(self) -> dict[str, Any]:
-        """All fields; NumPy's numbers become Python's."""
+        """All fields, ``if_calibrated`` only if it is known; NumPy's numbers become Python's."""
         return {
-            **_all(self),
+            **{name: value for name, value in _all(self).items() if name != "if_calibrated"},
             "value": None if self.value is None else float(self.value),
             "n": int(self.n),
             "interval": None if self.interval is None else asdict(self.interval),
-            "if_calibrated": None if self.if_calibrated is None else asdict(self.if_calibrated),
+            **({} if self.if_calibrated is None else {"if_calibrated": asdict(self.if_calibrated)}),
             "flags": dict(self.flags),
             "not_finite": int(self.not_finite),
         }
