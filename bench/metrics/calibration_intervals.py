@@ -134,8 +134,8 @@ def ks_interval(
 ) -> Interval:
     """Interval of the Kolmogorov-Smirnov calibration error over items, within [0, 1]; it contains the estimate.
 
-    Candidates scale the observed gaps in bins of equal mass. Each draw takes labels with these accuracies for the
-    given confidences.
+    Candidates scale the observed gaps in bins of equal mass, or, where these are 0 or have no room, lower the accuracy
+    of all items alike. Each draw takes labels with these accuracies for the given confidences.
 
     Args:
         confidence: Probability of the predicted class, shape (n,), in [0, 1].
@@ -160,13 +160,18 @@ def ks_interval(
     index = bin_index(conf, bin_edges(conf, _KS_BINS, "mass"))
     gap = (np.bincount(index, weights=hit - conf) / np.maximum(np.bincount(index), 1))[index]
     last_of_ties = np.flatnonzero(np.append(conf[1:] != conf[:-1], True))
-    # The scale at which the largest cumulated gap lies four standard errors above the estimate.
-    reach = float(np.abs(np.cumsum(gap)[last_of_ties]).max()) / n
-    top = estimate + 4 * 0.5 / np.sqrt(n)
-    scales = np.linspace(0.0, top / max(reach, 1 / n), _POINTS + 1)
+    cumulated = np.cumsum(gap)[last_of_ties] / n
+    reach = float(np.abs(cumulated).max())
+    top = min(1.0, estimate + 4 * 0.5 / np.sqrt(n))  # four standard errors of a mean of labels
+    candidates = np.linspace(0.0, top, _POINTS + 1)
+    upwards = bool(cumulated[np.abs(cumulated).argmax()] > 0)
+    if reach < 1 / n or (upwards and float((1 - conf).mean()) < top):
+        # There is no gap to scale, or no room on its side.
+        accuracies = [np.maximum(conf - candidate, 0.0) for candidate in candidates]
+    else:
+        accuracies = [np.clip(conf + candidate / reach * gap, 0.0, 1.0) for candidate in candidates]
     generator = np.random.default_rng(seed)
-    values, simulated = np.empty(scales.size), np.empty((scales.size, draws))
-    accuracies = [np.clip(conf + scale * gap, 0.0, 1.0) for scale in scales]
+    values, simulated = np.empty(candidates.size), np.empty((candidates.size, draws))
     for point, accuracy in enumerate(accuracies):
         values[point] = np.abs(np.cumsum(accuracy - conf)[last_of_ties]).max() / n
     rows = max(1, _MOST_DRAWN // n)
@@ -174,8 +179,8 @@ def ks_interval(
         # The same random numbers for all candidates: the share of surprising draws then changes smoothly.
         uniform = generator.random((min(rows, draws - start), n), dtype=np.float32)
         for point, accuracy in enumerate(accuracies):
-            cumulated = np.cumsum((uniform < accuracy) - conf, axis=1)[:, last_of_ties]
-            simulated[point, start : start + len(uniform)] = np.abs(cumulated).max(axis=1) / n
+            drawn = np.cumsum((uniform < accuracy) - conf, axis=1)[:, last_of_ties]
+            simulated[point, start : start + len(uniform)] = np.abs(drawn).max(axis=1) / n
     return _interval(estimate, values, simulated, level)
 
 
@@ -219,15 +224,17 @@ def _simulated(cells: _Cells, seed: int, level: float, draws: int) -> tuple[floa
     weight = cells.count / cells.n
     observed = weight * (cells.happened - cells.stated)
     estimate = float(np.abs(observed).sum())
-    # The noise of each cell's gap, with one more item at the stated probability, so that it is never 0.
-    smoothed = (cells.count * cells.happened + cells.stated) / (cells.count + 1)
+    # The noise of each cell's gap, with one more event and one more failure, so that it is never 0.
+    smoothed = (cells.count * cells.happened + 1) / (cells.count + 2)
     noise = np.sqrt(cells.count * smoothed * (1 - smoothed)) / cells.n
     error = float(np.sqrt(np.square(noise).sum()))
-    limit = np.where(observed > 0, 1 - cells.stated, cells.stated) * weight
-    top = min(estimate + 4 * error, float(limit.sum()))
+    room = np.stack(
+        [np.where(observed > 0, 1 - cells.stated, cells.stated), np.maximum(1 - cells.stated, cells.stated)]
+    )
+    top = min(estimate + 4 * error, float(room[1] @ weight))
     bottom = max(0.0, estimate - float(noise.sum()) - 4 * error)
     candidates = np.unique(np.concatenate([[0.0], np.linspace(bottom, max(top, bottom), _POINTS)]))
-    gaps = _gaps(observed, limit, candidates)
+    gaps = _gaps(observed, room * weight, candidates)
     values = np.abs(gaps).sum(axis=1)
     accuracy = np.clip(cells.stated + gaps / weight, 0.0, 1.0)
     generator = np.random.default_rng(seed)
@@ -235,9 +242,11 @@ def _simulated(cells: _Cells, seed: int, level: float, draws: int) -> tuple[floa
     shape = (*accuracy.shape, draws)
     counts = generator.binomial(cells.count[:, None], accuracy[:, :, None], size=shape)
     noise_drawn = counts - (cells.count * accuracy)[:, :, None]
-    # Within a cell the stated probabilities differ, so the variance is below that of a binomial count.
+    # Within a cell the stated probabilities differ, so the variance is below that of a binomial count. Differences of
+    # the error up to 1 % are neglected, so that counts of items that are alike stay exact, with their ties.
     binomial = cells.stated * (1 - cells.stated)
-    noise_drawn *= np.sqrt(np.divide(cells.variance, binomial, out=np.ones_like(binomial), where=binomial > 0))[:, None]
+    ratio = np.sqrt(np.divide(cells.variance, binomial, out=np.ones_like(binomial), where=binomial > 0))
+    noise_drawn *= np.where(ratio < 0.99, ratio, 1.0)[:, None]
     # Other items would also fall into the cells in other numbers, which matters where there is a gap.
     items = int(cells.count.sum())
     sizes = generator.multinomial(items, cells.count / items, size=draws).T
@@ -245,10 +254,12 @@ def _simulated(cells: _Cells, seed: int, level: float, draws: int) -> tuple[floa
     return estimate, values, np.abs(drawn).sum(axis=1) / cells.n
 
 
-def _gaps(observed: FloatArray, limit: FloatArray, values: FloatArray) -> FloatArray:
+def _gaps(observed: FloatArray, room: FloatArray, values: FloatArray) -> FloatArray:
     """For each value, gaps like the observed ones whose absolute values add up to it, shape (values, cells).
 
-    Above the observed sum, all absolute gaps are increased by the same amount, to the limit at most. Below it, the gaps
+    Above the observed sum, all absolute gaps are increased by the same amount, as far as there is room. A gap with no
+    more room on its side goes to the other: that all of 64 certain predictions are right does not show that each such
+    prediction is. Below the observed sum, the gaps
     are the mean of two ways to reduce them, because the noise of the sum depends on how many cells share it. One takes
     the same amount from all, to 0 at least, which is the nearest point of that sum (the projection onto a sphere of the
     L1 norm, Duchi et al. 2008). The other keeps the largest gaps as they are and drops the smallest, since a few cells
@@ -257,21 +268,22 @@ def _gaps(observed: FloatArray, limit: FloatArray, values: FloatArray) -> FloatA
 
     Args:
         observed: Observed gaps, shape (cells,).
-        limit: Largest possible absolute gap in the direction of the observed one, shape (cells,).
-        values: Sums of absolute gaps, shape (values,), at most the sum of the limits.
+        room: Largest possible absolute gap on the side of the observed one, and on either side, shape (2, cells).
+        values: Sums of absolute gaps, shape (values,), at most the sum of the room on either side.
     """
     size = np.abs(observed)
     low, high = np.full(values.size, -1.0), np.full(values.size, size.max())
     for _ in range(50):  # halves an interval of length 2 at most: exact to 2e-15
         middle = (low + high) / 2
-        too_large = np.clip(size - middle[:, None], 0.0, limit).sum(axis=1) > values
+        too_large = np.clip(size - middle[:, None], 0.0, room[1]).sum(axis=1) > values
         low, high = np.where(too_large, middle, low), np.where(too_large, high, middle)
-    nearest = np.clip(size - high[:, None], 0.0, limit)
+    nearest = np.clip(size - high[:, None], 0.0, room[1])
     order = np.argsort(-size, kind="stable")
     largest = np.empty_like(nearest)
     largest[:, order] = np.clip(values[:, None] - (np.cumsum(size[order]) - size[order]), 0.0, size[order])
     reduced = np.where(values[:, None] < size.sum(), (nearest + largest) / 2, nearest)
-    return np.asarray(np.where(observed > 0, 1.0, -1.0) * reduced, dtype=np.float64)
+    side = np.where(observed > 0, 1.0, -1.0) * np.where(reduced > room[0] + _TOLERANCE, -1.0, 1.0)
+    return np.asarray(side * reduced, dtype=np.float64)
 
 
 def _interval(estimate: float, values: FloatArray, simulated: FloatArray, level: float) -> Interval:

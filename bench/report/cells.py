@@ -24,7 +24,7 @@ __all__ = ["Curve", "Measurement", "Missing", "Results", "Values", "aggregate"]
 
 _NO_JOB = "no job of the suite gives it"
 _MOST_DECIMALS = 6
-"""The most decimals of an AUROC."""
+"""The most decimals of a number with an interval."""
 
 
 class Missing(NamedTuple):
@@ -320,7 +320,7 @@ def _decimals(value: float, interval: Interval | None, unit: str) -> int | None:
     if interval is None:
         return None
     if unit == "1":
-        return carried_decimals(value, interval)
+        return min(carried_decimals(value, interval), _MOST_DECIMALS)
     near_end = unit == "auroc" and 0 < value < 1 and f"{value:.3f}" in ("0.000", "1.000")
     return min(carried_decimals(value, interval), _MOST_DECIMALS) if near_end else None
 

@@ -75,3 +75,11 @@ def test_bad_options_are_refused():
             interval([0.5], [1], draws=10)
         with pytest.raises(ValueError, match="one length"):
             interval([0.5, 0.5], [1])
+
+
+@pytest.mark.parametrize("interval", [ece_interval, ks_interval])
+def test_certain_predictions_that_are_all_right_may_be_wrong_in_three_of_n(interval):
+    """Of 64 right ones the probability is 2.5 % if 5.6 % are wrong (Clopper and Pearson 1934)."""
+    found = interval(np.full(64, 1 - 1e-9), np.ones(64), draws=2000)
+    assert found.low == 0
+    assert found.high == pytest.approx(1 - 0.025 ** (1 / 64), abs=0.012)

@@ -1,4 +1,4 @@
-"""Simulated coverage of the intervals of calibration metrics. The population is 400,000 items of known probabilities."""
+"""Simulated coverage of the intervals of calibration metrics, for a population of 400,000 items."""
 
 from __future__ import annotations
 
