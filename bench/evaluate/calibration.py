@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bench.evaluate.readout_scores import ReadOutScores
+    from bench.metrics.reliability import Binning, Edges
 
 __all__ = ["Calibration", "CalibrationConfig"]
 
@@ -62,7 +63,7 @@ class _Metric:
     within: tuple[float, float] | None = None
     test: Test | None = None
     items: str | None = None
-    bins: tuple[int, str, str] | None = None
+    bins: tuple[int, Binning, Edges] | None = None
 
 
 def _metrics(bins: int) -> dict[str, _Metric]:
@@ -85,7 +86,7 @@ def _metrics(bins: int) -> dict[str, _Metric]:
     }
 
 
-def _ece(bins: int, binning: str = "width", edges: str = "right") -> _Metric:
+def _ece(bins: int, binning: Binning = "width", edges: Edges = "right") -> _Metric:
     kind = {"width": "w", "mass": "m"}[binning]
     interval = {"right": "(lo,hi]", "left": "[lo,hi)"}[edges]
     group = "ECE" if binning == "width" else "Equal-mass ECE"

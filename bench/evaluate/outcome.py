@@ -18,8 +18,7 @@ import numpy as np
 
 from bench.attacks.diagnostics import WORDS
 from bench.evaluate.base import Column, Evaluation, Number, Outcome
-from bench.metrics.if_calibrated import IfCalibrated
-from bench.metrics.intervals import Interval
+from bench.metrics.intervals import IfCalibrated, Interval
 from bench.store import OWN_FILES
 
 __all__ = ["BrokenContractError", "check_outcome", "is_plain_name"]

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.metrics import calibration, calibration_intervals, if_calibrated
-from bench.metrics.if_calibrated import IfCalibrated
-from bench.metrics.intervals import Interval
+from bench.metrics.intervals import IfCalibrated, Interval
 from bench.metrics.mean_intervals import bootstrap_t_mean
 from bench.metrics.proper_scores import brier_decomposition, brier_values, nll_values
 from bench.metrics.reliability import Binning, Edges, reliability

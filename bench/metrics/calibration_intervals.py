@@ -214,8 +214,13 @@ class _Cells:
     @classmethod
     def joined(cls, parts: Sequence[_Cells]) -> _Cells:
         """The cells of several classes of the same items."""
-        names = ("count", "stated", "happened", "variance")
-        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names), parts[0].n)
+        return cls(
+            np.concatenate([part.count for part in parts]),
+            np.concatenate([part.stated for part in parts]),
+            np.concatenate([part.happened for part in parts]),
+            np.concatenate([part.variance for part in parts]),
+            parts[0].n,
+        )
 
 
 def _simulated(cells: _Cells, seed: int, level: float, draws: int) -> tuple[float, FloatArray, FloatArray]:

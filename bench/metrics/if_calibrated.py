@@ -6,38 +6,19 @@ more classes. The functions here simulate it: the confidences stay, and labels a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
 from bench.metrics.arrays import FloatArray, class_labels, probabilities
 from bench.metrics.calibration import classwise_ece, ece, ks_error
+from bench.metrics.intervals import IfCalibrated
 from bench.metrics.reliability import Binning, Edges, bin_edges, bin_index, confidences
 
-__all__ = ["IfCalibrated", "classwise_ece_if_calibrated", "ece_if_calibrated", "ks_if_calibrated"]
+__all__ = ["classwise_ece_if_calibrated", "ece_if_calibrated", "ks_if_calibrated"]
 
 DRAWS = 1000
 _BLOCK = 2**22
 """Random numbers drawn at a time; all of 1,000 draws of 50,000 items would take 200 MB."""
-
-
-@dataclass(frozen=True)
-class IfCalibrated:
-    """A calibration error under perfect calibration, given the confidences.
-
-    Attributes:
-        mean: Mean over draws of the labels.
-        upper: Quantile of the error at ``level``; a calibrated model exceeds it with probability 1 - level.
-        level: Level of the quantile, in (0, 1).
-        p_value: Share of draws with at least the observed error, the observation counted among them (Phipson and Smyth
-            2010), in (0, 1]; the p value of the hypothesis that the model is calibrated. None without labels.
-    """
-
-    mean: float
-    upper: float
-    level: float
-    p_value: float | None
 
 
 def ece_if_calibrated(
@@ -154,11 +135,11 @@ def classwise_ece_if_calibrated(
     boundaries = [bin_edges(column, bins, binning, edges) for column in columns]
     cell = np.stack([k * bins + bin_index(column, boundaries[k], edges) for k, column in enumerate(columns)], axis=1)
     stated = np.bincount(cell.ravel(), weights=p.ravel(), minlength=classes * bins)
-    cumulated = np.cumsum(p, axis=1)[:, :-1]
+    inner = np.cumsum(p, axis=1)[:, :-1]
     generator = np.random.default_rng(seed)
     found = np.empty(draws)
     for draw in range(draws):
-        label = (generator.random(n)[:, None] >= cumulated).sum(axis=1)
+        label = (generator.random((n, 1)) >= inner).sum(axis=1)
         happened = np.bincount(cell[np.arange(n), label], minlength=classes * bins)
         found[draw] = np.abs(happened - stated).sum() / (n * classes)
     observed = None if labels is None else classwise_ece(p, class_labels(labels, n, classes), bins, binning, edges)

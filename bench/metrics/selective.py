@@ -64,7 +64,7 @@ def risk_coverage(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> RiskCove
     sizes = np.bincount(group)
     errors = np.bincount(group, weights=wrong)
     taken, failed = np.cumsum(sizes), np.cumsum(errors)
-    area = _area(errors, sizes)
+    area = _area(errors.astype(np.float64), sizes)
     most = int(wrong.sum())
     best = float((np.maximum(np.arange(1, n + 1) - (n - most), 0) / np.arange(1, n + 1)).mean())
     return RiskCoverage(-distinct, taken / n, failed / taken, area, max(0.0, area - best))
@@ -92,7 +92,7 @@ def aurc_resamples(confidence: npt.ArrayLike, correct: npt.ArrayLike, draws: int
         items = generator.integers(n, size=n)
         sizes = np.bincount(group[items], minlength=groups)
         errors = np.bincount(group[items], weights=wrong[items], minlength=groups)
-        found[draw] = _area(errors, sizes)
+        found[draw] = _area(errors.astype(np.float64), sizes)
     return found
 
 

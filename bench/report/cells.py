@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from bench.attacks.diagnostics import WORDS
 from bench.errors import DamagedFileError
 from bench.execute.states import Status
-from bench.metrics.if_calibrated import IfCalibrated
-from bench.metrics.intervals import Interval, carried_decimals, student_t
+from bench.metrics.intervals import IfCalibrated, Interval, carried_decimals, student_t
 from bench.plan.jobs import Job, Plan
 from bench.report.model import Cell, CellStatus
 from bench.store import Number, Store

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 from bench.errors import RequestError, did_you_mean
-from bench.metrics.if_calibrated import IfCalibrated
-from bench.metrics.intervals import Interval
+from bench.metrics.intervals import IfCalibrated, Interval
 
 __all__ = ["Cell", "CellStatus", "Figure", "Report", "Table", "TableColumn", "TableRow"]
 

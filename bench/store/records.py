@@ -13,8 +13,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from bench.metrics.if_calibrated import IfCalibrated
-    from bench.metrics.intervals import Interval
+    from bench.metrics.intervals import IfCalibrated, Interval
 
 __all__ = ["SCHEMA", "Measured", "Number", "PlannedJob", "Prediction", "Provenance", "Record", "Training"]
 
@@ -59,9 +58,7 @@ class Number:
     @classmethod
     def from_json(cls, facts: Mapping[str, Any]) -> Number:
         """Read a number of a record."""
-        # Both load SciPy.
-        from bench.metrics.if_calibrated import IfCalibrated
-        from bench.metrics.intervals import Interval
+        from bench.metrics.intervals import IfCalibrated, Interval  # loads SciPy
 
         interval, calibrated = facts.get("interval"), facts.get("if_calibrated")
         read = {

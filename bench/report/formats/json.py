@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from bench.metrics.if_calibrated import IfCalibrated
-from bench.metrics.intervals import Interval
+from bench.metrics.intervals import IfCalibrated, Interval
 from bench.report.model import Cell, Report, Table, TableColumn, TableRow
 from bench.report.text import column_name
 
