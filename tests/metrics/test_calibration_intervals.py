@@ -35,8 +35,8 @@ def test_far_from_calibration_it_is_that_of_the_mean_gap(interval):
     confidence, correct = overconfident(2000, 0.3)
     found = interval(confidence, correct, draws=1000)
     half = 1.96 * np.std(confidence - correct) / np.sqrt(2000)
-    assert found.low == pytest.approx((confidence - correct).mean() - half, abs=0.006)
-    assert found.high == pytest.approx((confidence - correct).mean() + half, abs=0.006)
+    assert found.low == pytest.approx((confidence - correct).mean() - half, abs=0.008)
+    assert found.high == pytest.approx((confidence - correct).mean() + half, abs=0.008)
 
 
 def test_calibrated_predictions_are_usually_not_told_from_calibration_and_others_are():
@@ -82,4 +82,4 @@ def test_certain_predictions_that_are_all_right_may_be_wrong_in_three_of_n(inter
     """Of 64 right ones the probability is 2.5 % if 5.6 % are wrong (Clopper and Pearson 1934)."""
     found = interval(np.full(64, 1 - 1e-9), np.ones(64), draws=2000)
     assert found.low == 0
-    assert found.high == pytest.approx(1 - 0.025 ** (1 / 64), abs=0.012)
+    assert found.high == pytest.approx(1 - 0.025 ** (1 / 64), abs=0.018)

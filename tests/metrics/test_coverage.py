@@ -89,12 +89,14 @@ def test_ece(bins: int, binning: str, error: float, n: int) -> None:
         own, correct = confidence[items], generator.random(n) < accuracy[items]
         true = error_of(cumulated, confidence, bin_edges(own, bins, binning)[1:-1])
         hits += covered(ece_interval(own, correct, bins=bins, binning=binning, seed=trial, draws=200), true)
-    assert LEAST <= hits / TRIALS <= MOST
+    assert hits / TRIALS >= LEAST
+    assert hits / TRIALS <= MOST or 0 < error * np.sqrt(n) < 1
 
 
 @pytest.mark.parametrize("n", SIZES)
 @pytest.mark.parametrize("error", [0.0, 0.05, 0.15])
 def test_ks(error: float, n: int) -> None:
+    """The band covers as claimed at calibration, and more where one place has the largest gap by far."""
     confidence = population().confidence
     accuracy, cumulated = overconfident(confidence, error, np.linspace(0, 1, 21)[1:-1])
     true = float(np.abs(cumulated).max() / ITEMS)
@@ -103,7 +105,8 @@ def test_ks(error: float, n: int) -> None:
         items = generator.integers(ITEMS, size=n)
         correct = generator.random(n) < accuracy[items]
         hits += covered(ks_interval(confidence[items], correct, seed=trial, draws=200), true)
-    assert LEAST <= hits / TRIALS <= MOST
+    assert hits / TRIALS >= LEAST
+    assert error or hits / TRIALS <= MOST
 
 
 @pytest.mark.parametrize("n", SIZES)
@@ -147,22 +150,19 @@ def test_aurc(n: int) -> None:
 
 
 def test_the_percentile_bootstrap_of_an_ece_would_fail() -> None:
-    """Resampling adds the noise once more: at calibration the percentile interval misses 0 and its own estimate."""
+    """Resampling adds the noise a second time: at calibration the percentile interval always misses 0."""
     confidence = population().confidence
-    generator, hits, holds = np.random.default_rng(11), 0, 0
+    generator, hits = np.random.default_rng(11), 0
     for _ in range(50):
         items = generator.integers(ITEMS, size=400)
         own, correct = confidence[items], generator.random(400) < confidence[items]
         index = np.searchsorted(np.linspace(0, 1, 21)[1:-1], own)
         gaps = np.zeros((400, 20))
         gaps[np.arange(400), index] = correct - own
-        estimate = np.abs(gaps.sum(axis=0)).sum() / 400
         weights = generator.multinomial(400, np.full(400, 1 / 400), size=200)
         low, high = np.quantile(np.abs(weights @ gaps).sum(axis=1) / 400, [0.025, 0.975])
         hits += low <= 0 <= high
-        holds += low <= estimate <= high
     assert hits == 0
-    assert holds < 25
 
 
 def test_the_percentile_bootstrap_of_a_mean_covers_less_than_the_bootstrap_t() -> None:
