@@ -1,10 +1,10 @@
 """Intervals for calibration errors, by simulation.
 
-The ECE is a sum of absolute values of noisy gaps. It is biased upwards, and a bootstrap adds the noise a second time: at
-calibration, the percentile interval never contains 0. The intervals of ECEs consist of the true values that a test does
-not reject. For each candidate value theta, gaps are chosen that resemble the observed ones and whose error is theta;
-the estimate is simulated with these gaps; and theta belongs to the interval if the observed estimate is no surprise
-("hybrid resampling", Chuang and Lai 2000). The candidates begin at theta = 0, calibration.
+The ECE is a sum of absolute values of noisy gaps. It is biased upwards, and a bootstrap adds the noise a second time:
+at calibration, the percentile interval never contains 0. The intervals of ECEs consist of the true values that a test
+does not reject. For each candidate value theta, gaps are chosen that resemble the observed ones and whose error is
+theta; the estimate is simulated with these gaps; and theta belongs to the interval if the observed estimate is no
+surprise ("hybrid resampling", Chuang and Lai 2000). The candidates begin at theta = 0, calibration.
 
 At level 1 - alpha, estimates below theta and below the alpha/2 quantile are rejected. The probability of these, eps, is
 0 where the bias exceeds the noise, and alpha/2 far from calibration. Of the largest estimates the fraction alpha - eps
