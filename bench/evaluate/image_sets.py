@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from bench.metrics.frechet import GaussianStats, frechet_distance, frechet_infinity
-from bench.metrics.inception_score import inception_score
+from bench.metrics.inception import inception_score
 from bench.metrics.intervals import Interval, student_t, symmetric, wilson
 from bench.metrics.kernel import kernel_distances
-from bench.metrics.prdc import prdc
+from bench.metrics.precision_recall import prdc
 from bench.metrics.predictions import absence, finite_items
 from bench.metrics.resampling import (
     error_of_leave_outs,

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.metrics import calibration, calibration_intervals, if_calibrated
-from bench.metrics.intervals import IfCalibrated, Interval
-from bench.metrics.mean_intervals import bootstrap_t_mean
+from bench.metrics.intervals import IfCalibrated, Interval, bootstrap_mean
 from bench.metrics.proper_scores import brier_decomposition, brier_values, nll_values
 from bench.metrics.reliability import Binning, Edges, reliability
 from bench.metrics.selective import aurc_interval, risk_coverage
@@ -182,4 +181,4 @@ def _with_absent(measure: Measure, share: float, worst: float) -> Measure:
 def _of_mean(values: NDArray[np.float64], seed: int, within: tuple[float, float] = (0.0, np.inf)) -> Interval | None:
     if values.size < 2 or np.isinf(values).any():
         return None
-    return bootstrap_t_mean(values, seed=seed, within=within)
+    return bootstrap_mean(values, seed=seed, within=within)

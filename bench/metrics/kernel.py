@@ -68,10 +68,10 @@ def kernel_distance(
     gamma: float | None = None,
     coef0: float = 1.0,
     subsets: int = 100,
-    subset_size: int | None = 1000,
+    subset_size: int | None = None,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Unbiased squared maximum mean discrepancy (Gretton et al. 2012, equation 3); with the defaults that of KID
+    """Unbiased squared maximum mean discrepancy (Gretton et al. 2012, equation 3); with the default kernel that of KID
     (Bińkowski et al. 2018, section 4).
 
     The estimate is mean k(a, a') + mean k(b, b') - 2 mean k(a, b) over pairs of different rows. Its expectation is the
@@ -84,9 +84,11 @@ def kernel_distance(
         degree: Degree of the kernel (gamma x·y + coef0)^degree, at least 1.
         gamma: None: 1 / d.
         coef0: As above.
-        subsets: Number of pairs of subsets; 100 in the paper's code and its peers.
-        subset_size: Rows of each subset, drawn without replacement, 2 … min(n, m). None: one estimate from all rows
-            and all pairs, which has the same expectation and the smallest variance.
+        subsets: Number of pairs of subsets; 100 in the paper's code and its peers. It counts with a ``subset_size``
+            alone.
+        subset_size: Rows of each subset, drawn without replacement, 2 … min(n, m); 1,000 in the paper's code and its
+            peers. None: one estimate from all rows and all pairs, which has the same expectation and the smallest
+            variance.
         seed: Seed of the subsets; the result is a function of the arguments alone.
 
     Returns:

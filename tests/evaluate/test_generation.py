@@ -19,7 +19,7 @@ from bench.evaluate.base import Number, Outcome
 from bench.evaluate.generation import Generation, GenerationConfig
 from bench.evaluate.judge import JUDGE
 from bench.family import Classifier, Samples
-from bench.metrics.prdc import prdc
+from bench.metrics.precision_recall import prdc
 from bench.metrics.resampling import stratified_draws
 from bench.spec import FAMILIES
 

@@ -12,7 +12,6 @@ from scipy.special import expit, log_softmax, logit, softmax
 
 from bench.metrics.calibration_intervals import ece_interval, ks_interval
 from bench.metrics.intervals import Interval, bootstrap_mean
-from bench.metrics.mean_intervals import bootstrap_t_mean
 from bench.metrics.proper_scores import brier_values, nll_values
 from bench.metrics.reliability import bin_edges
 from bench.metrics.selective import aurc_interval, risk_coverage
@@ -120,7 +119,7 @@ def test_means_of_calibrated_and_of_overconfident_models(values_of: object, scal
         values = brier_values(np.exp(log_probs), everything.labels)
     generator = np.random.default_rng(11)
     drawn = [values[generator.integers(ITEMS, size=n)] for _ in range(TRIALS)]
-    found = [covered(bootstrap_t_mean(one, seed=i, resamples=500), values.mean()) for i, one in enumerate(drawn)]
+    found = [covered(bootstrap_mean(one, seed=i, resamples=500), values.mean()) for i, one in enumerate(drawn)]
     assert LEAST <= np.mean(found) <= MOST
 
 
@@ -170,8 +169,6 @@ def test_the_percentile_bootstrap_of_a_mean_covers_less_than_the_bootstrap_t() -
     values = nll_values(log_softmax(12 * everything.logits, axis=1), everything.labels)
     generator = np.random.default_rng(11)
     drawn = [values[generator.integers(ITEMS, size=100)] for _ in range(TRIALS)]
-    of_t = np.mean(
-        [covered(bootstrap_t_mean(one, seed=i, resamples=500), values.mean()) for i, one in enumerate(drawn)]
-    )
+    of_t = np.mean([covered(bootstrap_mean(one, seed=i, resamples=500), values.mean()) for i, one in enumerate(drawn)])
     percentile = [covered(bootstrap_mean(one, seed=i, resamples=500), values.mean()) for i, one in enumerate(drawn)]
     assert np.mean(percentile) < of_t

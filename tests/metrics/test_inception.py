@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import log_softmax
 
-from bench.metrics.inception_score import inception_score
+from bench.metrics.inception import inception_score
 
 
 def random_log_probs(seed, n, classes, scale=2.0):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
 from bench.metrics import neighbours
-from bench.metrics.prdc import prdc
+from bench.metrics.precision_recall import prdc
 
 
 def brute(real, samples, k, rule):
