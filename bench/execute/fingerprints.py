@@ -36,11 +36,13 @@ def hold_code(task: Task) -> None:
         evaluation = EVALUATIONS.get(task.evaluation)
         found["evaluation"] = component(evaluation.name, evaluation.version, f"{type(evaluation).__module__}:_")
         config = evaluation.Config.model_validate_json(canonical(task.config))
-        found |= {used.kind: component(used.name, used.version, f"{used.module}:_") for used in evaluation.uses(config)}
+        found |= dict(used.identity for used in evaluation.uses(config))
     for kind, expected in task.code.items():
         if dict(found.get(kind, {})) != dict(expected):
             name = expected["name"]
-            raise BenchError(f"the code of {kind} {name!r} has changed since the suite was read; run again")
+            raise BenchError(
+                f"the code of {kind.partition(' ')[0]} {name!r} has changed since the suite was read; run again"
+            )
     if family.identity is None or planned is None:
         return
     facts = dict(family.identity(family.config.model_validate_json(canonical(model.config))))

@@ -48,8 +48,9 @@ def evaluate(task: EvaluateTask, work: context.Work) -> context.Result:
     readouts = FAMILIES.get(task.train.model.family).readouts
     outcome = check_outcome(evaluation, config, evaluation.evaluate(config, inputs), readouts)
     train = work.store.folder(task.train.key).record()
-    if outcome.items:
-        save_arrays(folder.file(ITEMS), outcome.items)
+    arrays = outcome.arrays
+    if arrays:
+        save_arrays(folder.file(ITEMS), arrays)
     for name, content in outcome.files.items():
         write_atomically(folder.file(name), content)
     measured = Measured(
@@ -58,10 +59,10 @@ def evaluate(task: EvaluateTask, work: context.Work) -> context.Result:
         read=dict(inputs.digests),
         data=task.train.data.as_json(),
         numbers=tuple(outcome.numbers),
-        items=ITEMS if outcome.items else None,
+        items=ITEMS if arrays else None,
         files=list(outcome.files),
         details=outcome.details,
     )
     weights = inputs.digests.get(task.train.key, train.weights if train is not None else None)
-    files = [*([ITEMS] if outcome.items else []), *outcome.files]
+    files = [*([ITEMS] if arrays else []), *outcome.files]
     return replace(work.record, weights=weights, measured=measured), files

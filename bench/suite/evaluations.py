@@ -75,26 +75,44 @@ class EvaluationReader(SectionReader):
         return ResolvedEvaluation(evaluation_id(raw) or evaluation.name, evaluation, config, entry.kind)
 
     def _datasets(self, evaluation: Evaluation, raw: Mapping[str, Any], at: Path) -> None:
+        known: set[str] = set()
         for key in evaluation.dataset_fields:
             given = raw.get(key)
             if given is None:
                 default = evaluation.Config.model_fields[key].get_default(call_default_factory=True)
                 given = list(default) if isinstance(default, tuple) else default
-            named: list[tuple[Path, str]] = [((*at, key, place), name) for place, name in texts(given)]
-            if isinstance(given, str):
-                named = [((*at, key), given)]
-            seen: set[str] = set()
-            for path, name in named:
-                if name in seen:
-                    self.complain(path, f"{name!r} is listed twice")
-                    continue
-                seen.add(name)
-                spec = self.dataset(name, path)
-                if spec is None:
-                    continue
-                if self.inside is not None and _same(spec, self.inside):
-                    self.complain(path, f"{spec.name!r} is the in-distribution data set")
-                self.outside.append((path, spec))
+            if isinstance(given, Mapping):
+                for group, names in given.items():
+                    self._listed(names, (*at, key, str(group)), known)
+            else:
+                self._listed(given, (*at, key), known)
+
+    def _listed(self, given: Any, at: Path, known: set[str]) -> None:
+        """Check a name or a list of names of data sets.
+
+        Args:
+            given: The value in the suite.
+            at: Its place.
+            known: Names of other lists of the evaluation, which are checked there; those of this one are added.
+        """
+        named: list[tuple[Path, str]] = [((*at, place), name) for place, name in texts(given)]
+        if isinstance(given, str):
+            named = [(at, given)]
+        seen: set[str] = set()
+        for path, name in named:
+            if name in seen:
+                self.complain(path, f"{name!r} is listed twice")
+                continue
+            seen.add(name)
+            if name in known:
+                continue
+            known.add(name)
+            spec = self.dataset(name, path)
+            if spec is None:
+                continue
+            if self.inside is not None and _same(spec, self.inside):
+                self.complain(path, f"{spec.name!r} is the in-distribution data set")
+            self.outside.append((path, spec))
 
     def _models(self, evaluation: Evaluation, raw: Mapping[str, Any], at: Path) -> None:
         """Check the other models of the suite that the evaluation reads."""

@@ -66,11 +66,21 @@ class Substitution:
         for index, entry in enumerate(entries if isinstance(entries, list) else ()):
             for field in _fields(entry):
                 given = _given(entry, field)
-                if isinstance(given, str) and given in self.outside:
-                    entry[field], place = self.outside[given]
-                    result.overlays["evaluation", index, field] = (self.profile, place)
-                elif isinstance(given, list) and any(item in self.outside for item in given if isinstance(item, str)):
-                    entry[field] = self._renamed(result, given, ("evaluation", index, field))
+                at: Path = ("evaluation", index, field)
+                if isinstance(given, dict) and given:
+                    entry[field] = {key: self._swapped(result, names, (*at, key)) for key, names in given.items()}
+                elif _names(given, self.outside):
+                    entry[field] = self._swapped(result, given, at)
+
+    def _swapped(self, result: Document, given: Any, at: Path) -> Any:
+        """A name or a list of names, with the substituted names."""
+        if not _names(given, self.outside):
+            return given
+        if isinstance(given, list):
+            return self._renamed(result, given, at)
+        name, place = self.outside[given]
+        result.overlays[at] = (self.profile, place)
+        return name
 
     def _renamed(self, result: Document, given: list[Any], at: Path) -> list[Any]:
         """The list with substituted names. A substitute that two sets share is listed once."""
@@ -130,7 +140,8 @@ def dataset_names(document: Document) -> Iterator[str]:
     for entry in entries if isinstance(entries, list) else ():
         for field in _fields(entry):
             given = _given(entry, field)
-            yield from (item for item in (given if isinstance(given, list) else [given]) if isinstance(item, str))
+            for names in given.values() if isinstance(given, dict) else [given]:
+                yield from (item for item in (names if isinstance(names, list) else [names]) if isinstance(item, str))
 
 
 def _fields(entry: Any) -> tuple[str, ...]:
@@ -139,6 +150,11 @@ def _fields(entry: Any) -> tuple[str, ...]:
         return EVALUATIONS.get(kind).dataset_fields if isinstance(kind, str) else ()
     except UnknownNameError:  # reported where the suite names the evaluation
         return ()
+
+
+def _names(given: Any, outside: Mapping[str, Any]) -> bool:
+    """Whether a value is or lists the name of a substituted set."""
+    return any(isinstance(item, str) and item in outside for item in (given if isinstance(given, list) else [given]))
 
 
 def _given(entry: Mapping[str, Any], field: str) -> Any:

@@ -13,7 +13,15 @@ from bench.evaluate.ood import OOD, OODConfig
 
 def forward(log_density: list[float], logits: list[list[float]] | None = None) -> dict[str, Any]:
     rows = [[0.0, 0.0]] * len(log_density) if logits is None else logits
-    return {"log_density": np.array(log_density), "logits": np.array(rows, dtype=np.float32)}
+    return {"log_density": np.array(log_density), "logits": np.array(rows, dtype=np.float32), **items(len(rows))}
+
+
+def gradient(norms: list[float]) -> dict[str, Any]:
+    return {"gradient_norm": np.array(norms), **items(len(norms))}
+
+
+def items(count: int) -> dict[str, Any]:
+    return {"ids": 100 + np.arange(count), "labels": np.arange(count) % 2}
 
 
 def test_by_hand_with_a_tie(given: Callable[..., Any], keeps_its_word: Callable[..., None]) -> None:
@@ -38,11 +46,11 @@ def test_each_score_reads_its_own_output(given: Callable[..., Any], keeps_its_wo
     config = OODConfig(sets=("near", "far"))
     outputs = {
         "test/forward": forward([1, 2], [[9.0, 0], [8, 0]]),
-        "test/gradient": {"gradient_norm": np.array([0.1, 0.3])},
+        "test/gradient": gradient([0.1, 0.3]),
         "ood:near/forward": forward([3, 4], [[1.0, 0], [8.5, 0]]),
-        "ood:near/gradient": {"gradient_norm": np.array([0.2, 0.4])},
+        "ood:near/gradient": gradient([0.2, 0.4]),
         "ood:far/forward": forward([-3, -4], [[0.0, 0], [1, 0]]),
-        "ood:far/gradient": {"gradient_norm": np.array([5.0, 6.0])},
+        "ood:far/gradient": gradient([5.0, 6.0]),
     }
     outcome = OOD().evaluate(config, given(outputs))
     keeps_its_word(OOD(), config, outcome)
@@ -91,7 +99,7 @@ def test_the_first_score_is_the_primary_one() -> None:
 
 
 def test_profiles_know_where_data_sets_are_named() -> None:
-    assert OOD.dataset_fields == ("sets",)
+    assert OOD.dataset_fields == ("sets", "groups")
     with pytest.raises(ValidationError, match="sets"):
         OODConfig(sets=())
 
@@ -124,8 +132,8 @@ def test_an_item_without_a_score_is_ranked_wrongly_against_all_others(
     outputs = {
         "test/forward": forward([9, 8, bad], logits["test"]),
         "ood:svhn/forward": forward([1, bad], logits["svhn"]),
-        "test/gradient": {"gradient_norm": np.array([0.1, 0.1, bad])},
-        "ood:svhn/gradient": {"gradient_norm": np.array([3.0, bad])},
+        "test/gradient": gradient([0.1, 0.1, bad]),
+        "ood:svhn/gradient": gradient([3.0, bad]),
     }
     outcome = OOD().evaluate(config, given(outputs))
     keeps_its_word(OOD(), config, outcome)

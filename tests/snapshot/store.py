@@ -19,6 +19,8 @@ from pathlib import Path
 from bench.store import ITEMS, Store
 from bench.store.folder import DIGEST, RECORD, _own_digest
 
+STORED = Path(__file__).parent / "stored.tar.xz"
+
 
 def main() -> None:
     source = Path(sys.argv[1])
@@ -37,15 +39,20 @@ def main() -> None:
                     record["artefacts"][name] = hashlib.sha256(b"").hexdigest()
             record[DIGEST] = _own_digest(record)
             (target / RECORD).write_text(json.dumps(record), encoding="utf-8")
-        with tarfile.open(Path(__file__).parent / "stored.tar.xz", "w:xz") as archive:
-            for path in sorted(results.rglob("*")):
-                entry = archive.gettarinfo(str(path), str(path.relative_to(temporary)))
-                entry.mtime, entry.uid, entry.gid, entry.uname, entry.gname = 0, 0, 0, "", ""
-                if entry.isfile():
-                    with path.open("rb") as file:
-                        archive.addfile(entry, file)
-                else:
-                    archive.addfile(entry)
+        pack(Path(temporary))
+
+
+def pack(root: Path) -> None:
+    """Write the archive of ``root/results``, with nothing in it that depends on the machine."""
+    with tarfile.open(STORED, "w:xz") as archive:
+        for path in sorted((root / "results").rglob("*")):
+            entry = archive.gettarinfo(str(path), str(path.relative_to(root)))
+            entry.mtime, entry.uid, entry.gid, entry.uname, entry.gname = 0, 0, 0, "", ""
+            if entry.isfile():
+                with path.open("rb") as file:
+                    archive.addfile(entry, file)
+            else:
+                archive.addfile(entry)
 
 
 if __name__ == "__main__":
