@@ -183,7 +183,7 @@ class OOD(Evaluation):
         scores = config.named
         train = _read(inputs, "train", _passes(score for score in scores if score.fitted))
         fits = {score.name: fit_score(score, train) for score in scores}
-        found: dict[str, Mapping[str, NDArray[np.generic]]] = {}
+        found: dict[str, dict[str, NDArray[Any]]] = {}
         for done, name in enumerate(("", *config.sets)):
             arrays = _read(inputs, f"ood:{name}" if name else "test", _passes(scores))
             values = {score.name: score_items(score, fits[score.name], arrays) for score in scores}

@@ -44,6 +44,9 @@ def named_score(name: str, params: Mapping[str, object] | None = None) -> Score:
 
     Raises:
         ValueError: The score or a parameter is unknown (the nearest name is suggested), or a value is invalid.
+
+    >>> named_score("knn", {"k": 10}).parameters
+    {'k': 10}
     """
     try:
         score = SCORES.get(name)

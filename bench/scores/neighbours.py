@@ -62,7 +62,8 @@ def _unit(rows: FloatArray) -> FloatArray:
     scale = np.abs(rows).max(axis=1, keepdims=True)
     scaled = np.divide(rows, scale, out=np.zeros_like(rows), where=scale > 0)
     length = np.sqrt(np.square(scaled).sum(axis=1, keepdims=True))
-    return np.divide(scaled, length, out=np.zeros_like(rows), where=length > 0)
+    unit: FloatArray = np.divide(scaled, length, out=np.zeros_like(rows), where=length > 0)
+    return unit
 
 
 class NearestNeighbours(Score):
