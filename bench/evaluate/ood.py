@@ -15,7 +15,6 @@ from bench.scores.named import SCORES, named_score
 from bench.scores.spec import OUTPUTS, Pass, Score
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 __all__ = ["OOD", "OODConfig"]
