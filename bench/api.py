@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import runs as remembered
+from bench.compare.sides import former_run
 from bench.errors import BenchError, NothingSelectedError, PrerequisiteError, RequestError, did_you_mean
 from bench.execute.context import Site
 from bench.execute.devices import slots
-from bench.execute.display import Display, Summary
+from bench.execute.displays import Display, Summary
 from bench.execute.executors import Executor, InProcess, Pool
 from bench.execute.prerequisites import FILE, Verified, needed, require
 from bench.execute.provenance import command
@@ -30,7 +31,9 @@ from bench.suite.settings import Settings, find_profile, find_suite, load_settin
 if TYPE_CHECKING:
     import pandas as pd
 
+    from bench.compare.gate import GateResult
     from bench.family import Classifier
+    from bench.report.cells import Results
     from bench.report.model import Report
 
 __all__ = [
@@ -154,8 +157,6 @@ class Bench:
             bench.errors.BenchError: The request is wrong, or a prerequisite is missing or damaged; then nothing was
                 run.
         """
-        from bench.execute.displays import SilentDisplay
-
         chosen = self.plan(suite, profile=profile, only=only)
         devices = slots(device, workers)
         dropped = chosen.downstream(force) if force else []
@@ -177,13 +178,14 @@ class Bench:
             require(needed(todo, site.data, site.weights), self.verified)
 
         whole = self.whole(chosen) if only else chosen
-        with announced(self.settings.results, [job.key for job in chosen.jobs]):
+        with announced(self.settings.results, chosen.keys):
             verify(dropped)  # results that cannot be made again are not dropped
             for job in dropped:
                 self._drop(job)
-            self._remember(whole.suite, profile)
-            remembered.write_plan(self.settings.results, self.settings.home, whole)
-            summary = run_plan(chosen, self.store, executor, display or SilentDisplay(), verify)
+            results, home = self.settings.results, self.settings.home
+            remembered.write_last(results, home, whole.suite.path, profile)
+            remembered.write_plan(results, home, whole)
+            summary = run_plan(chosen, self.store, executor, display or Display(), verify)
             return Run(chosen, summary, self._remember_tables(whole, profile))
 
     def _drop(self, job: Job) -> None:
@@ -234,6 +236,117 @@ class Bench:
             why = str(error).partition("\n")[0]
             said = f"Printed as the run of {stored.written} left them, for the suite cannot be read now: {why}"
             return replace(stored.report, stored=said)
+
+    def compare(
+        self,
+        suite: str | Path | None = None,
+        *,
+        profile: str | None = None,
+        baseline: str | None = None,
+        against: Path | None = None,
+    ) -> Report:
+        """The differences of the models of a suite to one of them, or to another run of the suite.
+
+        Args:
+            suite: Path or bare name; default: the suite last run.
+            profile: The profile that it was run with.
+            baseline: Label or name of the model to compare with; default: the first.
+            against: Results folder of another run, whose models are the baselines of those with their labels.
+
+        Raises:
+            BenchError: The suite cannot be read, a model is unknown, or ``against`` has no run of the suite.
+        """
+        from bench.compare.build import compare_models, compare_runs
+
+        results = self._results(suite, profile)
+        if against is None:
+            return compare_models(results, results.plan.suite, baseline)
+        return compare_runs(results, results.plan.suite, former_run(against, results.plan.suite))
+
+    def gate(
+        self,
+        suite: str | Path | None = None,
+        *,
+        profile: str | None = None,
+        against: Path | None = None,
+        rules: Sequence[str] = (),
+    ) -> GateResult:
+        """Check the rules of a gate on a run of a suite; see `bench.compare.gate`.
+
+        Args:
+            suite: Path or bare name; default: the suite last run.
+            profile: The profile that it was run with.
+            against: Results folder of the baseline; default: the one that the suite's ``[gate]`` names.
+            rules: Rules such as ``"accuracy >= -0.005"``; default: those of the suite's ``[gate]``.
+
+        Raises:
+            RequestError: There is no rule or no baseline, or a rule is wrong.
+            NothingSelectedError: Nothing could be compared.
+        """
+        from bench.compare.gate import check_rules
+        from bench.suite.gate import parse_rule
+
+        results = self._results(suite, profile)
+        chosen = results.plan.suite
+        rules, against = rules or chosen.rules, against or chosen.baseline
+        if not rules:
+            raise RequestError("a gate needs a rule: --rule 'accuracy >= -0.005', or [gate] in the suite")
+        if against is None:
+            raise RequestError("a gate needs a baseline: --against RESULTS, or 'against' in the suite's [gate]")
+        try:
+            parsed = [parse_rule(rule) for rule in rules]
+        except ValueError as error:
+            raise RequestError(str(error)) from None
+        return check_rules(results, chosen, former_run(against, chosen), parsed)
+
+    def plot(
+        self,
+        suite: str | Path | None = None,
+        *,
+        profile: str | None = None,
+        ids: Sequence[str] = (),
+        out: Path | None = None,
+    ) -> list[str]:
+        """Draw the figures of a suite and the charts of its tables, from stored results.
+
+        Args:
+            suite: Path or bare name; default: the suite last run.
+            profile: The profile that it was run with.
+            ids: Only these figures and tables; default: all.
+            out: The folder of the files; default: the folder of the report.
+
+        Returns:
+            The paths of the files, and a line for each figure that cannot be drawn.
+
+        Raises:
+            RequestError: The suite has no figure or table of a name.
+        """
+        from bench.report.build import build_report
+        from bench.report.figures import figures_of
+        from bench.report.files import report_folder, write_figures
+
+        results = self._results(suite, profile)
+        chosen = results.plan.suite
+        charts = {table.id: table.chart for table in build_report(results.plan, self.store, ()).tables}
+        known = [*charts, *(figure.id for figure in chosen.figures)]
+        for name in ids:
+            if name not in known:
+                raise RequestError(f"suite {chosen.name} has no figure {name!r}; {did_you_mean(name, known)}")
+        found = figures_of([figure for figure in chosen.figures if not ids or figure.id in ids], results)
+        drawn = {name: figure for name, figure in found.items() if not isinstance(figure, str)}
+        wanted = {name: chart for name, chart in charts.items() if chart is not None and (not ids or name in ids)}
+        folder = out or report_folder(self, chosen.name, chosen.profile)
+        lines = [str(path) for path in write_figures(folder, {**wanted, **drawn})]
+        lines += [f"{name}: {reason}" for name, reason in found.items() if isinstance(reason, str)]
+        return lines + [f"{name}: the table has no chart" for name in ids if name in charts and charts[name] is None]
+
+    def _results(self, suite: str | Path | None, profile: str | None) -> Results:
+        from bench.report.cells import Results
+
+        if suite is None:
+            suite, profile = self.last(profile)
+        plan = self.plan(suite, profile=profile)
+        return Results(plan, self.store, self.states(plan))
 
     def _stored(self, suite: str | Path, profile: str | None) -> remembered.StoredTables | None:
         try:
@@ -310,10 +423,6 @@ class Bench:
                 return model
         known = [job.model for job in trains] + [job.id.removesuffix("/train") for job in trains]
         raise RequestError(f"no model {name!r} in suite {chosen.suite.name}; {did_you_mean(name, known)}")
-
-    def _remember(self, suite: Suite, profile: str | None = None) -> None:
-        """Store which suite was last run; ``profile`` is its name or path, default: the name in the suite."""
-        remembered.write_last(self.settings.results, self.settings.home, suite.path, profile or suite.profile)
 
     def _remember_tables(self, plan: Plan, profile: str | None) -> Report | None:
         """Make and store the tables of a run. Errors become a warning, because the jobs have run."""

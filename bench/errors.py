@@ -17,6 +17,7 @@ __all__ = [
     "RequestError",
     "SuiteError",
     "did_you_mean",
+    "first_line",
     "nearest",
     "shortened",
 ]
@@ -121,6 +122,11 @@ def did_you_mean(name: str, valid: Iterable[str]) -> str:
         return ""
     shown = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
     return f"valid: {shown}"
+
+
+def first_line(error: BaseException, most: int | None = 200) -> str:
+    """The first line of an exception's message, at most ``most`` characters, or its class if the message is empty."""
+    return (str(error).splitlines() or [""])[0][:most] or type(error).__name__
 
 
 def shortened(text: str, most: int = 200) -> str:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from bench.spec import TrainingConfig
 
-__all__ = ["Batch", "Classifier", "Family", "Iteration", "Samples", "State", "Step", "StreamSpec"]
+__all__ = ["Batch", "Classifier", "Family", "Imported", "Iteration", "Samples", "State", "Step", "StreamSpec"]
 
 Readout = Callable[[Tensor], Tensor]
 
@@ -174,6 +174,25 @@ class Step:
 
     loss: Tensor
     logs: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Imported:
+    """The converted content of a foreign checkpoint, as an importer of a ``FamilySpec`` returns it.
+
+    Attributes:
+        weights: Tensors by the names of the family; ``bench import`` compares them with the model.
+        state: ``images`` (on the [-1, 1] scale), ``labels`` and ``age`` of the replay buffer; empty if there is none.
+        ignored: Names of tensors without a place in our model, with the reason.
+        notes: Remarks for users.
+        facts: Further facts for the record of the model, as JSON values.
+    """
+
+    weights: Mapping[str, Tensor]
+    state: Mapping[str, Tensor] = field(default_factory=dict)
+    ignored: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 class State(Protocol):

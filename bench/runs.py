@@ -19,7 +19,7 @@ import os
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +29,11 @@ from bench.plan.jobs import Plan
 from bench.report.formats.json import as_dict, from_dict
 from bench.report.model import Report
 from bench.report.numbers import Names
+from bench.suite.settings import is_path
 
 __all__ = [
     "LAST",
+    "RUNS",
     "RememberedPlan",
     "Running",
     "StoredTables",
@@ -59,7 +61,7 @@ def write_last(results: Path, home: Path, suite: Path, profile: str | None) -> N
         suite: The suite file.
         profile: Name or path of the profile, as the user gave it.
     """
-    if profile is not None and _is_path(profile):
+    if profile is not None and is_path(profile):
         profile = _portable(Path(profile), results, home)
     write_json(results / LAST, {"suite": _portable(suite, results, home), "profile": profile})
 
@@ -85,13 +87,9 @@ def read_last(results: Path) -> tuple[str, str | None]:
     found = _located(suite, results)
     if not found.is_file():
         raise RequestError(f"the suite last run, {found}, is not there any more (says {path}); name one")
-    if profile is not None and _is_path(profile):
+    if profile is not None and is_path(profile):
         profile = str(_located(profile, results))
     return str(found), profile
-
-
-def _is_path(name: str) -> bool:
-    return "/" in name or name.endswith(".toml")
 
 
 def _portable(path: Path, results: Path, home: Path) -> str:
@@ -115,12 +113,16 @@ class RememberedPlan:
         profile: Name of its profile, or None.
         file: The suite file; it may no longer exist.
         jobs: The names of each job in the plan, by key.
+        labels: Label of each model by its name; empty in plans of former versions.
+        features: Keys of the features of real images that its evaluations share.
     """
 
     suite: str
     profile: str | None
     file: Path
     jobs: Mapping[str, Names]
+    labels: Mapping[str, str] = field(default_factory=dict)
+    features: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,9 @@ def write_plan(results: Path, home: Path, plan: Plan) -> None:
         "file": _portable(plan.suite.path, results, home),
         "profile": plan.suite.profile,
         "written": _now(),
+        "labels": {model.name: model.label for model in plan.suite.models},
         "jobs": jobs,
+        "features": sorted(plan.keys - jobs.keys()),
     }
     write_json(_folder(results, plan.suite.name, plan.suite.profile) / PLAN, facts)
 
@@ -167,7 +171,9 @@ def plans(results: Path) -> list[RememberedPlan]:
         try:
             jobs = {str(key): Names(*(job[name] for name in _NAMES)) for key, job in facts["jobs"].items()}
             file = _located(str(facts["file"]), results)
-            found.append(RememberedPlan(facts["suite"], facts["profile"], file, jobs))
+            labels = {str(name): str(label) for name, label in facts.get("labels", {}).items()}
+            features = frozenset(map(str, facts.get("features", ())))  # plans of former versions have none
+            found.append(RememberedPlan(facts["suite"], facts["profile"], file, jobs, labels, features))
         except (KeyError, TypeError, AttributeError) as error:
             raise DamagedFileError(path, f"is no plan that a run left: {type(error).__name__} {error}") from None
     return found

@@ -210,8 +210,8 @@ class FamilySpec:
         layout: configuration -> a description of a model's parameters. A model can start from another (``init_from``)
             if their backbones and layouts are equal. None: not known, and not checked.
         needs_backbone: Whether a suite has to name a backbone.
-        importers: Formats of foreign checkpoints that ``bench import`` reads for the family, as
-            ``"module:function"`` by name.
+        importers: Formats of foreign checkpoints that ``bench import`` reads for the family, by name: each is the
+            ``"module:function"`` of (content, feature dimension, K) -> ``bench.family.Imported``.
     """
 
     name: str
@@ -302,7 +302,7 @@ FAMILIES: Registry[FamilySpec] = Registry(
     FamilySpec,
     "bench.families",
     builtin=when_asked("bench.weights.module_spec:FAMILIES"),
-    problems=when_asked("bench.plugins.spec_contract:family_problems"),
+    problems=when_asked("bench.plugins.descriptions:family_problems"),
 )
 BACKBONES: Registry[BackboneSpec] = Registry(
     "backbone",
@@ -311,7 +311,7 @@ BACKBONES: Registry[BackboneSpec] = Registry(
     "bench.backbones",
     builtin=when_asked("bench.weights.module_spec:BACKBONES"),
     match=_match_backbone,
-    problems=when_asked("bench.plugins.spec_contract:backbone_problems"),
+    problems=when_asked("bench.plugins.descriptions:backbone_problems"),
 )
 
 

@@ -19,7 +19,7 @@ from bench.data.splits import Splits
 from bench.family import Classifier
 from bench.train.loop import Trainer
 from bench.weights import load as trained
-from bench.weights.blueprint import Blueprint
+from bench.weights.find import Blueprint
 
 __all__ = ["Subject", "budget", "make"]
 

@@ -17,11 +17,10 @@ from bench.execute import context
 from bench.family import Iteration
 from bench.store import JobFolder
 from bench.train import checkpoint, loop
-from bench.train.loop import Trainer
-from bench.train.schedule import learning_rate
+from bench.train.loop import Trainer, learning_rate
 from bench.train.snapshot import capture
 from bench.weights import load as trained
-from bench.weights.blueprint import Blueprint
+from bench.weights.find import Blueprint
 
 __all__ = ["measure", "table"]
 

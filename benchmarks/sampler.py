@@ -26,8 +26,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from bench_models.wide_resnet_shape import parse_name
 from torch import Tensor, nn
+
+from bench_models.wide_resnet_shape import parse_name
 
 sys.path.insert(0, str(Path(__file__).parent))
 from allocator import restart_with_settings
@@ -37,7 +38,7 @@ from sampler_table import Way, describe, table
 from bench.family import Batch, Iteration
 from bench.train.forward import Forward
 from bench.weights import load as trained
-from bench.weights.blueprint import Blueprint
+from bench.weights.find import Blueprint
 
 CLASSES, SHAPE = 10, (3, 32, 32)
 BATCHES = {"jem": 3, "gmmc-gen": 2}

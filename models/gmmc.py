@@ -8,14 +8,14 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from bench.family import Batch, Classifier, Family, Iteration, Samples, Step
+from bench.family import Batch, Family, Iteration, Step
 
 from .centers import max_mahalanobis_centers
 from .configs import GMMCConfig, GMMCDisConfig, GMMCGenConfig, GMMCJointConfig, GMMCSamplerConfig
-from .langevin import NoiseFn, generator_noise, indexed_noise, indexed_uniform, regress_to
-from .modes import features_of, sampling
+from .generative import GenerativeFamily, SamplingClassifier, logged_energies
+from .langevin import NoiseFn, generator_noise, regress_to
+from .networks import BackboneClassifier, features_of, sampling, to_model
 from .replay import ReplayBuffer
-from .scaling import from_model, to_model
 
 __all__ = ["GMMCClassifier", "GMMCDis", "GMMCGen", "GMMCJoint", "center_regression"]
 
@@ -28,7 +28,7 @@ def center_regression(features: Tensor, centers: Tensor) -> Tensor:
     return 0.5 * (features - centers).square().sum(dim=1)
 
 
-class GMMCClassifier(Classifier):
+class GMMCClassifier(SamplingClassifier, BackboneClassifier):
     """Linear discriminant analysis with fixed means mu_y (Algorithm 2) and covariance gamma^2 I.
 
     Logits are -0.5 ||phi(x) - mu_y||^2, which means gamma^2 = 1 as in the released code, with a uniform prior. Only the
@@ -56,20 +56,11 @@ class GMMCClassifier(Classifier):
         scale: float,
         sampler: GMMCSamplerConfig | None = None,
     ) -> None:
-        super().__init__(num_classes, image_shape)
-        self.backbone = backbone
+        super().__init__(backbone, num_classes, image_shape)
         self.scale = scale
         self.sampler = sampler
-        self.stored: Samples | None = None
-        dim = backbone.feature_dim
-        assert isinstance(dim, int)
-        self.register_buffer("centers", max_mahalanobis_centers(num_classes, dim, scale).float())
+        self.register_buffer("centers", max_mahalanobis_centers(num_classes, self.dim, scale).float())
         self.register_buffer("gamma2", torch.tensor(float("nan"), dtype=torch.float64))
-
-    def features(self, images: Tensor) -> Tensor:
-        """phi(x): (N, C, H, W) in [0, 1] -> (N, d)."""
-        features: Tensor = self.backbone(to_model(images))
-        return features
 
     def classify(self, features: Tensor) -> Tensor:
         """-0.5 ||phi - mu_y||^2: (N, d) -> (N, K), in the precision of the features."""
@@ -114,33 +105,15 @@ class GMMCClassifier(Classifier):
                 f"its class centers have norms {low:.4g} to {high:.4g}, the model has scale {self.scale:g}"
             )
 
-    def stored_samples(self) -> Samples | None:
-        """The replay buffer with the class of each chain."""
-        return self.stored
-
-    def sample(
-        self,
-        labels: Tensor,
-        *,
-        seed: int,
-        index: Tensor,
-        steps: int | None = None,
-        start: Tensor | None = None,
-    ) -> Tensor:
-        """Staged or noise-injected sampling towards the centers of ``labels``: (N, C, H, W) in [0, 1].
+    def run_sampler(self, scaled: Tensor, labels: Tensor, noise: NoiseFn, steps: int | None) -> Tensor:
+        """Staged or noise-injected sampling towards the centers of ``labels``.
 
         Raises:
             NotImplementedError: The model was not trained to generate.
         """
         if self.sampler is None:
             raise NotImplementedError("GMMC (Dis) was not trained to generate images")
-        device = labels.device
-        if start is None:
-            scaled = indexed_uniform(seed, index, self.image_shape, device)
-        else:
-            scaled = to_model(start)
-        noise = indexed_noise(seed, index, device)
-        return from_model(self.descend(scaled, labels, noise, self.sampler, steps))
+        return self.descend(scaled, labels, noise, self.sampler, steps)
 
     def descend(
         self,
@@ -205,26 +178,12 @@ class GMMCDis(_GMMC[GMMCDisConfig]):
         return _regression_step(model, batches["train"])
 
 
-class _Generative(_GMMC[G]):
+class _Generative(_GMMC[G], GenerativeFamily[G]):
     """Maximum likelihood of p(x, y): fp - beta * fq (Eq. 7)."""
 
     def build(self, backbone: nn.Module, num_classes: int, image_shape: tuple[int, int, int]) -> GMMCClassifier:
         """A classifier that can sample."""
         return GMMCClassifier(backbone, num_classes, image_shape, self.config.scale, self.config.sampler)
-
-    def start(self, model: GMMCClassifier, generator: torch.Generator) -> ReplayBuffer:
-        """A buffer of uniform noise; the label of a slot is that of its class partition."""
-        return ReplayBuffer(
-            self.config.sampler.buffer,
-            model.image_shape,
-            model.num_classes,
-            generator=generator,
-            device=model.centers.device,
-        )
-
-    def attach(self, model: GMMCClassifier, state: Mapping[str, Tensor]) -> None:
-        """Keep the buffer for ``stored_samples``."""
-        model.stored = Samples(from_model(state["images"]), state["labels"], state["age"].long())
 
     def generative_step(
         self,
@@ -251,8 +210,9 @@ class _Generative(_GMMC[G]):
         logs = {"fp": fp.detach(), "fq": fq.detach()}
         if iteration.index < self.config.log_iterations:
             # E(x) = -log sum_y exp(-E(x, y)), as for JEM, so that both fit in one column.
-            for name, features in (("energy_real", real), ("energy_sampled", sampled)):
-                logs[name] = -torch.logsumexp(model.classify(features.detach()), dim=1).mean()
+            logs |= logged_energies(
+                *(-torch.logsumexp(model.classify(features.detach()), dim=1) for features in (real, sampled))
+            )
         return Step(fp - beta * fq, logs)
 
 

@@ -8,32 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["Imported", "gmmc", "jem"]
+from bench.family import Imported
 
-
-@dataclass(frozen=True)
-class Imported:
-    """The converted content of a foreign checkpoint.
-
-    Attributes:
-        weights: Tensors by our names; loading into the model checks their shapes.
-        state: ``images`` (on the [-1, 1] scale), ``labels`` and ``age`` of the replay buffer; empty if there is none.
-        ignored: Names of tensors without a place in our model, with the reason.
-        notes: Remarks for users.
-        facts: Further facts for the record of the model, as JSON values.
-    """
-
-    weights: Mapping[str, Tensor]
-    state: Mapping[str, Tensor] = field(default_factory=dict)
-    ignored: Mapping[str, str] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-    facts: Mapping[str, Any] = field(default_factory=dict)
+__all__ = ["gmmc", "jem"]
 
 
 _BLOCK = re.compile(r"layer([123])\.(\d+)\.(bn1|bn2|conv1|conv2|shortcut\.0)\.(.+)")

@@ -8,19 +8,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.family import Batch, Family, Iteration, Samples, Step, StreamSpec
+from bench.family import Batch, Iteration, Step, StreamSpec
 
 from .configs import JEMConfig, SGLDConfig
-from .langevin import NoiseFn, generator_noise, indexed_noise, indexed_uniform, sgld
-from .modes import features_of, sampling
+from .generative import GenerativeFamily, SamplingClassifier, logged_energies
+from .langevin import NoiseFn, generator_noise, sgld
+from .networks import features_of, sampling, to_model
 from .replay import ReplayBuffer
-from .scaling import from_model, to_model
 from .softmax import LinearClassifier
 
 __all__ = ["JEM", "JEMClassifier", "langevin"]
 
 
-class JEMClassifier(LinearClassifier):
+class JEMClassifier(SamplingClassifier, LinearClassifier):
     """The classifier of JEM; -E(x) = logsumexp_y f(x)[y], -E(x, y) = f(x)[y].
 
     Args:
@@ -37,39 +37,20 @@ class JEMClassifier(LinearClassifier):
     ) -> None:
         super().__init__(backbone, num_classes, image_shape)
         self.sampler = sampler
-        self.stored: Samples | None = None
 
     def log_density_of_scaled(self, scaled: Tensor) -> Tensor:
         """Log p(x) + c of images on the [-1, 1] scale, (N,)."""
         return torch.logsumexp(self.classify(self.backbone(scaled)), dim=1)
 
-    def stored_samples(self) -> Samples | None:
-        """The replay buffer; its chains belong to no class."""
-        return self.stored
-
-    def sample(
-        self,
-        labels: Tensor,
-        *,
-        seed: int,
-        index: Tensor,
-        steps: int | None = None,
-        start: Tensor | None = None,
-    ) -> Tensor:
-        """SGLD on log p(x, y) = f(x)[y] + c: (N, C, H, W) in [0, 1]."""
-        device = labels.device
-        if start is None:
-            scaled = indexed_uniform(seed, index, self.image_shape, device)
-        else:
-            scaled = to_model(start)
-        out = langevin(
+    def run_sampler(self, scaled: Tensor, labels: Tensor, noise: NoiseFn, steps: int | None) -> Tensor:
+        """SGLD on log p(x, y) = f(x)[y] + c."""
+        return langevin(
             lambda x: self.classify(self.backbone(x)).gather(1, labels[:, None]).squeeze(1),
             scaled,
             self.sampler,
             self.sampler.steps if steps is None else steps,
-            indexed_noise(seed, index, device),
+            noise,
         )
-        return from_model(out)
 
 
 def langevin(
@@ -84,33 +65,19 @@ def langevin(
         steps: Number of steps.
         noise: Source of the noise of each step.
     """
-    clamp = (-1.0, 1.0) if sampler.clamp else None
-    if sampler.decay_power == 0:
-        return sgld(
-            log_density,
-            start,
-            steps=steps,
-            step_size=sampler.step_size,
-            noise=sampler.noise,
-            noise_fn=noise,
-            clamp=clamp,
-        )
-    chains = start
-    for step in range(steps):
-        factor = (1.0 + step) ** -sampler.decay_power
-        chains = sgld(
-            log_density,
-            chains,
-            steps=1,
-            step_size=sampler.step_size * factor,
-            noise=sampler.noise * factor,
-            noise_fn=lambda _, shape, step=step: noise(step, shape),  # type: ignore[misc]
-            clamp=clamp,
-        )
-    return chains
+    return sgld(
+        log_density,
+        start,
+        steps=steps,
+        step_size=sampler.step_size,
+        noise=sampler.noise,
+        noise_fn=noise,
+        decay_power=sampler.decay_power,
+        clamp=(-1.0, 1.0) if sampler.clamp else None,
+    )
 
 
-class JEM(Family[JEMConfig]):
+class JEM(GenerativeFamily[JEMConfig]):
     """w_x * (mean log p(x') - mean log p(x)) + w_y * cross-entropy, on two independently shuffled streams."""
 
     def build(self, backbone: nn.Module, num_classes: int, image_shape: tuple[int, int, int]) -> JEMClassifier:
@@ -123,21 +90,9 @@ class JEM(Family[JEMConfig]):
         density = StreamSpec(augment=config.augment and config.augment_density, sigma=config.sigma)
         return {"density": density, "train": StreamSpec(augment=config.augment, sigma=config.sigma)}
 
-    def start(self, model: JEMClassifier, generator: torch.Generator) -> ReplayBuffer:
-        """A buffer of uniform noise."""
-        device = next(model.parameters()).device
-        return ReplayBuffer(
-            self.config.sampler.buffer,
-            model.image_shape,
-            model.num_classes,
-            generator=generator,
-            device=device,
-        )
-
-    def attach(self, model: JEMClassifier, state: Mapping[str, Tensor]) -> None:
-        """Keep the buffer for ``stored_samples``."""
-        labels = torch.full_like(state["labels"], -1)
-        model.stored = Samples(from_model(state["images"]), labels, state["age"].long())
+    def attach(self, model: SamplingClassifier, state: Mapping[str, Tensor]) -> None:
+        """Keep the buffer for ``stored_samples``; its chains belong to no class."""
+        super().attach(model, {**state, "labels": torch.full_like(state["labels"], -1)})
 
     def training_step(
         self,
@@ -158,11 +113,11 @@ class JEM(Family[JEMConfig]):
         real_logits, sample_logits, labelled_logits = (
             model.classify(features) for features in features_of(model.backbone, batches_of_images)
         )
-        real_density = torch.logsumexp(real_logits, dim=1).mean()
-        sample_density = torch.logsumexp(sample_logits, dim=1).mean()
+        real_densities, sample_densities = (torch.logsumexp(rows, dim=1) for rows in (real_logits, sample_logits))
+        real_density, sample_density = real_densities.mean(), sample_densities.mean()
         px = sample_density - real_density
         pyx = functional.cross_entropy(labelled_logits, labelled.labels)
         logs = {"fp": real_density.detach(), "fq": sample_density.detach(), "cross-entropy": pyx.detach()}
         if iteration.index < self.config.log_iterations:
-            logs |= {"energy_real": -logs["fp"], "energy_sampled": -logs["fq"]}
+            logs |= logged_energies(-real_densities, -sample_densities)
         return Step(self.config.px_weight * px + self.config.pyx_weight * pyx, logs)

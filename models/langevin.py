@@ -30,9 +30,10 @@ def sgld(
     step_size: float,
     noise: float,
     noise_fn: NoiseFn | None = None,
+    decay_power: float = 0.0,
     clamp: tuple[float, float] | None = None,
 ) -> Tensor:
-    """Langevin dynamics with constant step and noise, as in the JEM code.
+    """Langevin dynamics, by default with constant step and noise, as in the JEM code.
 
         x <- x + step_size * d/dx sum_i log p(x_i) + noise * N(0, 1)
 
@@ -45,6 +46,7 @@ def sgld(
         step_size: Factor of the gradient of each image's own log density.
         noise: Standard deviation of the noise of one step.
         noise_fn: Source of the noise; may be None only if ``noise`` is 0.
+        decay_power: Step t (from 0) has step size and noise times (1 + t)^-decay_power (JEM paper, Eq. 3).
         clamp: (low, high) to clamp to after every step, or None (as in the JEM code).
 
     Returns:
@@ -69,9 +71,10 @@ def sgld(
                     f"log_density must return one value an image, shape ({len(x)},); got {tuple(density.shape)}"
                 )
             (gradient,) = torch.autograd.grad(density.sum(), leaf)
-            x.add_(gradient, alpha=step_size)
+            factor = (1.0 + step) ** -decay_power
+            x.add_(gradient, alpha=step_size * factor)
             if noise > 0 and noise_fn is not None:
-                x.add_(noise_fn(step, tuple(x.shape)), alpha=noise)
+                x.add_(noise_fn(step, tuple(x.shape)), alpha=noise * factor)
             if clamp is not None:
                 x.clamp_(*clamp)
     return x
@@ -181,9 +184,6 @@ def indexed_uniform(
     indices: Tensor,
     shape: Sequence[int],
     device: torch.device | str,
-    *,
-    low: float = -1.0,
-    high: float = 1.0,
 ) -> Tensor:
     """Uniform noise for starts: element e of row i depends on (seed, indices[i], e) alone.
 
@@ -194,21 +194,16 @@ def indexed_uniform(
         indices: (N,) integers, the identities of the rows.
         shape: Shape of one row, for example (C, H, W).
         device: Device of the noise.
-        low: Lower end of the interval.
-        high: Upper end of the interval.
 
     Returns:
-        (N, *shape) float32 in [low, high], in 2^24 equal steps.
+        (N, *shape) float32 in [-1, 1], in 2^24 equal steps.
 
     Raises:
-        ValueError: ``indices`` are not one-dimensional integers, or ``low >= high``.
+        ValueError: ``indices`` are not one-dimensional integers.
     """
-    if not low < high:
-        raise ValueError(f"low must be smaller than high, got low={low}, high={high}")
     keys = _row_keys(_UNIFORM, seed, indices, device)
     bits = splitmix64(keys[:, None], torch.arange(math.prod(shape), device=keys.device))
-    unit = top_bits(bits, 24).double() * 2.0**-24
-    return (low + (high - low) * unit).float().reshape(len(keys), *shape)
+    return (top_bits(bits, 24).double() * 2.0**-23 - 1).float().reshape(len(keys), *shape)
 
 
 def _check(start: Tensor, steps: int, step_size: float, clamp: tuple[float, float] | None) -> None:

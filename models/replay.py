@@ -48,8 +48,6 @@ class ReplayBuffer:
         num_classes: K.
         generator: The only source of random numbers; construction and ``draw`` advance it.
         device: Device of images, labels and ages; the images take 4 N C H W bytes.
-        low: Lower end of the uniform noise.
-        high: Upper end of the uniform noise.
 
     Attributes:
         images: (N, C, H, W) float32.
@@ -57,7 +55,7 @@ class ReplayBuffer:
         age: (N,) int32, updates of each slot since it was noise; 0: never updated.
 
     Raises:
-        ValueError: ``size`` < ``num_classes``, ``num_classes`` < 1, the image is empty, or ``low >= high``.
+        ValueError: ``size`` < ``num_classes``, ``num_classes`` < 1, or the image is empty.
     """
 
     def __init__(
@@ -68,8 +66,6 @@ class ReplayBuffer:
         *,
         generator: torch.Generator,
         device: torch.device | str,
-        low: float = -1.0,
-        high: float = 1.0,
     ) -> None:
         if num_classes < 1:
             raise ValueError(f"num_classes must be at least 1, got {num_classes}")
@@ -80,15 +76,11 @@ class ReplayBuffer:
             )
         if min(image_shape) < 1:
             raise ValueError(f"image_shape must be (C, H, W), all positive; got {image_shape}")
-        if not low < high:
-            raise ValueError(f"low must be smaller than high, got low={low}, high={high}")
         self.size = size
         self.image_shape = image_shape
         self.num_classes = num_classes
         self.device = torch.device(device)
         self._generator = generator
-        self._low = low
-        self._high = high
         bounds = torch.arange(num_classes + 1) * size // num_classes
         self._partition_start = bounds[:-1].to(self.device)
         self._partition_size = bounds.diff().to(self.device)
@@ -226,5 +218,5 @@ class ReplayBuffer:
         return drawn.to(self.device, non_blocking=True)
 
     def _noise(self, n: int) -> Tensor:
-        """(n, C, H, W) uniform on [low, high)."""
-        return self._unit(n, *self.image_shape).mul_(self._high - self._low).add_(self._low)
+        """(n, C, H, W) uniform on [-1, 1)."""
+        return self._unit(n, *self.image_shape).mul_(2).sub_(1)

@@ -8,34 +8,20 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.family import Batch, Classifier, Family, Iteration, Step
+from bench.family import Batch, Family, Iteration, Step
 
 from .configs import SoftmaxConfig
-from .scaling import to_model
+from .networks import BackboneClassifier
 
 __all__ = ["LinearClassifier", "Softmax"]
 
 
-class LinearClassifier(Classifier):
-    """A backbone and a linear head with bias: logits f(x), p(y|x) = softmax f(x), log p(x) = logsumexp f(x) + c.
-
-    Args:
-        backbone: phi, with ``feature_dim``.
-        num_classes: K.
-        image_shape: (C, H, W).
-    """
+class LinearClassifier(BackboneClassifier):
+    """A backbone and a linear head with bias: logits f(x), p(y|x) = softmax f(x), log p(x) = logsumexp f(x) + c."""
 
     def __init__(self, backbone: nn.Module, num_classes: int, image_shape: tuple[int, int, int]) -> None:
-        super().__init__(num_classes, image_shape)
-        self.backbone = backbone
-        dim = backbone.feature_dim
-        assert isinstance(dim, int)
-        self.head = nn.Linear(dim, num_classes)
-
-    def features(self, images: Tensor) -> Tensor:
-        """phi(x): (N, C, H, W) in [0, 1] -> (N, d)."""
-        features: Tensor = self.backbone(to_model(images))
-        return features
+        super().__init__(backbone, num_classes, image_shape)
+        self.head = nn.Linear(self.dim, num_classes)
 
     def classify(self, features: Tensor) -> Tensor:
         """Logits (N, K) from features (N, d), in the precision of the features."""

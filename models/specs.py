@@ -109,7 +109,6 @@ SOFTMAX = FamilySpec(
     paper_on=_ALL_THREE,
     paper_family="softmax",
     released=_RELEASED,
-    passes=lambda config: _UPDATE,  # noqa: ARG005 - the signature of the contract
     layout=_head,
 )
 
@@ -168,7 +167,6 @@ GMMC_DIS = FamilySpec(
     paper_on=_ALL_THREE,
     paper_family="gmmc-dis",
     released=_RELEASED,
-    passes=lambda config: _UPDATE,  # noqa: ARG005 - the signature of the contract
     unfit=_unfit_centers,
     layout=_centers,
 )

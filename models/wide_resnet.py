@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 import torch.nn.functional as F
@@ -13,16 +13,13 @@ from .wide_resnet_shape import (
     MIN_IMAGE_SIZE,
     STAGE_STRIDES,
     STEM_CHANNELS,
+    Norm,
     blocks_per_stage,
-    macs,
-    parse_name,
     parse_variant,
     stage_channels,
 )
 
-__all__ = ["Norm", "WideResNet", "build", "macs", "parse_name"]
-
-Norm = Literal["none", "batch", "layer"]
+__all__ = ["WideResNet", "build"]
 
 _NEGATIVE_SLOPE = 0.2
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 __all__ = [
-    "MIN_IMAGE_SIZE",
-    "Variant",
     "LARGEST",
+    "MIN_IMAGE_SIZE",
     "STAGE_STRIDES",
     "STEM_CHANNELS",
+    "Norm",
+    "Variant",
     "blocks_per_stage",
     "macs",
     "parameters",
@@ -19,6 +21,8 @@ __all__ = [
     "parse_variant",
     "stage_channels",
 ]
+
+Norm = Literal["none", "batch", "layer"]
 
 STEM_CHANNELS = 16
 STAGE_STRIDES = (1, 2, 2)
@@ -53,7 +57,7 @@ class Variant:
 
     depth: int
     width: int
-    norm: Literal["none", "batch", "layer"]
+    norm: Norm
     dropout: float
 
 
@@ -71,7 +75,7 @@ def parse_variant(name: str) -> Variant:
             f"wrn-28-10-batch; got {name!r}"
         )
     depth, width = parse_name(match[1])
-    norm: Literal["none", "batch", "layer"] = match[2] or "none"  # type: ignore[assignment]
+    norm: Norm = match[2] or "none"  # type: ignore[assignment]
     return Variant(depth, width, norm, float(match[3] or 0))
 
 
@@ -117,18 +121,9 @@ def macs(depth: int, width: int, image_shape: tuple[int, int, int]) -> int:
     channels, height, breadth = image_shape
     if channels < 1 or min(height, breadth) < MIN_IMAGE_SIZE:
         raise ValueError(f"image_shape must be (C, H, W) with C >= 1 and H, W >= {MIN_IMAGE_SIZE}, got {image_shape}")
-    blocks = blocks_per_stage(depth)
-    total = 9 * channels * STEM_CHANNELS * height * breadth
-    entering = STEM_CHANNELS
-    for leaving, stage_stride in zip(stage_channels(width), STAGE_STRIDES, strict=True):
-        for block in range(blocks):
-            stride = stage_stride if block == 0 else 1
-            total += 9 * entering * leaving * height * breadth
-            height, breadth = -(-height // stride), -(-breadth // stride)
-            total += 9 * leaving * leaving * height * breadth
-            if stride != 1 or entering != leaving:
-                total += entering * leaving * height * breadth
-            entering = leaving
+    total = 0
+    for weights, _, reduction in _convolutions(depth, width, channels):
+        total += weights * -(-height // reduction) * -(-breadth // reduction)
     return total
 
 
@@ -143,13 +138,22 @@ def parameters(depth: int, width: int, channels: int) -> int:
     Raises:
         ValueError: Depth or width is invalid.
     """
+    return sum(weights + leaving for weights, leaving, _ in _convolutions(depth, width, channels))
+
+
+def _convolutions(depth: int, width: int, channels: int) -> Iterator[tuple[int, int, int]]:
+    """Each convolution's number of weights, its output channels, and the factor by which its output is smaller than the
+    image; sizes are rounded up.
+    """
     blocks = blocks_per_stage(depth)
-    total = 9 * channels * STEM_CHANNELS + STEM_CHANNELS
-    entering = STEM_CHANNELS
-    for leaving, stride in zip(stage_channels(width), STAGE_STRIDES, strict=True):
-        total += 9 * entering * leaving + leaving + (blocks - 1) * (9 * leaving * leaving + leaving)
-        total += blocks * (9 * leaving * leaving + leaving)
-        if stride != 1 or entering != leaving:
-            total += entering * leaving + leaving
-        entering = leaving
-    return total
+    yield 9 * channels * STEM_CHANNELS, STEM_CHANNELS, 1
+    entering, reduction = STEM_CHANNELS, 1
+    for leaving, stage_stride in zip(stage_channels(width), STAGE_STRIDES, strict=True):
+        for block in range(blocks):
+            stride = stage_stride if block == 0 else 1
+            yield 9 * entering * leaving, leaving, reduction
+            reduction *= stride
+            yield 9 * leaving * leaving, leaving, reduction
+            if stride != 1 or entering != leaving:
+                yield entering * leaving, leaving, reduction
+            entering = leaving

@@ -50,8 +50,9 @@ ARROWS: dict[str, set[str]] = {
     },
     "report": {"attacks", "errors", "execute", "files", "metrics", "plain", "plan", "spec", "store", "suite"},
     # What people call.
-    "runs": {"errors", "files", "plan", "report"},
-    "api": {"data", "errors", "execute", "plan", "report", "runs", "store", "suite", "weights"},
+    "runs": {"errors", "files", "plan", "report", "suite"},
+    "compare": {"attacks", "errors", "execute", "metrics", "report", "runs", "store", "suite"},
+    "api": {"compare", "data", "errors", "execute", "plan", "report", "runs", "store", "suite", "weights"},
     "commands": {
         *("attacks", "data", "errors", "evaluate", "execute", "family", "files", "keys", "registry", "rng", "runs"),
         *("scores", "spec", "store", "suite", "train", "weights"),
@@ -64,14 +65,19 @@ ARROWS: dict[str, set[str]] = {
 # Where an arrow is for few modules only.
 ONLY: dict[tuple[str, str], set[str]] = {
     ("store", "metrics"): {"bench.metrics.intervals"},  # the interval of a stored number
+    ("compare", "execute"): {"bench.execute.states"},
+    ("compare", "attacks"): {"bench.attacks.verdict"},  # which verdict is worse
     ("report", "execute"): {"bench.execute.states"},  # how a job stands, to say why a cell is empty
     ("commands", "train"): {"bench.train.checkpoint_files"},  # which files belong to checkpoints
-    ("cli", "execute"): {"bench.execute.devices", "bench.execute.displays", "bench.execute.estimate"},
-    ("report", "attacks"): {"bench.attacks.diagnostics", "bench.attacks.threat"},  # verdicts that need several jobs
+    ("cli", "execute"): {
+        *("bench.execute.devices", "bench.execute.displays", "bench.execute.estimate", "bench.execute.live")
+    },
+    # Verdicts that need several jobs.
+    ("report", "attacks"): {"bench.attacks.diagnostics", "bench.attacks.threat", "bench.attacks.verdict"},
     ("suite", "evaluate"): {"bench.evaluate.base", "bench.evaluate.declared"},
     ("plan", "evaluate"): {"bench.evaluate.base"},
     ("suite", "data"): {"bench.data.registry", "bench.data.spec"},
-    ("plan", "data"): {"bench.data.declared", "bench.data.job", "bench.data.registry", "bench.data.spec"},
+    ("plan", "data"): {"bench.data.job", "bench.data.registry", "bench.data.spec"},
     ("evaluate", "data"): {"bench.data.job", "bench.data.splits", "bench.data.spec"},
 }
 
@@ -137,7 +143,7 @@ def test_the_reader_of_imports_sees_them() -> None:
             return code + "def f():\n    import g\n    from bench import store\n"
 
     assert imports("x.y.z", Text(path)) == {"a.b", "x.y.c", "typing", "g", "bench.store"}
-    assert "bench.train.loop" in within_bench("bench.execute.training")  # imported inside a function
+    assert "bench.train.loop" in within_bench("bench.execute.kinds")  # imported inside a function
     assert "bench.api" not in imports(
         "bench.commands.describe", BENCH["bench.commands.describe"]
     )  # for type checkers alone

@@ -59,6 +59,14 @@ class TestLast:
         )
         assert Bench.here(moved).tables().profile == "small"
 
+    def test_a_profile_without_a_suite_is_that_of_the_suite_last_run(self, project: Project) -> None:
+        """It used to be passed over in silence, and the full run's numbers were shown under the profile's name."""
+        path = project.suite()
+        for profile in (None, "smoke"):
+            remembered.write_last(project.results, project.root, path, profile)
+            assert project.bench.last() == (str(path), profile)
+            assert project.bench.last("small") == (str(path), "small")
+
     def test_results_outside_of_the_project(self, project: Project, tmp_path: Path, tiny: str) -> None:
         """They stay where they are when the project moves, and may be shared by several."""
         suite, results = project.suite(tiny), tmp_path / "results"

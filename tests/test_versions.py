@@ -65,7 +65,7 @@ def test_every_component_is_among_them(current: dict[str, dict[str, Any]]) -> No
         ("evaluation ood", "bench/scores/density.py"),
         ("evaluation generation", "bench/metrics/frechet.py"),
         ("evaluation generation", "bench/evaluate/samples.py"),
-        ("data set patches", "bench/data/patches.py"),
+        ("data set patches", "bench/data/sklearn_sets.py"),
     ],
 )
 def test_what_determines_a_number_is_watched(current: dict[str, dict[str, Any]], component: str, file: str) -> None:

@@ -9,7 +9,7 @@ from bench_models.specs import GMMC_DIS, GMMC_GEN, GMMC_JOINT, JEM, SOFTMAX
 from click.testing import CliRunner, Result
 
 from bench.cli.main import cli
-from bench.execute.display import Summary
+from bench.execute.displays import Summary
 from bench.spec import FamilySpec
 from bench.weights.module_spec import MODULE
 

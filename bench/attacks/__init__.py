@@ -11,32 +11,21 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .chain import Chain, Member, Sweep, attack_in_turn, eps_sweep
-    from .clean import CleanPass
-    from .composition import Composition
-    from .diagnostics import Flag, Verdict
     from .inspection import OutputTraits, inspect_outputs
-    from .result import AttackResult, GradientHealth
+    from .judge import CleanPass
+    from .result import AttackResult, Composition, GradientHealth
     from .runner import run
     from .threat import ThreatModel, format_eps, parse_eps
+    from .verdict import Flag, Verdict
 
 _HOMES = {
-    "AttackResult": "result",
-    "Chain": "chain",
-    "CleanPass": "clean",
-    "Composition": "composition",
-    "Flag": "diagnostics",
-    "GradientHealth": "result",
-    "Member": "chain",
-    "OutputTraits": "inspection",
-    "Sweep": "chain",
-    "ThreatModel": "threat",
-    "Verdict": "diagnostics",
-    "attack_in_turn": "chain",
-    "eps_sweep": "chain",
-    "format_eps": "threat",
-    "inspect_outputs": "inspection",
-    "parse_eps": "threat",
-    "run": "runner",
+    "chain": ("Chain", "Member", "Sweep", "attack_in_turn", "eps_sweep"),
+    "inspection": ("OutputTraits", "inspect_outputs"),
+    "judge": ("CleanPass",),
+    "result": ("AttackResult", "Composition", "GradientHealth"),
+    "runner": ("run",),
+    "threat": ("ThreatModel", "format_eps", "parse_eps"),
+    "verdict": ("Flag", "Verdict"),
 }
 
 __all__ = [
@@ -61,6 +50,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

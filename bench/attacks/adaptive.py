@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from pydantic import AfterValidator
 from typing_extensions import override
 
-from .losses import AUTOMATIC, LOSSES, TYPICAL_GAP, Loss, get_loss, tempered
-from .pgd import PGDAttack
-from .spec import Count, Decaying, Shape, Step, Switch, halved_text, restarts_text
+from .losses import AUTOMATIC, LOSSES, TYPICAL_GAP, Loss, get_loss, listed_losses, tempered
+from .spec import HALVE_AT, Count, Decaying, Shape, Step, Switch, halved_text, restarts_text
 from .threat import ThreatModel, format_eps
 
 if TYPE_CHECKING:
@@ -19,28 +18,17 @@ if TYPE_CHECKING:
     from .problem import Problem
     from .table import Found
 
-__all__ = ["ADAPTIVE_LOSSES", "AdaptivePGD", "loss_names", "temperature"]
+__all__ = ["ADAPTIVE_LOSSES", "KNOWN_LOSSES", "AdaptivePGD", "temperature"]
 
 ADAPTIVE_LOSSES = (AUTOMATIC, "margin", "margin-targeted", "distance-targeted", "dlr")
 """Losses in the order of attack; T is derived from the median clean gap of the model."""
-
-
-def loss_names(names: tuple[str, ...]) -> tuple[str, ...]:
-    """The canonical names of a list of losses, as definitions print them.
-
-    Raises:
-        ValueError: The list is empty, a loss is unknown, or a loss is listed twice.
-    """
-    found = tuple(get_loss(name, (*LOSSES, AUTOMATIC)).name for name in names)
-    if not found:
-        raise ValueError("must be a list of at least one loss, got ()")
-    if len(set(found)) != len(found):
-        raise ValueError("a loss is listed twice")
-    return found
+KNOWN_LOSSES = (*LOSSES, AUTOMATIC)
+"""The losses that adaptive PGD accepts."""
 
 
 def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
-    loss_names(names)
+    if not listed_losses(names, KNOWN_LOSSES):
+        raise ValueError("must be a list of at least one loss, got ()")
     return names
 
 
@@ -90,20 +78,13 @@ class AdaptivePGD(Decaying):
         return "any"
 
     @property
-    @override
-    def is_random(self) -> bool:
-        return True
-
-    @property
     def _losses(self) -> list[Loss]:
-        return [get_loss(name, (*LOSSES, AUTOMATIC)) for name in self.losses]
+        return [get_loss(name, KNOWN_LOSSES) for name in self.losses]
 
     def definition(self, threat: ThreatModel, targets: str | None = None) -> str:  # noqa: ARG002 - takes none
         """For example ``adaptive-pgd-linf[100, 8/255, step=eps/10 halved at 50% and 75%, losses …]``."""
         parts = [str(self.steps), format_eps(threat.eps), halved_text(self.step)]
-        parts.append(
-            "losses " + " + ".join(self._described(get_loss(loss, (*LOSSES, AUTOMATIC))) for loss in self.losses)
-        )
+        parts.append("losses " + " + ".join(self._described(loss) for loss in self._losses))
         parts += ["any iterate", restarts_text(self.restarts)]
         parts.append("every loss on every image" if self.complete else "each loss on what is left")
         return f"adaptive-pgd-{threat.norm}[{', '.join(parts)}]"
@@ -143,15 +124,13 @@ class AdaptivePGD(Decaying):
                 rows = turns.left(number if self.complete else None)
                 if not len(rows):
                     continue
-                name = turns.members[number]
-                pgd = PGDAttack(
-                    steps=self.steps, step=self.step, loss=loss.name, iterate="any", survivors_only=True,
-                    rivals=self.rivals if loss.per_rival else None,
-                )  # fmt: skip
+                name = turns.composition.members[number]
                 # Every loss has its own starts: equal starts would lead to the same corners of the ball.
                 start = restart * len(losses) + number
-                part = problem.part(rows).within(f"restart {restart}, {name}")
-                found = climb(pgd, part, loss=loss, decaying=True, first_restart=start)
+                found = climb(
+                    problem.part(rows).within(f"restart {restart}, {name}"), loss, steps=self.steps, step=self.step,
+                    restarts=range(start, start + 1), halve_at=HALVE_AT, survivors_only=True, rivals=self.rivals,
+                )  # fmt: skip
                 turns.take(rows, number, found, found["first"], restart)
                 if restart == 0:
                     facts[name] |= {

@@ -81,7 +81,17 @@ class CarliniWagner(Attack):
 
     def attack(self, problem: Problem) -> Found:
         """Attack batch by batch; the smallest successful iterate of each image is proposed."""
-        from .descent import descend
+        from .descent import Search
         from .table import Found
 
-        return Found(descend(self, problem), steps=self.steps * self.rounds)
+        search = Search(
+            problem.threat,
+            self.steps,
+            self.rounds,
+            self.c0,
+            self.lr,
+            self.kappa,
+            patience=self.effective_patience,
+            half_range=1 / self.tanh_divisor,
+        )
+        return Found(search.run(problem), steps=self.steps * self.rounds)

@@ -15,11 +15,10 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from .clean import CleanPass
-from .composition import Composition
 from .journal import Journal
+from .judge import CleanPass
 from .named import named_attack
-from .result import AttackResult
+from .result import AttackResult, Composition
 from .runner import run
 from .spec import Attack, sweep_definition
 from .threat import Norm, format_eps, parse_eps
@@ -239,7 +238,7 @@ def eps_sweep(
     budgets = tuple(parse_eps(value) for value in eps)
     if not budgets or any(large <= small for small, large in pairwise(budgets)):
         raise ValueError(f"eps must be increasing budgets, got {list(eps)}")
-    attack = named_attack(name, params) if isinstance(name, str) else name.configured({**name.parameters, **params})
+    attack = named_attack(name, params)
     if not attack.startable:
         raise ValueError(f"attack {attack.name!r} cannot be given starts, which a chained sweep needs")
     members = [Member(format_eps(budget), attack, budget) for budget in budgets]

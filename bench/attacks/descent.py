@@ -7,23 +7,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from .frozen import FrozenModel
-from .gradients import input_gradient
-from .losses import margins
+from .gradients import input_gradient, per_image, true_probability
+from .losses import Goal
 from .problem import Problem
 from .table import HEALTH, Table
 from .threat import ThreatModel
 
-if TYPE_CHECKING:
-    from .carlini_wagner import CarliniWagner
-
-__all__ = ["descend"]
+__all__ = ["Search"]
 
 _BETA1, _BETA2, _ADAM_EPS = 0.9, 0.999, 1e-8
 
@@ -32,61 +28,49 @@ _ROUNDING = 4e-6
 
 
 @dataclass(frozen=True)
-class _Goal:
-    """Goal of a batch: (N,) labels to leave, or (N,) targets to reach."""
+class Search:
+    """Rounds of Adam in w, with x = 1/2 + half_range tanh(w), between which c is bisected.
 
-    labels: Tensor
-    targets: Tensor | None
-
-    def margin(self, logits: Tensor) -> Tensor:
-        """(N,) margin towards the goal; positive where it is reached."""
-        if self.targets is not None:
-            return -margins(logits, self.targets)
-        return margins(logits, self.labels)
-
-    def rows(self, index: Tensor) -> _Goal:
-        """The goal of some of the images."""
-        return _Goal(self.labels[index], None if self.targets is None else self.targets[index])
-
-
-def descend(cw: CarliniWagner, problem: Problem) -> Table:
-    """The smallest successful perturbation of each image, batch by batch; the image itself where none succeeded.
-
-    Returns:
-        A table on the CPU without columns of final iterates: ``first`` is ``final``.
+    Attributes:
+        threat: Norm and budget; only successes within it count.
+        steps: Adam steps of each round.
+        rounds: Rounds of the binary search over c.
+        c0: First c; it is multiplied by ten until a round succeeds, then bisected.
+        lr: Learning rate of Adam, in w.
+        kappa: Margin that a success must have.
+        patience: Steps without a smaller cost after which an image ends its round; None: never.
+        half_range: Factor of the tanh. With 1/2, as published, pixels of exactly 0 or 1 lie at infinite w, and pixels
+            near them move by millionths per step. With 1/1.9 they lie at |w| = 1.83, where a step of w changes a pixel
+            a tenth as much as at w = 0. In both cases w is restricted to x in [0, 1].
     """
-    search = _Search(cw, problem.threat, cw.effective_patience)
-    layout = problem.model.memory_format(problem.images[:1].to(problem.device))
-    batches = []
-    for start in range(0, len(problem.images), problem.batch_size):
-        rows = slice(start, start + problem.batch_size)
-        images = problem.images[rows].to(problem.device).contiguous(memory_format=layout)
-        targets = None if problem.targets is None else problem.targets[rows].to(problem.device)
-        goal = _Goal(problem.labels[rows].to(problem.device), targets)
-        batches.append(search.batch(problem.within(f"batch {start}"), images, goal))
-    best = Table.joined(batches)
-    squared = best.columns.pop("squared").double()
-    # The cost without its hinge, which is zero at a success.
-    loss = torch.where(squared.isfinite(), squared, torch.nan)
-    return Table({**best.columns, "loss": loss, "first": best["final"]})
 
-
-@dataclass(frozen=True)
-class _Search:
-    cw: CarliniWagner
     threat: ThreatModel
+    steps: int
+    rounds: int
+    c0: float
+    lr: float
+    kappa: float
     patience: int | None
+    half_range: float
 
-    @property
-    def half_range(self) -> float:
-        """Factor of the tanh: x = 1/2 + half_range tanh(w), with w restricted to x in [0, 1].
+    def run(self, problem: Problem) -> Table:
+        """The smallest successful perturbation of each image, batch by batch; the image itself where none succeeded.
 
-        With 1/2, as published, pixels of exactly 0 or 1 lie at infinite w, and pixels near them move by millionths per
-        step. With 1/1.9 they lie at |w| = 1.83, where a step of w changes a pixel a tenth as much as at w = 0.
+        Returns:
+            A table on the CPU without columns of final iterates: ``first`` is ``final``.
         """
-        return 1 / self.cw.tanh_divisor
+        device, layout = problem.device, problem.model.memory_format(problem.images[:1].to(problem.device))
+        batches = []
+        for name, part in problem.batches():
+            images = part.images.to(device).contiguous(memory_format=layout)
+            batches.append(self._batch(part.within(name), images, part.goal.to(device)))
+        best = Table.joined(batches)
+        squared = best.columns.pop("squared").double()
+        # The cost without its hinge, which is zero at a success.
+        loss = torch.where(squared.isfinite(), squared, torch.nan)
+        return Table({**best.columns, "loss": loss, "first": best["final"]})
 
-    def batch(self, problem: Problem, images: Tensor, goal: _Goal) -> Table:
+    def _batch(self, problem: Problem, images: Tensor, goal: Goal) -> Table:
         """All rounds of one batch; each round is a piece that the journal keeps."""
         empty = torch.full((len(images),), torch.nan, device=images.device, dtype=images.dtype)
         best = Table(
@@ -98,10 +82,10 @@ class _Search:
                 **{name: empty.clone() for name in HEALTH},
             }
         )
-        constants = torch.full_like(empty, self.cw.c0)
+        constants = torch.full_like(empty, self.c0)
         lower, upper = torch.zeros_like(empty), torch.full_like(empty, torch.inf)
-        for number in range(self.cw.rounds):
-            compute = partial(self._found_by_round, problem.model, images, goal, constants, best, number)
+        for number in range(self.rounds):
+            compute = partial(self._round, problem.model, images, goal, constants, best, number)
             best = problem.remember(f"round {number}", compute).to(images.device)
             succeeded = best.columns.pop("succeeded")
             upper = torch.where(succeeded, torch.minimum(upper, constants), upper)
@@ -109,41 +93,33 @@ class _Search:
             constants = torch.where(upper.isinf(), constants * 10, (lower + upper) / 2)
         return best
 
-    def _found_by_round(
-        self, model: FrozenModel, images: Tensor, goal: _Goal, constants: Tensor, best: Table, number: int
-    ) -> Table:
-        """The best so far after a round, with a column ``succeeded``."""
-        succeeded = self._round(model, images, goal, constants, best, number)
-        return Table({"succeeded": succeeded, **best.columns})
-
     def _round(
-        self, model: FrozenModel, images: Tensor, goal: _Goal, constants: Tensor, best: Table, number: int
-    ) -> Tensor:
-        """Run Adam from the images, with one c per image; (N,) whether an iterate succeeded."""
+        self, model: FrozenModel, images: Tensor, goal: Goal, constants: Tensor, best: Table, number: int
+    ) -> Table:
+        """Run Adam from the images, with one c per image; the best so far, with a column ``succeeded`` of the round."""
         half_range = self.half_range
         bound = float(np.arctanh(0.5 / half_range))
-        shape = (-1, *[1] * (images.ndim - 1))
         active = torch.arange(len(images), device=images.device)
-        clean, aim, c = images, goal, constants.view(shape)
+        clean, aim, c = images, goal, per_image(constants, images)
         w = torch.atanh((images - 0.5) / half_range)
         first, second = torch.zeros_like(w), torch.zeros_like(w)
         lowest = torch.full_like(constants, torch.inf)
         idle = torch.zeros(len(images), dtype=torch.int64, device=images.device)
         succeeded = torch.zeros(len(images), dtype=torch.bool, device=images.device)
-        for step in range(self.cw.steps):
+        for step in range(self.steps):
             tanh = w.tanh()
             # At w = atanh(...) of the image the first point is the image itself, up to rounding.
             points = clean if step == 0 else (0.5 + half_range * tanh).clamp_(0, 1)
             logits, margin, gradient, size = _margin_and_gradient(model, points, aim)
             best["forwards"][active] += 1
-            missing = self.cw.kappa - margin
+            missing = self.kappa - margin
             difference = points - clean
             squared = difference.flatten(1).square().sum(dim=1)
             reached = (margin > _ROUNDING * logits.abs().amax(dim=1)) & (missing <= 0) & logits.isfinite().all(dim=1)
-            self._record(best, active, points, squared, reached, number * self.cw.steps + step)
+            self._record(best, active, points, squared, reached, number * self.steps + step)
             succeeded[active] |= reached
             self._measure(best, active, size, logits, aim, first_time=number == 0 and step == 0)
-            if step == self.cw.steps - 1:
+            if step == self.steps - 1:
                 break
             cost = squared + constants[active] * missing.clamp_min(0)
             better = cost < lowest
@@ -158,15 +134,15 @@ class _Search:
                     difference[keep], gradient[keep], missing[keep], lowest[keep], idle[keep],
                 )  # fmt: skip
             # In place, because fresh tensors are not in the cache. The hinge has no gradient where the goal is reached.
-            pull = gradient * (c * (missing > 0).view(shape))
+            pull = gradient * (c * per_image(missing > 0, images))
             stretch = tanh.square_().neg_().add_(1).mul_(half_range)
             slope = difference.mul_(2).sub_(pull).mul_(stretch)
             first = first.mul_(_BETA1).add_(slope, alpha=1 - _BETA1)
             second = second.mul_(_BETA2).addcmul_(slope, slope, value=1 - _BETA2)
-            rate = self.cw.lr / (1 - _BETA1 ** (step + 1))
+            rate = self.lr / (1 - _BETA1 ** (step + 1))
             scale = second.sqrt().div_((1 - _BETA2 ** (step + 1)) ** 0.5).add_(_ADAM_EPS)
             w = w.addcdiv_(first, scale, value=-rate).clamp_(-bound, bound)
-        return succeeded
+        return Table({"succeeded": succeeded, **best.columns})
 
     def _record(
         self, best: Table, active: Tensor, points: Tensor, squared: Tensor, reached: Tensor, iterate: int
@@ -182,16 +158,16 @@ class _Search:
         best["first_step"][new] = iterate
 
     def _measure(
-        self, best: Table, active: Tensor, size: Tensor, logits: Tensor, goal: _Goal, *, first_time: bool
+        self, best: Table, active: Tensor, size: Tensor, logits: Tensor, goal: Goal, *, first_time: bool
     ) -> None:
         """Record the gradient health of the margin. That of its hinge would be zero where the goal is reached."""
-        probability = logits.float().softmax(dim=1).gather(1, goal.labels[:, None]).squeeze(1).to(logits.dtype)
+        probability = true_probability(logits, goal.labels)
         if first_time:
             best["start_gradient"][active], best["start_probability"][active] = size, probability
         best["last_gradient"][active], best["last_probability"][active] = size, probability
 
 
-def _margin_and_gradient(model: FrozenModel, points: Tensor, goal: _Goal) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _margin_and_gradient(model: FrozenModel, points: Tensor, goal: Goal) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Logits (N, K), margin towards the goal (N,), its input gradient with zeros where it is not finite, and the
     largest absolute entry of the gradient (N,).
     """

@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .composition import Composition
 from .problem import Problem
+from .result import Composition
 from .table import HEALTH, Found, Table, unattacked
 
 __all__ = ["InTurn"]
@@ -44,11 +44,6 @@ class InTurn:
         self.table = unattacked(problem.images)
         self._keep = keep
         self._margin = np.full(len(problem.images), -np.inf)
-
-    @property
-    def members(self) -> tuple[str, ...]:
-        """Names of the members."""
-        return self.composition.members
 
     def left(self, member: int | None = None) -> NDArray[np.int64]:
         """Indices of unbroken images; see `Composition.left`."""

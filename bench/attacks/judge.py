@@ -1,20 +1,22 @@
-"""The one judge of all attacks: only this module decides what counts as a success.
+"""The one judge of all attacks, and the clean pass that attacks share. Only this module decides on success.
 
 Success flags of attack libraries are never read: some count a black image as an adversarial example.
 """
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from .clean import CleanPass
 from .frozen import FrozenModel
-from .losses import margins
+from .gradients import per_image
+from .losses import Goal, margins
 from .threat import ThreatModel
 
 
@@ -40,6 +42,53 @@ class Judgement:
     reach: NDArray[np.float64]
     linf: NDArray[np.float64]
     l2: NDArray[np.float64]
+
+
+class CleanPass:
+    """The clean logits of one model, computed once per image, for several calls of `bench.attacks.run`.
+
+    Images are identified by their content, so an attack on a subset finds its logits. The first attack must get all
+    images: it fixes the shape of the batches in which proposals are judged (see `Judge`). The weights of the model must
+    not change between the attacks.
+
+    Args:
+        model: The model under attack.
+        batch_size: Images per forward pass in all attacks; the last bits of logits depend on it.
+    """
+
+    def __init__(self, model: nn.Module, batch_size: int) -> None:
+        self._model = model
+        self._batch_size = batch_size
+        self._shape: int | None = None
+        self._known: dict[bytes, Tensor] = {}
+
+    def shape(self, images: int) -> int:
+        """Size of every judged batch: the number of ``images`` of the first attack, at most the batch size.
+
+        Args:
+            images: Number of images of the attack.
+        """
+        if self._shape is None:
+            self._shape = min(self._batch_size, images)
+        return self._shape
+
+    def check(self, model: nn.Module, batch_size: int) -> None:
+        """Refuse another model or batch size.
+
+        Raises:
+            ValueError: The model or the batch size differs.
+        """
+        if model is not self._model or batch_size != self._batch_size:
+            raise ValueError("clean logits are of one model at one batch size; make a CleanPass for each")
+
+    def logits(self, images: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
+        """(N, K) logits of (N, C, H, W) images on the CPU; ``compute`` is called with the images not seen before."""
+        keys = [hashlib.sha256(image.contiguous().numpy().tobytes()).digest() for image in images]
+        unknown = [index for index, key in enumerate(keys) if key not in self._known]
+        if unknown:
+            found = compute(images[torch.tensor(unknown)])
+            self._known |= {keys[index]: row for index, row in zip(unknown, found, strict=True)}
+        return torch.stack([self._known[key] for key in keys])
 
 
 class Judge:
@@ -89,8 +138,7 @@ class Judge:
         """
         self._model = model
         self._images = images
-        self._labels = labels
-        self._targets = targets
+        self._goal = Goal(labels, targets)
         self._threat = threat
         self._device = device
         self._batch_size = min(batch_size, len(images)) if clean is None else clean.shape(len(images))
@@ -121,7 +169,7 @@ class Judge:
             RuntimeError: An attack of our own left the threat model.
         """
         rows = torch.arange(len(self._images)) if index is None else torch.as_tensor(index)
-        images, labels = self._images[rows], self._labels[rows]
+        images, goal = self._images[rows], self._goal.rows(rows)
         if proposals.shape != images.shape:
             raise ValueError(f"expected proposals of shape {tuple(images.shape)}, got {tuple(proposals.shape)}")
         difference = (proposals.double() - images.double()).flatten(1)
@@ -137,8 +185,7 @@ class Judge:
                 f"linf {float(linf[worst]):g}, l2 {float(l2[worst]):g}"
             )
         # An invalid proposal is replaced before the forward pass, and stays invalid for any logits.
-        shape = (-1, *[1] * (images.ndim - 1))
-        logits = self._logits(torch.where(inside.view(shape), proposals, images))
+        logits = self._logits(torch.where(per_image(inside, images), proposals, images))
         predictions = logits.argmax(dim=1)
         untouched = l2 == 0
         blanked = (flat == 0).all(dim=1) & (images.flatten(1) != 0).any(dim=1)
@@ -146,26 +193,21 @@ class Judge:
         if not self._own:
             # Libraries return such images where they gave up; our own attacks may find a black image that is wrong.
             valid &= ~(untouched if self._kept else untouched | blanked)
-        if self._targets is None:
-            reached = predictions != labels
-        else:
-            reached = predictions == self._targets[rows]
         correct = torch.from_numpy(self.clean_correct)[rows]
-        margin = margins(logits.double(), labels)
-        reach = margin if self._targets is None else -margins(logits.double(), self._targets[rows])
+        logits = logits.double()
         return Judgement(
-            success=(correct & valid & reached).numpy(),
+            success=(correct & valid & goal.reached(predictions)).numpy(),
             valid=valid.numpy(),
             predictions=predictions.numpy(),
-            margin=margin.numpy(),
-            reach=reach.numpy(),
+            margin=margins(logits, goal.labels).numpy(),
+            reach=goal.margin(logits).numpy(),
             linf=linf.numpy(),
             l2=l2.numpy(),
         )
 
     def clean_margin(self) -> NDArray[np.float64]:
         """(N,) max_{k != y} z_k - z_y of the clean images; negative where they are classified correctly."""
-        values: NDArray[np.float64] = margins(self.clean_logits.double(), self._labels).numpy()
+        values: NDArray[np.float64] = margins(self.clean_logits.double(), self._goal.labels).numpy()
         return values
 
     def _logits(self, images: Tensor) -> Tensor:

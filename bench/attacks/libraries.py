@@ -6,12 +6,27 @@ import inspect
 import math
 from abc import abstractmethod
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from typing_extensions import override
 
-from .spec import Attack, Count, NotNegative, Positive, Queries, Shape, Share, Step, Switch, one_of, restarts_text
+from .spec import (
+    Attack,
+    Count,
+    NotNegative,
+    Positive,
+    Queries,
+    Shape,
+    Share,
+    Step,
+    Switch,
+    one_of,
+    restarts_text,
+    written,
+)
 from .threat import ThreatModel, format_eps, parse_eps, parse_step
 
 if TYPE_CHECKING:
@@ -21,7 +36,7 @@ if TYPE_CHECKING:
     from .problem import Problem
     from .table import Found
 
-__all__ = ["CWAttack", "LIBRARY_ATTACKS", "LibraryAttack"]
+__all__ = ["CWAttack", "LIBRARY_ATTACKS", "LibraryAttack", "TorchattacksSquare"]
 
 # atanh is infinite at pixels of exactly 0 or 1, which would never move (factor of Carlini's code).
 _TANH_SHRINK = 0.999999
@@ -37,6 +52,8 @@ class LibraryAttack(Attack):
     """
 
     own: ClassVar[bool] = False
+    package: ClassVar[str]
+    """Name of the library."""
     library_class: ClassVar[str]
     """Path of the class in its package."""
 
@@ -47,6 +64,11 @@ class LibraryAttack(Attack):
         """All parameters by name, ``restarts`` last."""
         given = super().parameters
         return {**{name: value for name, value in given.items() if name != "restarts"}, "restarts": given["restarts"]}
+
+    @property
+    def is_random(self) -> bool:
+        """Whether two runs with different seeds may differ; by default, whether it starts at random."""
+        return bool(self.parameters.get("random_start"))
 
     def arguments(self, threat: ThreatModel) -> dict[str, Any]:
         """Arguments of the library's constructor that the definition prints."""
@@ -65,12 +87,11 @@ class LibraryAttack(Attack):
 
     def definition(self, threat: ThreatModel, targets: str | None = None) -> str:
         """For example ``torchattacks.PGD-linf[8/255, alpha=2/255, ..., torchattacks 3.5.1]``."""
-        package = self.name.partition(".")[0]
         parts = [format_eps(threat.eps)]
-        parts += [f"{key}={_written(value)}" for key, value in self.arguments(threat).items()]
+        parts += [f"{key}={written(value)}" for key, value in self.arguments(threat).items()]
         parts += [targets] if targets else []
         parts += [restarts_text(self.restarts), *([self.note] if self.note else [])]
-        return f"{self.name}-{threat.norm}[{', '.join(parts)}, {package} {version(package)}]"
+        return f"{self.name}-{threat.norm}[{', '.join(parts)}, {self.package} {version(self.package)}]"
 
     def passes(self) -> float:
         """A forward and a full backward pass per step, also through the weights; or a forward pass per query."""
@@ -81,35 +102,38 @@ class LibraryAttack(Attack):
 
     def attack(self, problem: Problem) -> Found:
         """Attack batch by batch."""
-        from .library import propose
+        from .library import constructor_of, propose
         from .table import Found
 
-        return Found(propose(self.name, problem, self.restarts, self._caller(problem.threat)))
+        threat = problem.threat
+        arguments = {**self.arguments(threat), **self.fixed(threat)}
+        make = partial(constructor_of(self.package, self.library_class, arguments), **arguments)
+        return Found(propose(self.name, problem, self.restarts, partial(self._proposed, make, threat)))
 
     @abstractmethod
-    def _caller(self, threat: ThreatModel) -> Callable[[Call], Tensor]:
-        """A function that lets the library attack one batch (N, C, H, W) and returns its proposals."""
+    def _proposed(self, make: Callable[..., Any], threat: ThreatModel, call: Call) -> Tensor:
+        """Let the library attack one batch.
+
+        Args:
+            make: Makes the attack of the library, with all arguments but the model and the seed.
+            threat: Norm and budget.
+            call: The batch.
+
+        Returns:
+            (N, C, H, W) proposals.
+        """
 
 
 class _Torchattacks(LibraryAttack):
-    def _caller(self, threat: ThreatModel) -> Callable[[Call], Tensor]:
-        from .library import constructor_of
+    package: ClassVar[str] = "torchattacks"
 
-        arguments = {**self.arguments(threat), **self.fixed(threat)}
-        constructor = constructor_of("torchattacks", self.library_class, arguments)
-        seeded = "seed" in inspect.signature(constructor).parameters
-
-        def run(call: Call) -> Tensor:
-            seed = {"seed": call.seed} if seeded else {}
-            attack = constructor(call.model, **arguments, **seed)
-            if call.targets is None:
-                proposals: Tensor = attack(call.images, call.labels)
-            else:
-                attack.set_mode_targeted_by_label(quiet=True)
-                proposals = attack(call.images, call.targets)
-            return proposals
-
-        return run
+    def _proposed(self, make: Callable[..., Any], threat: ThreatModel, call: Call) -> Tensor:  # noqa: ARG002 - in make
+        seed = {"seed": call.seed} if "seed" in inspect.signature(make).parameters else {}
+        attack = make(call.model, **seed)
+        if call.targets is not None:
+            attack.set_mode_targeted_by_label(quiet=True)
+        proposals: Tensor = attack(call.images, call.labels if call.targets is None else call.targets)
+        return proposals
 
 
 class TorchattacksPGD(_Torchattacks):
@@ -124,11 +148,6 @@ class TorchattacksPGD(_Torchattacks):
     alpha: Step = "2/255"
     steps: Count = 10
     random_start: Switch = True
-
-    @property
-    @override
-    def is_random(self) -> bool:
-        return self.random_start
 
     def arguments(self, threat: ThreatModel) -> dict[str, Any]:
         """Arguments of the constructor, with the step size in pixel units."""
@@ -161,21 +180,12 @@ class TorchattacksCW(_Torchattacks):
         """Two properties that matter for its norms."""
         return "no binary search, early stop on the batch"
 
-    def _caller(self, threat: ThreatModel) -> Callable[[Call], Tensor]:
-        import torch
-
-        from .library import Call
-
-        attack = super()._caller(threat)
-
-        def run(call: Call) -> Tensor:
-            inside = 0.5 + (call.images - 0.5) * _TANH_SHRINK
-            proposals = attack(Call(call.model, inside, call.labels, call.targets, call.seed, call.classes))
-            # The library returns its input where it failed: replace it by the clean image.
-            unchanged = (proposals == inside).flatten(1).all(dim=1).view(-1, 1, 1, 1)
-            return torch.where(unchanged, call.images, proposals)
-
-        return run
+    def _proposed(self, make: Callable[..., Any], threat: ThreatModel, call: Call) -> Tensor:
+        inside = 0.5 + (call.images - 0.5) * _TANH_SHRINK
+        proposals = super()._proposed(make, threat, replace(call, images=inside))
+        # The library returns its input where it failed: replace it by the clean image.
+        unchanged = (proposals == inside).flatten(1).all(dim=1).view(-1, 1, 1, 1)
+        return call.images.where(unchanged, proposals)
 
 
 class CWAttack(Attack):
@@ -324,25 +334,21 @@ class TorchattacksSquare(_AutoattackPart):
 
 
 class _Foolbox(LibraryAttack):
-    def _caller(self, threat: ThreatModel) -> Callable[[Call], Tensor]:
-        from .library import constructor_of, load
+    package: ClassVar[str] = "foolbox"
 
-        arguments = self.arguments(threat)
-        constructor = constructor_of("foolbox", self.library_class, arguments)
+    def _proposed(self, make: Callable[..., Any], threat: ThreatModel, call: Call) -> Tensor:
+        from .library import load
 
-        def run(call: Call) -> Tensor:
-            foolbox = load("foolbox")
-            model = foolbox.PyTorchModel(call.model, bounds=(0, 1), device=call.images.device)
-            if call.targets is None:
-                criterion = foolbox.criteria.Misclassification(call.labels)
-            else:
-                criterion = foolbox.criteria.TargetedMisclassification(call.targets)
-            budget = threat.eps if math.isfinite(threat.eps) else None
-            _, clipped, _ = constructor(**arguments)(model, call.images, criterion, epsilons=budget)
-            proposals: Tensor = clipped
-            return proposals
-
-        return run
+        foolbox = load(self.package)
+        model = foolbox.PyTorchModel(call.model, bounds=(0, 1), device=call.images.device)
+        if call.targets is None:
+            criterion = foolbox.criteria.Misclassification(call.labels)
+        else:
+            criterion = foolbox.criteria.TargetedMisclassification(call.targets)
+        budget = threat.eps if math.isfinite(threat.eps) else None
+        proposals: Tensor
+        _, proposals, _ = make()(model, call.images, criterion, epsilons=budget)
+        return proposals
 
 
 class FoolboxLinfPGD(_Foolbox):
@@ -358,11 +364,6 @@ class FoolboxLinfPGD(_Foolbox):
     abs_stepsize: Positive | None = None
     steps: Count = 40
     random_start: Switch = True
-
-    @property
-    @override
-    def is_random(self) -> bool:
-        return self.random_start
 
 
 class FoolboxL2CarliniWagner(_Foolbox):
@@ -383,10 +384,6 @@ class FoolboxL2CarliniWagner(_Foolbox):
     confidence: NotNegative = 0.0
     initial_const: Positive = 1e-3
     abort_early: Switch = False
-
-
-def _written(value: object) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 LIBRARY_ATTACKS: tuple[Attack, ...] = (

@@ -16,7 +16,6 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -66,7 +65,6 @@ class Call:
         labels: (N,) true classes.
         targets: (N,) classes to reach, or None.
         seed: Seed of the batch.
-        classes: Number of classes.
     """
 
     model: ShiftedLogits
@@ -74,7 +72,6 @@ class Call:
     labels: Tensor
     targets: Tensor | None
     seed: int
-    classes: int
 
 
 def propose(name: str, problem: Problem, restarts: int, run: Callable[[Call], Tensor]) -> Table:
@@ -93,23 +90,19 @@ def propose(name: str, problem: Problem, restarts: int, run: Callable[[Call], Te
         if not len(rows):
             break
         part = problem.part(rows).within(f"restart {restart}")
-        batches = []
-        for start in range(0, len(rows), problem.batch_size):
-            batch = part.part(np.arange(start, min(start + problem.batch_size, len(rows))))
-            compute = partial(_call, name, batch, model, restart, run)
-            batches.append(part.remember(f"batch {start}", compute))
-        found = Table.joined(batches)
+        call = partial(_call, name, model, restart, run)
+        found = Table.joined([part.remember(piece, partial(call, batch)) for piece, batch in part.batches()])
         turns.take(rows, 0, found, found["final"], restart)
     return turns.table
 
 
-def _call(name: str, batch: Problem, model: ShiftedLogits, restart: int, run: Callable[[Call], Tensor]) -> Table:
+def _call(name: str, model: ShiftedLogits, restart: int, run: Callable[[Call], Tensor], batch: Problem) -> Table:
     """The proposals of the library for a batch, and its forward passes per image."""
     before = batch.model.forwards
-    targets = batch.targets.to(batch.device) if batch.targets is not None else None
+    goal = batch.goal.to(batch.device)
     seed = derived_seed(batch.seed, name, restart, int(batch.ids[0]))
     images = batch.images.to(batch.device, torch.float32)
-    call = Call(model.eval(), images, batch.labels.to(batch.device), targets, seed, batch.clean_logits.shape[1])
+    call = Call(model.eval(), images, goal.labels, goal.targets, seed)
     with seeded(seed):
         proposals = run(call)
     found = unattacked(proposals.detach().to("cpu", batch.images.dtype))

@@ -11,16 +11,29 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .threat import LARGEST
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
-__all__ = ["AUTOMATIC", "LOSSES", "Loss", "LossInputs", "TYPICAL_GAP", "get_loss", "loss_schema", "margins", "tempered"]
+__all__ = [
+    "AUTOMATIC",
+    "LOSSES",
+    "TYPICAL_GAP",
+    "Goal",
+    "Loss",
+    "LossInputs",
+    "get_loss",
+    "listed_losses",
+    "loss_schema",
+    "margins",
+    "tempered",
+]
 
 AUTOMATIC = "ce@T"
 """The cross-entropy of z / T with T chosen by the attack, from the median clean gap (adaptive PGD)."""
@@ -123,6 +136,35 @@ def margins(logits: Tensor, labels: Tensor) -> Tensor:
     return logits.scatter(1, labels[:, None], float("-inf")).amax(dim=1) - _at(logits, labels)
 
 
+@dataclass(frozen=True)
+class Goal:
+    """What adversarial images must achieve.
+
+    Attributes:
+        labels: (N,) true classes.
+        targets: (N,) classes to reach; None: any wrong class is a success.
+    """
+
+    labels: Tensor
+    targets: Tensor | None
+
+    def to(self, device: torch.device) -> Goal:
+        """The goal on a device."""
+        return Goal(self.labels.to(device), None if self.targets is None else self.targets.to(device))
+
+    def rows(self, index: Tensor) -> Goal:
+        """The goal of the images of an index (M,), or of a mask (N,)."""
+        return Goal(self.labels[index], None if self.targets is None else self.targets[index])
+
+    def margin(self, logits: Tensor) -> Tensor:
+        """(N,) margin towards the goal, positive where it is reached: `margins`, or z_t - max_{k != t} z_k."""
+        return margins(logits, self.labels) if self.targets is None else -margins(logits, self.targets)
+
+    def reached(self, predictions: Tensor) -> Tensor:
+        """(N,) whether predicted classes (N,) are the targets; without targets, whether they are wrong."""
+        return predictions != self.labels if self.targets is None else predictions == self.targets
+
+
 def _cross_entropy(temperature: float) -> Callable[[LossInputs], Tensor]:
     def function(inputs: LossInputs) -> Tensor:
         from torch.nn.functional import cross_entropy
@@ -140,9 +182,7 @@ def _chosen_later(_: LossInputs) -> Tensor:
 
 
 def _margin(inputs: LossInputs) -> Tensor:
-    if inputs.targets is not None:
-        return -margins(inputs.logits, inputs.targets)
-    return margins(inputs.logits, inputs.labels)
+    return Goal(inputs.labels, inputs.targets).margin(inputs.logits)
 
 
 def _margin_per_rival(inputs: LossInputs) -> Tensor:
@@ -228,6 +268,25 @@ def get_loss(name: object, known: Iterable[str] | None = None) -> Loss:
     hint = f"; did you mean {near[0]!r}?" if near else ""
     also = ", ce@<temperature>" if "ce" in allowed else ""
     raise ValueError(f"unknown loss {name!r}, expected one of {', '.join(allowed)}{also}{hint}")
+
+
+def listed_losses(names: Iterable[str], known: Sequence[str] | None = None) -> tuple[str, ...]:
+    """The canonical names of a list of losses, as definitions print them.
+
+    Args:
+        names: As written.
+        known: Allowed names, as for `get_loss`.
+
+    Raises:
+        ValueError: A loss is unknown or listed twice.
+
+    >>> listed_losses(["ce@20.0", "margin"])
+    ('ce@20', 'margin')
+    """
+    found = tuple(get_loss(name, known).name for name in names)
+    if len(set(found)) != len(found):
+        raise ValueError("a loss is listed twice")
+    return found
 
 
 def tempered(temperature: float) -> Loss:

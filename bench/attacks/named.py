@@ -35,16 +35,22 @@ ATTACKS: Registry[Attack] = Registry(
     Attack,  # type: ignore[type-abstract]
     "bench.attacks",
     builtin=lambda: OWN,
-    problems=when_asked("bench.plugins.attack_contract:attack_problems"),
+    problems=when_asked("bench.plugins.descriptions:attack_problems"),
 )
 
 
-def named_attack(name: str, params: Mapping[str, object] | None = None) -> Attack:
-    """An attack with these parameters; the others have their defaults.
+def named_attack(name: str | Attack, params: Mapping[str, object] | None = None) -> Attack:
+    """An attack with these parameters.
+
+    Args:
+        name: A name, whose other parameters have their defaults; or an attack, which keeps its other parameters.
+        params: Parameters by name.
 
     Raises:
         ValueError: The attack or a parameter is unknown (the nearest name is suggested), or a value is invalid.
     """
+    if isinstance(name, Attack):
+        return name.configured({**name.parameters, **(params or {})})
     try:
         attack = ATTACKS.get(name)
     except UnknownNameError as error:

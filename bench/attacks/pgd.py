@@ -99,4 +99,14 @@ class PGDAttack(Attack):
         from .ascent import climb
         from .table import Found
 
-        return Found(climb(self, problem), steps=self.steps, has_final=not self.survivors_only)
+        table = climb(
+            problem,
+            get_loss(self.loss),
+            steps=self.steps,
+            step=self.step,
+            restarts=range(self.restarts),
+            random_start=self.random_start,
+            survivors_only=self.survivors_only,
+            rivals=self.rivals,
+        )
+        return Found(table, steps=self.steps, has_final=not self.survivors_only)

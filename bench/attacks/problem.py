@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor
 from .frozen import FrozenModel
 from .journal import Pages
 from .judge import Judgement
+from .losses import Goal
 from .table import Table
 from .threat import ThreatModel
 
@@ -66,6 +67,30 @@ class Problem:
     starts: Tensor | None = None
     surrogate: Surrogate | None = None
     pages: Pages | None = None
+
+    @property
+    def goal(self) -> Goal:
+        """What is a success, on the CPU."""
+        return Goal(self.labels, self.targets)
+
+    def batches(self) -> Iterator[tuple[str, Problem]]:
+        """The images in batches of ``batch_size``, each with the name of its piece in the journal."""
+        for start in range(0, len(self.images), self.batch_size):
+            rows = np.arange(start, min(start + self.batch_size, len(self.images)))
+            yield f"batch {start}", self.part(rows)
+
+    def perturbed(self, unit: NDArray[np.float32], images: Tensor) -> Tensor:
+        """The images, each moved by eps times its row of ``unit``, projected onto the threat model.
+
+        Args:
+            unit: (N, C H W) perturbations for a budget of 1.
+            images: (N, C, H, W), those of the problem on any device.
+
+        Returns:
+            (N, C, H, W), as ``images``.
+        """
+        offsets = torch.from_numpy(unit).view(images.shape).to(images) * self.threat.eps
+        return self.threat.project(images + offsets, images)
 
     def remember(self, piece: str, compute: Callable[[], Table]) -> Table:
         """A piece of the attack, read from the journal if a killed run stored it, else computed.

@@ -60,7 +60,6 @@ class RandomPoints(Attack):
 
 def _points(problem: Problem, draw: int) -> Tensor:
     import numpy as np
-    import torch
 
     from bench.rng import uniform, uniform_in_ball
 
@@ -70,5 +69,4 @@ def _points(problem: Problem, draw: int) -> Tensor:
     else:
         unit = uniform_in_ball(problem.seed, problem.ids, _STREAM - draw, size)
         unit = unit / np.linalg.norm(unit, axis=1, keepdims=True)
-    offsets = torch.from_numpy(unit).view(images.shape).to(images) * problem.threat.eps
-    return problem.threat.project(images + offsets, images)
+    return problem.perturbed(unit, images)

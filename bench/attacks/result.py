@@ -1,22 +1,20 @@
-"""The result of an attack, one row per image."""
+"""The result of an attack, one row per image, and which member of a sequence of attacks broke which image."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from .composition import Composition
-
-__all__ = ["HEALTH", "AttackResult", "GradientHealth"]
+__all__ = ["HEALTH", "AttackResult", "Composition", "GradientHealth"]
 
 HEALTH = ("start_gradient", "last_gradient", "start_probability", "last_probability")
 """Columns of gradient health: whether the loss has a usable gradient."""
 
 
+@dataclass(frozen=True, eq=False)
 class GradientHealth:
     """Whether the loss has a usable gradient; arrays of shape (N,), NaN where not attacked.
 
@@ -29,10 +27,10 @@ class GradientHealth:
         last_probability: softmax(z)_y in float32 at the last step.
     """
 
-    def __init__(self, columns: Mapping[str, NDArray[Any]]) -> None:
-        self.start_gradient, self.last_gradient, self.start_probability, self.last_probability = (
-            columns[name] for name in HEALTH
-        )
+    start_gradient: NDArray[np.float64]
+    last_gradient: NDArray[np.float64]
+    start_probability: NDArray[np.float64]
+    last_probability: NDArray[np.float64]
 
     @property
     def zero_gradient_share(self) -> float:
@@ -49,6 +47,74 @@ class GradientHealth:
         return max(int(start.sum()), int(last.sum())) / count if count else float("nan")
 
 
+@dataclass(frozen=True)
+class Composition:
+    """Which member of a sequence of attacks broke which image.
+
+    Attributes:
+        members: Names, in the order of attack.
+        broken_at: (N, M) round in which the member broke the image; -1 if it did not break or not attack it.
+        tried: (N, M) whether the member attacked the image.
+        winner: (N,) index of the member that broke the image first, -1 for none.
+        facts: By member, measured values such as the temperature and the share of zero gradients.
+    """
+
+    members: tuple[str, ...]
+    broken_at: NDArray[np.int64]
+    tried: NDArray[np.bool_]
+    winner: NDArray[np.int64]
+    facts: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    @staticmethod
+    def of(members: Sequence[str], count: int, facts: Mapping[str, Mapping[str, float]] | None = None) -> Composition:
+        """The composition of ``count`` images before any attack."""
+        size = (count, len(members))
+        nothing = np.full(size, -1, dtype=np.int64)
+        winner = np.full(count, -1, dtype=np.int64)
+        return Composition(tuple(members), nothing, np.zeros(size, dtype=np.bool_), winner, facts or {})
+
+    def left(self, member: int | None = None) -> NDArray[np.int64]:
+        """Indices of the images that no member has broken; with ``member``, those that this member has not broken."""
+        unbroken = self.winner < 0 if member is None else self.broken_at[:, member] < 0
+        return np.flatnonzero(unbroken)
+
+    def took(
+        self, rows: NDArray[np.int64], member: int, success: NDArray[np.bool_], turn: int = 0
+    ) -> NDArray[np.bool_]:
+        """Record the successes of a member.
+
+        Args:
+            rows: (M,) indices of the images that it attacked.
+            member: Index of the member.
+            success: (M,) whether it broke the image.
+            turn: Number of the round.
+
+        Returns:
+            (M,) whether it broke the image and no member had broken it before.
+        """
+        new: NDArray[np.bool_] = success & (self.winner[rows] < 0)
+        self.tried[rows, member] = True
+        self.broken_at[rows[success], member] = turn
+        self.winner[rows[new]] = member
+        return new
+
+    @property
+    def alone(self) -> NDArray[np.int64]:
+        """(N,) index of the only member that broke the image; -1 where none or several did.
+
+        Valid only for images that every member attacked.
+        """
+        broken = self.broken_at >= 0
+        return np.where(broken.sum(axis=1) == 1, broken.argmax(axis=1), -1).astype(np.int64)
+
+    def spread(self, rows: NDArray[np.int64], count: int) -> Composition:
+        """The composition of ``count`` images, where these are the ``rows`` and the others were not attacked."""
+        whole = Composition.of(self.members, count, self.facts)
+        whole.broken_at[rows], whole.tried[rows], whole.winner[rows] = self.broken_at, self.tried, self.winner
+        return whole
+
+
+@dataclass(frozen=True, eq=False)
 class AttackResult:
     """One attack on N images; arrays have first dimension N.
 
@@ -101,19 +167,6 @@ class AttackResult:
     forwards: NDArray[np.float64]
     health: GradientHealth
     composition: Composition | None
-
-    def __init__(
-        self,
-        definition: str,
-        columns: Mapping[str, NDArray[Any]],
-        success_final: NDArray[np.bool_] | None,
-        success_any: NDArray[np.bool_] | None,
-        composition: Composition | None = None,
-    ) -> None:
-        self.definition = definition
-        self.success_final, self.success_any, self.composition = success_final, success_any, composition
-        self.health = GradientHealth(columns)
-        vars(self).update(columns)
 
     @property
     def clean_accuracy(self) -> float:

@@ -12,13 +12,12 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from .clean import CleanPass
 from .frozen import FrozenModel, frozen
 from .journal import Journal
-from .judge import Judge, Judgement
+from .judge import CleanPass, Judge, Judgement
 from .named import named_attack
 from .problem import Problem, Surrogate
-from .result import AttackResult
+from .result import AttackResult, GradientHealth
 from .spec import GIVEN_TARGETS, Attack
 from .table import HEALTH, Found
 from .threat import Norm, ThreatModel, parse_eps
@@ -71,7 +70,7 @@ def run(
         ValueError: The attack or a parameter is unknown, or data have a wrong shape, type or range.
         RuntimeError: An attack of our own left its threat model, which is a bug.
     """
-    attack = named_attack(name, params) if isinstance(name, str) else name.configured({**name.parameters, **params})
+    attack = named_attack(name, params)
     called = f"attack {attack.name!r}"
     if eps is None and not attack.minimises_norm:
         raise ValueError(f"{called} needs eps")
@@ -237,19 +236,18 @@ def _assembled(
             columns[name][attacked] = values
     composition = None if found is None or found.composition is None else found.composition.spread(attacked, count)
     return AttackResult(
-        definition,
-        {
-            "ids": ids,
-            "clean_predictions": clean_predictions,
-            "clean_correct": judge.clean_correct,
-            "clean_finite": judge.clean_finite,
-            "margin_before": judge.clean_margin(),
-            "robust": judge.clean_correct & ~columns["success"],
-            **columns,
-        },
-        success_final if found is None or found.has_final else None,
-        success_any,
-        composition,
+        definition=definition,
+        ids=ids,
+        clean_predictions=clean_predictions,
+        clean_correct=judge.clean_correct,
+        clean_finite=judge.clean_finite,
+        success_final=success_final if found is None or found.has_final else None,
+        success_any=success_any,
+        robust=judge.clean_correct & ~columns["success"],
+        margin_before=judge.clean_margin(),
+        health=GradientHealth(**{name: columns.pop(name) for name in HEALTH}),
+        composition=composition,
+        **columns,
     )
 
 

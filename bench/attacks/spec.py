@@ -14,6 +14,7 @@ from math import ceil, isfinite
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, WithJsonSchema, model_validator
+from typing_extensions import override
 
 from .losses import LOSSES, get_loss, loss_schema
 from .threat import LARGEST, NORMS, StepSize, ThreatModel, format_eps, parse_eps, parse_step
@@ -41,6 +42,7 @@ __all__ = [
     "one_of",
     "restarts_text",
     "sweep_definition",
+    "written",
 ]
 
 Shape = tuple[int, int, int]
@@ -214,7 +216,9 @@ class Attack(BaseModel, ABC):
 
 
 class Decaying(Attack):
-    """An attack whose step size is halved after the shares `HALVE_AT`; its steps together must cross the ball."""
+    """An attack from random starts whose step size is halved after the shares `HALVE_AT`; its steps together must cross
+    the ball.
+    """
 
     if TYPE_CHECKING:
         steps: int
@@ -224,6 +228,11 @@ class Decaying(Attack):
     def _reach(self) -> Self:
         check_reach(self.steps, parse_step(self.step), None)
         return self
+
+    @property
+    @override
+    def is_random(self) -> bool:
+        return True
 
     def check(self, threat: ThreatModel, *, targeted: bool) -> None:
         """Check also that the steps cross the ball.
@@ -241,6 +250,17 @@ def _said(error: ValidationError) -> Iterator[str]:
         where = ".".join(map(str, found["loc"][:1]))
         text = found["msg"].removeprefix("Value error, ")
         yield f"{where} {text}" if where and text.startswith("must be") else (f"{where}: {text}" if where else text)
+
+
+def written(value: object) -> str:
+    """The value of a parameter as definitions print it.
+
+    >>> written(1 / 3), written(["ce", "margin"]), written(True)
+    ('0.333333', 'ce + margin', 'True')
+    """
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return " + ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def restarts_text(restarts: int) -> str:

@@ -23,15 +23,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from .result import HEALTH, GradientHealth
-
-if TYPE_CHECKING:
-    from .composition import Composition
+from .result import HEALTH, Composition, GradientHealth
 
 __all__ = ["HEALTH", "Found", "Table", "unattacked"]
 
@@ -84,7 +80,7 @@ class Table:
     @property
     def health(self) -> GradientHealth:
         """Gradient health of the images."""
-        return GradientHealth({name: self[name].double().numpy() for name in HEALTH})
+        return GradientHealth(**{name: self[name].double().numpy() for name in HEALTH})
 
     def without_health(self) -> Table:
         """The table with gradients and probabilities set to NaN, which means not measured."""

@@ -9,11 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from typing_extensions import override
-
 from .losses import get_loss
-from .pgd import PGDAttack
-from .spec import Count, Decaying, LossName, Step, halved_text, restarts_text
+from .spec import HALVE_AT, Count, Decaying, LossName, Step, halved_text, restarts_text
 from .threat import ThreatModel, format_eps
 
 if TYPE_CHECKING:
@@ -46,11 +43,6 @@ class TransferAttack(Decaying):
     step: Step = "eps/10"
     restarts: Count = 1
 
-    @property
-    @override
-    def is_random(self) -> bool:
-        return True
-
     def definition(self, threat: ThreatModel, targets: str | None = None) -> str:  # noqa: ARG002 - takes none
         """For example ``transfer-linf[100, 8/255, step=eps/10 halved at 50% and 75%, margin, …]``.
 
@@ -74,13 +66,16 @@ class TransferAttack(Decaying):
         from .in_turn import InTurn
 
         turns = InTurn(problem)
-        pgd = PGDAttack(steps=self.steps, step=self.step, loss=self.loss)
+        loss = get_loss(self.loss)
         for restart in range(self.restarts):
             rows = turns.left()
             if not len(rows):
                 break
             part = problem.part(rows).within(f"restart {restart}")
-            found = climb(pgd, part.on_surrogate(), decaying=True, first_restart=restart)
+            found = climb(
+                part.on_surrogate(), loss, steps=self.steps, step=self.step, restarts=range(restart, restart + 1),
+                halve_at=HALVE_AT,
+            )  # fmt: skip
             # The gradient health of the surrogate says nothing about the model under attack.
             turns.take(rows, 0, found.without_health(), found["final"], restart)
         return turns.found(self.steps)

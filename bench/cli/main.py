@@ -9,7 +9,11 @@ import sys
 
 import click
 
-from bench.cli import inspect, maintain, models, run, table, verify
+from bench.cli.compare import compare, gate
+from bench.cli.inspect import clean, describe, doctor, list_, schema
+from bench.cli.models import export, import_, sample, train
+from bench.cli.results import plot, show, table, verify
+from bench.cli.run import check, plan, run, status
 from bench.cli.say import echo, prepare
 from bench.errors import BenchError, PrerequisiteError, RequestError
 
@@ -90,17 +94,18 @@ def cli(debug: bool) -> None:
 
     \b
     Exit codes: 0 every job has a result, 1 some failed, 2 the request was wrong, 3 nothing selected,
-    5 something is missing that everything needs, or the machine refuses (a full disk, a folder that is a file),
-    70 a defect of bench or of a plug-in, 130 interrupted.
+    4 a rule of `bench gate` is broken, 5 something is missing that everything needs, or the machine refuses
+    (a full disk, a folder that is a file), 70 a defect of bench or of a plug-in, 130 interrupted.
     """
 
 
-run.register(cli)
-table.register(cli)
-inspect.register(cli)
-models.register(cli)
-verify.register(cli)
-maintain.register(cli)
+for command in (
+    *(run, plan, check, status),
+    *(table, plot, compare, gate, show, verify),
+    *(train, sample, import_, export),
+    *(list_, describe, schema, clean, doctor),
+):
+    cli.add_command(command)
 
 
 class _Interrupted(KeyboardInterrupt):

@@ -8,26 +8,21 @@ from pathlib import Path
 import click
 
 from bench.cli import options
+from bench.cli.run import run
 from bench.cli.say import echo, echo_json
 
-__all__ = ["register"]
+__all__ = ["export", "import_", "sample", "train"]
 
 MOST_SHOWN = 20
 """Largest number of names of ignored tensors that are printed."""
-
-
-def register(cli: click.Group) -> None:
-    """Add the commands of this module."""
-    for command in (train, sample, import_, export):
-        cli.add_command(command)
 
 
 @click.command()
 @options.suite_argument()
 @options.profile
 @options.only
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option("--workers", type=int, metavar="N", help="Jobs at once. Default: one per GPU, or one per core.")
+@options.kind_of_device
+@options.workers
 @click.pass_context
 def train(
     ctx: click.Context,
@@ -38,8 +33,6 @@ def train(
     workers: int | None,
 ) -> None:
     """Train the models of a suite without evaluating them: `bench run` with the train jobs alone."""
-    from bench.cli.run import run
-
     ctx.invoke(
         run,
         suite=suite,
@@ -58,7 +51,7 @@ def _training(glob: str) -> str:
 
 @click.command()
 @click.argument("model")
-@click.option("--suite", metavar="SUITE", help="Default: the suite last run.")
+@options.last_suite
 @options.profile
 @click.option("--n", "count", type=int, default=100, show_default=True, help="Images, in all; at most 10,000.")
 @click.option(
@@ -73,7 +66,7 @@ def _training(glob: str) -> str:
     help="New chains, or the replay buffer as training left it.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the chains' noise.")
-@click.option("--device", default="cpu", show_default=True, help="A torch device, such as cpu or cuda:0.")
+@options.device
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -117,7 +110,7 @@ def sample(
         out=out,
     )
     if as_json:
-        echo_json({"schema": 1, **facts})
+        echo_json({**facts})
         return
     echo(f"{facts['n']} images in {out}")
     for row in facts["classes"]:
@@ -173,7 +166,7 @@ def import_(file: Path, format_: str, family: str, backbone: str, name: str, num
 
 @click.command()
 @click.argument("model")
-@click.option("--suite", metavar="SUITE", help="Default: the suite last run.")
+@options.last_suite
 @options.profile
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="*.safetensors or *.pt")
 def export(model: str, suite: str | None, profile: str | None, out: Path) -> None:

@@ -8,23 +8,18 @@ from typing import Any
 import click
 
 from bench.cli import options
+from bench.cli.results import show_report
 from bench.cli.say import echo, echo_json, is_terminal, reserved
 
-__all__ = ["register"]
-
-
-def register(cli: click.Group) -> None:
-    """Add the commands of this module."""
-    for command in (run, plan, check, status):
-        cli.add_command(command)
+__all__ = ["check", "plan", "run", "status"]
 
 
 @click.command()
 @options.suite_argument()
 @options.profile
 @options.only
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option("--workers", type=int, metavar="N", help="Jobs at once. Default: one per GPU, or one per core.")
+@options.kind_of_device
+@options.workers
 @click.option("--dry-run", is_flag=True, help="Show the plan and stop: the same as `bench plan`.")
 @click.option(
     "--force",
@@ -129,8 +124,9 @@ def _to_run(chosen: Any, states: Any, rates: Any) -> str:
 
 def _display(bench: Any, device: str, workers: int | None, as_json: bool) -> Any:
     from bench.execute.devices import slots
-    from bench.execute.displays import JsonDisplay, LiveDisplay, PlainDisplay
+    from bench.execute.displays import JsonDisplay, PlainDisplay
     from bench.execute.estimate import Rates
+    from bench.execute.live import LiveDisplay
 
     if as_json:
         return JsonDisplay(reserved())
@@ -146,7 +142,6 @@ def _display(bench: Any, device: str, workers: int | None, as_json: bool) -> Any
 
 
 def _show_result(bench: Any, outcome: Any, tables: bool) -> None:
-    from bench.cli.table import show_report
     from bench.report.files import write_report
 
     if tables:
@@ -202,7 +197,7 @@ def plan(suite: str | None, profile: str | None, only: tuple[str, ...], as_json:
             }
         )
     if as_json:
-        echo_json({"schema": 1, "suite": chosen.suite.name, "profile": profile, "jobs": rows})
+        echo_json({"suite": chosen.suite.name, "profile": profile, "jobs": rows})
         return
     width = max(len(row["job"]) for row in rows)
     given = dict.fromkeys(row["reason"] for row in rows if row["reason"])
@@ -272,7 +267,7 @@ def status(suite: str | None, profile: str | None, verify: bool, as_json: bool) 
             {"job": job.id, "key": job.key, "state": states[job.key].state, "reason": states[job.key].reason}
             for job in chosen.jobs
         ]
-        echo_json({"schema": 1, "suite": chosen.suite.name, "profile": profile, "jobs": rows})
+        echo_json({"suite": chosen.suite.name, "profile": profile, "jobs": rows})
         return
     counts: dict[str, int] = {}
     for job in chosen.jobs:

@@ -50,9 +50,15 @@ def reserved() -> TextIO:
     return cast(TextIO, click.get_current_context().meta.get(_RESERVED, sys.stdout))
 
 
-def echo_json(facts: Mapping[str, Any]) -> None:
-    """Print JSON, in ASCII, on standard output as it was before it was reserved."""
-    click.echo(json.dumps(facts, indent=1), file=reserved())
+def echo_json(facts: Mapping[str, Any], *, versioned: bool = True) -> None:
+    """Print JSON, in ASCII, on standard output as it was before it was reserved.
+
+    Args:
+        facts: The document.
+        versioned: Whether it begins with ``"schema"``, the version of what the commands print.
+    """
+    document = {"schema": 1, **facts} if versioned else facts
+    echo_document(f"{json.dumps(document, indent=1)}\n")
 
 
 def is_terminal(stream: IO[str] | None) -> bool:

@@ -92,7 +92,7 @@ def _referred_to(bench: Bench, keep: Sequence[str]) -> set[str]:
     wanted: set[str] = set()
     for (suite, overlay), must in pairs.items():
         try:
-            wanted.update(job.key for job in bench.plan(suite, profile=overlay).jobs)
+            wanted.update(bench.plan(suite, profile=overlay).keys)
         except SuiteError:
             # A profile that a suite cannot take was never run with it; each is also read without the other.
             if must:
@@ -103,6 +103,7 @@ def _referred_to(bench: Bench, keep: Sequence[str]) -> set[str]:
     for plan in remembered.plans(bench.settings.results):
         if plan.file.is_file():
             wanted.update(plan.jobs)
+            wanted.update(plan.features)
     return wanted
 
 

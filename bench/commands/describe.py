@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +12,7 @@ from pydantic import ValidationError
 
 from bench.attacks.named import ATTACKS
 from bench.attacks.spec import Attack
-from bench.data.declared import absence
-from bench.data.registry import DATASETS
+from bench.data.registry import DATASETS, absence
 from bench.data.spec import DatasetSpec
 from bench.errors import BenchError, RequestError, SuiteError, did_you_mean, nearest
 from bench.evaluate.base import EVALUATIONS, Column, Evaluation
@@ -21,16 +20,18 @@ from bench.registry import Registry, UnknownNameError
 from bench.scores.named import SCORES
 from bench.scores.spec import Score
 from bench.spec import BACKBONES, FAMILIES, BackboneSpec, FamilySpec, settings
-from bench.suite.columns import column_names
-from bench.suite.describe import DIRECTIONS, column_text, find_columns, profile_text, suite_text
-from bench.suite.document import read, validate
-from bench.suite.schema import ProfileFile, Suite
+from bench.suite.document import Document, read, validate
+from bench.suite.schema import ProfileFile, ResolvedColumn, Suite
 from bench.suite.settings import find_profile, load_settings, suite_folders
+from bench.suite.tables import column_name, named_columns, substituted
 
 if TYPE_CHECKING:
     from bench.api import Bench
 
 __all__ = ["Listed", "description", "inline", "listing"]
+
+
+_DIRECTIONS = {"up": "higher is better", "down": "lower is better", None: "no direction"}
 
 
 @dataclass(frozen=True)
@@ -102,10 +103,10 @@ def description(bench: Bench, name: str, suite: str | None = None, profile: str 
         return "\n\n".join(found)
     known = [] if suite is not None else _names()
     for one in _where_columns_are(bench, suite, profile):
-        columns = find_columns(name, one)
+        columns = _columns(name, one)
         if columns:
-            return column_text(columns, one)
-        known += [*column_names(one.evaluations), *(evaluation.id for evaluation in one.evaluations)]
+            return _column(columns, one)
+        known += [*named_columns(one.evaluations), *(evaluation.id for evaluation in one.evaluations)]
     kind, _, metric = name.partition(".")
     if suite is None and metric and kind in EVALUATIONS.names():
         return _metric(EVALUATIONS.get(kind), metric)
@@ -143,13 +144,13 @@ def _suites_and_profiles(bench: Bench, name: str) -> list[str]:
     written = name.endswith(".toml")
     is_profile = written and "profile" in read(find_profile(name, bench.settings)).data
     if (written and not is_profile) or name in [row.name for row in listing("suites")]:
-        found.append(suite_text(bench.suite(name)))
+        found.append(_suite(bench.suite(name)))
     if is_profile or name in [row.name for row in listing("profiles")]:
         document = read(find_profile(name, bench.settings))
         parsed, problems = validate(ProfileFile, document.data, document, ())
         if parsed is None:
             raise SuiteError(problems)
-        found.append(profile_text(document, parsed))
+        found.append(_profile(document, parsed))
     return found
 
 
@@ -164,6 +165,74 @@ def _where_columns_are(bench: Bench, suite: str | None, profile: str | None) -> 
     for name, overlay in names:
         with contextlib.suppress(BenchError):
             yield bench.suite(name, overlay)
+
+
+def _columns(name: str, suite: Suite) -> list[ResolvedColumn]:
+    """The column with this name in tables of the suite, or else all columns of the evaluation or metric ``name``."""
+    known = named_columns(suite.evaluations)
+    found = known.get(substituted(name, suite.evaluations, dict(suite.substitutions)))
+    if found is not None and ("@" in name or "." in name):
+        return [found]
+    return [
+        one
+        for long, one in known.items()
+        if long == column_name(one.evaluation.id, one.column)
+        and name in (one.evaluation.id, f"{one.evaluation.id}.{one.column.metric}")
+    ]
+
+
+def _column(columns: list[ResolvedColumn], suite: Suite) -> str:
+    """Unit, direction, definition and origin of the columns of one evaluation."""
+    lines = []
+    for resolved in columns:
+        lines += _number(resolved.evaluation.id, resolved.column)
+        if resolved.column.primary:
+            lines.append(f"  also written {column_name(resolved.evaluation.id, resolved.column, short=True)}")
+    evaluation = columns[0].evaluation
+    what = evaluation.evaluation
+    profile = f" with profile {suite.profile}" if suite.profile else ""
+    kind = "" if evaluation.id == what.name else f" of kind {what.name}"
+    lines.append(f"evaluation: {evaluation.id}{kind}, in suite {suite.name}{profile} ({suite.path})")
+    lines.append(f"  {what.summary}")
+    lines.append(f"source: {what.source}")
+    return "\n".join(lines)
+
+
+def _suite(suite: Suite) -> str:
+    """The models, evaluations and tables of a suite."""
+    lines = [f"{suite.name}: a suite", suite.title, f"file: {suite.path}"]
+    lines += [f"paper: {suite.paper}"] if suite.paper else []
+    lines.append(f"data: {suite.dataset.name}, data seed {suite.data.seed}")
+    lines.append("models:")
+    for model in suite.models:
+        seeds = f"seed{'s' if len(model.seeds) > 1 else ''} {', '.join(map(str, model.seeds))}"
+        training = f"weights {model.weights!r}" if model.weights else f"{model.config.epochs} epochs, {seeds}"
+        lines.append(f"  {model.name}: {model.label}, family {model.family_name}, {model.backbone_name}, {training}")
+    lines.append("evaluations:")
+    for evaluation in suite.evaluations:
+        kind = "" if evaluation.id == evaluation.evaluation.name else f" ({evaluation.evaluation.name})"
+        lines.append(f"  {evaluation.id}{kind}: {evaluation.evaluation.summary}")
+    lines.append("tables:")
+    for table in suite.tables:
+        lines += [f"  {table.id}: {table.title}", f"      {', '.join(column.id for column in table.columns)}"]
+    return "\n".join(lines)
+
+
+def _profile(document: Document, profile: ProfileFile) -> str:
+    """The values that a profile sets in a suite."""
+    lines = [f"{profile.profile.name}: a profile", profile.profile.summary, f"file: {document.path}"]
+    values: Mapping[str, Any] = document.data
+    for section in ("substitute", "data", "model", "evaluation", "caps"):
+        for key, value in _flat(values.get(section, {})):
+            lines.append(f"  {section}.{key} = {value!r}")
+    return "\n".join(lines)
+
+
+def _flat(values: Mapping[str, Any], above: str = "") -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    for key, value in values.items():
+        found += _flat(value, f"{above}{key}.") if isinstance(value, Mapping) else [(f"{above}{key}", value)]
+    return found
 
 
 def _names() -> list[str]:
@@ -195,9 +264,8 @@ def _evaluation(evaluation: Evaluation) -> str:
         "numbers (with the defaults where parameters are required):",
     ]
     for column in _example_columns(evaluation):
-        argument = f"@{column.argument}" if column.argument else ""
-        lines.append(f"  {evaluation.name}.{column.metric}{argument}: {column.unit}, {DIRECTIONS[column.direction]}")
-        lines.append(f"      {column.definition}")
+        name = column_name(evaluation.name, column)
+        lines += [f"  {name}: {column.unit}, {_DIRECTIONS[column.direction]}", f"      {column.definition}"]
     return "\n".join(lines)
 
 
@@ -220,15 +288,18 @@ def _example_columns(evaluation: Evaluation) -> tuple[Column, ...]:
         return ()
 
 
+def _number(evaluation: str, column: Column) -> list[str]:
+    """Name, unit, direction and definition of a number of an evaluation."""
+    name = column_name(evaluation, column)
+    return [f"{name}: unit {column.unit}, {_DIRECTIONS[column.direction]}", f"  {column.definition}"]
+
+
 def _metric(evaluation: Evaluation, metric: str) -> str:
     lines = []
     columns = _example_columns(evaluation)
     for column in columns:
         if column.metric == metric or f"{column.metric}@{column.argument}" == metric:
-            argument = f"@{column.argument}" if column.argument else ""
-            name = f"{evaluation.name}.{column.metric}{argument}"
-            lines.append(f"{name}: unit {column.unit}, {DIRECTIONS[column.direction]}")
-            lines.append(f"  {column.definition}")
+            lines += _number(evaluation.name, column)
     if not lines:
         hint = did_you_mean(metric, [column.metric for column in columns])
         raise RequestError(f"{evaluation.name} has no metric {metric!r}; {hint}")

@@ -164,7 +164,7 @@ def _from_buffer(model: Any, wanted: tuple[int, ...], count: int) -> Samples:
     from bench.family import Samples
 
     try:
-        stored = generated(model, "buffer", 10**9, seed=0, steps=None, num_classes=model.num_classes)
+        stored = generated(model, "buffer-all", 0, seed=0, steps=None, num_classes=model.num_classes)
     except ValueError as error:
         raise RequestError(str(error)) from error
     by_age = torch.argsort(stored.age, descending=True, stable=True)

@@ -14,6 +14,8 @@ from pydantic import BaseModel
 from bench.data.registry import DATASETS
 from bench.evaluate.base import EVALUATIONS, Evaluation
 from bench.spec import BACKBONES, FAMILIES, FamilySpec
+from bench.suite.figures import FIGURES
+from bench.suite.gate import GateSection
 from bench.suite.profile import ENTRY_KEYS
 from bench.suite.schema import (
     Caps,
@@ -57,6 +59,8 @@ def _suite() -> Schema:
                 "model": _array("family", [_model(spec) for spec in FAMILIES.values()]),
                 "evaluation": _array("kind", [_evaluation(one) for one in EVALUATIONS.values()]),
                 "table": {"type": "array", "items": _of(TableEntry)},
+                "figure": {"type": "array", "items": {"oneOf": [_of(entry) for entry in FIGURES.values()]}},
+                "gate": _of(GateSection),
             },
             required=["suite", "data", "model", "evaluation"],
         ),

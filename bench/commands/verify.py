@@ -49,13 +49,13 @@ class Verified:
     job: str
     metric: str
     argument: str
-    claimed: int
-    confirmed: int
-    rounding: int
-    largest: float | None
-    eps: str | None
-    recorded: float | None
-    measured: float | None
+    claimed: int = 0
+    confirmed: int = 0
+    rounding: int = 0
+    largest: float | None = None
+    eps: str | None = None
+    recorded: float | None = None
+    measured: float | None = None
     problem: str | None = None
 
     @property
@@ -87,7 +87,8 @@ def verify(bench: Bench, plan: Plan, device: str) -> list[Verified]:
         folder = bench.store.folder(job.key)
         record = folder.record()
         if record is None and _settings(job).get("adversarials") and folder.damage():
-            found.append(_unreadable(job, str(folder.damage())))
+            # The record is not valid, so its numbers are unknown.
+            found.append(Verified(job.id, job.evaluation, job.argument, problem=str(folder.damage())))
         facts = record.measured.details.get("adversarials") if record is not None else None
         if record is not None and facts is not None:
             found += _checked(job, folder, record, facts, models)
@@ -267,12 +268,5 @@ def _shown(value: float | None) -> str:
     return "nothing" if value is None else f"{value:.4g}"
 
 
-def _unreadable(job: Job, problem: str) -> Verified:
-    """The check of a record that is not valid, so that its numbers are unknown."""
-    return Verified(job.id, job.evaluation, job.argument, 0, 0, 0, None, None, None, None, problem)
-
-
 def _refused(job: Job, entry: Mapping[str, Any], problem: str) -> Verified:
-    return Verified(
-        job.id, entry["metric"], entry["argument"], entry["broken"], 0, 0, None, entry["eps"], None, None, problem
-    )
+    return Verified(job.id, entry["metric"], entry["argument"], entry["broken"], eps=entry["eps"], problem=problem)

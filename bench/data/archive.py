@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.data.content import check_parts, images, labels
-from bench.data.measure import memory_limit, shown
+from bench.data.content import CLASSES, check_memory, check_parts, memory_limit, shown
 from bench.data.spec import Split
 from bench.errors import DamagedFileError, nearest
 from bench.files.arrays import load_arrays
@@ -58,9 +57,9 @@ def read_archive(path: Path, digest: str) -> dict[str, Split]:
         x, y = arrays[f"x{suffix}"], arrays[f"y{suffix}"]
         if x.ndim == 0:
             raise ValueError(f"{where}, x{suffix}: a single value; expected images")
-        pixels = images(x, f"{where}, x{suffix}")
-        numbers = labels(y, len(x), f"{where}, y{suffix}")
-        raw[part] = Split(pixels, numbers, np.arange(len(numbers), dtype=np.int64))
+        pixels = _images(x, f"{where}, x{suffix}")
+        numbers = _labels(y, len(x), f"{where}, y{suffix}")
+        raw[part] = Split.numbered(pixels, numbers)
     check_parts(raw, where)
     return raw
 
@@ -83,3 +82,108 @@ def _parts(arrays: dict[str, npt.NDArray[Any]], where: str) -> dict[str, str]:
         hints = [f"take out {', '.join(shown(name) for name in sorted(arrays) if name not in wanted)}"]
     held = ", ".join(shown(name) for name in sorted(arrays)) or "none"
     raise ValueError(f"{where}: has the arrays {held}; expected {_ARRAYS}{'; ' if hints else ''}{'; '.join(hints[:6])}")
+
+
+def _images(array: npt.NDArray[Any], where: str) -> npt.NDArray[Any]:
+    """Images of an archive in the layout of the harness.
+
+    Args:
+        array: Shape (n, H, W), (n, C, H, W) or (n, H, W, C), C of 1 or 3; uint8, or floating point in [0, 1].
+        where: Name of the array, for messages.
+
+    Returns:
+        Shape (n, C, H, W); uint8 or float32.
+
+    Raises:
+        ValueError: Shape, dtype or values are not valid; the message says what would be right.
+    """
+    if array.ndim == 3:
+        found = array[:, None]
+    elif array.ndim == 4:
+        first, last = array.shape[1] in (1, 3), array.shape[3] in (1, 3)
+        if first == last:
+            reason = "both could be" if first else "neither can be"
+            raise ValueError(
+                f"{where}: shape {array.shape}: of the second and the last axis {reason} the channels"
+                " (1 or 3); expected (n, C, H, W) or (n, H, W, C)"
+            )
+        found = array if first else array.transpose(0, 3, 1, 2)
+    else:
+        raise ValueError(f"{where}: shape {array.shape}; expected (n, H, W), (n, C, H, W) or (n, H, W, C)")
+    if 0 in found.shape:
+        raise ValueError(f"{where}: shape {array.shape} holds nothing")
+    if array.dtype == np.uint8:
+        return np.ascontiguousarray(found)
+    if array.dtype.kind != "f":
+        hint = "; whole numbers 0..255 become uint8 by .astype('uint8')" if array.dtype.kind in "iu" else ""
+        raise ValueError(f"{where}: {array.dtype}; expected uint8 in 0..255 or floating point in [0, 1]{hint}")
+    check_memory(4 * found.size, f"{where}: shape {array.shape} as float32")
+    low, high = float(found.min()), float(found.max())
+    if not (low >= 0.0 and high <= 1.0):  # this form also refuses NaN
+        raise ValueError(
+            f"{where}: values from {low:g} to {high:g}; floating-point images must lie in [0, 1]"
+            f"{_range_hint(found, low, high)}"
+        )
+    return np.ascontiguousarray(found, dtype=np.float32)
+
+
+def _range_hint(found: npt.NDArray[Any], low: float, high: float) -> str:
+    """A hint at the probable cause of values outside of [0, 1]."""
+    bad = int(found.size - np.count_nonzero(np.isfinite(found)))
+    if bad:
+        return f"; {bad:,} of {found.size:,} values are not finite"
+    if low >= 0.0 and high <= 255.0:
+        return "; if they are 0..255, divide by 255 or store uint8"
+    if low >= -1.0 and high <= 1.0:
+        return "; if they are in [-1, 1], store (x + 1) / 2"
+    return "; were they standardised? store the images as they were before"
+
+
+def _labels(array: npt.NDArray[Any], count: int, where: str) -> npt.NDArray[np.int64]:
+    """Labels of an archive as int64.
+
+    Args:
+        array: Integers 0..K-1 of shape (count,), K at most `bench.data.content.CLASSES`.
+        count: Number of images.
+        where: Name of the array, for messages.
+
+    Raises:
+        ValueError: Shape, dtype or values are not valid; the message says what would be right.
+    """
+    if array.dtype.kind not in "iu" or array.shape != (count,):
+        raise ValueError(
+            f"{where}: {array.dtype} of shape {array.shape}; expected integers of shape ({count},)"
+            f"{_shape_hint(array, count)}"
+        )
+    low, high = int(array.min()), int(array.max())
+    if low < 0:
+        raise ValueError(f"{where}: smallest label is {low}; expected 0..K-1{_unlabelled_hint(low)}")
+    if high >= CLASSES:
+        wrapped = high - (np.iinfo(array.dtype).max + 1) if array.dtype.kind == "u" else 0
+        meant = f" ({wrapped} stored as {array.dtype})" if -CLASSES <= wrapped < 0 else ""
+        raise ValueError(
+            f"{where}: largest label is {high}{meant}; expected 0..K-1 with at most {CLASSES:,} classes"
+            f"{_unlabelled_hint(wrapped)}"
+        )
+    return array.astype(np.int64)
+
+
+def _unlabelled_hint(label: int) -> str:
+    return "; leave out items without a label" if label == -1 else ""
+
+
+def _shape_hint(array: npt.NDArray[Any], count: int) -> str:
+    """A hint at the probable content of an array of another shape."""
+    if array.ndim == 2 and array.shape[0] == count and array.shape[1] == 1:
+        return f"; store labels[:, 0]{'' if array.dtype.kind in 'iu' else ' as integers'}"
+    if array.ndim == 2 and array.shape[0] == count and array.dtype.kind in "iufb":
+        ones = np.count_nonzero(array == 1, axis=1)
+        if bool(np.all(ones == 1)) and np.count_nonzero(array) == count:
+            return "; they are one-hot: store labels.argmax(axis=1)"
+    if array.shape == (count,) and array.dtype.kind in "fb":
+        return "; store labels.astype('int64') if they are whole numbers"
+    if array.dtype.kind in "US":
+        return "; number the class names: numpy.unique(labels, return_inverse=True)[1]"
+    if array.ndim == 1 and array.dtype.kind in "iu":
+        return f": {array.shape[0]} labels for {count} images"
+    return ""

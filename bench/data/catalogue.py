@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from bench.data import digits, fashion_mnist, patches, torchvision_sets
+from bench.data import fashion_mnist, sklearn_sets
+from bench.data import torchvision_sets as torchvision
 from bench.data.spec import DatasetSpec, always_found
 
 __all__ = ["DATASETS"]
-
-
-def _joined(algorithm: str, checksums: Mapping[str, str]) -> str:
-    return f"{algorithm}:{'+'.join(checksums.values())}"
-
 
 DATASETS: tuple[DatasetSpec, ...] = (
     DatasetSpec(
@@ -23,9 +17,9 @@ DATASETS: tuple[DatasetSpec, ...] = (
         num_classes=10,
         image_shape=(1, 8, 8),
         version=1,
-        implementation="bench.data.digits:load",
+        implementation="bench.data.sklearn_sets:load_digits",
         find=always_found,
-        fingerprint=f"sha256:{digits.SHA256}",
+        fingerprint=f"sha256:{sklearn_sets.DIGITS}",
         validation=200,
         test=397,
         sizes={"train": 1_400, "test": 397},
@@ -41,7 +35,7 @@ DATASETS: tuple[DatasetSpec, ...] = (
         implementation="bench.data.fashion_mnist:load",
         find=fashion_mnist.find,
         checksums=fashion_mnist.checksums,
-        fingerprint=_joined("sha256", fashion_mnist.SHA256),
+        fingerprint=f"sha256:{'+'.join(fashion_mnist.SHA256.values())}",
         validation=5_000,
         sizes={"train": 60_000, "test": 10_000},
     ),
@@ -54,9 +48,9 @@ DATASETS: tuple[DatasetSpec, ...] = (
         image_shape=(3, 32, 32),
         version=1,
         implementation="bench.data.torchvision_sets:load_cifar10",
-        find=torchvision_sets.find_cifar10,
-        checksums=torchvision_sets.checksums_cifar10,
-        fingerprint=_joined("md5", torchvision_sets.CIFAR10),
+        find=torchvision.CIFAR10.find,
+        checksums=torchvision.CIFAR10.checksums,
+        fingerprint=torchvision.CIFAR10.fingerprint,
         augmentation="crop-flip",
         validation=5_000,
         sizes={"train": 50_000, "test": 10_000},
@@ -70,9 +64,9 @@ DATASETS: tuple[DatasetSpec, ...] = (
         image_shape=(3, 32, 32),
         version=1,
         implementation="bench.data.torchvision_sets:load_cifar100",
-        find=torchvision_sets.find_cifar100,
-        checksums=torchvision_sets.checksums_cifar100,
-        fingerprint=_joined("md5", torchvision_sets.CIFAR100),
+        find=torchvision.CIFAR100.find,
+        checksums=torchvision.CIFAR100.checksums,
+        fingerprint=torchvision.CIFAR100.fingerprint,
         augmentation="crop-flip",
         validation=5_000,
         sizes={"train": 50_000, "test": 10_000},
@@ -86,9 +80,9 @@ DATASETS: tuple[DatasetSpec, ...] = (
         image_shape=(3, 32, 32),
         version=1,
         implementation="bench.data.torchvision_sets:load_svhn",
-        find=torchvision_sets.find_svhn,
-        checksums=torchvision_sets.checksums_svhn,
-        fingerprint=_joined("md5", torchvision_sets.SVHN),
+        find=torchvision.SVHN.find,
+        checksums=torchvision.SVHN.checksums,
+        fingerprint=torchvision.SVHN.fingerprint,
         augmentation="crop",
         validation=5_000,
         sizes={"train": 73_257, "test": 26_032},
@@ -102,9 +96,9 @@ DATASETS: tuple[DatasetSpec, ...] = (
         image_shape=(3, 32, 32),
         version=1,
         implementation="bench.data.torchvision_sets:load_celeba",
-        find=torchvision_sets.find_celeba,
-        checksums=torchvision_sets.checksums_celeba,
-        fingerprint=_joined("md5", torchvision_sets.CELEBA),
+        find=torchvision.CELEBA.find,
+        checksums=torchvision.CELEBA.checksums,
+        fingerprint=torchvision.CELEBA.fingerprint,
         sizes={"test": 19_962},
     ),
     DatasetSpec(
@@ -115,9 +109,9 @@ DATASETS: tuple[DatasetSpec, ...] = (
         num_classes=None,
         image_shape=None,
         version=1,
-        implementation="bench.data.patches:load",
+        implementation="bench.data.sklearn_sets:load_patches",
         find=always_found,
-        fingerprint=_joined("sha256", patches.SHA256),
+        fingerprint=f"sha256:{'+'.join(sklearn_sets.PHOTOGRAPHS.values())}",
     ),
     DatasetSpec(
         name="interpolations",
@@ -127,7 +121,7 @@ DATASETS: tuple[DatasetSpec, ...] = (
         num_classes=None,
         image_shape=None,
         version=1,
-        implementation="bench.data.interpolations:load",
+        implementation="bench.data.generated:load_interpolations",
         find=always_found,
         fingerprint="made from the in-distribution test set",
     ),
@@ -139,7 +133,7 @@ DATASETS: tuple[DatasetSpec, ...] = (
         num_classes=None,
         image_shape=None,
         version=1,
-        implementation="bench.data.uniform:load_uniform",
+        implementation="bench.data.generated:load_uniform",
         find=always_found,
         fingerprint="made",
     ),
@@ -151,7 +145,7 @@ DATASETS: tuple[DatasetSpec, ...] = (
         num_classes=None,
         image_shape=None,
         version=1,
-        implementation="bench.data.uniform:load_constant",
+        implementation="bench.data.generated:load_constant",
         find=always_found,
         fingerprint="made",
     ),

@@ -1,126 +1,70 @@
-"""Rules for a user's own images and labels, and warnings about them."""
+"""Rules for a user's own data, whatever their format: limits on sizes, checks of all parts together, and warnings.
+
+Sizes of foreign data are checked before anything is unpacked.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from bench.data.measure import CLASSES, check_memory
 from bench.data.spec import Split
+from bench.files.arrays import LIMIT
 
-__all__ = ["check_parts", "held_out", "images", "labels", "warnings_about"]
+__all__ = [
+    "CLASSES",
+    "FILE_BYTES",
+    "PIXELS",
+    "check_memory",
+    "check_parts",
+    "held_out",
+    "memory_limit",
+    "shown",
+    "warnings_about",
+]
 
+PIXELS = 2**24
+"""Largest number of pixels of one picture, 4,096 x 4,096: more than any classifier of this harness reads."""
+FILE_BYTES = 2**27
+"""Largest number of bytes of a picture's file: 16 million pixels of 8 bytes each, uncompressed."""
+CLASSES = 2**15
+"""Largest number of classes of one data set; the largest public sets have 22 thousand."""
 DARK = 2 / 255
 """Images whose largest value is below this are nearly black, for example because they were divided by 255 twice."""
 
 
-def images(array: npt.NDArray[Any], where: str) -> npt.NDArray[Any]:
-    """Images of an archive in the layout of the harness.
+def memory_limit() -> int:
+    """Bytes that one data set may use: half of this machine's memory, at most `bench.files.arrays.LIMIT`."""
+    try:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError):
+        return LIMIT
+    return min(LIMIT, memory // 2) if memory > 0 else LIMIT
+
+
+def check_memory(size: int, what: str) -> None:
+    """Refuse data that would use more memory than `memory_limit`.
 
     Args:
-        array: Shape (n, H, W), (n, C, H, W) or (n, H, W, C), C of 1 or 3; uint8, or floating point in [0, 1].
-        where: Name of the array, for messages.
-
-    Returns:
-        Shape (n, C, H, W); uint8 or float32.
+        size: Bytes needed.
+        what: Name of the data, with which the message begins.
 
     Raises:
-        ValueError: Shape, dtype or values are not valid; the message says what would be right.
+        ValueError: ``size`` is above the limit; the message gives both numbers.
     """
-    if array.ndim == 3:
-        found = array[:, None]
-    elif array.ndim == 4:
-        first, last = array.shape[1] in (1, 3), array.shape[3] in (1, 3)
-        if first == last:
-            reason = "both could be" if first else "neither can be"
-            raise ValueError(
-                f"{where}: shape {array.shape}: of the second and the last axis {reason} the channels"
-                " (1 or 3); expected (n, C, H, W) or (n, H, W, C)"
-            )
-        found = array if first else array.transpose(0, 3, 1, 2)
-    else:
-        raise ValueError(f"{where}: shape {array.shape}; expected (n, H, W), (n, C, H, W) or (n, H, W, C)")
-    if 0 in found.shape:
-        raise ValueError(f"{where}: shape {array.shape} holds nothing")
-    if array.dtype == np.uint8:
-        return np.ascontiguousarray(found)
-    if array.dtype.kind != "f":
-        hint = "; whole numbers 0..255 become uint8 by .astype('uint8')" if array.dtype.kind in "iu" else ""
-        raise ValueError(f"{where}: {array.dtype}; expected uint8 in 0..255 or floating point in [0, 1]{hint}")
-    check_memory(4 * found.size, f"{where}: shape {array.shape} as float32")
-    low, high = float(found.min()), float(found.max())
-    if not (low >= 0.0 and high <= 1.0):  # this form also refuses NaN
-        raise ValueError(
-            f"{where}: values from {low:g} to {high:g}; floating-point images must lie in [0, 1]"
-            f"{_range_hint(found, low, high)}"
-        )
-    return np.ascontiguousarray(found, dtype=np.float32)
+    limit = memory_limit()
+    if size > limit:
+        raise ValueError(f"{what} asks for {size / 2**30:,.1f} GiB of memory; the limit is {limit / 2**30:,.1f} GiB")
 
 
-def _range_hint(found: npt.NDArray[Any], low: float, high: float) -> str:
-    """A hint at the probable cause of values outside of [0, 1]."""
-    bad = int(found.size - np.count_nonzero(np.isfinite(found)))
-    if bad:
-        return f"; {bad:,} of {found.size:,} values are not finite"
-    if low >= 0.0 and high <= 255.0:
-        return "; if they are 0..255, divide by 255 or store uint8"
-    if low >= -1.0 and high <= 1.0:
-        return "; if they are in [-1, 1], store (x + 1) / 2"
-    return "; were they standardised? store the images as they were before"
-
-
-def labels(array: npt.NDArray[Any], count: int, where: str) -> npt.NDArray[np.int64]:
-    """Labels of an archive as int64.
-
-    Args:
-        array: Integers 0..K-1 of shape (count,), K at most `CLASSES`.
-        count: Number of images.
-        where: Name of the array, for messages.
-
-    Raises:
-        ValueError: Shape, dtype or values are not valid; the message says what would be right.
-    """
-    if array.dtype.kind not in "iu" or array.shape != (count,):
-        raise ValueError(
-            f"{where}: {array.dtype} of shape {array.shape}; expected integers of shape ({count},)"
-            f"{_shape_hint(array, count)}"
-        )
-    low, high = int(array.min()), int(array.max())
-    if low < 0:
-        raise ValueError(f"{where}: smallest label is {low}; expected 0..K-1{_unlabelled_hint(low)}")
-    if high >= CLASSES:
-        wrapped = high - (np.iinfo(array.dtype).max + 1) if array.dtype.kind == "u" else 0
-        meant = f" ({wrapped} stored as {array.dtype})" if -CLASSES <= wrapped < 0 else ""
-        raise ValueError(
-            f"{where}: largest label is {high}{meant}; expected 0..K-1 with at most {CLASSES:,} classes"
-            f"{_unlabelled_hint(wrapped)}"
-        )
-    return array.astype(np.int64)
-
-
-def _unlabelled_hint(label: int) -> str:
-    return "; leave out items without a label" if label == -1 else ""
-
-
-def _shape_hint(array: npt.NDArray[Any], count: int) -> str:
-    """A hint at the probable content of an array of another shape."""
-    if array.ndim == 2 and array.shape[0] == count and array.shape[1] == 1:
-        return f"; store labels[:, 0]{'' if array.dtype.kind in 'iu' else ' as integers'}"
-    if array.ndim == 2 and array.shape[0] == count and array.dtype.kind in "iufb":
-        ones = np.count_nonzero(array == 1, axis=1)
-        if bool(np.all(ones == 1)) and np.count_nonzero(array) == count:
-            return "; they are one-hot: store labels.argmax(axis=1)"
-    if array.shape == (count,) and array.dtype.kind in "fb":
-        return "; store labels.astype('int64') if they are whole numbers"
-    if array.dtype.kind in "US":
-        return "; number the class names: numpy.unique(labels, return_inverse=True)[1]"
-    if array.ndim == 1 and array.dtype.kind in "iu":
-        return f": {array.shape[0]} labels for {count} images"
-    return ""
+def shown(path: Path | str) -> str:
+    """A path or name as text that can be printed and stored: bytes that are not UTF-8 become escapes."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def check_parts(raw: Mapping[str, Split], where: str, names: Mapping[int, str] | None = None) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from bench.data.published import exists, read_verified
 from bench.data.spec import DamagedData, ImageShape, Split
-from bench.data.verified import exists, read_verified
 from bench.files.checksums import Checksum
 
 __all__ = ["LIMIT", "SHA256", "checksums", "find", "load"]
@@ -90,8 +90,7 @@ def _checksum(folder: Path, name: str) -> Checksum:
 
 def _read_part(folder: Path, prefix: str) -> Split:
     images = _read(folder, f"{prefix}-images-idx3-ubyte", dimensions=3)[:, None]
-    labels = _read(folder, f"{prefix}-labels-idx1-ubyte", dimensions=1).astype(np.int64)
-    return Split(images, labels, np.arange(len(labels), dtype=np.int64))
+    return Split.numbered(images, _read(folder, f"{prefix}-labels-idx1-ubyte", dimensions=1))
 
 
 def _read(folder: Path, name: str, *, dimensions: int) -> npt.NDArray[np.uint8]:

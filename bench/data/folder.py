@@ -1,9 +1,11 @@
-"""Reads, hashes and checks a user's folder of images in one pass."""
+"""Reads, hashes and checks a user's folder of PNG and JPEG pictures in one pass."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,14 +13,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.data.content import check_parts
-from bench.data.measure import FILE_BYTES, check_memory, shown
-from bench.data.pictures import decode
+from bench.data.content import FILE_BYTES, PIXELS, check_memory, check_parts, shown
 from bench.data.spec import Split
-from bench.errors import DamagedFileError
+from bench.errors import DamagedFileError, first_line
 from bench.files.checksums import read_measured
 
-__all__ = ["folder_digest", "read_folder"]
+__all__ = ["FORMATS", "decode", "folder_digest", "read_folder"]
+
+FORMATS = ("PNG", "JPEG")
+"""The decoders that are tried, for any file name. Others may start programs or have more faults."""
 
 _SUFFIXES = (".png", ".jpg", ".jpeg")
 _LAYOUT = "expected train/CLASS/IMAGE and test/CLASS/IMAGE, or test alone"
@@ -68,10 +71,56 @@ def read_folder(root: Path) -> tuple[dict[str, Split], str]:
     for part in dict.fromkeys(parts):
         places = [place for place, own in enumerate(parts) if own == part]
         images = np.stack([np.repeat(pixels[i], channels // len(pixels[i]), axis=0) for i in places])
-        labels = np.array([number[files[i].parent.name] for i in places], dtype=np.int64)
-        raw[part] = Split(images, labels, np.arange(len(labels), dtype=np.int64))
+        raw[part] = Split.numbered(images, [number[files[i].parent.name] for i in places])
     check_parts(raw, where, {index: shown(name) for index, name in enumerate(classes)})
     return raw, digest.hexdigest()
+
+
+def decode(content: bytes, where: str, size: tuple[int, int] | None = None) -> npt.NDArray[np.uint8]:
+    """The pixels of a picture.
+
+    Args:
+        content: The bytes of the file.
+        where: Name of the file, for messages.
+        size: Height and width that it must have, if known; read from the header, before anything is unpacked.
+
+    Returns:
+        uint8 of shape (C, H, W), C of 1 (grey) or 3 (colour).
+
+    Raises:
+        ValueError: It is neither PNG nor JPEG, is damaged, has more than `PIXELS` pixels or another size, or its
+            pixels are not 8-bit grey or colour without transparency. The message begins with ``where``.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    problem = ""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns of damage that it can skip, and of sizes that are bounded here
+        try:
+            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+                width, height = image.size
+                grey = image.mode in ("1", "L")
+                if width * height > PIXELS:
+                    problem = f"has {height}x{width} pixels; the limit is {PIXELS:,} pixels"
+                elif size is not None and (height, width) != size:
+                    problem = f"has {height}x{width} pixels (height x width), expected {size[0]}x{size[1]}"
+                elif not grey and (image.mode not in ("RGB", "P") or "transparency" in image.info):
+                    also = " with transparency" if "transparency" in image.info else ""
+                    expected = "8-bit grey or colour without transparency"
+                    problem = f"has pixels of mode {image.mode}{also}; expected {expected}"
+                elif grey:
+                    return np.asarray(image.convert("L"), dtype=np.uint8)[None]
+                else:
+                    return np.ascontiguousarray(np.asarray(image.convert("RGB"), dtype=np.uint8).transpose(2, 0, 1))
+        except UnidentifiedImageError:
+            problem = "cannot be read as an image: it is neither PNG nor JPEG"
+        except Image.DecompressionBombError:
+            problem = f"has more than {PIXELS:,} pixels, the limit"
+        # Over a damaged picture Pillow may raise OSError, ValueError, SyntaxError, struct.error, zlib.error, KeyError,
+        # IndexError, MemoryError and others.
+        except Exception as error:
+            problem = f"cannot be read as an image: {first_line(error)}"
+    raise ValueError(f"{where}: {problem}")
 
 
 def _contents(root: Path, files: list[Path], digest: Any) -> Iterator[tuple[Path, bytes]]:

@@ -76,7 +76,6 @@ def load_ood(
     root: Path,
     *,
     like: Split,
-    image_shape: ImageShape | None = None,
     seed: int,
     cap: int | None = None,
 ) -> Split:
@@ -88,7 +87,6 @@ def load_ood(
         spec: The data set.
         root: The data root.
         like: Test split of the in-distribution set.
-        image_shape: None, or the shape of ``like``.
         seed: The data seed.
         cap: Largest number of items, which are the first of a fixed order; None for all.
 
@@ -98,11 +96,8 @@ def load_ood(
     Raises:
         MissingData: Files are missing.
         DamagedData: Files do not have the fingerprint of the spec.
-        ValueError: ``image_shape`` is not that of ``like``, the set has no test part, the cap exceeds it, or
-            its loader broke the contract.
+        ValueError: The set has no test part, the cap exceeds it, or its loader broke the contract.
     """
-    if image_shape is not None and image_shape != like.image_shape:
-        raise ValueError(f"image_shape is {image_shape}, but the in-distribution images have {like.image_shape}")
     raw = _load(spec, root, like=like, image_shape=spec.image_shape or like.image_shape, seed=seed)
     return conform(make_test(spec, raw, seed=seed, cap=cap), like.image_shape)
 
@@ -135,7 +130,7 @@ def _load(spec: DatasetSpec, root: Path, *, like: Split | None, image_shape: Ima
     if problem is not None:
         raise MissingData(spec.name, problem)
     if user.is_own(spec):
-        raw = user.load(spec)
+        raw = user.read(spec)
     else:
         load = cast(Callable[..., dict[str, Split]], import_object(spec.implementation))
         _check_location(spec)

@@ -17,6 +17,7 @@ from bench.files.checksums import Checksum
 __all__ = [
     "RESAMPLING",
     "UNLABELLED",
+    "Augmentation",
     "DamagedData",
     "DatasetSpec",
     "ImageShape",
@@ -28,6 +29,8 @@ __all__ = [
 
 ImageShape = tuple[int, int, int]
 """Channels, height, width."""
+
+Augmentation = Literal["none", "crop", "crop-flip"]
 
 RESAMPLING = "PIL bilinear, antialiased"
 """The resampling of `bench.data.resize`. The text is part of cache keys: change it when the pixels change."""
@@ -107,7 +110,7 @@ class DatasetSpec:
     implementation: str
     find: Callable[[Path], str | None]
     fingerprint: str
-    augmentation: Literal["none", "crop", "crop-flip"] = "none"
+    augmentation: Augmentation = "none"
     validation: int = 0
     test: int | None = None
     sizes: Mapping[str, int] = field(default_factory=dict)
@@ -198,6 +201,14 @@ class Split:
                 raise ValueError(
                     f"{name}: shape {values.shape}, {values.dtype}; expected {self.images.shape[:1]}, int64"
                 )
+
+    @classmethod
+    def numbered(
+        cls, images: npt.NDArray[np.float32] | npt.NDArray[np.uint8], labels: npt.ArrayLike | None = None
+    ) -> Split:
+        """The items of a whole part: their ids are 0 to n - 1, and without ``labels`` they are `UNLABELLED`."""
+        given = np.full(len(images), UNLABELLED) if labels is None else labels
+        return cls(images, np.asarray(given, dtype=np.int64), np.arange(len(images), dtype=np.int64))
 
     def __len__(self) -> int:
         return len(self.images)

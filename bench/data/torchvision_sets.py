@@ -9,115 +9,67 @@ from __future__ import annotations
 import io
 import pickle
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bench.data.measure import FILE_BYTES
-from bench.data.spec import UNLABELLED, DamagedData, ImageShape, Split
-from bench.data.verified import absent, read_verified
-from bench.errors import DamagedFileError
-from bench.files.checksums import Checksum, read_measured
+from bench.data.content import FILE_BYTES
+from bench.data.published import PublishedFiles
+from bench.data.spec import DamagedData, ImageShape, Split
+from bench.errors import DamagedFileError, first_line
+from bench.files.checksums import read_measured
 
-__all__ = [
-    "CELEBA",
-    "CIFAR10",
-    "CIFAR100",
-    "SVHN",
-    "checksums_celeba",
-    "checksums_cifar10",
-    "checksums_cifar100",
-    "checksums_svhn",
-    "find_celeba",
-    "find_cifar10",
-    "find_cifar100",
-    "find_svhn",
-    "load_celeba",
-    "load_cifar10",
-    "load_cifar100",
-    "load_svhn",
-]
+__all__ = ["CELEBA", "CIFAR10", "CIFAR100", "SVHN", "load_celeba", "load_cifar10", "load_cifar100", "load_svhn"]
 
-CIFAR10 = {
-    "cifar-10-batches-py/data_batch_1": "c99cafc152244af753f735de768cd75f",
-    "cifar-10-batches-py/data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
-    "cifar-10-batches-py/data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
-    "cifar-10-batches-py/data_batch_4": "634d18415352ddfa80567beed471001a",
-    "cifar-10-batches-py/data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
-    "cifar-10-batches-py/test_batch": "40351d587109b95175f43aff81a1287e",
-    "cifar-10-batches-py/batches.meta": "5ff9c542aee3614f3951f8cda6e48888",
-}
-"""Files below the data root with their MD5 digests, as published with torchvision. The next three tables are alike."""
+CIFAR10 = PublishedFiles(
+    {
+        "cifar-10-batches-py/data_batch_1": "c99cafc152244af753f735de768cd75f",
+        "cifar-10-batches-py/data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+        "cifar-10-batches-py/data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+        "cifar-10-batches-py/data_batch_4": "634d18415352ddfa80567beed471001a",
+        "cifar-10-batches-py/data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+        "cifar-10-batches-py/test_batch": "40351d587109b95175f43aff81a1287e",
+        "cifar-10-batches-py/batches.meta": "5ff9c542aee3614f3951f8cda6e48888",
+    },
+    "unpack cifar-10-python.tar.gz (the Python version) into {root}",
+)
+"""The digests of all four sets are those that torchvision publishes."""
 
-CIFAR100 = {
-    "cifar-100-python/train": "16019d7e3df5f24257cddd939b257f8d",
-    "cifar-100-python/test": "f0ef6b0ae62326f3e7ffdfab6717acfc",
-    "cifar-100-python/meta": "7973b15100ade9c7d40fb424638fde48",
-}
+CIFAR100 = PublishedFiles(
+    {
+        "cifar-100-python/train": "16019d7e3df5f24257cddd939b257f8d",
+        "cifar-100-python/test": "f0ef6b0ae62326f3e7ffdfab6717acfc",
+        "cifar-100-python/meta": "7973b15100ade9c7d40fb424638fde48",
+    },
+    "unpack cifar-100-python.tar.gz (the Python version) into {root}",
+)
 
-SVHN = {
-    "train_32x32.mat": "e26dedcc434d2e4c54c9b2d4a06d8373",
-    "test_32x32.mat": "eb5a983be6a315427106f1b164d9cef3",
-}
-
-CELEBA = {
-    "celeba/list_attr_celeba.txt": "75e246fa4810816ffd6ee81facbd244c",
-    "celeba/identity_CelebA.txt": "32bd1bd63d3c78cd57e08160ec5ed1e2",
-    "celeba/list_bbox_celeba.txt": "00566efa6fedff7a56946cd1c10f1c16",
-    "celeba/list_landmarks_align_celeba.txt": "cc24ecafdb5b50baae59b03474781f8c",
-    "celeba/list_eval_partition.txt": "d32c9cbf5e040fd4025c592c306e6668",
-}
+SVHN = PublishedFiles(
+    {
+        "train_32x32.mat": "e26dedcc434d2e4c54c9b2d4a06d8373",
+        "test_32x32.mat": "eb5a983be6a315427106f1b164d9cef3",
+    },
+    "put train_32x32.mat and test_32x32.mat (cropped digits) into {root}",
+)
 
 _CELEBA_IMAGES = "celeba/img_align_celeba"
 _CELEBA_SIZE = (178, 218)
 _CELEBA_SIDE = 32
 
-
-def find_cifar10(root: Path) -> str | None:
-    """None if the unpacked files are there, else a sentence that says what to put where."""
-    return absent(root, CIFAR10, f"unpack cifar-10-python.tar.gz (the Python version) into {root}")
-
-
-def find_cifar100(root: Path) -> str | None:
-    """None if the unpacked files are there, else a sentence that says what to put where."""
-    return absent(root, CIFAR100, f"unpack cifar-100-python.tar.gz (the Python version) into {root}")
-
-
-def find_svhn(root: Path) -> str | None:
-    """None if both files are there, else a sentence that says what to put where."""
-    return absent(root, SVHN, f"put train_32x32.mat and test_32x32.mat (cropped digits) into {root}")
-
-
-def find_celeba(root: Path) -> str | None:
-    """None if the lists and the folder of images are there, else a sentence that says what to put where."""
-    advice = f"unpack img_align_celeba.zip into {root / 'celeba'} and put the five lists of CelebA beside it"
-    problem = absent(root, CELEBA, advice)
-    if problem is None and not (root / _CELEBA_IMAGES).is_dir():
-        return f"{root / _CELEBA_IMAGES} is not there; {advice}"
-    return problem
-
-
-def checksums_cifar10(root: Path) -> tuple[Checksum, ...]:
-    """The files of CIFAR10 below ``root`` with their published checksums."""
-    return _checksums(root, CIFAR10)
-
-
-def checksums_cifar100(root: Path) -> tuple[Checksum, ...]:
-    """The files of CIFAR100 below ``root`` with their published checksums."""
-    return _checksums(root, CIFAR100)
-
-
-def checksums_svhn(root: Path) -> tuple[Checksum, ...]:
-    """The files of SVHN below ``root`` with their published checksums."""
-    return _checksums(root, SVHN)
-
-
-def checksums_celeba(root: Path) -> tuple[Checksum, ...]:
-    """The lists of CelebA below ``root`` with their published checksums; the images have none."""
-    return _checksums(root, CELEBA)
+CELEBA = PublishedFiles(
+    {
+        "celeba/list_attr_celeba.txt": "75e246fa4810816ffd6ee81facbd244c",
+        "celeba/identity_CelebA.txt": "32bd1bd63d3c78cd57e08160ec5ed1e2",
+        "celeba/list_bbox_celeba.txt": "00566efa6fedff7a56946cd1c10f1c16",
+        "celeba/list_landmarks_align_celeba.txt": "cc24ecafdb5b50baae59b03474781f8c",
+        "celeba/list_eval_partition.txt": "d32c9cbf5e040fd4025c592c306e6668",
+    },
+    "unpack img_align_celeba.zip into {root}/celeba and put the five lists of CelebA beside it",
+    _CELEBA_IMAGES,
+)
 
 
 def load_cifar10(root: Path, *, like: Split | None, image_shape: ImageShape | None, seed: int) -> dict[str, Split]:
@@ -157,9 +109,9 @@ def load_svhn(root: Path, *, like: Split | None, image_shape: ImageShape | None,
         name = f"{part}_32x32.mat"
         with _parsing(root / name):
             # Only verified bytes are parsed: SciPy's reader crashes the process over some damaged files.
-            found = scipy.io.loadmat(io.BytesIO(_verified(root, SVHN, name)))
+            found = scipy.io.loadmat(io.BytesIO(SVHN.read(root, name)))
             labels = found["y"].astype(np.int64).reshape(-1)
-            splits[part] = _split(np.ascontiguousarray(found["X"].transpose(3, 2, 0, 1)), labels % 10)
+            splits[part] = Split.numbered(np.ascontiguousarray(found["X"].transpose(3, 2, 0, 1)), labels % 10)
     return splits
 
 
@@ -174,7 +126,7 @@ def load_celeba(root: Path, *, like: Split | None, image_shape: ImageShape | Non
             178x218 pixels. The pixels cannot be verified: no checksums of single images are published.
     """
     del like, image_shape, seed
-    lists = {name: _verified(root, CELEBA, name) for name in CELEBA}
+    lists = {name: CELEBA.read(root, name) for name in CELEBA.digests}
     partition = "celeba/list_eval_partition.txt"
     with _parsing(root / partition):
         rows = [line.split() for line in lists[partition].decode("ascii").splitlines()]
@@ -182,7 +134,7 @@ def load_celeba(root: Path, *, like: Split | None, image_shape: ImageShape | Non
     images = np.empty((len(names), 3, _CELEBA_SIDE, _CELEBA_SIDE), dtype=np.uint8)
     for index, name in enumerate(names):
         images[index] = _face(root / _CELEBA_IMAGES / name)
-    return {"test": _split(images, np.full(len(images), UNLABELLED))}
+    return {"test": Split.numbered(images)}
 
 
 def _face(path: Path) -> Any:
@@ -202,7 +154,7 @@ def _face(path: Path) -> Any:
                     return np.asarray(small).transpose(2, 0, 1)
     except DamagedFileError as error:
         raise DamagedData(f"{path} cannot be read ({error.problem}); {again}") from error
-    # Pillow may raise any exception over a damaged picture, as in `bench.data.pictures`.
+    # Pillow may raise any exception over a damaged picture, as in `bench.data.folder`.
     except Exception as error:
         raise DamagedData(f"{path} cannot be read ({type(error).__name__}: {error}); {again}") from error
     raise DamagedData(
@@ -214,28 +166,20 @@ def _parts(like: Split | None) -> tuple[str, ...]:
     return ("train", "test") if like is None else ("test",)
 
 
-def _checksums(root: Path, files: Mapping[str, str]) -> tuple[Checksum, ...]:
-    return tuple(Checksum(root / name, digest, "md5") for name, digest in files.items())
-
-
-def _verified(root: Path, files: Mapping[str, str], name: str) -> bytes:
-    return read_verified(Checksum(root / name, files[name], "md5"))
-
-
-def _cifar(root: Path, files: Mapping[str, str], key: str, like: Split | None) -> dict[str, Split]:
+def _cifar(root: Path, files: PublishedFiles, key: str, like: Split | None) -> dict[str, Split]:
     """Both parts of CIFAR10 or CIFAR100; the batches, sorted by name, have the order of the official split."""
-    batches = {"train": [name for name in files if "test" not in name and "meta" not in name]}
-    batches["test"] = [name for name in files if name.rpartition("/")[2].startswith("test")]
+    batches = {"train": [name for name in files.digests if "test" not in name and "meta" not in name]}
+    batches["test"] = [name for name in files.digests if name.rpartition("/")[2].startswith("test")]
     splits = {}
     for part in _parts(like):
         rows, labels = [], []
         for name in batches[part]:
-            content = _verified(root, files, name)
+            content = files.read(root, name)
             with _parsing(root / name):
                 entry = _unpickled(content)
                 rows.append(np.asarray(entry["data"], dtype=np.uint8).reshape(-1, 3, 32, 32))
                 labels.extend(entry[key])
-        splits[part] = _split(np.concatenate(rows), labels)
+        splits[part] = Split.numbered(np.concatenate(rows), labels)
     return splits
 
 
@@ -271,9 +215,4 @@ def _parsing(path: Path) -> Iterator[None]:
         raise
     # pickle and scipy.io may raise any exception over a damaged file.
     except Exception as error:
-        reason = (str(error).splitlines() or [""])[0][:200] or type(error).__name__
-        raise DamagedData(f"{path} cannot be parsed ({reason}); get the file again") from error
-
-
-def _split(images: Any, labels: Any) -> Split:
-    return Split(images, np.asarray(labels, dtype=np.int64), np.arange(len(images), dtype=np.int64))
+        raise DamagedData(f"{path} cannot be parsed ({first_line(error)}); get the file again") from error

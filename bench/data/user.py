@@ -7,14 +7,13 @@ import re
 from pathlib import Path
 
 from bench.data.archive import archive_digest, read_archive
-from bench.data.content import held_out, warnings_about
+from bench.data.content import held_out, shown, warnings_about
 from bench.data.folder import folder_digest, read_folder
-from bench.data.measure import shown
 from bench.data.spec import DamagedData, DatasetSpec, ImageShape, MissingData, Split
 
-__all__ = ["fingerprint", "is_own", "load", "load_archive", "load_folder", "spec_for_path"]
+__all__ = ["fingerprint", "is_own", "load", "read", "spec_for_path"]
 
-_ARCHIVE, _FOLDER = "bench.data.user:load_archive", "bench.data.user:load_folder"
+_IMPLEMENTATION = "bench.data.user:load"
 
 
 def spec_for_path(path: Path, *, name: str | None = None) -> DatasetSpec:
@@ -25,7 +24,7 @@ def spec_for_path(path: Path, *, name: str | None = None) -> DatasetSpec:
     out-of-distribution data. Images are uint8 in 0..255 or floating point in [0, 1], of shape (n, H, W),
     (n, C, H, W) or (n, H, W, C) with C of 1 or 3. C is the second or the last axis, whichever has the size 1 or 3; if
     both have, the array is refused. Labels are integers 0..K-1, shape (n,), K at most
-    `bench.data.measure.CLASSES`. A training part has at least two classes, and items of every class.
+    `bench.data.content.CLASSES`. A training part has at least two classes, and items of every class.
 
     **A folder** holds train/CLASS/IMAGE and test/CLASS/IMAGE (or test alone), as PNG or JPEG in files .png, .jpg or
     .jpeg, all of one size. Classes are numbered in sorted order of the names below train (or test, if alone). The set
@@ -35,7 +34,7 @@ def spec_for_path(path: Path, *, name: str | None = None) -> DatasetSpec:
     with ``dataclasses.replace``.
 
     The fingerprint is the SHA-256 of the bytes that were parsed. Sizes are checked against the limits of
-    `bench.data.measure` before anything is unpacked.
+    `bench.data.content` before anything is unpacked.
 
     Args:
         path: The archive or folder.
@@ -65,7 +64,7 @@ def spec_for_path(path: Path, *, name: str | None = None) -> DatasetSpec:
         num_classes=1 + max(int(split.labels.max()) for split in raw.values()),
         image_shape=next(iter(raw.values())).image_shape,
         version=1,
-        implementation=_FOLDER if path.is_dir() else _ARCHIVE,
+        implementation=_IMPLEMENTATION,
         find=functools.partial(_absent, path),
         fingerprint=digest,
         validation=min(5_000, sizes.get("train", 0) // 10),
@@ -90,10 +89,10 @@ def fingerprint(path: Path) -> str:
 
 def is_own(spec: DatasetSpec) -> bool:
     """Whether a data set was described by `spec_for_path`."""
-    return spec.location is not None and spec.implementation in (_ARCHIVE, _FOLDER)
+    return spec.location is not None and spec.implementation == _IMPLEMENTATION
 
 
-def load(spec: DatasetSpec) -> dict[str, Split]:
+def read(spec: DatasetSpec) -> dict[str, Split]:
     """The parts of a data set that `spec_for_path` described; the parsed bytes have its fingerprint.
 
     Raises:
@@ -110,28 +109,13 @@ def load(spec: DatasetSpec) -> dict[str, Split]:
     return raw
 
 
-def load_archive(
+def load(
     root: Path, *, like: Split | None = None, image_shape: ImageShape | None = None, seed: int = 0
 ) -> dict[str, Split]:
-    """The parts of the .npz archive ``root`` by the rules of `spec_for_path`; other arguments have no effect.
+    """The parts of the archive or folder ``root`` by the rules of `spec_for_path`; other arguments have no effect.
 
     Raises:
-        ValueError: The archive breaks a rule, or cannot be read.
-    """
-    del like, image_shape, seed
-    return _read(root)[0]
-
-
-def load_folder(
-    root: Path, *, like: Split | None = None, image_shape: ImageShape | None = None, seed: int = 0
-) -> dict[str, Split]:
-    """The parts of the folder ``root`` by the rules of `spec_for_path`; other arguments have no effect.
-
-    Returns:
-        uint8 images.
-
-    Raises:
-        ValueError: The folder breaks a rule, or cannot be read.
+        ValueError: It breaks a rule, or cannot be read.
     """
     del like, image_shape, seed
     return _read(root)[0]

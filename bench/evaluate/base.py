@@ -216,6 +216,8 @@ class Evaluation(ABC):
             reads in addition to the measured one.
         dataset_fields: Fields of the parameters that hold names of data sets, which profiles substitute: a name, a list
             of names, or lists by another name, such as groups.
+        file_fields: Fields of the parameters that hold the path of a file, relative to the suite, or None. The content
+            of the file is in the key.
         reads_model: Whether the job needs the model itself rather than its predictions.
         reads_diverged: Whether it applies to diverged training, which leaves no weights.
         least_items: Fewest items for which its numbers are defined.
@@ -228,6 +230,7 @@ class Evaluation(ABC):
     Config: ClassVar[type[EvaluationConfig]]
     requires: ClassVar[frozenset[str]] = frozenset()
     dataset_fields: ClassVar[tuple[str, ...]] = ()
+    file_fields: ClassVar[tuple[str, ...]] = ()
     model_fields: ClassVar[tuple[str, ...]] = ()
     reads_model: ClassVar[bool] = False
     reads_diverged: ClassVar[bool] = False
@@ -289,6 +292,12 @@ class Evaluation(ABC):
 
     def judge(self, config: Any) -> Judge | None:  # noqa: ARG002 - for subclasses
         """The independent classifier that the evaluation needs, if it needs one."""
+        return None
+
+    def feature_network(self, config: Any) -> Mapping[str, Any] | None:  # noqa: ARG002 - for subclasses
+        """What identifies the network, and the way of images into it, in whose features the evaluation measures real
+        images through `bench.evaluate.real_features`; the judge identifies itself. None if it measures none.
+        """
         return None
 
     def without_samples(self, config: Any, reason: str) -> Outcome:

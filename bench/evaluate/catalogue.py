@@ -11,8 +11,7 @@ from bench.evaluate.inception import FID
 from bench.evaluate.ood import OOD
 from bench.evaluate.robust.adaptive import Adaptive
 from bench.evaluate.robust.attack import NamedAttack
-from bench.evaluate.robust.cw import CW
-from bench.evaluate.robust.cw_l2 import CWL2
+from bench.evaluate.robust.cw import CW, CWL2
 from bench.evaluate.robust.eps_sweep import EpsSweep
 from bench.evaluate.robust.pgd import PGD
 from bench.evaluate.robust.transfer import Transfer

@@ -17,7 +17,8 @@ from bench.evaluate.base import (
     Need,
     Part,
 )
-from bench.plugins.declared import Checks, finite, missing_reference, reply, shown
+from bench.plugins.declared import Checks, finite, shown
+from bench.plugins.locating import missing_reference
 from bench.registry import UnknownNameError
 from bench.spec import BACKBONES, FAMILIES, FamilySpec
 
@@ -56,53 +57,47 @@ def planned_problems(evaluation: Evaluation, config: EvaluationConfig, families:
         config: Its parameters.
         families: Families of the models that it will measure.
     """
-    problems: list[str] = []
-
-    def ask(what: str, question: Callable[[], Any], right: Callable[[Any], bool], expected: str) -> Any:
-        answer, problem = reply(what, question, right, expected)
-        problems.extend([problem] if problem else [])
-        return answer
-
-    ask("label(config)", lambda: evaluation.label(config), lambda said: isinstance(said, str), "a text")
-    columns = ask("columns(config)", lambda: evaluation.columns(config), _all(Column), "a tuple of Column")
-    problems += column_problems(columns) if columns is not None else []
-    ask("others(config)", lambda: evaluation.others(config), _all(str), "a tuple of names of models")
-    ask("of_itself(config)", lambda: evaluation.of_itself(config), _why, "a text, or None")
-    ask("missing(weights_root)", lambda: evaluation.missing(Path("weights")), _why, "a text, or None")
-    parts = ask("parts(config)", lambda: evaluation.parts(config), _all(Part), "a tuple of Part")
+    checks = Checks(evaluation)
+    checks.ask("label(config)", lambda: evaluation.label(config), lambda said: isinstance(said, str), "a text")
+    columns = checks.ask("columns(config)", lambda: evaluation.columns(config), _all(Column), "a tuple of Column")
+    checks.problems += column_problems(columns or ())
+    checks.ask("others(config)", lambda: evaluation.others(config), _all(str), "a tuple of names of models")
+    checks.ask("of_itself(config)", lambda: evaluation.of_itself(config), _why, "a text, or None")
+    checks.ask("missing(weights_root)", lambda: evaluation.missing(Path("weights")), _why, "a text, or None")
+    parts = checks.ask("parts(config)", lambda: evaluation.parts(config), _all(Part), "a tuple of Part")
+    if parts is not None and not parts:
+        checks.say("parts(config) is empty: there would be no job")
     for part in parts or ():
-        problems += _part_problems(evaluation, part, ask)
-    if parts is not None:
-        names = [part.argument for part in parts]
-        repeated = [name for place, name in enumerate(names) if name in names[:place]]
-        problems += [f"parts(config): the argument {name!r} is there twice" for name in dict.fromkeys(repeated)]
-        problems += [] if parts else ["parts(config) is empty: there would be no job"]
+        _check_part(evaluation, part, checks)
+    names = [part.argument for part in parts or ()]
+    for name in dict.fromkeys(name for place, name in enumerate(names) if name in names[:place]):
+        checks.say(f"parts(config): the argument {name!r} is there twice")
     for family in {family.name: family for family in families}.values():
-        problems += _family_problems(evaluation, config, family)
-    return problems
+        _check_family(evaluation, config, family, checks)
+    return checks.problems
 
 
-def _family_problems(evaluation: Evaluation, config: EvaluationConfig, family: FamilySpec) -> list[str]:
-    """Violations of the contract by the declarations on models of one family."""
+def _check_family(evaluation: Evaluation, config: EvaluationConfig, family: FamilySpec, checks: Checks) -> None:
+    """Check the declarations on models of one family."""
     whom = f"for {family.name!r}"
-    answers = (
-        reply(f"not_applicable(family) {whom}", lambda: evaluation.not_applicable(family), _why, "a text, or None"),
-        reply(
-            f"passes(config, items, family) {whom}",
-            lambda: evaluation.passes(config, 100, family),
-            finite,
-            "a finite number of 0 or more",
-        ),
+    checks.ask(f"not_applicable(family) {whom}", lambda: evaluation.not_applicable(family), _why, "a text, or None")
+    checks.ask(
+        f"passes(config, items, family) {whom}",
+        lambda: evaluation.passes(config, 100, family),
+        finite,
+        "a finite number of 0 or more",
     )
-    return [problem for _, problem in answers if problem]
 
 
-def _part_problems(evaluation: Evaluation, part: Part, ask: Callable[..., Any]) -> list[str]:
-    checks = Checks(part, f"the part {shown(part.argument)}")
-    checks.text("argument", empty=True)
-    if not checks.expect("config", isinstance(part.config, evaluation.Config), f"a {evaluation.Config.__name__}"):
-        return checks.problems
-    needs = ask("needs(config)", lambda: evaluation.needs(part.config), _all(Need), "a tuple of Need")
+def _check_part(evaluation: Evaluation, part: Part, checks: Checks) -> None:
+    """Check a part, and the declarations on its configuration."""
+    of_part = Checks(part, f"the part {shown(part.argument)}")
+    of_part.text("argument", empty=True)
+    right = of_part.expect("config", isinstance(part.config, evaluation.Config), f"a {evaluation.Config.__name__}")
+    checks.problems += of_part.problems
+    if not right:
+        return
+    needs = checks.ask("needs(config)", lambda: evaluation.needs(part.config), _all(Need), "a tuple of Need")
     for need in needs or ():
         asked = Checks(need, f"needs(config): Need({shown(need.split)}, {shown(need.output)})")
         role, _, name = need.split.partition(":") if isinstance(need.split, str) else ("", "", "")
@@ -110,7 +105,7 @@ def _part_problems(evaluation: Evaluation, part: Part, ask: Callable[..., Any]) 
         asked.expect("split", known, "'train', 'validation', 'test' or 'ood:<data set>'")
         asked.one_of("output", ("forward", "gradient"))
         checks.problems += asked.problems
-    judge = ask(
+    judge = checks.ask(
         "judge(config)",
         lambda: evaluation.judge(part.config),
         lambda j: j is None or isinstance(j, Judge),
@@ -118,27 +113,25 @@ def _part_problems(evaluation: Evaluation, part: Part, ask: Callable[..., Any]) 
     )
     if judge is not None:
         checks.problems += _judge_problems(judge)
-    return checks.problems
 
 
 def _judge_problems(judge: Judge) -> list[str]:
-    problems = []
+    checks = Checks(judge, "judge(config)")
     for field, registry in (("family", FAMILIES), ("backbone", BACKBONES)):
         reference = getattr(judge, field)
-        if not isinstance(reference, str):
-            problems.append(f"judge(config): {field} is {shown(reference)}, expected the reference of a {field}")
+        if not checks.expect(field, isinstance(reference, str), f"the reference of a {field}"):
             continue
         try:
             found: Any = registry.get(reference)
         except UnknownNameError as error:
-            problems.append(f"judge(config): {error}")
+            checks.say(str(error))
             continue
         missing = missing_reference(found.implementation)
-        problems += [f"judge(config): {field} {reference!r}: implementation {missing}"] if missing else []
+        if missing:
+            checks.say(f"{field} {reference!r}: implementation {missing}")
         if field == "family":
-            _, problem = reply(f"judge(config): the configuration of {reference!r}", found.config, lambda _: True, "")
-            problems += [problem] if problem else []
-    return problems
+            checks.ask(f"the configuration of {reference!r}", found.config, lambda _: True, "")
+    return checks.problems
 
 
 def column_problems(columns: Iterable[Column]) -> list[str]:

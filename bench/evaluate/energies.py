@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, NonNegativeInt
 
 from bench.evaluate.base import Column, Evaluation, EvaluationConfig, Number, Outcome
 from bench.evaluate.inputs import Inputs
+
+if TYPE_CHECKING:
+    from bench.metrics.intervals import Interval
 
 __all__ = ["Energies", "EnergiesConfig"]
 
@@ -27,11 +31,12 @@ class Energies(Evaluation):
     """Mean E(x) = -log sum_y exp(-E(x, y)) of a batch before each update, from the log of training.
 
     For a model that starts from another one (``init_from``), iteration 0 is the switch. Training logs an iteration if
-    ``log_iterations`` is larger than its number.
+    ``log_iterations`` is larger than its number. The interval over the images of the batch is Student's; logs without
+    a standard error give none.
     """
 
     name = "energies"
-    version = 1
+    version = 2
     summary = "Mean energies of real and sampled batches in the first iterations of training."
     source = "GMMC paper, Table 10"
     Config = EnergiesConfig
@@ -60,7 +65,8 @@ class Energies(Evaluation):
         numbers = []
         for which in _WHICH:
             for iteration in config.iterations:
-                value = log.get(iteration, {}).get(f"energy_{which}")
+                entry = log.get(iteration, {})
+                value = entry.get(f"energy_{which}")
                 reason = None if value is not None else "training kept no such iteration; raise log_iterations"
                 if value is not None and not math.isfinite(float(value)):
                     value, reason = None, f"the energy is {value}"  # JSON has no NaN, so the record keeps a text
@@ -69,12 +75,25 @@ class Energies(Evaluation):
                         metric=which,
                         argument=str(iteration),
                         value=None if value is None else float(value),
-                        n=1,
+                        n=int(entry.get(f"energy_{which}_items", 1)),
+                        interval=None if value is None else _interval(float(value), entry, which),
                         definition=_definition(which, iteration),
                         reason=reason,
                     )
                 )
         return Outcome(numbers)
+
+
+def _interval(value: float, entry: Mapping[str, Any], which: str) -> Interval | None:
+    """The interval of the mean energy of a batch; None if its log has no finite standard error above 0."""
+    from scipy.special import stdtrit
+
+    from bench.metrics.intervals import symmetric
+
+    error, items = (entry.get(f"energy_{which}_{part}") for part in ("error", "items"))
+    if error is None or items is None or not 0 < float(error) < math.inf:
+        return None
+    return symmetric(value, float(stdtrit(float(items) - 1, 0.975)) * float(error), 0.95, "t over the batch")
 
 
 def _definition(which: str, iteration: int) -> str:

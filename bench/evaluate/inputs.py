@@ -74,6 +74,18 @@ class Inputs:
         """
         return self._load(self.task.others[name])
 
+    def given_arrays(self, name: str) -> tuple[dict[str, NDArray[Any]], str]:
+        """The arrays of an ``.npz`` file that a parameter names, and the SHA-256 of the file.
+
+        Raises:
+            KeyError: The evaluation did not declare the parameter in ``file_fields``, or it names no file.
+            DamagedFileError: The file is missing, is not such a file, or has changed since the suite was read.
+        """
+        from bench.files.arrays import load_arrays
+
+        given = self.task.files[name]
+        return load_arrays(given.path, sha256=given.sha256), given.sha256
+
     def training(self) -> dict[str, Any]:
         """The record of training, as it is stored."""
         record = self.store.folder(self.task.train.key).record_json()

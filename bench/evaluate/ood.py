@@ -142,7 +142,7 @@ class OOD(Evaluation):
     """
 
     name = "ood"
-    version = 2
+    version = 3
     summary = "AUROC, FPR95 and average precision of scores, such as log p(x), against other data sets."
     source = "GMMC paper, Table 3; JEM paper, Sec. 5.3"
     Config = OODConfig

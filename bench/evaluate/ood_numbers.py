@@ -9,9 +9,10 @@ import numpy.typing as npt
 
 from bench.evaluate.base import Column, Number
 from bench.evaluate.ood_scores import Fit
-from bench.metrics.intervals import Interval, delong
+from bench.metrics.auroc_inference import mean_auroc_interval
+from bench.metrics.fpr_inference import FEWEST, fpr_interval
+from bench.metrics.intervals import Interval
 from bench.metrics.ood import auroc, average_precision, fpr_at_tpr, missing_as_wrong
-from bench.metrics.ood_intervals import FEWEST, fpr_interval, mean_auroc_interval
 from bench.metrics.predictions import absence
 
 __all__ = ["number"]
@@ -80,11 +81,11 @@ def _interval(
 ) -> tuple[Interval | None, str | None]:
     """The interval of a number, or why it has none."""
     if metric == "auroc":
-        # The variance of DeLong is over items of both sets and needs at least two of each.
+        # The variance is over items of both sets and needs at least two of each.
         alone = [f"{len(scores):,} {which} item" for which, scores in sizes.items() if len(scores) < 2]
         if alone:
             return None, " and ".join(alone)
-        return (delong(*pairs[0]) if len(pairs) == 1 else mean_auroc_interval(pairs)), None
+        return mean_auroc_interval(pairs), None
     if metric.startswith("aupr"):
         return None, "none of the average precision is known to cover"
     if len(pairs) > 1:

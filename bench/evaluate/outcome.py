@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from bench.attacks.diagnostics import WORDS
+from bench.attacks.verdict import WORDS
 from bench.evaluate.base import Column, Evaluation, Number, Outcome
 from bench.metrics.intervals import Interval
+from bench.plugins.declared import shown
 from bench.store import OWN_FILES
 
 __all__ = ["BrokenContractError", "check_outcome", "is_plain_name"]
@@ -113,7 +114,7 @@ def _number(number: Any, column: Column, items: object) -> Iterator[str]:
         if not isinstance(number.reason, str) or not number.reason.strip():
             yield "has neither a value nor a reason"
     elif isinstance(value, bool) or not isinstance(value, int | float | np.floating | np.integer):
-        yield f"value is {_shown(value)}, expected a number"
+        yield f"value is {shown(value)}, expected a number"
     elif not math.isfinite(value):
         yield f"value is {value}: a number that is not finite needs a reason in its place"
     else:
@@ -121,29 +122,29 @@ def _number(number: Any, column: Column, items: object) -> Iterator[str]:
         if not low - _SLACK <= value <= high + _SLACK:
             yield f"value is {value:g}, outside of [{low:g}, {high:g}], the range of its column"
     if isinstance(number.n, bool) or not isinstance(number.n, int | np.integer) or number.n < 0:
-        yield f"n is {_shown(number.n)}, expected a count of items"
+        yield f"n is {shown(number.n)}, expected a count of items"
     if number.note is not None and not isinstance(number.note, str):
-        yield f"note is {_shown(number.note)}, expected a text"
+        yield f"note is {shown(number.note)}, expected a text"
     if not isinstance(number.not_finite, int | np.integer) or number.not_finite < 0:
-        yield f"not_finite is {_shown(number.not_finite)}, expected a count of items"
+        yield f"not_finite is {shown(number.not_finite)}, expected a count of items"
     if number.definition != column.definition:
-        yield f"definition {_shown(number.definition)} is not that of its column, {_shown(column.definition)}"
+        yield f"definition {shown(number.definition)} is not that of its column, {shown(column.definition)}"
     if number.interval is not None:
         yield from _interval(number.interval)
     if number.verdict is not None and number.verdict not in WORDS:
-        yield f"verdict is {_shown(number.verdict)}, expected one of {', '.join(WORDS)}"
+        yield f"verdict is {shown(number.verdict)}, expected one of {', '.join(WORDS)}"
     if not isinstance(number.flags, Mapping) or not all(
         isinstance(name, str) and isinstance(flag, str | int | float) and (isinstance(flag, str) or math.isfinite(flag))
         for name, flag in number.flags.items()
     ):
         yield "flags are not texts or finite numbers by name"
     if number.items is not None and (not isinstance(items, Mapping) or number.items not in items):
-        yield f"items names the array {_shown(number.items)}, which the outcome does not have"
+        yield f"items names the array {shown(number.items)}, which the outcome does not have"
 
 
 def _interval(interval: Any) -> Iterator[str]:
     if not isinstance(interval, Interval):
-        yield f"interval is {_shown(interval)}, expected an Interval"
+        yield f"interval is {shown(interval)}, expected an Interval"
         return
     ends: tuple[Any, Any] = (interval.low, interval.high)
     if not all(isinstance(end, int | float | np.floating) and math.isfinite(end) for end in ends):
@@ -161,7 +162,7 @@ def _items(items: Any, what: str = "items") -> Iterator[str]:
     ids = items.get("ids")
     for name, array in items.items():
         if not _ARRAY.fullmatch(str(name)) or ".." in str(name):
-            yield f"{what}: {_shown(name)} is no plain name"
+            yield f"{what}: {shown(name)} is no plain name"
         elif not isinstance(array, np.ndarray) or array.dtype.hasobject:
             yield f"{what}: {name} is not an array of plain values"
         elif array.ndim == 0 or not isinstance(ids, np.ndarray) or ids.ndim == 0 or len(array) != len(ids):
@@ -177,13 +178,13 @@ def _sets(sets: Any, items: Any) -> Iterator[str]:
     for which, arrays in sets.items():
         # A set may be a path; its name becomes that of a member of an archive, never that of a file.
         if not isinstance(which, str) or not which.isprintable() or not 0 < len(which) <= _LONGEST:
-            yield f"sets: {_shown(which)} is no name of a data set"
+            yield f"sets: {shown(which)} is no name of a data set"
             continue
-        yield from _items(arrays, f"sets[{_shown(which)}]")
+        yield from _items(arrays, f"sets[{shown(which)}]")
         for name in arrays if isinstance(arrays, Mapping) else ():
             stored = f"{name}@{which}"
             if stored in taken:
-                yield f"sets: two arrays would be stored as {_shown(stored)}"
+                yield f"sets: two arrays would be stored as {shown(stored)}"
             taken.add(stored)
 
 
@@ -193,7 +194,7 @@ def _files(files: Any) -> Iterator[str]:
         return
     for name, content in files.items():
         if not is_plain_name(name):
-            yield f"files: {_shown(name)} is not the plain name of a file of its own"
+            yield f"files: {shown(name)} is not the plain name of a file of its own"
         elif not isinstance(content, bytes):
             yield f"files: {name} is {type(content).__name__}, expected bytes"
         elif name.lower().endswith(".png") and not _is_png(content):
@@ -221,8 +222,3 @@ def _details(details: object) -> Iterator[str]:
         json.dumps(dict(details), allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         yield f"details cannot be written as JSON: {error}"
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}…"

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bench.evaluate.sampling import Selection
 from bench.family import Classifier, Samples
-from bench.metrics.predictions import predicted_classes
+from bench.metrics.predictions import NO_CLASS, predicted_classes
 from bench.metrics.resampling import stratified_draws
+from bench.scores.logits import max_probability
 
 __all__ = ["Generated", "class_grid", "generated", "picture"]
 
-Source = Literal["buffer", "fresh"]
 BATCH = 250
 PIXELS = 2**26
 """Largest number of pixels of an enlarged picture."""
@@ -31,57 +32,116 @@ class Generated(Samples):
 
     Attributes:
         intended: (N,) whether the label is the class for which the image was generated.
+        origin: (N,) slots of the buffer, or numbers of fresh chains.
+        counts: Facts about the buffer, for records: number of ``slots``, of ``never_updated`` ones (still at their
+            initial noise, left out; None if that cannot be known), of slots ``updated_once``, and of slots that the
+            selection had for choice (``candidates``). Empty for fresh chains.
     """
 
     intended: Tensor
+    origin: Tensor
+    counts: Mapping[str, int | None]
 
 
 def generated(
-    model: Classifier, source: Source, n: int, *, seed: int, steps: int | None, num_classes: int
+    model: Classifier,
+    selection: Selection,
+    n: int,
+    *,
+    seed: int,
+    steps: int | None,
+    num_classes: int,
+    per_class: int = 0,
+    ages_known: bool = True,
 ) -> Generated:
-    """At most ``n`` images that the model generated, with the class of each.
+    """Images that the model generated, with the class of each.
 
-    ``buffer``: the sampler's buffer from training, without slots that are still noise (age 0) and without selection by
-    confidence, in a seeded random order; if there are more than ``n``, a subset with the same class shares. Chains
-    without a class get the model's prediction. ``fresh``: new chains from uniform noise, with classes in turn.
+    From the sampler's buffer as training left it, without slots that are still noise (age 0), in a seeded random order:
+
+    - ``buffer-random-n``: at most ``n`` images without selection by confidence; if there are more, a subset with the
+      same class shares.
+    - ``buffer-all``: all of them.
+    - ``buffer-top-k-per-class``: of the images that the model puts into a class, the ``per_class`` with the highest
+      confidence. This is how the code of GMMC selects, which also ranks slots that are still noise. Images are ranked
+      by log-odds in float64, because float32 confidences are mostly equal to 1; of equal ones the first slot counts.
+      Images without finite logits are left out.
+
+    Chains without a class get the model's prediction. ``fresh-k-steps``: ``n`` new chains from uniform noise, with
+    classes in turn.
 
     Args:
-        model: A generative classifier; for ``buffer`` with its state attached.
-        source: Source of the images.
-        n: Largest number of images.
+        model: A generative classifier; for buffers with its state attached.
+        selection: The images.
+        n: Number of images, at most.
         seed: Seed of the subset and of sampler noise.
         steps: Sampler steps of fresh chains; None: as in training.
         num_classes: Number of classes K.
+        per_class: k of ``buffer-top-k-per-class``.
+        ages_known: False for a buffer that came without ages, in which noise cannot be told from samples.
 
     Raises:
-        ValueError: The model keeps no samples, or all are still noise.
+        ValueError: The model keeps no samples, all are still noise, or none has finite logits.
     """
-    device = next(model.parameters()).device
-    if source == "fresh":
-        labels = torch.arange(n, device=device) % num_classes
-        index = torch.arange(n, device=device)
-        pieces = [
-            model.sample(labels[i : i + BATCH], seed=seed, index=index[i : i + BATCH], steps=steps)
-            for i in range(0, n, BATCH)
-        ]
-        ones = torch.ones_like(labels)
-        return Generated(torch.cat(pieces), labels, ones, ones.bool())
+    if selection == "fresh-k-steps":
+        return _fresh(model, n, seed=seed, steps=steps, num_classes=num_classes)
     stored = model.stored_samples()
     if stored is None:
-        raise ValueError('the model kept no samples from training; source = "fresh" makes new ones')
+        raise ValueError('the model kept no samples from training; selection = "fresh-k-steps" makes new ones')
     used = (stored.age > 0).nonzero().squeeze(1)
     if not len(used):
         raise ValueError("every image in the buffer is still noise")
-    images, labels, age = stored.images[used], stored.labels[used], stored.age[used]
+    images, labels = stored.images[used], stored.labels[used]
     intended = labels >= 0
-    if not bool(intended.all()):
-        with torch.no_grad():
-            logits = torch.cat([model.logits(images[i : i + BATCH]).cpu() for i in range(0, len(used), BATCH)])
-        labels = torch.where(intended, labels, torch.from_numpy(predicted_classes(logits.double().numpy())).to(device))
+    logits = None
+    if selection == "buffer-top-k-per-class" or not bool(intended.all()):
+        logits = _logits(model, images)
+        predicted = torch.from_numpy(predicted_classes(logits)).to(labels.device)
+        labels = torch.where(intended, labels, predicted)
+    kept = torch.arange(len(used), device=used.device)
+    if selection == "buffer-top-k-per-class":
+        assert logits is not None
+        kept = torch.from_numpy(_most_confident(logits, per_class)).to(used.device)
+        if not len(kept):
+            raise ValueError("no image in the buffer has finite logits")
+    most = n if selection == "buffer-random-n" else len(kept)
     # Shuffled even if all are taken: a buffer is sorted by class, and each split of a score needs all classes.
-    (order,) = stratified_draws(labels.cpu().numpy(), min(n, len(used)), 1, seed)
-    chosen = torch.from_numpy(order).to(device)
-    return Generated(images[chosen], labels[chosen], age[chosen], intended[chosen])
+    (order,) = stratified_draws(labels[kept].cpu().numpy(), min(most, len(kept)), 1, seed)
+    chosen = kept[torch.from_numpy(order).to(kept.device)]
+    counts = {
+        "slots": len(stored.age),
+        "never_updated": len(stored.age) - len(used) if ages_known else None,
+        "updated_once": int((stored.age == 1).sum()) if ages_known else None,
+        "candidates": len(kept),
+    }
+    return Generated(images[chosen], labels[chosen], stored.age[used][chosen], intended[chosen], used[chosen], counts)
+
+
+def _fresh(model: Classifier, n: int, *, seed: int, steps: int | None, num_classes: int) -> Generated:
+    device = next(model.parameters()).device
+    labels = torch.arange(n, device=device) % num_classes
+    index = torch.arange(n, device=device)
+    pieces = [
+        model.sample(labels[i : i + BATCH], seed=seed, index=index[i : i + BATCH], steps=steps)
+        for i in range(0, n, BATCH)
+    ]
+    ones = torch.ones_like(labels)
+    return Generated(torch.cat(pieces), labels, ones, ones.bool(), index, {})
+
+
+@torch.no_grad()
+def _logits(model: Classifier, images: Tensor) -> NDArray[np.float64]:
+    parts = [model.logits(images[i : i + BATCH]).cpu() for i in range(0, len(images), BATCH)]
+    return torch.cat(parts).double().numpy()
+
+
+def _most_confident(logits: NDArray[np.float64], per_class: int) -> NDArray[np.int64]:
+    """Indices of the ``per_class`` rows of each predicted class with the highest log-odds, in their order."""
+    predicted = predicted_classes(logits)
+    finite = np.flatnonzero(predicted != NO_CLASS)
+    odds = max_probability(logits[finite])
+    ranked = finite[np.argsort(-odds, kind="stable")]
+    best = [ranked[predicted[ranked] == label][:per_class] for label in np.unique(predicted[finite])]
+    return np.sort(np.concatenate([*best, np.empty(0, dtype=np.int64)])).astype(np.int64)
 
 
 def class_grid(samples: Samples, num_classes: int, columns: int) -> NDArray[np.uint8]:

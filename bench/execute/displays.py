@@ -1,25 +1,28 @@
-"""The displays of a run: a live panel on a terminal, plain lines elsewhere, JSON lines for scripts, or nothing."""
+"""The displays of a run: plain lines, JSON lines for scripts, or nothing; a failing display does not stop the run.
+
+The panel on a terminal is in `bench.execute.live`.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sys
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TextIO
+from dataclasses import dataclass, field
+from typing import Any, TextIO, cast
 
-from bench.execute.display import Summary
-from bench.execute.estimate import Rates
-from bench.execute.panel import Panel, PanelRow, head_facts
+from bench.execute.estimate import Clock, Rates
 from bench.execute.states import Status
 from bench.plain import plain
 from bench.plan.jobs import Job, Plan
 from bench.store import Record
 
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.live import Live
-
-__all__ = ["JsonDisplay", "LiveDisplay", "PlainDisplay", "SilentDisplay", "duration"]
+__all__ = [
+    *("ADDED", "Display", "JsonDisplay", "PlainDisplay", "Summary"),
+    *("duration", "guarded", "reasons", "result_text"),
+]
 
 
 def duration(seconds: float) -> str:
@@ -32,81 +35,132 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-_ADDED = "their results were made with other weights than training has left now, or what they read was lost"
+@dataclass
+class Summary:
+    """How a run ended.
+
+    Attributes:
+        states: Status of every job of the plan by key.
+        ran: Jobs that were run.
+        seconds: Wall time.
+        interrupted: Whether it was stopped before the end.
+    """
+
+    states: dict[str, Status]
+    ran: list[Job] = field(default_factory=list)
+    seconds: float = 0.0
+    interrupted: bool = False
+
+    def counts(self) -> dict[str, int]:
+        """Number of jobs by state."""
+        counts: dict[str, int] = {}
+        for status in self.states.values():
+            counts[status.state] = counts.get(status.state, 0) + 1
+        return counts
+
+    def text(self) -> str:
+        """The number of jobs by state, and how many ran in which time."""
+        counts = ", ".join(f"{count} {state}" for state, count in sorted(self.counts().items()))
+        ran = f"{len(self.ran)} run" if self.ran else "nothing to run"
+        stopped = "interrupted; the same command continues. " if self.interrupted else ""
+        return f"{stopped}{counts}; {ran} in {duration(self.seconds)}"
 
 
-class SilentDisplay:
-    """Shows nothing."""
+class Display:
+    """Is told of the events of a run and shows nothing; a subclass shows the events whose methods it overrides."""
 
     def begin(self, plan: Plan, states: Mapping[str, Status], todo: list[Job]) -> None:
-        """Ignore the start of the run."""
+        """The run starts; ``todo`` are the jobs that have to run."""
 
     def added(self, jobs: list[Job]) -> None:
-        """Ignore further jobs."""
+        """These jobs have to run, too: their results were made with other weights, or their inputs were lost."""
 
     def started(self, job: Job) -> None:
-        """Ignore the start of a job."""
+        """A job is at work."""
 
     def held(self, job: Job, holder: str) -> None:
-        """Ignore a job that another run holds."""
+        """Another run is at work on a job; this run continues with other jobs and takes the result when it exists."""
 
     def tick(self, running: Mapping[str, Mapping[str, Any]]) -> None:
-        """Ignore progress reports."""
+        """The last progress reports of the running jobs, by key."""
 
     def ended(self, job: Job, status: Status, record: Record | None) -> None:
-        """Ignore the end of a job."""
+        """A job has a result, or failed."""
 
     def end(self, summary: Summary) -> None:
-        """Ignore the end of the run."""
+        """The run is over."""
 
 
-class _Clock:
-    """Estimates the time left from the durations of earlier runs and of the finished jobs of this one."""
+class _Guarded:
+    def __init__(self, display: Any) -> None:
+        self._display = display
+        self._failed = False
 
-    def __init__(self, rates: Rates, workers: int) -> None:
-        self._rates, self._workers = rates, workers
-        self._left: dict[str, Job] = {}
-        self.total = 0
+    def __getattr__(self, name: str) -> Any:
+        """A method of the display that does not raise; after the first failure no method does anything."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        method = getattr(self._display, name)
 
-    def begin(self, todo: list[Job]) -> None:
-        self._left = {job.key: job for job in todo}
-        self.total = len(todo)
-
-    def added(self, jobs: list[Job]) -> None:
-        self.total += sum(job.key not in self._left for job in jobs)
-        self._left.update((job.key, job) for job in jobs)
-
-    def ended(self, job: Job, record: Record | None) -> None:
-        self._left.pop(job.key, None)
-        if record is not None:
-            self._rates.learn(record)
-
-    @property
-    def done(self) -> int:
-        return self.total - len(self._left)
-
-    def left(self, running: Mapping[str, Mapping[str, Any]]) -> float | None:
-        """Estimated seconds left, or None while the duration of some job is unknown."""
-        total = 0.0
-        for key, job in self._left.items():
-            said = running.get(key, {})
-            done, whole, began = (_number(said, name) for name in ("done", "total", "began"))
-            if done and whole and began and job.kind == "train":
-                total += (time.time() - began) * (whole - done) / done
-                continue
-            seconds = self._rates.seconds(job)
-            if seconds is None:
+        def call(*arguments: Any, **options: Any) -> Any:
+            if self._failed:
                 return None
-            total += seconds
-        return total / self._workers
+            try:
+                return method(*arguments, **options)
+            except Exception as error:  # no failure of a display may stop the jobs
+                self._failed = True
+                self._give_up(error)
+                return None
+
+        return call
+
+    def _give_up(self, error: Exception) -> None:
+        with contextlib.suppress(Exception):
+            close = getattr(self._display, "close", None)
+            if close is not None:
+                close()
+        # Standard error itself may be the closed pipe.
+        with contextlib.suppress(Exception):
+            text = plain(f"{type(error).__name__}: {error}")
+            sys.stderr.write(f"bench: the display of the run failed ({text}); the run goes on without it\n")
+            sys.stderr.flush()
 
 
-class PlainDisplay:
-    """Writes one line per event, for logs and pipes. Finished predictions get no line."""
+def guarded(display: Display) -> Display:
+    """Wrap a display so that its first exception ends the display and not the run.
+
+    Examples are a closed pipe, a terminal that cannot show a character, or a defect of the display. A keyboard
+    interrupt passes through. If the display has a method ``close``, it is called to restore the terminal.
+    """
+    return cast("Display", _Guarded(display))
+
+
+ADDED = "their results were made with other weights than training has left now, or what they read was lost"
+"""Why further jobs have to run."""
+
+
+def reasons(states: Mapping[str, Status]) -> list[str]:
+    """Why jobs cannot run, each reason once."""
+    return list(dict.fromkeys(status.reason for status in states.values() if status.state == "n/a"))
+
+
+def result_text(record: Record) -> str:
+    """The main number of a record as text: the validation accuracy, or the first measured number."""
+    training = record.training
+    if training.validation_accuracy is not None:
+        return f" validation accuracy {training.validation_accuracy:.1%} at epoch {training.selected_epoch}"
+    for number in record.measured.numbers[:1]:
+        if number.value is not None:
+            return f" {number.metric} {number.value:.4g}"
+    return ""
+
+
+class PlainDisplay(Display):
+    """Writes one line per event, for logs and pipes. Finished predictions and progress reports get none."""
 
     def __init__(self, out: TextIO, rates: Rates, workers: int) -> None:
         self._out = out
-        self._clock = _Clock(rates, workers)
+        self._clock = Clock(rates, workers)
         self._began = time.monotonic()
 
     def begin(self, plan: Plan, states: Mapping[str, Status], todo: list[Job]) -> None:
@@ -114,13 +168,13 @@ class PlainDisplay:
         self._clock.begin(todo)
         self._began = time.monotonic()
         self._say(f"{plan.suite.name}: {len(plan.jobs)} jobs, {len(todo)} to run")
-        for reason in dict.fromkeys(status.reason for status in states.values() if status.state == "n/a"):
+        for reason in reasons(states):
             self._say(f"n/a: {reason}")
 
     def added(self, jobs: list[Job]) -> None:
         """Write the number of further jobs to run."""
         self._clock.added(jobs)
-        self._say(f"{len(jobs)} more to run: {_ADDED}")
+        self._say(f"{len(jobs)} more to run: {ADDED}")
 
     def started(self, job: Job) -> None:
         """Write a line for training, which takes long; other jobs get none when they start."""
@@ -131,9 +185,6 @@ class PlainDisplay:
         """Write which process is at work on the job."""
         self._say(f"held    {job.id}: {holder} is at work on it; its result is taken when it is there")
 
-    def tick(self, running: Mapping[str, Mapping[str, Any]]) -> None:
-        """Ignore progress reports: they would fill a log."""
-
     def ended(self, job: Job, status: Status, record: Record | None) -> None:
         """Write the state of the job, its duration and its main number."""
         self._clock.ended(job, record)
@@ -141,7 +192,7 @@ class PlainDisplay:
             return
         text = f"{status.state:7} {job.id}"
         if record is not None:
-            text += f" ({duration(record.seconds)}){_result(record)}"
+            text += f" ({duration(record.seconds)}){result_text(record)}"
         if status.reason:
             text += f": {status.reason}"
         left = self._clock.left({})
@@ -151,14 +202,14 @@ class PlainDisplay:
 
     def end(self, summary: Summary) -> None:
         """Write the number of jobs by state."""
-        self._say(_counts(summary))
+        self._say(summary.text())
 
     def _say(self, text: str) -> None:
         self._out.write(f"[{time.monotonic() - self._began:6.1f} s] {plain(text)}\n")
         self._out.flush()
 
 
-class JsonDisplay(SilentDisplay):
+class JsonDisplay(Display):
     """Writes one JSON object per event and line."""
 
     def __init__(self, out: TextIO) -> None:
@@ -192,127 +243,3 @@ class JsonDisplay(SilentDisplay):
     def _say(self, event: Mapping[str, Any]) -> None:
         self._out.write(json.dumps(event) + "\n")
         self._out.flush()
-
-
-class LiveDisplay:
-    """A live panel with the progress of the plan, the time left, and the running jobs with loss and accuracy."""
-
-    def __init__(self, console: Console, rates: Rates, workers: int) -> None:
-        self._console = console
-        self._clock = _Clock(rates, workers)
-        self._running: dict[str, tuple[Job, float]] = {}
-        self._held: dict[str, tuple[Job, str]] = {}
-        self._said: Mapping[str, Mapping[str, Any]] = {}
-        self._live: Live | None = None
-        self._began = time.monotonic()
-        self._name = ""
-
-    def begin(self, plan: Plan, states: Mapping[str, Status], todo: list[Job]) -> None:
-        """Start to draw."""
-        from rich.live import Live
-
-        self._clock.begin(todo)
-        self._name = plan.suite.name
-        for reason in dict.fromkeys(status.reason for status in states.values() if status.state == "n/a"):
-            self._say(("n/a", "yellow"), f": {plain(reason)}")
-        if todo:
-            # Only this thread draws: an exception in a thread of rich would not be caught.
-            self._live = Live(self._draw(), console=self._console, auto_refresh=False, transient=True)
-            self._live.start()
-
-    def added(self, jobs: list[Job]) -> None:
-        """Print the number of further jobs above the panel."""
-        self._clock.added(jobs)
-        self._say(f"{len(jobs)} more to run: {_ADDED}")
-
-    def started(self, job: Job) -> None:
-        """Add a line for the job to the panel."""
-        self._held.pop(job.key, None)
-        self._running[job.key] = (job, time.monotonic())
-        self._refresh()
-
-    def held(self, job: Job, holder: str) -> None:
-        """Add a line to the panel that names the process at work on the job."""
-        self._held[job.key] = (job, holder)
-        self._refresh()
-
-    def tick(self, running: Mapping[str, Mapping[str, Any]]) -> None:
-        """Redraw the panel with the last progress reports."""
-        self._said = running
-        self._refresh()
-
-    def ended(self, job: Job, status: Status, record: Record | None) -> None:
-        """Remove the line of the job; print a line above the panel for training, and for a job that is not done."""
-        self._running.pop(job.key, None)
-        self._held.pop(job.key, None)
-        self._clock.ended(job, record)
-        colour = {"done": "green", "failed": "red", "diverged": "yellow", "n/a": "yellow"}.get(status.state, "")
-        if status.state != "done" or job.kind == "train":
-            seconds = f" {duration(record.seconds)}" if record else ""
-            detail = _result(record) if record else ""
-            reason = f": {status.reason}" if status.reason else ""
-            self._say((status.state, colour), " " + plain(f"{job.id}{seconds}{detail}{reason}"))
-        self._refresh()
-
-    def end(self, summary: Summary) -> None:
-        """Stop drawing and print the number of jobs by state."""
-        self.close()
-        self._say(_counts(summary))
-
-    def close(self) -> None:
-        """Stop drawing and restore the terminal."""
-        live, self._live = self._live, None
-        if live is not None:
-            live.stop()
-
-    def _say(self, *parts: str | tuple[str, str]) -> None:
-        """Print a line above the panel: text, or text with a style, but no markup."""
-        from rich.text import Text
-
-        self._console.print(Text.assemble(*parts), highlight=False)
-
-    def _refresh(self) -> None:
-        if self._live is not None:
-            self._live.update(self._draw(), refresh=True)
-
-    def _draw(self) -> Panel:
-        left = self._clock.left(self._said)
-        elapsed = duration(time.monotonic() - self._began)
-        facts = head_facts(self._clock.done, self._clock.total, elapsed, None if left is None else duration(left))
-        head = PanelRow(self._name, facts, self._clock.done, max(1, self._clock.total))
-        rows = [self._row(key, job, began) for key, (job, began) in self._running.items()]
-        held = [PanelRow(job.id, [f"{holder} is at work on it"]) for job, holder in list(self._held.values())[:4]]
-        return Panel(head, [*rows, *held])
-
-    def _row(self, key: str, job: Job, began: float) -> PanelRow:
-        said = self._said.get(key, {})
-        facts = [duration(time.monotonic() - began)]
-        loss, accuracy = _number(said, "loss"), _number(said, "validation_accuracy")
-        facts += [f"loss {loss:.3g}"] if loss is not None else []
-        facts += [f"val {accuracy:.1%}"] if accuracy is not None else []
-        shorter = [", ".join(facts[:count]) for count in range(len(facts), 0, -1)]
-        return PanelRow(job.id, shorter, _number(said, "done") or 0, _number(said, "total") or 0)
-
-
-def _number(said: Mapping[str, Any], name: str) -> float | None:
-    """A number from a progress report, or None if the value is no number: the file may be damaged."""
-    value = said.get(name)
-    return value if isinstance(value, int | float) else None
-
-
-def _result(record: Record) -> str:
-    """The main number of a record as text: the validation accuracy, or the first measured number."""
-    training = record.training
-    if training.validation_accuracy is not None:
-        return f" validation accuracy {training.validation_accuracy:.1%} at epoch {training.selected_epoch}"
-    for number in record.measured.numbers[:1]:
-        if number.value is not None:
-            return f" {number.metric} {number.value:.4g}"
-    return ""
-
-
-def _counts(summary: Summary) -> str:
-    counts = ", ".join(f"{count} {state}" for state, count in sorted(summary.counts().items()))
-    ran = f"{len(summary.ran)} run" if summary.ran else "nothing to run"
-    stopped = "interrupted; the same command continues. " if summary.interrupted else ""
-    return f"{stopped}{counts}; {ran} in {duration(summary.seconds)}"

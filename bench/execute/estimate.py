@@ -1,16 +1,18 @@
-"""Expected seconds of jobs, from earlier runs on the same store."""
+"""Expected seconds of jobs and of a run, from earlier runs on the same store."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from statistics import median
+from typing import Any
 
 from bench.plan.jobs import Job
 from bench.plan.tasks import EvaluateTask
 from bench.store import Record, Store
 
-__all__ = ["Rates"]
+__all__ = ["Clock", "Rates", "number_in"]
 
 _Kind = tuple[str, str, str, str]
 
@@ -48,6 +50,65 @@ class Rates:
         parts = [self.seconds(job) for job in jobs]
         known = [part for part in parts if part is not None]
         return sum(known) if len(known) == len(parts) else None
+
+
+class Clock:
+    """Estimates the time left from the durations of earlier runs and of the finished jobs of this one.
+
+    Args:
+        rates: Durations of earlier runs.
+        workers: How many jobs run at once.
+
+    Attributes:
+        total: Number of jobs of the run.
+    """
+
+    def __init__(self, rates: Rates, workers: int) -> None:
+        self._rates, self._workers = rates, workers
+        self._left: dict[str, Job] = {}
+        self.total = 0
+
+    def begin(self, todo: list[Job]) -> None:
+        """Start with the jobs to run."""
+        self._left = {job.key: job for job in todo}
+        self.total = len(todo)
+
+    def added(self, jobs: list[Job]) -> None:
+        """Add jobs that have to run, too, or again."""
+        self.total += sum(job.key not in self._left for job in jobs)
+        self._left.update((job.key, job) for job in jobs)
+
+    def ended(self, job: Job, record: Record | None) -> None:
+        """Take note of a job that is over, and of its rate."""
+        self._left.pop(job.key, None)
+        if record is not None:
+            self._rates.learn(record)
+
+    @property
+    def done(self) -> int:
+        """Number of jobs that are over."""
+        return self.total - len(self._left)
+
+    def left(self, running: Mapping[str, Mapping[str, Any]]) -> float | None:
+        """Estimated seconds left, or None while the duration of some job is unknown."""
+        total = 0.0
+        for key, job in self._left.items():
+            said = running.get(key, {})
+            done, whole, began = (number_in(said, name) for name in ("done", "total", "began"))
+            if done and whole and began and job.kind == "train":
+                total += (time.time() - began) * (whole - done) / done
+                continue
+            seconds = self._rates.seconds(job)
+            if seconds is None:
+                return None
+            total += seconds
+        return total / self._workers
+
+
+def number_in(said: Mapping[str, Any], name: str) -> float | None:
+    """A number from a progress report, or None if the value is no number: the file may be damaged."""
+    value = said.get(name)
+    return value if isinstance(value, int | float) else None
 
 
 def _kind_of_record(record: Record) -> _Kind:

@@ -15,8 +15,7 @@ from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bench.execute.context import Site
-from bench.execute.process import GRACE, HELD, UNWRITABLE, main
-from bench.execute.worker import run_job
+from bench.execute.worker import GRACE, HELD, UNWRITABLE, main, run_job
 from bench.plan.jobs import Job
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ _PRELOAD = [
     "torch",
     "safetensors.torch",
     "sklearn.datasets",
-    "bench.execute.process",
+    "bench.execute.worker",
     "bench.evaluate.catalogue",
 ]
 

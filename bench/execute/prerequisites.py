@@ -21,6 +21,7 @@ from bench.files.atomic import write_json
 from bench.files.checksums import Checksum
 from bench.plan.jobs import Job
 from bench.plan.tasks import EvaluateTask, PredictTask
+from bench.store.checked import mark
 
 __all__ = ["FILE", "Needed", "Verified", "needed", "of_dataset", "require"]
 
@@ -154,9 +155,8 @@ def _name(file: Checksum) -> str:
 
 
 def _looks(path: Path) -> list[int] | None:
-    """Size, times and inode of a file, which change when it is replaced; None if it cannot be reached."""
+    """What changes when a file is replaced, as it is stored; None if the file cannot be reached."""
     try:
-        found = path.stat()
+        return list(mark(path))
     except OSError:
         return None
-    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from bench.execute.display import Display, Summary, guarded
+from bench.execute.displays import Display, Summary, guarded
 from bench.execute.executors import Executor
 from bench.execute.states import Status, job_states, own_status, passed_on, ready
 from bench.plan.jobs import Job, Plan

@@ -1,28 +1,88 @@
-"""Runs one job and writes its result to the store. The scheduler learns of the result only from the store."""
+"""A worker: runs one job and writes its result to the store. The scheduler learns of the result only from the store.
+
+A worker process has one thread on a CPU, runs one job and ends; it also ends if its parent ends.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import multiprocessing
+import os
+import signal
 import sys
+import threading
 import time
 import traceback
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from bench.errors import DamagedFileError, RequestError
-from bench.execute import measuring, redirect, training
-from bench.execute.context import Progress, Result, Site, Work
+from bench.errors import DamagedFileError
+from bench.execute import kinds
+from bench.execute.context import Progress, Site, Work
 from bench.execute.devices import check_cuda
-from bench.execute.fingerprints import hold_code
 from bench.execute.provenance import provenance
 from bench.execute.states import own_status
 from bench.files.atomic import write_json
 from bench.plan.jobs import Job
-from bench.plan.tasks import EvaluateTask, PredictTask, Task, TrainTask
-from bench.rng import seeded
 from bench.store import LOG, JobFolder, Record, Store
 from bench.store.folder import JOB
 
-__all__ = ["run_job", "uses_network"]
+__all__ = ["GRACE", "HELD", "UNWRITABLE", "free_stdout", "main", "output_into", "run_job"]
+
+INTERRUPTED = 130
+UNWRITABLE = 74
+"""Exit code of a worker that could write neither a result nor an error."""
+HELD = 75
+"""Exit code of a worker that did nothing because another process is at work on the job or has finished it."""
+LOOK_EVERY = 0.5
+"""Seconds between two checks whether the server that a worker was forked from still runs."""
+GRACE = 60.0
+"""Seconds that a worker has to end by itself: training finishes its iteration and may write a buffer of a gigabyte."""
+
+
+def main(job: Job, site: Site) -> None:
+    """Entry of a worker process."""
+    _end_with_parent()
+    free_stdout()  # for output outside of the job's log, such as while a plug-in is imported
+    # The scheduler handles an interrupt from the terminal; it ends workers with SIGTERM.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    kinds.STOP.armed = True
+    if kinds.uses_network(job.task):
+        import torch
+
+        if site.device == "cpu":
+            torch.set_num_threads(1)
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+    try:
+        began = run_job(job, site)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except OSError:
+        sys.exit(UNWRITABLE)
+    if not began:
+        sys.exit(HELD)
+
+
+def _end_with_parent() -> None:
+    """End this process when the command that started it ends, or the server that it was forked from, which tells the
+    command how it ended. Without them nobody would collect its result, and it would keep its device and its lock.
+    SIGTERM lets training save a checkpoint; SIGKILL follows after ``GRACE`` seconds.
+    """
+    parent, server = multiprocessing.parent_process(), os.getppid()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        while parent.is_alive() and os.getppid() == server:
+            parent.join(LOOK_EVERY)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(GRACE)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, name="end with parent", daemon=True).start()
 
 
 def run_job(job: Job, site: Site) -> bool:
@@ -50,7 +110,7 @@ def run_job(job: Job, site: Site) -> bool:
             folder.forget()
         write_json(folder.file(JOB), job.as_json())
         # The output of the job goes to its log, not into the display or the JSON of the command.
-        with redirect.into(folder.file(LOG)):
+        with output_into(folder.file(LOG)):
             try:
                 _run(job, site, store, folder)
             except KeyboardInterrupt:
@@ -88,7 +148,7 @@ def _distrust(path: Path, store: Store) -> None:
 
 def _run(job: Job, site: Site, store: Store, folder: JobFolder) -> None:
     began = time.time()
-    network = uses_network(job.task)
+    network = kinds.uses_network(job.task)
     if network:
         check_cuda(site.device)
     train = job.task.train
@@ -105,10 +165,7 @@ def _run(job: Job, site: Site, store: Store, folder: JobFolder) -> None:
         passes=job.passes,
     )
     work = Work(site, store, folder, Progress(folder), record)
-    hold_code(job.task)
-    with seeded(job.task.random_seed):
-        found, artefacts = _done(job.task, work)
-    hold_code(job.task)  # again: the code was imported between the two checks
+    found, artefacts = kinds.run(job.task, work)
     whole = replace(
         found,
         seconds=round(time.time() - began, 3),
@@ -118,23 +175,49 @@ def _run(job: Job, site: Site, store: Store, folder: JobFolder) -> None:
     folder.finish(whole, artefacts)
 
 
-def _done(task: Task, work: Work) -> Result:
-    match task:
-        case TrainTask():
-            return training.run(task, work)
-        case PredictTask():
-            return measuring.predict(task, work)
-        case EvaluateTask():
-            return measuring.evaluate(task, work)
+def free_stdout() -> None:
+    """Redirect the standard output of this process to standard error, from now on.
+
+    Standard output belongs to the command, which may print JSON there.
+    """
+    with contextlib.suppress(OSError):  # standard error is closed: there is nowhere to write to
+        os.dup2(2, 1)
 
 
-def uses_network(task: Task) -> bool:
-    """Whether a task needs torch and a device."""
-    from bench.evaluate.base import EVALUATIONS
+@contextlib.contextmanager
+def output_into(path: Path) -> Iterator[None]:
+    """Redirect standard output and error to a file, which is overwritten; restore them when the context ends.
 
-    if not isinstance(task, EvaluateTask):
-        return True
+    C libraries and child processes write to descriptors 1 and 2, so the descriptors themselves are redirected.
+    Characters that cannot be encoded are escaped.
+    """
+    with (
+        # Line buffering keeps the output of Python and of others in the order in which it was written.
+        path.open("w", encoding="utf-8", errors="backslashreplace", buffering=1) as file,
+        _descriptors(file.fileno()),
+        contextlib.redirect_stdout(file),
+        contextlib.redirect_stderr(file),
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def _descriptors(target: int) -> Iterator[None]:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, OSError, ValueError):  # absent, closed, or without a reader
+            stream.flush()
+    kept = {}
+    for number in (1, 2):
+        with contextlib.suppress(OSError):  # closed: there is nothing to restore
+            kept[number] = os.dup(number)
+        os.dup2(target, number)
+        os.set_inheritable(number, True)  # a file that took the number of a closed stream is not inheritable by default
     try:
-        return EVALUATIONS.get(task.evaluation).reads_model
-    except RequestError:
-        return True  # the evaluation is gone since the plan was made: the job will fail with the reason
+        yield
+    finally:
+        for number in (1, 2):
+            if number in kept:
+                os.dup2(kept[number], number)
+                os.close(kept[number])
+            else:
+                os.close(number)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.errors import DamagedFileError
+from bench.errors import DamagedFileError, first_line
 from bench.files.atomic import write_atomically
 
 __all__ = ["LIMIT", "load_arrays", "save_arrays"]
@@ -59,7 +59,7 @@ def load_arrays(path: Path, *, sha256: str | None = None, limit: int = LIMIT) ->
     # Over a damaged archive zipfile, zlib, lzma, struct, ast and NumPy may raise any exception, from
     # NotImplementedError to MemoryError.
     except Exception as error:
-        raise DamagedFileError(path, f"is not a readable .npz archive: {_reason(error)}") from error
+        raise DamagedFileError(path, f"is not a readable .npz archive: {first_line(error)}") from error
     raise DamagedFileError(path, f"asks for {total / 2**30:,.1f} GiB of memory; the limit is {limit / 2**30:,.1f} GiB")
 
 
@@ -90,8 +90,3 @@ def _size(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> int:
                 f"{member.filename} holds {member.file_size} bytes, its shape {shape} asks for another number"
             )
     return size
-
-
-def _reason(error: Exception) -> str:
-    """The first line of an error's message, or its class if the message is empty."""
-    return (str(error).splitlines() or [""])[0][:200] or type(error).__name__

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import safetensors
 
-from bench.errors import DamagedFileError
+from bench.errors import DamagedFileError, first_line
 from bench.files.atomic import write_atomically
 from bench.keys import file_digest
 
@@ -71,8 +71,7 @@ def _damaged(path: Path, error: Exception) -> DamagedFileError:
     """
     if isinstance(error, FileNotFoundError):
         return DamagedFileError(path, "is missing")
-    reason = (str(error).splitlines() or [""])[0][:200] or type(error).__name__
-    return DamagedFileError(path, f"is not a readable safetensors file: {reason}")
+    return DamagedFileError(path, f"is not a readable safetensors file: {first_line(error)}")
 
 
 def nested(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -15,15 +15,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtr, ndtri, stdtr, stdtrit
+from scipy.special import stdtr, stdtrit
 
-from bench.metrics.arrays import FloatArray, correctness, vector
+from bench.metrics.arrays import correctness, vector
+from bench.metrics.auroc_inference import delong_difference
 from bench.metrics.bootstrap import studentised_means
-from bench.metrics.intervals import Interval, student_t, symmetric
+from bench.metrics.intervals import Interval, normal_quantile, student_t, symmetric
+from bench.metrics.ood import auroc
 from bench.metrics.paired import (
     MAX_SIGN_FLIP_DIFFERENCES,
     mcnemar,
-    paired_placements,
     permutation_mean,
     sign_flip,
     smallest_sign_flip_p,
@@ -33,6 +34,7 @@ __all__ = [
     "Difference",
     "accuracy_difference",
     "auroc_difference",
+    "independent_difference",
     "mean_difference",
     "seed_difference",
     "unpaired_seed_difference",
@@ -80,7 +82,7 @@ def accuracy_difference(correct_a: npt.ArrayLike, correct_b: npt.ArrayLike, leve
     p = mcnemar(correct_a, correct_b)
     a, b = correctness("correct_a", correct_a), correctness("correct_b", correct_b)
     only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
-    low, high = _tango(only_a, only_b, a.size, _quantile(level))
+    low, high = _tango(only_a, only_b, a.size, normal_quantile(level))
     return Difference((only_a - only_b) / a.size, Interval(low, high, level, "tango"), p, "McNemar, exact")
 
 
@@ -111,7 +113,7 @@ def mean_difference(
     >>> found.value, found.p > 0.05, found.interval.low < 0 < found.interval.high
     (0.0, True, True)
     """
-    _quantile(level)
+    normal_quantile(level)
     if resamples < 99:
         raise ValueError(f"resamples must be at least 99, got {resamples}")
     a, b = vector("values_a", values_a, at_least=2), vector("values_b", values_b, at_least=2)
@@ -138,12 +140,8 @@ def auroc_difference(
 ) -> Difference:
     """Difference between two AUROCs on the same items.
 
-    Interval and p are from one normal statistic, so that the interval excludes 0 if and only if p < 1 - level. The
-    differences of the placement values of the items (DeLong et al. 1988) are treated as Agresti and Min (2005,
-    Statistics in Medicine 24:729) treat pairs: two items are added to each set, half an item each at -1 and at 1 and
-    one at 0. Without them the test of DeLong rejects too often near an area of 1, because a sample may miss the few
-    items that matter: two different scores of area .99 on 400 and 100 items are called different in up to 19 % of
-    samples instead of 5 %. With them both are conservative there.
+    Interval and p are from one statistic, so that the interval excludes 0 if and only if p < 1 - level: that of DeLong
+    with added items, which `bench.metrics.auroc_inference.delong_difference` explains.
 
     Args:
         in_a: Scores A of the in-distribution items, shape (m,), m >= 2, higher = in-distribution.
@@ -160,14 +158,8 @@ def auroc_difference(
     >>> found.value, found.p
     (0.0, 1.0)
     """
-    z = _quantile(level)
-    parts = paired_placements(in_a, out_a, in_b, out_b)
-    value = float(parts[0].mean())
-    centre = sum(float(part.sum()) / (part.size + 2) for part in parts) / 2
-    error = math.sqrt(sum(_widened_variance(part) / (part.size + 2) for part in parts))
-    low, high = max(min(centre - z * error, value), -1.0), min(max(centre + z * error, value), 1.0)
-    p = 2.0 * float(ndtr(-abs(centre) / error))
-    return Difference(value, Interval(low, high, level, _DELONG), p, _DELONG)
+    interval, p = delong_difference(in_a, out_a, in_b, out_b, level)
+    return Difference(auroc(in_a, out_a) - auroc(in_b, out_b), interval, p, "DeLong, paired, with added items")
 
 
 def seed_difference(differences: npt.ArrayLike, level: float = 0.95) -> Difference:
@@ -192,7 +184,7 @@ def seed_difference(differences: npt.ArrayLike, level: float = 0.95) -> Differen
     >>> round(found.value, 4), found.p, found.smallest_p
     (0.02, 0.25, 0.25)
     """
-    _quantile(level)
+    normal_quantile(level)
     d = vector("differences", differences)
     interval = student_t(d, level) if d.size > 1 else None
     if d.size <= MAX_SIGN_FLIP_DIFFERENCES:
@@ -223,7 +215,7 @@ def unpaired_seed_difference(values_a: npt.ArrayLike, values_b: npt.ArrayLike, l
     >>> round(found.value, 4), round(found.p, 4)
     (0.09, 0.0167)
     """
-    _quantile(level)
+    normal_quantile(level)
     a, b = vector("values_a", values_a, at_least=2), vector("values_b", values_b, at_least=2)
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         raise ValueError("values_a and values_b must be finite")
@@ -238,13 +230,43 @@ def unpaired_seed_difference(values_a: npt.ArrayLike, values_b: npt.ArrayLike, l
     return Difference(value, symmetric(value, half, level, "welch t"), p, "Welch t")
 
 
-_DELONG = "DeLong, paired, with added items"
+def independent_difference(
+    value_a: float, interval_a: Interval | None, value_b: float, interval_b: Interval | None
+) -> Difference:
+    """Difference between two estimates from independent samples, from their intervals alone.
+
+    The interval is that of Zou and Donner (2008, Statistics in Medicine 27:1693), the method of variance estimates
+    recovery (MOVER). It asks of the intervals only that they cover, and may be asymmetric. If both estimates are of the
+    same items, whose difficulty they share, it is wider than a paired one. It gives no p value.
+
+    Args:
+        value_a: Estimate A.
+        interval_a: Interval of A, or None.
+        value_b: Estimate B.
+        interval_b: Interval of B, of the same level, or None.
+
+    Returns:
+        The difference; without an interval unless both estimates have one.
+
+    Raises:
+        ValueError: If the levels differ.
+
+    >>> a, b = Interval(0.7, 0.9, 0.95, "wilson"), Interval(0.4, 0.6, 0.95, "wilson")
+    >>> found = independent_difference(0.8, a, 0.5, b)
+    >>> round(found.value, 4), round(found.interval.low, 4), round(found.interval.high, 4), found.p
+    (0.3, 0.1586, 0.4414, None)
+    """
+    value = value_a - value_b
+    if interval_a is None or interval_b is None:
+        return Difference(value, None, None, _MOVER)
+    if interval_a.level != interval_b.level:
+        raise ValueError(f"the intervals have different levels, {interval_a.level:g} and {interval_b.level:g}")
+    low = value - math.hypot(value_a - interval_a.low, interval_b.high - value_b)
+    high = value + math.hypot(interval_a.high - value_a, value_b - interval_b.low)
+    return Difference(value, Interval(low, high, interval_a.level, _MOVER), None, _MOVER)
 
 
-def _widened_variance(values: FloatArray) -> float:
-    """Variance of values in [-1, 1] with half a value each at -1 and at 1 and one at 0."""
-    size = values.size + 2
-    return (float((values**2).sum()) + 1) / size - (float(values.sum()) / size) ** 2
+_MOVER = "MOVER of both intervals, as if independent"
 
 
 def _tango(only_a: int, only_b: int, n: int, z: float) -> tuple[float, float]:
@@ -272,9 +294,3 @@ def _root(decreasing: Callable[[float], float], low: float, high: float) -> floa
         middle = (low + high) / 2
         low, high = (middle, high) if decreasing(middle) > 0 else (low, middle)
     return (low + high) / 2
-
-
-def _quantile(level: float) -> float:
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie in (0, 1), such as 0.95, got {level}")
-    return float(ndtri((1 + level) / 2))

@@ -1,4 +1,4 @@
-"""Confidence intervals: of a proportion, of an AUROC, of a mean over seeds, of a mean over items.
+"""Confidence intervals: of a proportion, of a mean over seeds, of a mean and of a median over items.
 
 Every interval stays in the range of its quantity. Values that are all equal never give an interval of zero width.
 """
@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtri, stdtrit
+from scipy.special import bdtr, ndtri, stdtrit
 
 from bench.metrics.arrays import FloatArray, vector
-from bench.metrics.ood import placement_values
+from bench.metrics.bootstrap import studentised_means
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class Interval:
         low: Lower end.
         high: Upper end.
         level: Nominal coverage, in (0, 1).
-        kind: The method, as printed beside the interval: ``"wilson"``, ``"delong, logit scale"``, ``"wilson of disjoint
-            pairs"``, ``"t"``, ``"bootstrap percentile"``, ``"jackknife over 20 groups"``; with ``", cut to [0, 1]"``
-            if an end was cut to the range of the number.
+        kind: The method, as printed beside the interval, such as ``"wilson"``, ``"t"``, ``"bootstrap-t"``, ``"order
+            statistics"`` or ``"jackknife over 20 groups"``; with ``", cut to [0, 1]"`` if an end was cut to the range
+            of the number.
     """
 
     low: float
@@ -75,47 +75,8 @@ def wilson(successes: int, n: int, level: float = 0.95) -> Interval:
         raise ValueError(f"n must be at least 1, got {n}")
     if not 0 <= successes <= n:
         raise ValueError(f"successes must lie in 0 … n = {n}, got {successes}")
-    low, high = _wilson(successes / n, n, level)
+    low, high = wilson_ends(successes / n, n, normal_quantile(level))
     return Interval(low, high, level, "wilson")
-
-
-def delong(in_scores: npt.ArrayLike, out_scores: npt.ArrayLike, level: float = 0.95) -> Interval:
-    """Interval of the AUROC over items, within (0, 1): normal on the logit scale, with the variance of DeLong et al.
-    (1988) transformed by the delta method (Pepe 2003, section 5.2.4).
-
-    An interval on the scale of the area can leave [0, 1], and covers too seldom if it is cut: 83 % instead of 95 % for
-    two sets of 40 items and an area of .99 (94 % on the logit scale), 81 % for 397 items and .9995 (91 %).
-
-    If that variance is 0 (the sets are perfectly separated, or all scores are equal), it does not measure the
-    uncertainty. The interval is then Wilson's for min(m, n) trials: the AUROC is a proportion of that many disjoint,
-    hence independent, pairs of one in- and one out-item.
-
-    Args:
-        in_scores: Scores of in-distribution items, shape (m,), m >= 2, higher = in-distribution.
-        out_scores: Scores of out-of-distribution items, shape (n,), n >= 2.
-        level: Nominal coverage, in (0, 1).
-
-    Raises:
-        ValueError: If a set has fewer than 2 items, is not one-dimensional, or holds NaN, or level is out of
-            range.
-
-    >>> delong([3, 4], [1, 2]).kind  # perfectly separated
-    'wilson of disjoint pairs'
-    >>> interval = delong([1, 3, 4], [0, 2])
-    >>> round(interval.low, 3), round(interval.high, 3)
-    (0.152, 0.993)
-    """
-    z = _normal_quantile(level)
-    inside = vector("in_scores", in_scores, at_least=2)
-    outside = vector("out_scores", out_scores, at_least=2)
-    above, below = placement_values(inside, outside)
-    area = float(above.mean())
-    standard_error = math.sqrt(above.var(ddof=1) / above.size + below.var(ddof=1) / below.size)
-    if standard_error < 1e-12:
-        low, high = _wilson(area, min(above.size, below.size), level)
-        return Interval(low, high, level, "wilson of disjoint pairs")
-    centre, half = math.log(area / (1 - area)), z * standard_error / (area * (1 - area))
-    return Interval(_logistic(centre - half), _logistic(centre + half), level, "delong, logit scale")
 
 
 def student_t(
@@ -167,23 +128,32 @@ def symmetric(
     >>> symmetric(0.75, 0.5, 0.95, "t", within=(0, 1))
     Interval(low=0.25, high=1, level=0.95, kind='t, cut to [0, 1]')
     """
-    low, high = max(value - half, min(within[0], value)), min(value + half, max(within[1], value))
-    cut = f", cut to {_range(within)}" if (low, high) != (value - half, value + half) else ""
-    return Interval(low, high, level, kind + cut)
+    return _cut(value, value - half, value + half, level, kind, within)
 
 
-def bootstrap_mean(values: npt.ArrayLike, seed: int, level: float = 0.95, resamples: int = 2000) -> Interval | None:
-    """Percentile bootstrap interval of the mean of item values, such as NLL (Efron and Tibshirani 1993, chapter 13).
+def bootstrap_mean(
+    values: npt.ArrayLike,
+    seed: int,
+    level: float = 0.95,
+    resamples: int = 1999,
+    *,
+    within: tuple[float, float] = (-math.inf, math.inf),
+) -> Interval | None:
+    """Bootstrap-t interval of the mean of item values, such as NLL (Efron and Tibshirani 1993, section 12.5), cut to
+    the range of the values.
 
-    For means only. For statistics whose bias grows under resampling (ECE, Fréchet distance) the percentile interval can
-    miss the estimate itself. A resampled mean lies between the smallest and the largest value, so the interval stays
-    in the range of the values.
+    It follows the skewness of the values: if a few large values make most of the mean, the upper end is farther from
+    it. The percentile bootstrap covers too seldom then (docs/intervals.md).
+
+    For means only. For statistics whose bias grows under resampling (ECE, Fréchet distance) a bootstrap interval can
+    miss the estimate itself.
 
     Args:
         values: One value per item, shape (n,), n >= 2, finite.
         seed: Seed of the resampling; the result is a function of the arguments alone.
         level: Nominal coverage, in (0, 1).
         resamples: Number of resamples, at least 100.
+        within: Range of the values, such as (0, inf) for an NLL.
 
     Returns:
         The interval, or None if the values are equal up to rounding.
@@ -192,9 +162,8 @@ def bootstrap_mean(values: npt.ArrayLike, seed: int, level: float = 0.95, resamp
         ValueError: If there are fewer than 2 values, one is not finite, level lies outside (0, 1), or
             resamples < 100.
 
-    >>> interval = bootstrap_mean([0, 0, 1, 1], seed=0)
-    >>> interval.low, interval.high
-    (0.0, 1.0)
+    >>> bootstrap_mean([0, 0, 1, 1], seed=0, within=(0, 1)).kind
+    'bootstrap-t, cut to [0, 1]'
     >>> bootstrap_mean([1, 1, 1], seed=0) is None
     True
     """
@@ -204,25 +173,85 @@ def bootstrap_mean(values: npt.ArrayLike, seed: int, level: float = 0.95, resamp
     array = _finite("values", values)
     if _all_equal(array):
         return None
-    generator = np.random.default_rng(seed)
-    # One resample at a time: n may be 50,000, and an (n, resamples) index would not fit.
-    means = [array[generator.integers(array.size, size=array.size)].mean() for _ in range(resamples)]
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(low), float(high), level, "bootstrap percentile")
+    mean, error = float(array.mean()), float(array.std()) / math.sqrt(array.size)
+    if error == 0:  # the spread is too small for its square
+        return None
+    found = studentised_means(array, seed, resamples)
+    rank = max(1, int((1 - level) / 2 * (resamples + 1) + 1e-9))
+    low, high = mean - float(found[-rank]) * error, mean - float(found[rank - 1]) * error
+    return _cut(mean, low, high, level, "bootstrap-t", within)
 
 
-def _wilson(proportion: float, n: int, level: float) -> tuple[float, float]:
-    z = _normal_quantile(level)
-    centre = (proportion + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(proportion * (1 - proportion) / n + (z / (2 * n)) ** 2)
+def median_interval(values: npt.ArrayLike, level: float = 0.95) -> Interval | None:
+    """Interval of the median of a distribution, between two order statistics (David and Nagaraja 2003, section 7.1).
+
+    The ends are the values at ranks r and n + 1 - r, with the largest r for which the exact binomial probability
+    P(r <= B < n + 1 - r), B ~ Binomial(n, 1/2), is at least the level. The coverage is therefore at least the level for
+    every distribution, with ties too, and the ends may be infinite: a norm that no attack reached counts as infinite.
+
+    Args:
+        values: One value per item, shape (n,), n >= 1; infinite values are allowed.
+        level: Nominal coverage, in (0, 1).
+
+    Returns:
+        The interval, or None if even the smallest and the largest value enclose the median with a probability below the
+        level (at .95: fewer than 6 values).
+
+    Raises:
+        ValueError: If there is no value, one is NaN, or level lies outside (0, 1).
+
+    >>> median_interval([1, 2, 3, 4, 5, 6, float("inf")])
+    Interval(low=1.0, high=inf, level=0.95, kind='order statistics')
+    """
+    _require_level(level)
+    ordered = np.sort(vector("values", values))
+    n = ordered.size
+    tails = 2 * bdtr(np.arange(n // 2 + 1), n, 0.5)
+    rank = int((tails <= 1 - level).sum())
+    if rank == 0:
+        return None
+    return Interval(float(ordered[rank - 1]), float(ordered[n - rank]), level, "order statistics")
+
+
+def wilson_ends(proportion: float, trials: float, z: float) -> tuple[float, float]:
+    """Ends of Wilson's score interval, for a number of trials that need not be whole.
+
+    Args:
+        proportion: Share of successes, in [0, 1].
+        trials: Number of trials, or of independent trials with the same variance; > 0.
+        z: Quantile of the statistic, such as 1.96.
+
+    >>> low, high = wilson_ends(0.8, 10, normal_quantile(0.95))
+    >>> round(low, 4), round(high, 4)
+    (0.4902, 0.9433)
+    """
+    centre = (proportion + z * z / (2 * trials)) / (1 + z * z / trials)
+    half = z / (1 + z * z / trials) * math.sqrt(proportion * (1 - proportion) / trials + (z / (2 * trials)) ** 2)
     # Exactly 0 and 1 at the ends: centre - half would leave a rounding error.
     low = 0.0 if proportion == 0 else max(centre - half, 0.0)
     high = 1.0 if proportion == 1 else min(centre + half, 1.0)
     return low, high
 
 
-def _logistic(x: float) -> float:
-    return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
+def normal_quantile(level: float) -> float:
+    """The quantile z of a two-sided normal interval: P(|Z| <= z) = level.
+
+    Raises:
+        ValueError: If level lies outside (0, 1).
+
+    >>> round(normal_quantile(0.95), 4)
+    1.96
+    """
+    _require_level(level)
+    return float(ndtri((1 + level) / 2))
+
+
+def _cut(value: float, low: float, high: float, level: float, kind: str, within: tuple[float, float]) -> Interval:
+    """An interval cut to a range; the kind names the range if an end was cut. It contains the estimate in any case."""
+    least, most = within
+    cut = f", cut to {_range(within)}" if low < least or high > most else ""
+    low, high = max(min(low, value), min(least, value)), min(max(high, value), max(most, value))
+    return Interval(low, high, level, kind + cut)
 
 
 def _all_equal(array: FloatArray) -> bool:
@@ -237,11 +266,6 @@ def _range(within: tuple[float, float]) -> str:
 def _require_level(level: float) -> None:
     if not 0 < level < 1:
         raise ValueError(f"level must lie in (0, 1), such as 0.95, got {level}")
-
-
-def _normal_quantile(level: float) -> float:
-    _require_level(level)
-    return float(ndtri((1 + level) / 2))
 
 
 def _finite(name: str, values: npt.ArrayLike) -> FloatArray:

@@ -6,10 +6,9 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import bdtr, ndtr
+from scipy.special import bdtr
 
-from bench.metrics.arrays import FloatArray, correctness, vector
-from bench.metrics.ood import placement_values
+from bench.metrics.arrays import correctness, vector
 
 MAX_SIGN_FLIP_DIFFERENCES = 20
 """The largest k for which all sign patterns are enumerated; there are 2^(k-1)."""
@@ -128,66 +127,6 @@ def smallest_sign_flip_p(k: int) -> float:
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
     return math.ldexp(1.0, 1 - k)
-
-
-def paired_placements(
-    in_a: npt.ArrayLike, out_a: npt.ArrayLike, in_b: npt.ArrayLike, out_b: npt.ArrayLike
-) -> tuple[FloatArray, FloatArray]:
-    """Placement values of two scores of the same items, A less B; the mean of either array is the difference in AUROC.
-
-    Args:
-        in_a: Scores A of the in-distribution items, shape (m,), m >= 2.
-        out_a: Scores A of the out-of-distribution items, shape (n,), n >= 2.
-        in_b: Scores B of the same in-distribution items, in the same order.
-        out_b: Scores B of the same out-of-distribution items, in the same order.
-
-    Returns:
-        Differences in [-1, 1] of in-distribution items, shape (m,), and of the others, shape (n,).
-
-    Raises:
-        ValueError: If A and B differ in length, a set has fewer than 2 items, or holds NaN.
-
-    >>> paired_placements([2, 3], [0, 1], [2, 0], [0, 1])
-    (array([0.  , 0.75]), array([0.25, 0.5 ]))
-    """
-    scores = {
-        name: vector(name, values, at_least=2)
-        for name, values in (("in_a", in_a), ("out_a", out_a), ("in_b", in_b), ("out_b", out_b))
-    }
-    for side in ("in", "out"):
-        sizes = scores[f"{side}_a"].size, scores[f"{side}_b"].size
-        if sizes[0] != sizes[1]:
-            raise ValueError(f"{side}_a and {side}_b must be on the same items, got {sizes[0]} and {sizes[1]}")
-    above_a, below_a = placement_values(scores["in_a"], scores["out_a"])
-    above_b, below_b = placement_values(scores["in_b"], scores["out_b"])
-    return above_a - above_b, below_a - below_b
-
-
-def delong_paired(in_a: npt.ArrayLike, out_a: npt.ArrayLike, in_b: npt.ArrayLike, out_b: npt.ArrayLike) -> float:
-    """The p value of equal AUROC of two scores on the same items (DeLong et al. 1988, normal approximation).
-
-    If the variance over the items is 0 (say, one score separates perfectly and the other is constant), the normal
-    approximation does not apply: equal areas give 1, unequal ones the smallest sign-flip p of min(m, n) disjoint
-    pairs.
-
-    Args:
-        in_a: Scores A of the in-distribution items, shape (m,), m >= 2.
-        out_a: Scores A of the out-of-distribution items, shape (n,), n >= 2.
-        in_b: Scores B of the same in-distribution items, in the same order.
-        out_b: Scores B of the same out-of-distribution items, in the same order.
-
-    Raises:
-        ValueError: If A and B differ in length, a set has fewer than 2 items, or holds NaN.
-
-    >>> delong_paired([2, 3], [0, 1], [2, 3], [0, 1])  # the same scores
-    1.0
-    """
-    above, below = paired_placements(in_a, out_a, in_b, out_b)
-    difference = abs(float(above.mean()))
-    standard_error = math.sqrt(above.var(ddof=1) / above.size + below.var(ddof=1) / below.size)
-    if standard_error < 1e-12:
-        return 1.0 if difference < 1e-12 else smallest_sign_flip_p(min(above.size, below.size))
-    return 2.0 * float(ndtr(-difference / standard_error))
 
 
 def holm(p_values: npt.ArrayLike) -> list[float]:

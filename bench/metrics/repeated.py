@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtri, stdtrit
+from scipy.special import stdtrit
 
-from bench.metrics.intervals import Interval, wilson
+from bench.metrics.intervals import Interval, normal_quantile, wilson, wilson_ends
 
 __all__ = ["repeated_proportion", "repeated_variance"]
 
@@ -79,20 +77,15 @@ def repeated_proportion(outcomes: npt.ArrayLike, level: float = 0.95) -> Interva
     n, runs = values.shape
     if runs == 1:
         return wilson(int(values.sum()), n, level)
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie in (0, 1), such as 0.95, got {level}")
+    z = normal_quantile(level)
     p = float(values.mean())
     by_items, by_runs = repeated_variance(values)
     variance = by_items + by_runs
     # Without any variance the effect of repetition is not known: A runs count as one.
     trials = p * (1 - p) / variance if variance > 0 else float(n)
-    z = float(ndtri((1 + level) / 2))
     if by_runs > 0:
         z = float(stdtrit((runs - 1) * (variance / by_runs) ** 2, (1 + level) / 2))
-    centre = (p + z * z / (2 * trials)) / (1 + z * z / trials)
-    half = z / (1 + z * z / trials) * math.sqrt(p * (1 - p) / trials + (z / (2 * trials)) ** 2)
-    low = 0.0 if p == 0 else max(centre - half, 0.0)
-    high = 1.0 if p == 1 else min(centre + half, 1.0)
+    low, high = wilson_ends(p, trials, z)
     return Interval(low, high, level, f"wilson over items and {runs} attack seeds")
 
 

@@ -146,17 +146,43 @@ def jackknife_error(
     >>> round(error, 6)  # s / sqrt(n)
     0.57735
     """
+    divisions = leave_outs(strata, seed, groups=groups, repeats=repeats)
+    if not divisions:
+        return None
+    return error_of_leave_outs([[statistic(rows) for rows in division] for division in divisions])
+
+
+def leave_outs(strata: npt.ArrayLike, seed: int, *, groups: int = GROUPS, repeats: int = 1) -> list[list[Indices]]:
+    """The sets of a grouped jackknife: in each, one group of items is left out. Arguments as of `jackknife_error`.
+
+    Returns:
+        For each division into groups, the indices of the items of each set; empty for fewer than three items.
+
+    >>> [sorted(rows.tolist()) for rows in leave_outs([0, 0, 0], seed=0)[0]]
+    [[0, 1], [1, 2], [0, 2]]
+    """
     labels = np.asarray(strata)
     groups = min(groups, labels.size)
     if groups < 3:
-        return None
+        return []
     generator = np.random.default_rng(seed)
-    variances = []
+    divisions = []
     for _ in range(repeats):
         shuffled = generator.permutation(labels.size)
         # A stable sort keeps items shuffled within their stratum; each stratum continues the turn of the last one.
         group = np.empty(labels.size, dtype=np.int64)
         group[shuffled[np.argsort(labels[shuffled], kind="stable")]] = np.arange(labels.size) % groups
-        left_out = np.array([statistic(shuffled[group[shuffled] != index]) for index in range(groups)])
-        variances.append((groups - 1) / groups * np.square(left_out - left_out.mean()).sum())
+        divisions.append([shuffled[group[shuffled] != index] for index in range(groups)])
+    return divisions
+
+
+def error_of_leave_outs(values: npt.ArrayLike) -> float:
+    """The standard error from a statistic of each set of `leave_outs`, shape (repeats, groups).
+
+    >>> round(error_of_leave_outs([[2.5, 2.0, 1.5]]), 6)  # of the mean of 1, 2, 3
+    0.57735
+    """
+    left_out = np.asarray(values, dtype=np.float64)
+    groups = left_out.shape[1]
+    variances = [(groups - 1) / groups * np.square(row - row.mean()).sum() for row in left_out]
     return float(np.sqrt(np.mean(variances)))

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from bench.errors import NothingSelectedError, did_you_mean
-from bench.plan.tasks import Kind, Task
+from bench.plan.tasks import EvaluateTask, Kind, Task
 from bench.suite.schema import Suite
 
 __all__ = ["Job", "Kind", "Plan"]
@@ -85,6 +85,14 @@ class Plan:
         for job in self.jobs:
             found.setdefault((job.model, job.evaluation), []).append(job)
         return found
+
+    @cached_property
+    def keys(self) -> frozenset[str]:
+        """Keys of everything in the store that belongs to the plan: of its jobs, and of the features of real images
+        that evaluations share.
+        """
+        shared = (job.task.features.values() for job in self.jobs if isinstance(job.task, EvaluateTask))
+        return frozenset(self._by_key).union(*shared)
 
     def job(self, key: str) -> Job:
         """The job with a key."""

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.data.declared import absence
 from bench.data.job import JobData, OodData
-from bench.data.registry import find_dataset
+from bench.data.registry import absence, find_dataset
 from bench.data.spec import identity
 from bench.evaluate.base import Judge, Need
+from bench.keys import file_digest
 from bench.plan.jobs import Job, Plan
-from bench.plan.tasks import EvaluateTask, PredictTask, TrainTask
+from bench.plan.tasks import EvaluateTask, GivenFile, PredictTask, TrainTask
 from bench.plugins.sources import component
 from bench.spec import BACKBONES, FAMILIES, BackboneSpec, FamilySpec, TrainingConfig
 from bench.suite.schema import ResolvedEvaluation, ResolvedModel, Suite
-from bench.weights.blueprint import Blueprint
-from bench.weights.find import Found, find_weights
+from bench.weights.find import Blueprint, Found, find_weights
 
 __all__ = ["make_plan"]
 
@@ -174,6 +173,9 @@ class _Planner:
         classes = self.suite.num_classes
         absent = absent or evaluation.impossible(resolved.config, self.suite.image_shape, classes)
         absent = absent or (evaluation.of_itself(resolved.config) if model.name in others else None)
+        files = {} if absent else self._files(resolved)
+        if isinstance(files, str):
+            absent, files = files, {}
         possible, seed = absent is None, train.model.seed
         read = {name: self._other(name, seed) for name in others if name != model.name} if possible else {}
         code = component(evaluation.name, evaluation.version, f"{type(evaluation).__module__}:_")
@@ -191,6 +193,8 @@ class _Planner:
                 needs=predictions,
                 judge=None if judge is None else self._judge(judge),
                 others=read,
+                files=files,
+                network=evaluation.feature_network(part.config) if possible else None,
                 passes=evaluation.passes(part.config, self._size("test"), model.family),
                 absent=absent,
                 tolerates_divergence=evaluation.reads_diverged,
@@ -198,6 +202,20 @@ class _Planner:
             argument = f"@{part.argument}" if part.argument else ""
             name = f"{self._stem(model.name, seed)}/{resolved.id}{argument}"
             self._add(Job(name, task, model.name, resolved.id, part.argument))
+
+    def _files(self, resolved: ResolvedEvaluation) -> dict[str, GivenFile] | str:
+        """The files that the parameters of an evaluation name, or which one is missing."""
+        found = {}
+        for name in resolved.evaluation.file_fields:
+            given = getattr(resolved.config, name)
+            if given is None:
+                continue
+            path = (self.suite.path.parent / Path(given).expanduser()).resolve()
+            try:
+                found[name] = GivenFile(path, file_digest(path))
+            except OSError as error:
+                return f"{name} {given}: {error.strerror or error}"
+        return found
 
     def _other(self, name: str, seed: int) -> TrainTask:
         """Training of another model of the suite, with the same seed if the model has it, else with its first seed."""

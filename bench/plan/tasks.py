@@ -9,21 +9,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeAlias
 
 from bench.data.job import JobData, OodData
 from bench.keys import digest
 from bench.plugins.sources import SEEDING_VERSION
 from bench.rng import derive_seed
-from bench.weights.blueprint import Blueprint
-from bench.weights.find import Found
+from bench.weights.find import Blueprint, Found
 
-__all__ = ["EvaluateTask", "Kind", "PredictTask", "Task", "TrainTask"]
+__all__ = ["EvaluateTask", "GivenFile", "Kind", "PredictTask", "Task", "TrainTask"]
 
 TRAIN_VERSION = 1
 """Raise when a change of the training loop changes a number."""
 PREDICT_VERSION = 1
 """Raise when a change of the prediction pass changes a number."""
+FEATURES_VERSION = 1
+"""Raise when a change of `bench.evaluate.real_features` or of a feature network changes a number."""
 
 Kind = Literal["train", "predict", "evaluate"]
 
@@ -211,6 +213,19 @@ class PredictTask:
         }
 
 
+@dataclass(frozen=True)
+class GivenFile:
+    """A file that a parameter of an evaluation names.
+
+    Attributes:
+        path: Where it is. It is no part of a key.
+        sha256: Digest of its content.
+    """
+
+    path: Path
+    sha256: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class EvaluateTask:
     """Measure a trained model by one protocol.
@@ -225,6 +240,9 @@ class EvaluateTask:
         needs: The predictions that it reads, by split and output as in ``"test/forward"``.
         judge: Training of the independent classifier that it reads.
         others: Training of the other models of the suite that it reads, by name.
+        files: The files that its parameters name, by parameter.
+        network: What identifies the network in whose features it measures real images; see
+            ``bench.evaluate.base.Evaluation.feature_network``.
         passes: As in `TrainTask`.
         absent: Why the evaluation does not apply to this model, if it does not.
         tolerates_divergence: Whether it can run for a model whose training diverged.
@@ -241,6 +259,8 @@ class EvaluateTask:
     needs: Mapping[str, PredictTask] = field(default_factory=dict)
     judge: TrainTask | None = None
     others: Mapping[str, TrainTask] = field(default_factory=dict)
+    files: Mapping[str, GivenFile] = field(default_factory=dict)
+    network: Mapping[str, Any] | None = None
     passes: float = 0.0
     absent: str | None = None
     tolerates_divergence: bool = False
@@ -257,7 +277,35 @@ class EvaluateTask:
         }
         if self.plug_ins:
             facts["plug_ins"] = self.plug_ins
+        if self.files:
+            facts["files"] = {name: file.sha256 for name, file in self.files.items()}
         return digest(facts)
+
+    @cached_property
+    def features(self) -> dict[str, str]:
+        """By split, the key of the features of real images in the store. They are shared by all models, seeds and
+        evaluations that measure in the same features.
+        """
+        if self.network is None:
+            return {}
+        return {split: digest(self.facts_of_features(split)) for split in ("train", "test")}
+
+    def facts_of_features(self, split: str) -> dict[str, Any]:
+        """Everything that determines the features of the real images of a split, and the name of the data set."""
+        data = self.train.data
+        bounds = (
+            {"validation": data.validation, "train_cap": data.train_cap}
+            if split == "train"
+            else {"test_cap": data.test_cap}
+        )
+        facts = {
+            "kind": "features",
+            "version": FEATURES_VERSION,
+            "network": self.network,
+            "dataset": data.identity.get("name", data.dataset),
+            "data": {"identity": data.identity, "seed": data.seed, "split": split, **bounds},
+        }
+        return facts if self.judge is None else {**facts, "judge": self.judge.key}
 
     @property
     def trainings(self) -> tuple[TrainTask, ...]:
@@ -306,6 +354,8 @@ class EvaluateTask:
             "train": self.train.key,
             "judge": self.judge.key if self.judge is not None else None,
             "others": {name: task.key for name, task in self.others.items()},
+            "features": self.features,
+            "files": {name: {"path": str(file.path), "sha256": file.sha256} for name, file in self.files.items()},
             "models": {task.key: task.as_json() for task in self.trainings},
         }
 

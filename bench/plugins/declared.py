@@ -6,23 +6,15 @@ none of their code except the functions that a check names.
 
 from __future__ import annotations
 
-import functools
-import importlib.util
 import math
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
-__all__ = [
-    "Checks",
-    "finite",
-    "keyed",
-    "missing_reference",
-    "reply",
-    "shown",
-]
+__all__ = ["REFERENCE", "Checks", "finite", "keyed", "shown"]
 
-_REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+"""Form of the reference to an object: ``"package.module:attribute"``."""
 
 
 class Checks:
@@ -94,71 +86,31 @@ class Checks:
 
     def reference(self, name: str) -> bool:
         """Check that the field has the form ``"package.module:attribute"``."""
-        return self.name(name, _REFERENCE.pattern, "'package.module:attribute'")
+        return self.name(name, REFERENCE.pattern, "'package.module:attribute'")
 
+    def ask(self, what: str, question: Callable[[], Any], right: Callable[[Any], bool], expected: str) -> Any:
+        """The result of a function of the object; None, and a problem, if it raises or the result is not valid.
 
-@functools.cache
-def missing_reference(reference: str) -> str:
-    """Why ``"package.module:attribute"`` does not exist, or "" if it does. The module is found without running it; only
-    the packages above it are imported.
-    """
-    if not _REFERENCE.fullmatch(reference):
-        return f"{shown(reference)} is not of the form 'package.module:attribute'"
-    module, _, attribute = reference.partition(":")
-    try:
-        found = importlib.util.find_spec(module)
-    except (Exception, SystemExit) as error:  # a plug-in's package may raise anything at import
-        return f"{reference!r} cannot be imported: {type(error).__name__}: {error}"
-    if found is None:
-        return f"{reference!r} cannot be imported: there is no module {module!r}"
-    names = _top_level(found.origin)
-    first = attribute.partition(".")[0]
-    return f"{reference!r}: module {module!r} has no {first!r}" if names is not None and first not in names else ""
-
-
-def _top_level(origin: str | None) -> set[str] | None:
-    """The names that a module's source binds; None if the source does not determine them."""
-    import ast
-    from pathlib import Path
-
-    if origin is None or not origin.endswith(".py"):
-        return None
-    try:
-        tree = ast.parse(Path(origin).read_bytes())
-    except (OSError, SyntaxError, ValueError, RecursionError):
-        return None
-    names: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            names.add(node.name)
-        elif isinstance(node, ast.Import | ast.ImportFrom):
-            names |= {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.Name) and (isinstance(node.ctx, ast.Store) or node.id == "globals"):
-            names.add(node.id)
-    # These bind names that the source does not show.
-    return None if names & {"*", "__getattr__", "globals"} else names
+        Args:
+            what: The function's name in messages, such as ``"passes(config)"``.
+            question: Calls the function.
+            right: Whether a result is valid.
+            expected: A description of valid results.
+        """
+        try:
+            answer = question()
+            good = right(answer)
+        except (Exception, SystemExit) as error:  # a plug-in may raise anything
+            self.say(f"{what} raises {type(error).__name__}: {error}")
+            return None
+        if not good:
+            self.say(f"{what} is {shown(answer)}, expected {expected}")
+        return answer if good else None
 
 
 def finite(value: object) -> bool:
     """Whether a value is a finite number >= 0."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
-
-
-def reply(what: str, question: Callable[[], Any], right: Callable[[Any], bool], expected: str) -> tuple[Any, str]:
-    """The result of a plug-in's function, and a problem with it, or "".
-
-    Args:
-        what: The function's name in messages, such as ``"passes(config)"``.
-        question: Calls the function.
-        right: Whether a result is valid.
-        expected: A description of valid results.
-    """
-    try:
-        answer = question()
-        good = right(answer)
-    except (Exception, SystemExit) as error:  # a plug-in may raise anything
-        return None, f"{what} raises {type(error).__name__}: {error}"
-    return (answer, "") if good else (None, f"{what} is {shown(answer)}, expected {expected}")
 
 
 def shown(value: object) -> str:

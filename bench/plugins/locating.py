@@ -1,66 +1,77 @@
-"""Checks whether Python objects and weights files that a suite names exist, without importing or loading anything."""
+"""Finds modules, and checks whether Python objects and files of weights exist; nothing is imported or loaded."""
 
 from __future__ import annotations
 
 import ast
-import importlib.machinery
+import functools
 import importlib.util
 import pkgutil
 import sys
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
 from bench.errors import DamagedFileError, did_you_mean, nearest
 from bench.files.tensors import load_shapes
+from bench.plugins.declared import REFERENCE, shown
 
-__all__ = ["Located", "locate_module", "missing_file", "missing_object"]
+__all__ = ["find_module", "missing_file", "missing_object", "missing_reference"]
 
 _INSTALL = "install its package, or put its folder on the path: PYTHONPATH=. bench …"
 
 
-@dataclass(frozen=True)
-class Located:
-    """The location of a module.
+def find_module(name: str) -> ModuleSpec | None:
+    """The spec of a module, found without importing the packages above it; None if it does not exist."""
+    top, *rest = name.split(".")
+    try:
+        # A worker has another __main__ than this process.
+        spec = None if top == "__main__" else importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        return None
+    for part in rest:
+        if spec is None or spec.submodule_search_locations is None:
+            return None
+        spec = _within(spec.name, part, _folders(spec))
+    return spec
 
-    Attributes:
-        found: Whether Python finds it.
-        source: Its Python file, or None (built in, compiled, a package without one, or not found).
-        missing: The first part of its name that is not found, such as ``"pack.modle"``.
-        siblings: Names that exist where that part was searched.
+
+def _folders(package: ModuleSpec) -> list[str]:
+    """Where the modules of a package are; an imported package may have changed it."""
+    loaded = getattr(sys.modules.get(package.name), "__path__", None)
+    return list(loaded if loaded is not None else package.submodule_search_locations or ())
+
+
+def _within(package: str, part: str, folders: list[str]) -> ModuleSpec | None:
+    """The spec of a module ``part`` of a package in ``folders``."""
+    name = f"{package}.{part}"
+    try:
+        return PathFinder.find_spec(name, folders)
+    except KeyError:  # a folder without an __init__ needs the package above it, which was not imported
+        spec = ModuleSpec(name, None, is_package=True)
+        spec.submodule_search_locations = [
+            str(Path(place) / part) for place in folders if (Path(place) / part).is_dir()
+        ]
+        return spec
+
+
+@functools.cache
+def missing_reference(reference: str) -> str:
+    """Why ``"package.module:attribute"`` does not exist, according to its source, or "" if it does. Nothing is imported
+    to find out.
     """
-
-    found: bool
-    source: Path | None = None
-    missing: str = ""
-    siblings: tuple[str, ...] = ()
-
-
-def locate_module(name: str) -> Located:
-    """The location of a module, found as Python's import would find it, but without importing its packages."""
-    places: Sequence[str] | None = None
-    spec: importlib.machinery.ModuleSpec | None = None
-    parts = name.split(".")
-    for end in range(1, len(parts) + 1):
-        full = ".".join(parts[:end])
-        try:
-            if end == 1:
-                # This searches the built-in modules and the path; finding a top-level name imports nothing.
-                spec = importlib.util.find_spec(full) if full else None
-            else:
-                finders = (getattr(finder, "find_spec", None) for finder in sys.meta_path)
-                spec = next((found for find in finders if find and (found := find(full, places, None))), None)
-        except (ImportError, ValueError, AttributeError):
-            spec = None
-        if spec is None or (end < len(parts) and spec.submodule_search_locations is None):
-            if spec is not None:
-                full = ".".join(parts[: end + 1])
-            siblings = tuple(module.name for module in pkgutil.iter_modules(places))
-            return Located(False, None, full, siblings)
-        places = list(spec.submodule_search_locations) if spec.submodule_search_locations is not None else []
-    source = Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
-    return Located(True, source)
+    if not REFERENCE.fullmatch(reference):
+        return f"{shown(reference)} is not of the form 'package.module:attribute'"
+    module, _, attribute = reference.partition(":")
+    found = find_module(module)
+    if found is None:
+        return f"{reference!r} cannot be imported: there is no module {module!r}"
+    try:
+        names = _bound_names(ast.parse(Path(found.origin or "").read_bytes())) if _has_source(found) else None
+    except (OSError, SyntaxError, ValueError, RecursionError):
+        return ""  # the error of the import says more
+    first = attribute.partition(".")[0]
+    return f"{reference!r}: module {module!r} has no {first!r}" if names is not None and first not in names else ""
 
 
 def missing_object(reference: str) -> tuple[str, str] | None:
@@ -70,29 +81,30 @@ def missing_object(reference: str) -> tuple[str, str] | None:
     module, separator, attribute = reference.partition(":")
     if not separator or not module or not attribute.isidentifier():
         return f"{reference!r} is not of the form 'package.module:attribute'", ""
-    located = locate_module(module)
-    if not located.found:
-        return _absent(located, f"{reference!r} cannot be imported: no module {located.missing!r}")
-    if located.source is None:
+    found = find_module(module)
+    if found is None:
+        return _absent(reference, module)
+    if not _has_source(found):
         return None
+    source = Path(found.origin or "")
     try:
-        tree = ast.parse(located.source.read_bytes())
+        tree = ast.parse(source.read_bytes())
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         line = f", line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
-        return f"{reference!r} cannot be imported: {located.source}{line}: {getattr(error, 'msg', None) or error}", ""
+        return f"{reference!r} cannot be imported: {source}{line}: {getattr(error, 'msg', None) or error}", ""
     except OSError as error:
-        return f"{reference!r} cannot be imported: {located.source}: {error.strerror}", ""
+        return f"{reference!r} cannot be imported: {source}: {error.strerror}", ""
     for statement in _certain(tree.body):
         for name in _imported(statement):
-            other = locate_module(name.partition(".")[0])
-            if not other.found:
-                place = f"{located.source}, line {statement.lineno}"
-                return f"{reference!r} cannot be imported: no module {other.missing!r} ({place})", _INSTALL
-    names = set(_names(tree.body))
-    if attribute in names or names & {"*", "__getattr__"}:
+            top = name.partition(".")[0]
+            if find_module(top) is None:
+                place = f"{source}, line {statement.lineno}"
+                return f"{reference!r} cannot be imported: no module {top!r} ({place})", _INSTALL
+    names = _bound_names(tree)
+    if names is None or attribute in names:
         return None
     public = [name for name in names if not name.startswith("_")]
-    return f"module {module!r} ({located.source}) has no {attribute!r}", did_you_mean(attribute, public)
+    return f"module {module!r} ({source}) has no {attribute!r}", did_you_mean(attribute, public)
 
 
 def missing_file(path: Path) -> tuple[str, str] | None:
@@ -123,10 +135,17 @@ def missing_file(path: Path) -> tuple[str, str] | None:
     return None
 
 
-def _absent(located: Located, message: str) -> tuple[str, str]:
-    last = located.missing.rpartition(".")[2]
-    close = nearest(last, (name for name in located.siblings if not name.startswith("_")))
-    return message, f"did you mean {close!r}? Else {_INSTALL}" if close else _INSTALL
+def _absent(reference: str, module: str) -> tuple[str, str]:
+    """The message on a module that is not found, with the first part of its name that is missing, and a hint."""
+    parts = module.split(".")
+    names = (".".join(parts[:end]) for end in range(1, len(parts) + 1))
+    missing = next(name for name in names if find_module(name) is None)
+    above, _, last = missing.rpartition(".")
+    package = find_module(above) if above else None
+    siblings = pkgutil.iter_modules(None if package is None else _folders(package))
+    close = nearest(last, (module.name for module in siblings if not module.name.startswith("_")))
+    hint = f"did you mean {close!r}? Else {_INSTALL}" if close else _INSTALL
+    return f"{reference!r} cannot be imported: no module {missing!r}", hint
 
 
 def _elsewhere(path: Path) -> str:
@@ -157,12 +176,24 @@ def _imported(statement: ast.stmt) -> list[str]:
     return []
 
 
+def _has_source(spec: ModuleSpec) -> bool:
+    """Whether a module has a Python file: it is not built in, compiled, or a package without one."""
+    return spec.origin is not None and spec.origin.endswith(".py")
+
+
+def _bound_names(tree: ast.Module) -> set[str] | None:
+    """The names that a module binds when it is imported; None if its source does not tell all of them."""
+    names = set(_names(tree.body))
+    return None if names & {"*", "__getattr__"} else names
+
+
 def _names(body: Iterable[ast.AST]) -> Iterator[str]:
     """The names that the statements of a module bind, and ``"*"`` if they may bind others."""
     for node in body:
         match node:
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
                 yield name
+                yield from _global_names(node)
             case ast.Import(names=names) | ast.ImportFrom(names=names):
                 yield from ((alias.asname or alias.name.partition(".")[0]) for alias in names)
             case ast.Name(id=name, ctx=ast.Store()):
@@ -176,3 +207,12 @@ def _names(body: Iterable[ast.AST]) -> Iterator[str]:
                 pass
             case _:
                 yield from _names(ast.iter_child_nodes(node))
+
+
+def _global_names(function: ast.AST) -> Iterator[str]:
+    """The names of the module that a function may bind, and ``"*"`` if it may bind others."""
+    for node in ast.walk(function):
+        if isinstance(node, ast.Global):
+            yield from node.names
+        elif isinstance(node, ast.Name) and node.id == "globals":
+            yield "*"

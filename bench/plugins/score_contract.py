@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.errors import BenchError
-from bench.plugins.declared import Checks, reply, shown
+from bench.plugins.declared import Checks, shown
 
 __all__ = ["ScoreContractError", "check_scores", "score_problems"]
 
@@ -34,14 +34,12 @@ def score_problems(score: Any) -> list[str]:
         isinstance(reads, tuple) and bool(reads) and all(isinstance(name, str) and name in OUTPUTS for name in reads)
     )
     checks.expect("reads", known, f"a tuple of {', '.join(map(repr, OUTPUTS))}")
-    _, problem = reply(
+    checks.ask(
         "definition",
         lambda: score.definition,
         lambda text: isinstance(text, str) and text.strip() != "",
         "a text that says something",
     )
-    if problem:
-        checks.say(problem)
     return checks.problems
 
 

@@ -7,20 +7,19 @@ dependencies that neither covers.
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 import sysconfig
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import metadata
-from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 from typing import Any
 
+from bench.plugins.locating import find_module
 from bench.plugins.source_scan import Scan, scan
 
-__all__ = ["SEEDING_VERSION", "Sources", "component", "find_module", "source_facts", "sources", "uncovered"]
+__all__ = ["SEEDING_VERSION", "Sources", "component", "source_facts", "sources", "uncovered"]
 
 SEEDING_VERSION = 1
 """Raise this when a change in the seeding of global generators (``bench.rng``) changes a number of code that draws from
@@ -111,35 +110,6 @@ def sources(module: str) -> Sources:
         module: Dotted name. Packages around it are not imported to find it.
     """
     return _Walk(module).found
-
-
-def find_module(name: str) -> ModuleSpec | None:
-    """The spec of a module, found without importing the packages above it; None if it does not exist."""
-    top, *rest = name.split(".")
-    try:
-        # A worker has another __main__ than this process.
-        spec = None if top == "__main__" else importlib.util.find_spec(top)
-    except (ImportError, ValueError):
-        return None
-    for part in rest:
-        if spec is None or spec.submodule_search_locations is None:
-            return None
-        loaded = getattr(sys.modules.get(spec.name), "__path__", None)
-        spec = _within(spec.name, part, list(loaded if loaded is not None else spec.submodule_search_locations))
-    return spec
-
-
-def _within(package: str, part: str, folders: list[str]) -> ModuleSpec | None:
-    """The spec of a module ``part`` of a package in ``folders``."""
-    name = f"{package}.{part}"
-    try:
-        return PathFinder.find_spec(name, folders)
-    except KeyError:  # a folder without an __init__ needs the package above it, which was not imported
-        spec = ModuleSpec(name, None, is_package=True)
-        spec.submodule_search_locations = [
-            str(Path(place) / part) for place in folders if (Path(place) / part).is_dir()
-        ]
-        return spec
 
 
 class _Walk:

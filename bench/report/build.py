@@ -21,15 +21,15 @@ from bench.report.bold import (
     mean_over_seeds,
 )
 from bench.report.cells import Results
-from bench.report.claims import control_notes, item_notes, seed_note
+from bench.report.claims import control_notes, item_notes, reason_notes, seed_note
 from bench.report.common import Across, across_rows
 from bench.report.deviations import deviations
-from bench.report.figures import figures_of
+from bench.report.figures.curves import chart_of
 from bench.report.literature import load_literature
 from bench.report.minimal import with_norm_checks
 from bench.report.model import Cell, Report, Table, TableColumn, TableRow
 from bench.report.origins import origins
-from bench.report.text import row_names, size_note
+from bench.report.text import size_note
 from bench.report.verdicts import with_curve_checks
 from bench.store import Store
 from bench.suite.schema import ResolvedColumn, ResolvedModel, ResolvedTable, Suite
@@ -103,7 +103,7 @@ def _table(table: ResolvedTable, suite: Suite, results: Results, literature: Seq
         rows += _quoted(name, table, suite, literature)
     title = _title(table, suite, models)
     made_table = Table(
-        table.id, title, columns, tuple(rows), figures=figures_of(title, table.columns, models, cells, results)
+        table.id, title, columns, tuple(rows), chart=chart_of(title, table.columns, models, cells, results)
     )
     notes = _notes(table, suite, cells, across, tests, models, results)
     sizes = size_note(made_table)
@@ -246,15 +246,6 @@ def _notes(
             "many), and the interval covers items and seeds."
         )
     notes += [f"Warning: {text}." for model in suite.models if model.name in table.rows for text in model.warnings]
-    notes += _absences(cells, suite, table)
-    return notes
-
-
-def _absences(cells: list[list[Cell]], suite: Suite, table: ResolvedTable) -> list[str]:
-    reasons: dict[str, list[str]] = {}
     labels = {model.name: model.label for model in suite.models}
-    for name, row in zip(table.rows, cells, strict=True):
-        for cell in row:
-            if cell.status != "ok" or cell.reason:
-                reasons.setdefault(f"{cell.status}: {cell.reason}", []).append(labels[name])
-    return [f"{text.removeprefix('ok: ')} ({row_names(rows, len(table.rows))})." for text, rows in reasons.items()]
+    notes += reason_notes([labels[name] for name in table.rows], cells)
+    return notes

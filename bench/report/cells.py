@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.attacks.diagnostics import WORDS
+from bench.attacks.verdict import WORDS
 from bench.metrics.intervals import Interval, carried_decimals, student_t
 from bench.plan.jobs import Plan
 from bench.report.model import Cell, CellStatus

@@ -9,10 +9,10 @@ from bench.metrics.paired import smallest_sign_flip_p
 from bench.report.bold import ENOUGH_SEEDS
 from bench.report.cells import Results
 from bench.report.model import Cell
-from bench.report.text import cell_text, interval_text
+from bench.report.text import cell_text, interval_text, row_names
 from bench.suite.schema import ResolvedColumn, ResolvedModel
 
-__all__ = ["control_notes", "item_notes", "seed_note"]
+__all__ = ["control_notes", "item_notes", "reason_notes", "seed_note"]
 
 
 def seed_note(cells: Iterable[Cell]) -> str | None:
@@ -100,3 +100,18 @@ def control_notes(columns: Sequence[ResolvedColumn], models: Sequence[ResolvedMo
         if texts:
             notes.append(f"For scale: {', '.join(texts)}.")
     return notes
+
+
+def reason_notes(labels: Sequence[str], cells: Sequence[Sequence[Cell]]) -> list[str]:
+    """Notes with the reasons of missing numbers and the remarks on others, each once with its rows.
+
+    Args:
+        labels: Labels of the rows.
+        cells: The cells by row and column.
+    """
+    reasons: dict[str, list[str]] = {}
+    for label, row in zip(labels, cells, strict=True):
+        for cell in row:
+            if cell.status != "ok" or cell.reason:
+                reasons.setdefault(f"{cell.status}: {cell.reason}", []).append(label)
+    return [f"{text.removeprefix('ok: ')} ({row_names(rows, len(labels))})." for text, rows in reasons.items()]

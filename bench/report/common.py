@@ -95,7 +95,9 @@ def _at(values: Values, ids: NDArray[np.int64]) -> NDArray[np.float64]:
 
 def _mean(values: NDArray[np.float64], stored: Measurement, column: ResolvedColumn) -> Measurement:
     """The mean over the common items, with the verdict of the stored number over all items."""
-    interval = bootstrap_mean(values, column.evaluation.config.seed) if len(values) > 1 else None
+    interval = (
+        bootstrap_mean(values, column.evaluation.config.seed, within=column.column.bounds) if len(values) > 1 else None
+    )
     number = replace(stored.number, value=float(values.mean()), n=len(values), interval=interval)
     return replace(stored, number=number)
 

@@ -1,21 +1,30 @@
-"""Looks of rows, titles, legends and PNG files of all figures. Matplotlib is imported when a figure is drawn."""
+"""Looks of rows, titles, legends and files of all figures. Matplotlib is imported when a figure is drawn."""
 
 from __future__ import annotations
 
 import io
 import textwrap
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
 
 from bench.plain import plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["DPI", "legend", "line_look", "literal", "marker_look", "png_of", "title"]
+__all__ = ["DPI", "Drawing", "class_colour", "legend", "line_look", "literal", "marker_look", "title"]
 
 DPI = 200
+_STYLE: dict[Any, Any] = {
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "pdf.fonttype": 42,  # letters stay text that can be searched and edited; journals ask for it
+}
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart; styles and markers serve prints without colour.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -23,21 +32,52 @@ _STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
-def png_of(paint: Callable[[Figure], None], width: float, height: float) -> bytes:
-    """A PNG file of a width and height in inches. Its bytes depend on ``paint`` and the version of matplotlib alone."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
+class Drawing(ABC):
+    """A figure: its data, from which PNG and PDF files are drawn on demand.
 
-    with mpl.rc_context(), warnings.catch_warnings():
-        mpl.rcdefaults()  # the user's own style file is ignored
-        mpl.rcParams.update({"font.size": 8, "axes.titlesize": 8, "axes.spines.top": False, "axes.spines.right": False})
-        # A letter that the font lacks is drawn as a box; its warning must not end the report.
-        warnings.filterwarnings("ignore", message=".*Glyph")
-        figure = Figure(figsize=(width, height), layout="constrained")
-        paint(figure)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=DPI, facecolor="white", metadata={"Software": None})
-    return buffer.getvalue()
+    The bytes of both files depend on the data and the version of matplotlib alone.
+    """
+
+    title: str
+    """The title, as printed above the figure."""
+    caption: str
+    """The explanation, as printed below the figure."""
+
+    @property
+    @abstractmethod
+    def size(self) -> tuple[float, float]:
+        """Width and height in inches."""
+
+    @abstractmethod
+    def paint(self, figure: Figure) -> None:
+        """Draw the data into an empty figure of this size."""
+
+    @cached_property
+    def png(self) -> bytes:
+        """The content of the PNG file, for the screen."""
+        return self._file("png")
+
+    @cached_property
+    def pdf(self) -> bytes:
+        """The content of the PDF file, in vectors and with embedded fonts, for print."""
+        return self._file("pdf")
+
+    def _file(self, kind: Literal["png", "pdf"]) -> bytes:
+        import matplotlib as mpl
+        from matplotlib.figure import Figure
+
+        with mpl.rc_context(), warnings.catch_warnings():
+            mpl.rcdefaults()  # the user's own style file is ignored
+            mpl.rcParams.update(_STYLE)
+            # A letter that the font lacks is drawn as a box; its warning must not end the report.
+            warnings.filterwarnings("ignore", message=".*Glyph")
+            figure = Figure(figsize=self.size, layout="constrained")
+            self.paint(figure)
+            buffer = io.BytesIO()
+            # Without these entries the file holds neither the time nor the version of matplotlib.
+            metadata = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Producer": None, "Creator": None}}
+            figure.savefig(buffer, format=kind, dpi=DPI, facecolor="white", metadata=metadata[kind])
+        return buffer.getvalue()
 
 
 def title(figure: Figure, text: str) -> None:
@@ -82,6 +122,14 @@ def marker_look(rank: int, *, filled: bool) -> dict[str, Any]:
         "markerfacecolor": colour if filled else "white",
         "markeredgecolor": colour,
     }
+
+
+def class_colour(label: int) -> tuple[float, float, float]:
+    """The colour of a class: ten colours of one lightness range, which repeat from the eleventh class on."""
+    from matplotlib import colormaps
+
+    red, green, blue, _ = colormaps["tab10"](label % 10)
+    return red, green, blue
 
 
 def literal(text: str) -> str:

@@ -2,45 +2,67 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.errors import DamagedFileError
 from bench.files.atomic import write_atomically
-from bench.report.figures import SUFFIXES
+from bench.report.cells import Results
+from bench.report.figures import figures_of
 from bench.report.formats import FORMATS
 from bench.report.formats.html import Picture, render
-from bench.report.model import Report
+from bench.report.model import Figure, Report
 from bench.store import Store
 
 if TYPE_CHECKING:
     from bench.api import Bench
     from bench.plan.jobs import Plan
 
-__all__ = ["pictures", "provenance_summary", "write_report"]
+__all__ = ["pictures", "provenance_summary", "report_folder", "write_figures", "write_report"]
 
 
 def write_report(bench: Bench, plan: Plan, report: Report) -> Path:
-    """Write tables, figures and report into ``<results>/reports/<suite>[-<profile>]/`` and return the html file's path.
+    """Write tables, figures and report into the folder of a report and return the html file's path.
 
-    A figure of a table is ``<id of the table><suffix of the figure>.png``.
+    The chart of a table and each ``[[figure]]`` are ``<id>.png`` and ``<id>.pdf``.
     """
-    run = report.suite + (f"-{report.profile}" if report.profile else "")
-    folder = bench.settings.results / "reports" / run
+    folder = report_folder(bench, report.suite, report.profile)
     for name, format_ in FORMATS.items():
         if name != "html":  # report.html holds the tables
             write_atomically(folder / f"tables.{format_.ending}", format_(report).encode())
-    for table in report.tables:
-        for suffix in SUFFIXES:
-            png = folder / f"{table.id}{suffix}.png"
-            if suffix in table.figures:
-                write_atomically(png, table.figures[suffix].png)
-            else:  # the figure of an earlier run is outdated
-                png.unlink(missing_ok=True)
+    found = figures_of(plan.suite.figures, Results(plan, bench.store, bench.states(plan)))
+    drawn: dict[str, Figure] = {name: figure for name, figure in found.items() if not isinstance(figure, str)}
+    write_figures(folder, {**{table.id: table.chart for table in report.tables}, **dict.fromkeys(found), **drawn})
     page = folder / "report.html"
     meta = provenance_summary(plan, bench.store)
-    write_atomically(page, render(report, pictures(plan, bench.store), meta).encode())
+    write_atomically(page, render(report, pictures(plan, bench.store), meta, drawn).encode())
     return page
+
+
+def report_folder(bench: Bench, suite: str, profile: str | None) -> Path:
+    """``<results>/reports/<suite>[-<profile>]/``."""
+    return bench.settings.results / "reports" / (suite + (f"-{profile}" if profile else ""))
+
+
+def write_figures(folder: Path, figures: Mapping[str, Figure | None]) -> list[Path]:
+    """Write the PNG and PDF file of each figure, and return their paths.
+
+    Args:
+        folder: The folder of the report.
+        figures: The figures by id; the files of an earlier run of one that is None are outdated and deleted.
+    """
+    written = []
+    for name, figure in figures.items():
+        png, pdf = folder / f"{name}.png", folder / f"{name}.pdf"
+        if figure is None:
+            png.unlink(missing_ok=True)
+            pdf.unlink(missing_ok=True)
+        else:
+            write_atomically(png, figure.png)
+            write_atomically(pdf, figure.pdf)
+            written += [png, pdf]
+    return written
 
 
 def pictures(plan: Plan, store: Store) -> tuple[Picture, ...]:

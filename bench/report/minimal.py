@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.attacks.diagnostics import WORDS, Flag, contradiction_flag, minimal_norm_flag
+from bench.attacks.diagnostics import contradiction_flag, minimal_norm_flag
 from bench.attacks.threat import parse_eps
+from bench.attacks.verdict import WORDS, Flag
 from bench.report.cells import Results
 from bench.report.model import Cell
 from bench.report.verdicts import is_exact

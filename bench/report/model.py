@@ -35,6 +35,9 @@ class Cell:
         flags: Raised warnings with their texts.
         not_measured: Checks behind the verdict for which there was no data.
         records: Keys of the records behind the number.
+        signed: Whether the number is a difference, which is printed with its sign.
+        p: p value of a difference of 0; None if it was not tested.
+        p_corrected: The same after the correction for the rows of the column.
     """
 
     column: str
@@ -52,6 +55,9 @@ class Cell:
     flags: Mapping[str, str] = field(default_factory=dict)
     not_measured: tuple[str, ...] = ()
     records: tuple[str, ...] = ()
+    signed: bool = False
+    p: float | None = None
+    p_corrected: float | None = None
 
 
 @dataclass(frozen=True)
@@ -85,7 +91,7 @@ class TableRow:
 
 
 class Figure(Protocol):
-    """A figure of the numbers of a table."""
+    """A figure, such as the chart of a table."""
 
     @property
     def title(self) -> str:
@@ -99,17 +105,21 @@ class Figure(Protocol):
     def png(self) -> bytes:
         """The content of the PNG file, drawn on demand."""
 
+    @property
+    def pdf(self) -> bytes:
+        """The content of the PDF file, drawn on demand."""
+
 
 @dataclass(frozen=True)
 class Table:
-    """A table with the notes below it, and its figures (``bench.report.figures``) by their suffix."""
+    """A table with the notes below it, and its chart, if its columns are points of curves."""
 
     id: str
     title: str
     columns: tuple[TableColumn, ...]
     rows: tuple[TableRow, ...]
     notes: tuple[str, ...] = ()
-    figures: Mapping[str, Figure] = field(default_factory=dict)
+    chart: Figure | None = None
 
 
 @dataclass(frozen=True)

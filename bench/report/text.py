@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from string import ascii_lowercase
@@ -23,6 +24,7 @@ __all__ = [
     "interval_text",
     "mark_text",
     "origins",
+    "p_text",
     "preamble",
     "report_title",
     "row_names",
@@ -57,7 +59,7 @@ def _number(value: float, unit: str, decimals: int | None) -> str:
     if unit == "fraction":
         return f"{100 * value:.1f}"
     if unit == "auroc":
-        return f"{value:.{decimals or 3}f}".removeprefix("0")
+        return re.sub(r"^(-?)0\.", r"\1.", f"{value:.{decimals or 3}f}")
     if unit == "l2":
         return f"{value:.3f}"
     if decimals is not None:
@@ -80,7 +82,8 @@ def counted(table: Table) -> frozenset[str]:
 
 
 def aside_text(cell: Cell, unit: str, counted: frozenset[str], *, interval: bool = True) -> str:
-    """The text behind or below a number: ``[low, high]``, and ``n = 28`` in a column of different n; may be empty.
+    """The text behind or below a number: ``[low, high]``, ``p = .012`` of a difference, and ``n = 28`` in a column of
+    different n; may be empty.
 
     Args:
         cell: The cell.
@@ -89,6 +92,7 @@ def aside_text(cell: Cell, unit: str, counted: frozenset[str], *, interval: bool
         interval: Whether there is room for the interval.
     """
     parts = [interval_text(cell, unit)] if interval and cell.interval is not None else []
+    parts += [p_text(cell.p_corrected)] if cell.p_corrected is not None else []
     if cell.column in counted and cell.n is not None and cell.value is not None:
         parts.append(f"n = {cell.n:,}")
     return ", ".join(parts)
@@ -174,11 +178,20 @@ def has_intervals(table: Table) -> bool:
     return any(cell.interval is not None for row in table.rows for cell in row.cells)
 
 
+def p_text(p: float) -> str:
+    """A p value with two digits: ``p = .012``; ``p < .001`` below that."""
+    if p < 0.001:
+        return "p < .001"
+    return f"p = {p:.2g}".replace("= 0.", "= .") if p < 0.995 else "p = 1"
+
+
 def cell_text(cell: Cell, unit: str) -> str:
     """The number of a cell, without bold and mark, or its status if it has none."""
     if cell.value is None:
         return {"pending": "…", "ok": ""}.get(cell.status, cell.status)
-    return value_text(cell.value, unit, cell.n, cell.decimals)
+    text = value_text(abs(cell.value) if cell.signed else cell.value, unit, cell.n, cell.decimals)
+    # A difference that rounds to 0 has no sign.
+    return f"{'-' if cell.value < 0 else '+'}{text}" if cell.signed and text.strip("0.,") else text
 
 
 def mark_text(cell: Cell) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bench.attacks.diagnostics import FLAT_LIMIT, WORDS, Flag, flat_flag
+from bench.attacks.diagnostics import FLAT_LIMIT, flat_flag
 from bench.attacks.threat import parse_eps
+from bench.attacks.verdict import WORDS, Flag
 from bench.report.cells import Results
 from bench.report.model import Cell
 from bench.report.stored import Curve

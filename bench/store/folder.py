@@ -21,13 +21,13 @@ import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
 
 from bench.errors import DamagedFileError
 from bench.files.atomic import write_json
 from bench.keys import canonical, file_digest
+from bench.store.checked import DIGEST, checked_record, mark, own_digest, read_json
 from bench.store.records import SCHEMA, PlannedJob, Record
 
 if TYPE_CHECKING:
@@ -53,8 +53,6 @@ WEIGHTS, STATE, HISTORY = "weights.safetensors", "state.safetensors", "history.j
 """Files of training: the selected weights, the state of the sampler, and the history."""
 OUTPUTS, ITEMS = "outputs.npz", "items.npz"
 """Arrays of predictions, and of evaluations."""
-DIGEST = "digest"
-"""Field of a record that holds the SHA-256 of its other fields."""
 GLANCE = 0.1
 """Seconds after which a held lock means a process at work: a process that only looks holds it for less."""
 JOURNAL = "journal"
@@ -65,65 +63,8 @@ OWN_FILES = frozenset(
 """File names that the harness itself uses in job folders, without those of checkpoints."""
 
 
-def _read_json(path: Path) -> dict[str, Any] | None:
-    """A JSON object, or None if the file is absent, cannot be read or holds no object."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def _own_digest(record: Mapping[str, Any]) -> str:
-    """SHA-256 of a record as it is read from JSON, without the field ``DIGEST``."""
-    content = canonical({name: value for name, value in record.items() if name != DIGEST})
-    return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _problem_of(record: Mapping[str, Any] | None, key: str) -> str | None:
-    """Why a record is not valid, or None.
-
-    Records of training from before records had digests are valid: training again is expensive, and their weights have
-    a digest.
-    """
-    if record is None:
-        return "is not readable"
-    if record.get("key") != key:
-        return "is the record of another job"
-    if DIGEST not in record and record.get("schema") == 1 and record.get("kind") == "train":
-        return None
-    if DIGEST not in record and record.get("schema") == 1:
-        return "was written before records had digests"
-    if record.get(DIGEST) != _own_digest(record):
-        return "does not have the content that was written (another digest)"
-    return None
-
-
-@lru_cache(maxsize=20_000)
-def _checked(path: Path, _mark: tuple[int, ...]) -> tuple[Record | None, str | None]:
-    """A record, or None and what is wrong with it; checked once for each state of its file."""
-    content = _read_json(path)
-    problem = _problem_of(content, path.parent.name)
-    if problem is not None or content is None:
-        return None, problem
-    try:
-        return Record.from_json(content), None
-    except (TypeError, ValueError, AttributeError, KeyError) as error:
-        return None, f"is no record that this version can read ({error})"
-
-
 def _is_finite(value: Any) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
-
-
-def _mark(path: Path) -> tuple[int, ...]:
-    """Size, times and inode of a file, which change when it is written.
-
-    Raises:
-        OSError: The file does not exist or cannot be reached.
-    """
-    found = path.stat()
-    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
 
 
 @dataclass(frozen=True)
@@ -144,13 +85,13 @@ class JobFolder:
     def record(self) -> Record | None:
         """The record of the job, or None if there is none or it is not valid (see ``damage``)."""
         try:
-            return _checked(self.path / RECORD, _mark(self.path / RECORD))[0]
+            return checked_record(self.path / RECORD, mark(self.path / RECORD))[0]
         except OSError:
             return None
 
     def record_json(self) -> dict[str, Any] | None:
         """The record as it is stored, including fields that this version does not know, for printing."""
-        content = _read_json(self.path / RECORD) if self.record() is not None else None
+        content = read_json(self.path / RECORD) if self.record() is not None else None
         return None if content is None else dict(json.loads(canonical(content)))
 
     def artefacts(self) -> dict[str, str]:
@@ -175,7 +116,7 @@ class JobFolder:
         """
         path = self.path / RECORD
         try:
-            problem = _checked(path, _mark(path))[1]
+            problem = checked_record(path, mark(path))[1]
         except (FileNotFoundError, NotADirectoryError):
             return None
         except PermissionError:
@@ -184,12 +125,12 @@ class JobFolder:
             problem = f"cannot be read: {error.strerror}"
         if problem is not None:
             return f"{path} {problem}"
-        before = {} if thorough else _read_json(self.path / CHECKED) or {}
+        before = {} if thorough else read_json(self.path / CHECKED) or {}
         now: dict[str, Any] = {}
         for name, sha256 in self.artefacts().items():
             file = self.path / name
             try:
-                now[name] = list(_mark(file))
+                now[name] = list(mark(file))
                 if before.get(name) != now[name] and file_digest(file) != sha256:
                     return f"{file} does not have the content that was recorded (another SHA-256)"
             except FileNotFoundError:
@@ -210,19 +151,19 @@ class JobFolder:
 
     def error(self) -> dict[str, Any] | None:
         """The last failure, with ``type`` and ``message`` as texts; None if there is none or it cannot be read."""
-        found = _read_json(self.path / ERROR)
+        found = read_json(self.path / ERROR)
         if found is None or not all(isinstance(found.get(name), str) for name in ("type", "message")):
             return None
         return found
 
     def job(self) -> PlannedJob | None:
         """The job as it was planned, written when work on it began."""
-        found = _read_json(self.path / JOB)
+        found = read_json(self.path / JOB)
         return None if found is None else PlannedJob.from_json(found)
 
     def progress(self) -> dict[str, Any] | None:
         """The last progress report of a running job: texts and finite numbers by name."""
-        found = _read_json(self.path / PROGRESS)
+        found = read_json(self.path / PROGRESS)
         if found is None:
             return None
         return {name: v for name, v in found.items() if isinstance(v, str) or _is_finite(v)}
@@ -295,7 +236,7 @@ class JobFolder:
 
     def holder(self) -> str:
         """The process that holds the lock, in words, as it is written in the lock file."""
-        facts = _read_json(self.path / LOCK) or {}
+        facts = read_json(self.path / LOCK) or {}
         if not {"pid", "host"} <= facts.keys():
             return "another process"
         return f"process {facts['pid']} on {facts['host']}"
@@ -360,8 +301,8 @@ class JobFolder:
         whole = replace(record, schema=SCHEMA, key=self.key, artefacts=digests)
         # The digest is of the record as it will be read: keys are texts, tuples are lists.
         plain = json.loads(json.dumps(whole.as_json(), allow_nan=False))
-        write_json(self.path / CHECKED, {name: list(_mark(self.path / name)) for name in names})
-        write_json(self.path / RECORD, {**plain, DIGEST: _own_digest(plain)})
+        write_json(self.path / CHECKED, {name: list(mark(self.path / name)) for name in names})
+        write_json(self.path / RECORD, {**plain, DIGEST: own_digest(plain)})
         for name in (ERROR, PROGRESS):
             (self.path / name).unlink(missing_ok=True)
         shutil.rmtree(self.path / JOURNAL, ignore_errors=True)

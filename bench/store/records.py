@@ -33,7 +33,7 @@ class Number:
         interval: Item-level confidence interval, if one is known.
         items: Name of the array of per-item values in ``Outcome.items`` that paired tests use.
         reason: Why there is no value.
-        verdict: For robustness: a word of ``bench.attacks.diagnostics.WORDS``.
+        verdict: For robustness: a word of ``bench.attacks.verdict.WORDS``.
         flags: Measured warnings, such as ``{"GRAD0": 0.52}``.
         definition: The full definition; must equal the column's.
         not_finite: Number of items without a finite output of the model. They are among the ``n`` and count as wrong.
@@ -221,11 +221,16 @@ class Measured:
         return tuple(names) if number.verdict else ()
 
 
+_KINDS = {"training": "train", "prediction": "predict", "measured": "evaluate"}
+"""The parts of a record, and the kind of job that has each."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """The record of a job.
+    """The record of a job, with its fields in the order in which they are stored.
 
     Attributes:
+        schema: Schema that the record was written in.
         job: Id of the job.
         kind: ``"train"``, ``"predict"`` or ``"evaluate"``.
         model: Name of the model in the suite; empty for a shared job.
@@ -237,19 +242,19 @@ class Record:
         argument: The part of the evaluation.
         status: ``"ok"`` or ``"diverged"``.
         reason: Why training diverged.
-        weights: SHA-256 of the weights that training left, or that the result was made with.
         training: Result of a train job.
         prediction: Result of a predict job.
         measured: Result of an evaluate job.
+        weights: SHA-256 of the weights that training left, or that the result was made with.
         passes: Cost in network passes.
         seconds: Wall time.
         finished: Time of the end in UTC, such as ``"2026-11-28T13:37:38Z"``.
         provenance: Where the result came from.
-        schema: Schema that the record was written in.
         key: Key of the job.
         artefacts: SHA-256 by name of the files that belong to the result.
     """
 
+    schema: int = SCHEMA
     job: str = ""
     kind: str
     model: str = ""
@@ -261,15 +266,14 @@ class Record:
     argument: str = ""
     status: Literal["ok", "diverged"] = "ok"
     reason: str | None = None
-    weights: str | None = None
     training: Training = field(default_factory=Training)
     prediction: Prediction = field(default_factory=Prediction)
     measured: Measured = field(default_factory=Measured)
+    weights: str | None = None
     passes: float = 0.0
     seconds: float = 0.0
     finished: str = ""
     provenance: Provenance = field(default_factory=Provenance)
-    schema: int = SCHEMA
     key: str = ""
     artefacts: Mapping[str, str] = field(default_factory=dict)
 
@@ -291,35 +295,15 @@ class Record:
 
     def as_json(self) -> dict[str, Any]:
         """The record as it is stored, without its own digest."""
-        parts: dict[str, Training | Prediction | Measured] = {
-            "train": self.training,
-            "predict": self.prediction,
-            "evaluate": self.measured,
-        }
-        part = parts.get(self.kind)
-        weights = {"weights": self.weights} if self.weights is not None or self.kind == "evaluate" else {}
-        return {
-            "schema": self.schema,
-            "job": self.job,
-            "kind": self.kind,
-            "model": self.model,
-            "family": self.family,
-            "backbone": self.backbone,
-            "dataset": self.dataset,
-            "seed": self.seed,
-            "evaluation": self.evaluation,
-            "argument": self.argument,
-            "status": self.status,
-            **({"reason": self.reason} if self.reason is not None else {}),
-            **(part.as_json() if part is not None else {}),
-            **weights,
-            "passes": self.passes,
-            "seconds": self.seconds,
-            "finished": self.finished,
-            "provenance": self.provenance.as_json(),
-            "key": self.key,
-            "artefacts": dict(self.artefacts),
-        }
+        facts: dict[str, Any] = {}
+        for name, value in _all(self).items():
+            if name in _KINDS:
+                facts |= value.as_json() if self.kind == _KINDS[name] else {}
+            elif name == "provenance":
+                facts[name] = value.as_json()
+            elif value is not None or (name == "weights" and self.kind == "evaluate"):
+                facts[name] = value
+        return facts
 
     @property
     def diverged(self) -> bool:

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from bench.data.spec import DatasetSpec
-from bench.registry import UnknownNameError
-from bench.spec import BACKBONES, FAMILIES, BackboneSpec, FamilySpec, Task
+from bench.spec import BACKBONES, FAMILIES, FamilySpec
 from bench.suite.document import Document
-from bench.suite.fitting import features, task, unfit
-from bench.suite.labels import Change, relabel
+from bench.suite.feasible import features, task, unfit
 from bench.suite.locate import Path
+from bench.suite.names import registered
+from bench.suite.overlay import Change, relabel
 
 __all__ = ["Backbones"]
 
@@ -54,7 +54,7 @@ class Backbones:
         alternatives = list(value) if isinstance(value, tuple) else [value]
         if value is None:
             return
-        known = [_backbone(name) is not None for name in alternatives]
+        known = [registered(BACKBONES, name) is not None for name in alternatives]
         swapped: dict[str, tuple[Any, Path]] = {}
         sizes: dict[float, Path] = {}
         for name in sorted(names, key=self._cost):
@@ -76,8 +76,8 @@ class Backbones:
                 swapped[name] = best if isinstance(value, tuple) else (best[0], at)
         for index, entry in users.items():
             if entry["backbone"] in swapped:
-                entry["backbone"], place = swapped[entry["backbone"]]
-                self.result.overlays["model", index, "backbone"] = (self.profile, place)
+                name, place = swapped[entry["backbone"]]
+                self.result.put(("model", index, "backbone"), name, self.profile, place)
 
     def rename(self, members: Mapping[Path, dict[str, Any]]) -> None:
         """Rename the networks in the labels of the given models, if the suite compares several networks."""
@@ -90,15 +90,12 @@ class Backbones:
 
     def unfit(self, spec: FamilySpec, entry: Mapping[str, Any], config: Any, train: int | None) -> Mapping[str, str]:
         """Reasons why a model cannot run on the suite's data, by key; empty if none is known."""
-        backbone = _backbone(entry.get("backbone", "none"))
-        if self.dataset is None or backbone is None:
-            return {}
-        found: Task | None = task(self.dataset, train)
-        return unfit(spec, backbone, config, found) if found is not None else {}
+        backbone = registered(BACKBONES, entry.get("backbone", "none"))
+        found = task(self.dataset, train)
+        return {} if backbone is None or found is None else unfit(spec, backbone, config, found)
 
     def _fits(self, name: Any, users: list[dict[str, Any]]) -> bool:
-        backbone = _backbone(name)
-        found = task(self.dataset, None) if self.dataset is not None else None
+        backbone, found = registered(BACKBONES, name), task(self.dataset, None)
         if backbone is None or found is None:
             return True
         if features(backbone, found.image_shape)[1]:
@@ -114,8 +111,7 @@ class Backbones:
         return True
 
     def _cost(self, name: str) -> float:
-        backbone = _backbone(name)
-        found = task(self.dataset, None) if self.dataset is not None else None
+        backbone, found = registered(BACKBONES, name), task(self.dataset, None)
         try:
             facts = backbone.describe(name, found.image_shape if found else (3, 32, 32)) if backbone else {}
             return float(facts.get("multiply-adds", 0.0))
@@ -123,23 +119,14 @@ class Backbones:
             return 0.0
 
 
-def _backbone(name: Any) -> BackboneSpec | None:
-    try:
-        return BACKBONES.get(name) if isinstance(name, str) else None
-    except UnknownNameError:
-        return None
-
-
 def _needs_backbone(family: Any) -> bool:
-    try:
-        return isinstance(family, str) and FAMILIES.get(family).needs_backbone
-    except UnknownNameError:
-        return True
+    spec = registered(FAMILIES, family)
+    return isinstance(family, str) and (spec is None or spec.needs_backbone)
 
 
 def _like(name: str, model: str) -> str:
     """The network ``name`` with the options of ``model`` if both have the same implementation, else ``name``."""
-    spec, other = _backbone(name), _backbone(model)
+    spec, other = registered(BACKBONES, name), registered(BACKBONES, model)
     if spec is None or other is None or spec.implementation != other.implementation or spec.like is None:
         return name
     return spec.like(name, model)

@@ -1,23 +1,36 @@
-"""A TOML file with the position of every key, and the translation of validation errors into located problems."""
+"""A TOML file: its values with the position of every key, and its mistakes, each with its place."""
 
 from __future__ import annotations
 
+import copy
 import json
 import re
+import stat
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from bench.errors import Problem, did_you_mean, shortened
+from bench.errors import Problem, RequestError, SuiteError, did_you_mean, shortened
 from bench.suite import locate
-from bench.suite.source import parsed, source_text
 
-__all__ = ["Document", "frozen", "read", "validate"]
+__all__ = ["LARGEST", "Document", "frozen", "read", "set_at", "validate"]
 
 M = TypeVar("M", bound=BaseModel)
+
+LARGEST = 4 * 2**20
+"""Largest size of a file in bytes; the largest file of the package has about 6,000."""
+
+_PART = r"(?:[A-Za-z0-9_-]+|\"[^\"\n]*\"|'[^'\n]*')"
+# Parsing a dotted key takes time quadratic in its number of parts. A key begins at the start of a line, header or
+# element.
+_LONG_KEY = re.compile(rf"(?:^|[\[{{,])[ \t]*(?:{_PART}[ \t]*\.[ \t]*){{{locate.DEEPEST}}}", re.MULTILINE)
+_LONG_NUMBER = re.compile(r"\d[\d_]{4000,}")
+_LARGEST_INTEGER = 2**63
 
 
 @dataclass
@@ -35,6 +48,21 @@ class Document:
     data: dict[str, Any]
     positions: dict[locate.Path, locate.Position]
     overlays: dict[locate.Path, tuple[Document, locate.Path]] = field(default_factory=dict)
+
+    def table(self, name: str) -> dict[str, Any]:
+        """``[name]``, or an empty table if there is none; the readers of sections report one that is not a table."""
+        found = self.data.get(name)
+        return found if isinstance(found, dict) else {}
+
+    def tables(self, name: str) -> list[dict[str, Any]]:
+        """The tables of ``[[name]]`` in their places: one that is not a table becomes an empty one."""
+        found = self.data.get(name)
+        return [one if isinstance(one, dict) else {} for one in found] if isinstance(found, list) else []
+
+    def put(self, path: locate.Path, value: Any, source: Document, place: locate.Path) -> None:
+        """Put a value at ``path`` that another document has at ``place``, as `set_at` does."""
+        set_at(self.data, path, value)
+        self.overlays[path] = (source, place)
 
     def problem(self, path: locate.Path, message: str, hint: str = "") -> Problem:
         """A problem at ``path``, located in the file that the value came from."""
@@ -68,14 +96,130 @@ def dotted(path: locate.Path) -> str:
 
 
 def read(path: Path) -> Document:
-    """Parse a TOML file.
+    """Parse a TOML file. Bounds are checked before parsing.
 
     Raises:
-        RequestError: The file cannot be read.
-        SuiteError: It is not valid TOML.
+        RequestError: It is not a regular file, cannot be read or is larger than ``LARGEST``.
+        SuiteError: It is not UTF-8 or not valid TOML, is nested too deeply, or holds a number beyond 64 bits or a NUL
+            character.
     """
-    data, positions = parsed(path, source_text(path))
-    return Document(path, data, positions)
+    text = _source(path)
+    long_key = _LONG_KEY.search(text)
+    if long_key is not None:
+        raise _refused(path, f"a key of more than {locate.DEEPEST} parts", *_place(text, long_key.start()))
+    try:
+        data = tomllib.loads(text)
+        positions = locate.locate(text)
+    except tomllib.TOMLDecodeError as error:
+        raise _invalid(path, text, str(error)) from None
+    except RecursionError:
+        raise _too_deep(path, _deep_position(text)) from None
+    except locate.TooDeepError as error:
+        raise _too_deep(path, error.position) from None
+    except ValueError as error:  # raised by int(): Python limits the digits that it converts
+        number = _LONG_NUMBER.search(text)
+        place = _place(text, number.start() if number else 0)
+        raise _refused(path, f"a value cannot be read: {error}", *place) from None
+    document = Document(path, data, positions)
+    problems = [
+        Problem(message, file=path, line=positions[at].line, column=positions[at].column) for at, message in _odd(data)
+    ]
+    if problems:
+        raise SuiteError(problems)
+    return document
+
+
+def _source(path: Path) -> str:
+    """The text of a file, without the byte-order mark that some editors put first."""
+    try:
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):
+            what = "a folder" if stat.S_ISDIR(mode) else "no regular file"
+            raise RequestError(f"{shortened(str(path))}: cannot be read: it is {what}, not a TOML file")
+        with path.open("rb") as stream:
+            content = stream.read(LARGEST + 1)
+    except FileNotFoundError:
+        raise RequestError(f"{shortened(str(path))}: no such file") from None
+    except OSError as error:
+        raise RequestError(f"{shortened(str(path))}: cannot be read: {error.strerror or error}") from None
+    except ValueError:
+        raise RequestError(f"{shortened(str(path))!r}: no file can have this name") from None
+    if len(content) > LARGEST:
+        raise RequestError(f"{path}: cannot be read: it is larger than {LARGEST // 2**20} MiB, the most that is read")
+    try:
+        return content.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        message = f"byte 0x{content[error.start]:02x} is not valid UTF-8"
+        # One character for each byte, so that columns count bytes.
+        place = _place(content.decode("latin-1"), error.start)
+        raise _refused(path, message, *place, hint="save it as UTF-8") from None
+
+
+def _odd(data: dict[str, Any]) -> list[tuple[locate.Path, str]]:
+    """Problems by path: NUL characters in keys and strings, integers beyond 64 bits."""
+    found: list[tuple[locate.Path, str]] = []
+    left: list[tuple[locate.Path, Any]] = [((), data)]
+    while left:
+        path, value = left.pop()
+        if isinstance(value, dict):
+            found += [((*path, key), "a key holds the character NUL") for key in value if "\0" in key]
+            left += [((*path, key), item) for key, item in value.items()]
+        elif isinstance(value, list):
+            left += [((*path, index), item) for index, item in enumerate(value)]
+        elif isinstance(value, str) and "\0" in value:
+            found.append((path, "the text holds the character NUL"))
+        elif isinstance(value, int) and not -_LARGEST_INTEGER <= value < _LARGEST_INTEGER:
+            found.append((path, "the number does not fit into 64 bits"))
+    return found
+
+
+def _deep_position(text: str) -> locate.Position:
+    try:
+        locate.locate(text)
+    except locate.TooDeepError as error:
+        return error.position
+    return locate.Position(1, 1)  # unreachable as long as DEEPEST is far below the parser's own limit
+
+
+def _too_deep(path: Path, position: locate.Position) -> SuiteError:
+    return _refused(path, f"nested more than {locate.DEEPEST} levels", position.line, position.column)
+
+
+def _invalid(path: Path, text: str, message: str) -> SuiteError:
+    # tomllib gives the position only inside its message.
+    found = re.search(r"\(at (?:line (\d+), column (\d+)|end of document)\)", message)
+    line, column = text.count("\n") + 1, None
+    if found and found.group(1):
+        line, column = int(found.group(1)), int(found.group(2))
+    plain, hint = re.sub(r"\s*\(at .*\)$", "", message), ""
+    twice = re.fullmatch(r"Cannot declare \('(\w+)',\) twice", plain)
+    if twice:
+        plain, hint = f"[{twice.group(1)}] stands twice", f"each of several is written [[{twice.group(1)}]]"
+    elif plain == "Invalid value":
+        hint = "texts stand in quotes"
+    return _refused(path, f"not valid TOML: {plain}", line, column, hint)
+
+
+def _place(text: str, at: int) -> tuple[int, int]:
+    """Line and column of an index in a text, both from 1."""
+    return text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at)
+
+
+def _refused(path: Path, message: str, line: int, column: int | None, hint: str = "") -> SuiteError:
+    return SuiteError([Problem(message, file=path, line=line, column=column, hint=hint)])
+
+
+def set_at(data: Any, path: locate.Path, value: Any) -> None:
+    """Set a copy of a value in nested tables and arrays.
+
+    Missing tables are made. If the suite has something else in the place of a table, it stays, and nothing is set.
+    """
+    for part, below in pairwise(path):
+        inner = data[part] if isinstance(part, int) else data.setdefault(part, {})
+        if not isinstance(inner, list if isinstance(below, int) else dict):
+            return
+        data = inner
+    data[path[-1]] = copy.deepcopy(value)
 
 
 def frozen(value: Any) -> Any:

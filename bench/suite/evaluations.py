@@ -14,7 +14,7 @@ from bench.spec import FamilySpec
 from bench.suite.locate import Path
 from bench.suite.names import Doubtful, evaluation_id, unclear_evaluations
 from bench.suite.schema import EvaluationEntry, ResolvedEvaluation
-from bench.suite.section import SectionReader, rest, texts
+from bench.suite.section import SectionReader, rest, value_or_default
 
 __all__ = ["EvaluationReader"]
 
@@ -77,55 +77,27 @@ class EvaluationReader(SectionReader):
     def _datasets(self, evaluation: Evaluation, raw: Mapping[str, Any], at: Path) -> None:
         known: set[str] = set()
         for key in evaluation.dataset_fields:
-            given = raw.get(key)
-            if given is None:
-                default = evaluation.Config.model_fields[key].get_default(call_default_factory=True)
-                given = list(default) if isinstance(default, tuple) else default
-            if isinstance(given, Mapping):
-                for group, names in given.items():
-                    self._listed(names, (*at, key, str(group)), known)
-            else:
-                self._listed(given, (*at, key), known)
+            value = value_or_default(evaluation.Config, raw, key)
+            lists = value if isinstance(value, Mapping) else {None: value}
+            for group, names in lists.items():
+                for path, name in self.references(names, (*at, key) if group is None else (*at, key, group)):
+                    # A name in two lists, such as a set in a group, is checked once.
+                    if name not in known:
+                        known.add(name)
+                        self._dataset(name, path)
 
-    def _listed(self, given: Any, at: Path, known: set[str]) -> None:
-        """Check a name or a list of names of data sets.
-
-        Args:
-            given: The value in the suite.
-            at: Its place.
-            known: Names of other lists of the evaluation, which are checked there; those of this one are added.
-        """
-        named: list[tuple[Path, str]] = [((*at, place), name) for place, name in texts(given)]
-        if isinstance(given, str):
-            named = [(at, given)]
-        seen: set[str] = set()
-        for path, name in named:
-            if name in seen:
-                self.complain(path, f"{name!r} is listed twice")
-                continue
-            seen.add(name)
-            if name in known:
-                continue
-            known.add(name)
-            spec = self.dataset(name, path)
-            if spec is None:
-                continue
-            if self.inside is not None and _same(spec, self.inside):
-                self.complain(path, f"{spec.name!r} is the in-distribution data set")
-            self.outside.append((path, spec))
+    def _dataset(self, name: str, path: Path) -> None:
+        spec, own = self.dataset(name, path), self.inside
+        if spec is None:
+            return
+        if own is not None and (spec.name, spec.fingerprint) == (own.name, own.fingerprint):
+            self.complain(path, f"{spec.name!r} is the in-distribution data set")
+        self.outside.append((path, spec))
 
     def _models(self, evaluation: Evaluation, raw: Mapping[str, Any], at: Path) -> None:
         """Check the other models of the suite that the evaluation reads."""
         for key in evaluation.model_fields:
-            given = raw.get(key)
-            named: list[tuple[Path, str]] = [((*at, key, place), name) for place, name in texts(given)]
-            if isinstance(given, str):
-                named = [((*at, key), given)]
-            seen: set[str] = set()
-            for path, name in named:
-                if name in seen:
-                    self.complain(path, f"{name!r} is listed twice")
-                seen.add(name)
+            for path, name in self.references(raw.get(key), (*at, key)):
                 if name not in self.models and name not in self.unclear_models:
                     hint = did_you_mean(name, {*self.models, *self.unclear_models.names})
                     self.complain(path, f"no model of the suite is called {name!r}", hint)
@@ -133,7 +105,3 @@ class EvaluationReader(SectionReader):
 
 _TAKEN = ("train", "predict")
 """Names of the jobs that every model has; an evaluation cannot have one of them as its id."""
-
-
-def _same(one: DatasetSpec, other: DatasetSpec) -> bool:
-    return (one.name, one.fingerprint) == (other.name, other.fingerprint)

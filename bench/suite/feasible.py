@@ -9,17 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
-from bench.data.spec import DatasetSpec
-from bench.plugins.spec_contract import untrained
+from bench.data.spec import DatasetSpec, ImageShape
+from bench.plugins.declared import finite
+from bench.plugins.descriptions import untrained
 from bench.registry import UnknownNameError
-from bench.spec import FAMILIES, Task
-from bench.suite.fitting import task, unfit
+from bench.spec import FAMILIES, BackboneSpec, FamilySpec, Task
 from bench.suite.locate import Path
 from bench.suite.schema import Caps, DataSection, ResolvedEvaluation, ResolvedModel
 from bench.suite.section import SectionReader
 
-__all__ = ["Feasibility"]
+__all__ = ["Feasibility", "features", "task", "unfit"]
 
 
 @dataclass(kw_only=True)
@@ -156,3 +157,34 @@ class Feasibility(SectionReader):
                 except (UnknownNameError, ValueError):  # reported with the evaluation's declarations
                     continue
                 self._batch((*at, "kind"), size, train, " (of the judge's training)")
+
+
+def task(dataset: DatasetSpec | None, train: int | None) -> Task | None:
+    """The task that a data set poses; None for a set without classes, and for an unknown set."""
+    if dataset is None or dataset.num_classes is None or dataset.image_shape is None:
+        return None
+    return Task(num_classes=dataset.num_classes, image_shape=dataset.image_shape, train=train)
+
+
+def features(backbone: BackboneSpec, image_shape: ImageShape) -> tuple[int | None, str]:
+    """The dimension of a network's features (None if unknown), and why it cannot take such images (or "")."""
+    try:
+        facts = backbone.describe(backbone.name, image_shape)
+    except ValueError as error:
+        return None, str(error)
+    except Exception as error:  # a plug-in may raise anything
+        return None, f"its spec cannot describe it: {type(error).__name__}: {error}"
+    given: object = facts
+    dimension = given.get("features") if isinstance(given, Mapping) else None
+    return (int(dimension) if isinstance(dimension, int | float) and finite(dimension) else None), ""
+
+
+def unfit(family: FamilySpec, backbone: BackboneSpec, config: Any, given: Task) -> Mapping[str, str]:
+    """Reasons why a model cannot run, by dotted key of its entry (``backbone`` among them); empty if it can."""
+    dimension, problem = features(backbone, given.image_shape)
+    if problem:
+        return {"backbone": problem}
+    try:
+        return dict(family.unfit(config, given.with_features(dimension)))
+    except Exception as error:  # a plug-in may raise anything
+        return {"family": f"the family's spec cannot check it: {type(error).__name__}: {error}"}

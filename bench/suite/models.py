@@ -9,12 +9,12 @@ from typing import Any
 
 from bench.data.spec import DatasetSpec
 from bench.errors import did_you_mean
-from bench.plugins.spec_contract import configured_problems, untrained
+from bench.plugins.descriptions import configured_problems, untrained
 from bench.spec import BACKBONES, FAMILIES, BackboneSpec, FamilySpec, TrainingConfig
 from bench.suite.locate import Path
 from bench.suite.names import Doubtful, model_label, model_name, unclear_models
 from bench.suite.schema import Caps, ModelEntry, ResolvedModel
-from bench.suite.section import SectionReader, merged, rest
+from bench.suite.section import SectionReader, rest, with_preset
 
 __all__ = ["ModelReader"]
 
@@ -121,16 +121,11 @@ class ModelReader(SectionReader):
         )
 
     def _config(self, raw: Mapping[str, Any], family: FamilySpec, at: Path) -> TrainingConfig | None:
-        values: dict[str, Any] = {}
         preset = raw.get("preset")
-        if isinstance(preset, str):
-            if preset not in family.presets:
-                hint = did_you_mean(preset, family.presets) or "it has none"
-                self.complain((*at, "preset"), f"{family.name} has no preset {preset!r}", hint)
-            else:
-                values = merged({}, family.presets[preset])
-        values = merged(values, rest(ModelEntry, raw))
-        return self.check(family.config, values, at, ModelEntry.model_fields)
+        if isinstance(preset, str) and preset not in family.presets:
+            hint = did_you_mean(preset, family.presets) or "it has none"
+            self.complain((*at, "preset"), f"{family.name} has no preset {preset!r}", hint)
+        return self.check(family.config, with_preset(ModelEntry, raw, family.presets), at, ModelEntry.model_fields)
 
     def _backbone(self, raw: Mapping[str, Any], family: FamilySpec | None, at: Path) -> BackboneSpec | None:
         name = raw.get("backbone", "none")
@@ -140,8 +135,7 @@ class ModelReader(SectionReader):
             self.complain((*at, "backbone"), f"the family {family.name!r} has no backbone", "leave the key out")
             return None
         if "backbone" in raw or family is None or not family.needs_backbone:
-            found: BackboneSpec | None = self.named(BACKBONES, name, (*at, "backbone"))
-            return found
+            return self.named(BACKBONES, name, (*at, "backbone"))
         self.complain(at, f"{family.name} needs a backbone", 'for example backbone = "wrn-28-10"')
         return None
 

@@ -5,14 +5,24 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from bench.errors import nearest
 from bench.evaluate.base import EVALUATIONS
-from bench.registry import Registry, UnknownNameError
-from bench.spec import FAMILIES, FamilySpec
+from bench.registry import Named, Registry, UnknownNameError
+from bench.spec import FAMILIES
 
-__all__ = ["Doubtful", "evaluation_id", "model_label", "model_name", "unclear_evaluations", "unclear_models"]
+__all__ = [
+    "Doubtful",
+    "evaluation_id",
+    "model_label",
+    "model_name",
+    "registered",
+    "unclear_evaluations",
+    "unclear_models",
+]
+
+T = TypeVar("T", bound=Named)
 
 
 @dataclass(frozen=True)
@@ -31,12 +41,20 @@ class Doubtful:
         return self.any or name in self.names
 
 
+def registered(registry: Registry[T], name: object) -> T | None:
+    """The plug-in called ``name``, or None if there is none, which is reported where the suite is read."""
+    try:
+        return registry.get(name) if isinstance(name, str) else None
+    except UnknownNameError:
+        return None
+
+
 def model_name(raw: Mapping[str, Any]) -> str | None:
     """The name of a ``[[model]]``, by default its family's; None if neither is known."""
     given = raw.get("name")
     if given is not None:
         return given if isinstance(given, str) else None
-    family = _family(raw)
+    family = registered(FAMILIES, raw.get("family"))
     return None if family is None else family.name if ":" in raw["family"] else raw["family"]
 
 
@@ -45,7 +63,7 @@ def model_label(raw: Mapping[str, Any]) -> str | None:
     given = raw.get("label")
     if given is not None:
         return given if isinstance(given, str) else None
-    family = _family(raw)
+    family = registered(FAMILIES, raw.get("family"))
     return None if family is None else family.label
 
 
@@ -53,10 +71,8 @@ def evaluation_id(raw: Mapping[str, Any]) -> str | None:
     """The id of an ``[[evaluation]]``, by default the name of its protocol; None if neither is known."""
     given = raw.get("id", raw.get("kind"))
     if isinstance(given, str) and "id" not in raw and ":" in given:
-        try:
-            return str(EVALUATIONS.get(given).name)
-        except UnknownNameError:
-            return None
+        evaluation = registered(EVALUATIONS, given)
+        return None if evaluation is None else evaluation.name
     return given if isinstance(given, str) else None
 
 
@@ -66,7 +82,7 @@ def unclear_models(entries: Iterable[Mapping[str, Any]]) -> Doubtful:
     unknown = False
     for raw in entries:
         found = {name for name in (model_name(raw), model_label(raw)) if name is not None}
-        if _family(raw) is None and not isinstance(raw.get("name"), str):
+        if registered(FAMILIES, raw.get("family")) is None and not isinstance(raw.get("name"), str):
             # The model has its family's name, which is misspelt or cannot be imported.
             meant = _meant(raw.get("family"), FAMILIES)
             unknown = unknown or not meant
@@ -86,16 +102,6 @@ def unclear_evaluations(entries: Iterable[Mapping[str, Any]]) -> Doubtful:
         unknown = unknown or not found
         names |= {written for name in found for written in _ways(name)}
     return Doubtful(frozenset(names), unknown)
-
-
-def _family(raw: Mapping[str, Any]) -> FamilySpec | None:
-    name = raw.get("family")
-    if not isinstance(name, str):
-        return None
-    try:
-        return FAMILIES.get(name)
-    except UnknownNameError:
-        return None
 
 
 def _meant(name: object, registry: Registry[Any]) -> set[str]:

@@ -1,8 +1,13 @@
-"""Puts values of a profile into a group of entries of a suite: the models of a family, the evaluations of a kind."""
+"""Puts values of a profile into a group of entries of a suite: the models of a family, the evaluations of a kind.
+
+If a profile changes a value in which models differ, their labels change with it, so that they show the value that is
+used.
+"""
 
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,12 +15,11 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from bench.suite.contrast import Anchor, bounded, differ, shrunk
-from bench.suite.document import Document, frozen
-from bench.suite.labels import Change, relabel
+from bench.suite.document import Document, frozen, set_at
 from bench.suite.locate import Path
-from bench.suite.section import merged, rest
+from bench.suite.section import with_preset
 
-__all__ = ["Group", "Leaf", "leaves"]
+__all__ = ["Change", "Group", "Leaf", "leaves", "relabel"]
 
 Keys = tuple[str, ...]
 Values = dict[Keys, tuple[Any, Path]]
@@ -86,13 +90,12 @@ class Group:
         """
         own = {at: self._resolved(entry) for at, entry in self.members.items()}
         plain = [leaf for leaf in given if self.config is None or leaf.path[0] in self.entry.model_fields]
-        for at, entry in self.members.items():
-            for leaf in plain:
-                self._put(at, entry, {leaf.path: (leaf.value, leaf.source)})
+        for at in self.members:
+            self._put(at, {leaf.path: (leaf.value, leaf.source) for leaf in plain})
         values = {leaf.path: leaf for leaf in given if leaf not in plain}
         chosen = self._chosen(list(values.values()), caps, own)
-        for at, entry in self.members.items():
-            self._put(at, entry, chosen[at])
+        for at in self.members:
+            self._put(at, chosen[at])
         self._label(own, chosen)
 
     def _chosen(
@@ -122,7 +125,7 @@ class Group:
         new = [leaf.value] * len(values) if plain else shrunk(values, leaf.value, anchor or "middle")
         for at, old, value in zip(own, values, new, strict=True):
             if plain or value != old:
-                trial[at][leaf.path] = (copy.deepcopy(value), leaf.source)
+                trial[at][leaf.path] = (value, leaf.source)
 
     def _bound(
         self, key: str, most: int, source: Path, own: Mapping[Path, BaseModel | None], trial: dict[Path, Values]
@@ -156,9 +159,9 @@ class Group:
             return []
         entry = copy.deepcopy(self.members[at])
         for path, (value, _) in values.items():
-            _set(entry, path, value)
+            set_at(entry, path, value)
         try:
-            config = self.config.model_validate(frozen(self._merged(entry)))
+            config = self.config.model_validate(frozen(with_preset(self.entry, entry, self.presets)))
         except ValidationError as error:
             return [tuple(map(str, item["loc"])) for item in error.errors(include_url=False)]
         return [] if self.fits(entry, config) else [()]
@@ -167,18 +170,13 @@ class Group:
         if self.config is None:
             return None
         try:
-            return self.config.model_validate(frozen(self._merged(entry)))
+            return self.config.model_validate(frozen(with_preset(self.entry, entry, self.presets)))
         except ValidationError:  # reported where the suite is read
             return None
 
-    def _merged(self, entry: Mapping[str, Any]) -> dict[str, Any]:
-        preset = entry.get("preset") if self.presets else None
-        return merged(self.presets.get(preset, {}) if isinstance(preset, str) else {}, rest(self.entry, entry))
-
-    def _put(self, at: Path, entry: dict[str, Any], values: Values) -> None:
+    def _put(self, at: Path, values: Values) -> None:
         for path, (value, source) in values.items():
-            _set(entry, path, value)
-            self.result.overlays[*at, *path] = (self.profile, source)
+            self.result.put((*at, *path), value, self.profile, source)
 
     def _label(self, own: Mapping[Path, BaseModel | None], chosen: Mapping[Path, Values]) -> None:
         """Update the labels of models that differ in a value that has changed."""
@@ -204,13 +202,61 @@ def _value(config: BaseModel | None, path: Keys) -> Any:
     return value
 
 
-def _set(entry: dict[str, Any], path: Keys, value: Any) -> None:
-    for part in path[:-1]:
-        below = entry.get(part)
-        if not isinstance(below, dict):
-            # Either a mistake of the suite, or the table does not exist yet.
-            if below is not None:
-                return
-            below = entry[part] = {}
-        entry = below
-    entry[path[-1]] = copy.deepcopy(value)
+@dataclass(frozen=True)
+class Change:
+    """A setting in which models of a suite differ, before and after a profile."""
+
+    key: str
+    before: Any
+    after: Any
+
+
+def relabel(result: Document, members: Mapping[Path, dict[str, Any]], changes: Mapping[Path, Sequence[Change]]) -> None:
+    """Rewrite the labels that the suite sets, and the tables that name rows by them.
+
+    A label that contains the old value as a word (``"JEM, 20 steps"``) gets the new value in its place. If it does not
+    contain the value, or if the value may belong to another setting, the new value is appended
+    (``"JEM, long (steps 2)"``).
+    """
+    labels = [entry.get("label") for entry in result.tables("model")]
+    for at, entry in members.items():
+        label = entry.get("label")
+        if not isinstance(label, str) or not changes[at]:
+            continue
+        new = label
+        for change in changes[at]:
+            new = _replaced(new, change, entry)
+        if new == label or new in labels:
+            new = f"{label} ({', '.join(_said(change) for change in changes[at])})"
+        labels.append(new)
+        entry["label"] = new
+        for table in result.tables("table"):
+            rows = table.get("models")
+            if isinstance(rows, list):
+                table["models"] = [new if row == label else row for row in rows]
+
+
+def _replaced(label: str, change: Change, entry: Mapping[str, Any]) -> str:
+    text = _text(change.before)
+    found = list(re.finditer(rf"(?<![\w.,-]){re.escape(text)}(?![\w-]|[.,]\d)", label, re.IGNORECASE))
+    others = [value for key, value in _explicit(entry) if key != change.key and value == change.before]
+    if len(found) != 1 or others or isinstance(change.before, bool | list | tuple):
+        return f"{label} ({_said(change)})"
+    return f"{label[: found[0].start()]}{_text(change.after)}{label[found[0].end() :]}"
+
+
+def _explicit(values: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    for key, value in values.items():
+        found += _explicit(value) if isinstance(value, Mapping) else [(key, value)]
+    return found
+
+
+def _said(change: Change) -> str:
+    return f"{change.key.replace('_', ' ')} {_text(change.after)}"
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return " ".join(map(_text, value)) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -11,11 +11,11 @@ from bench.data.registry import find_dataset
 from bench.data.spec import DatasetSpec
 from bench.errors import BenchError, Problem, did_you_mean
 from bench.evaluate.base import EVALUATIONS
-from bench.registry import UnknownNameError
 from bench.spec import FAMILIES, FamilySpec, TrainingConfig, settings
 from bench.suite.backbones import Backbones
 from bench.suite.document import Document, validate
 from bench.suite.locate import Path
+from bench.suite.names import registered
 from bench.suite.overlay import Group, Leaf, leaves
 from bench.suite.schema import EvaluationEntry, ModelEntry, ProfileFile
 from bench.suite.substitute import Substitution
@@ -72,21 +72,19 @@ def apply(document: Document, profile: Document) -> Applied:
 
 
 def _data_section(result: Document, parsed: ProfileFile, profile: Document, dataset: DatasetSpec | None) -> None:
-    data = result.data.get("data")
-    if not isinstance(data, dict):
+    if not isinstance(result.data.get("data"), dict):
         return
     for key, value in parsed.data.items():
         items = dataset.sizes.get("train") if dataset is not None else None
         if key == "validation" and isinstance(value, int) and items is not None and value >= items > 0:
             continue  # a profile applies to all suites and cannot know how many items this one has
-        data[key] = value
-        result.overlays["data", key] = (profile, ("data", key))
+        result.put(("data", key), value, profile, ("data", key))
 
 
 def _models(
     result: Document, parsed: ProfileFile, profile: Document, dataset: DatasetSpec | None, train: int | None
 ) -> None:
-    entries = dict(enumerate(_tables(result.data.get("model"))))
+    entries = dict(enumerate(result.tables("model")))
     backbones = Backbones(result, profile, dataset)
     backbones.apply(entries, parsed.model.get("backbone"))
     caps: list[tuple[str, int | None, Path]] = [("epochs", parsed.caps.epochs, ("caps", "epochs"))]
@@ -97,7 +95,7 @@ def _models(
     # The reader of the models reports a family that is not a string.
     for family in dict.fromkeys(str(entry.get("family")) for entry in entries.values()):
         members: dict[Path, dict[str, Any]] = {("model", i): e for i, e in entries.items() if e.get("family") == family}
-        spec = FAMILIES.get(family) if _is_family(family) else None
+        spec = registered(FAMILIES, family)
         group = Group(
             result,
             profile,
@@ -118,13 +116,13 @@ def _fits(
 
 
 def _evaluations(result: Document, parsed: ProfileFile, profile: Document) -> None:
-    entries = list(enumerate(_tables(result.data.get("evaluation"))))
+    entries = list(enumerate(result.tables("evaluation")))
     for kind in dict.fromkeys(str(entry.get("kind")) for _, entry in entries):
         members: dict[Path, dict[str, Any]] = {("evaluation", i): e for i, e in entries if e.get("kind") == kind}
-        try:
-            schema = EVALUATIONS.get(kind).Config
-        except UnknownNameError:  # reported where the suite names it
+        evaluation = registered(EVALUATIONS, kind)
+        if evaluation is None:
             continue
+        schema = evaluation.Config
         found = leaves(parsed.evaluation.get(kind, {}), ("evaluation", kind))
         most = parsed.caps.items if "items" in schema.model_fields else None
         Group(result, profile, members, EvaluationEntry, schema).overlay(found, [("items", most, ("caps", "items"))])
@@ -147,21 +145,27 @@ def _model_leaves(parsed: ProfileFile, family: str) -> list[Leaf]:
 
 def _accepted(family: str) -> Callable[[tuple[str, ...]], bool]:
     """A function that tells whether a family has a key: a softmax classifier has no sampler."""
-    if not _is_family(family):
-        return lambda path: path[0] in ENTRY_KEYS
-    return lambda path: path[0] in ENTRY_KEYS or _names_setting(family, path)
+    known = _setting_keys(family)
+
+    def accepted(path: tuple[str, ...]) -> bool:
+        name = ".".join(path)
+        # The schema reports a table in place of a value, and the reverse.
+        return path[0] in ENTRY_KEYS or any(
+            f"{key}.".startswith(f"{name}.") or f"{name}.".startswith(f"{key}.") for key in known
+        )
+
+    return accepted
 
 
-def _names_setting(family: str, path: tuple[str, ...]) -> bool:
-    name = ".".join(path)
-    known = [setting.key for setting in settings(FAMILIES.get(family).config)]
-    # The schema reports a table in place of a value, and the reverse.
-    return any(f"{key}.".startswith(f"{name}.") or f"{name}.".startswith(f"{key}.") for key in known)
+def _setting_keys(family: str) -> set[str]:
+    """Dotted names of the settings of a family; empty if the family is unknown."""
+    spec = registered(FAMILIES, family)
+    return set() if spec is None else {setting.key for setting in settings(spec.config)}
 
 
 def _unknown_models(parsed: ProfileFile, document: Document, profile: Document) -> list[Problem]:
     """Problems for the keys of ``[model]`` that no family has."""
-    named = {str(entry.get("family")) for entry in _tables(document.data.get("model"))}
+    named = {str(entry.get("family")) for entry in document.tables("model")}
     families = {*FAMILIES.names(), *named}
     rules = [_accepted(family) for family in families]
     problems = []
@@ -177,16 +181,14 @@ def _unknown_models(parsed: ProfileFile, document: Document, profile: Document) 
 
 def _siblings(path: tuple[str, ...], families: set[str]) -> set[str]:
     """Names of settings, of any of the families, in the same table as ``path``."""
-    known = {
-        setting.key for family in families if _is_family(family) for setting in settings(FAMILIES.get(family).config)
-    }
+    known = {key for family in families for key in _setting_keys(family)}
     above = "".join(f"{part}." for part in path[:-1])
     names = {key.removeprefix(above).partition(".")[0] for key in known if key.startswith(above)}
     return names | set(ENTRY_KEYS) if len(path) == 1 else names
 
 
 def _unknown_evaluations(parsed: ProfileFile, document: Document, profile: Document) -> list[Problem]:
-    known = {*EVALUATIONS.names(), *(str(entry.get("kind")) for entry in _tables(document.data.get("evaluation")))}
+    known = {*EVALUATIONS.names(), *(str(entry.get("kind")) for entry in document.tables("evaluation"))}
     return [
         profile.problem(("evaluation", kind), f"unknown evaluation {kind!r}", did_you_mean(kind, EVALUATIONS.names()))
         for kind in parsed.evaluation
@@ -196,8 +198,7 @@ def _unknown_evaluations(parsed: ProfileFile, document: Document, profile: Docum
 
 def _dataset(result: Document) -> DatasetSpec | None:
     """The suite's own data set under the profile, or None. The reader of the suite reports why it is not found."""
-    section = result.data.get("data")
-    name = section.get("dataset") if isinstance(section, dict) else None
+    name = result.table("data").get("dataset")
     try:
         return find_dataset(name, result.path.parent) if isinstance(name, str) else None
     except (BenchError, ValueError, OSError):
@@ -214,16 +215,3 @@ def _training_items(result: Document, parsed: ProfileFile, dataset: DatasetSpec 
     if items is None or not isinstance(held_out, int):
         return parsed.caps.train
     return max(1, min(items - held_out, parsed.caps.train or items))
-
-
-def _is_family(name: str) -> bool:
-    try:
-        FAMILIES.get(name)
-    except UnknownNameError:  # reported where the suite names it
-        return False
-    return True
-
-
-def _tables(value: Any) -> list[dict[str, Any]]:
-    # An entry that is not a table becomes an empty one, so that the indices of later entries stay right.
-    return [entry if isinstance(entry, dict) else {} for entry in value] if isinstance(value, list) else []

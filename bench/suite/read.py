@@ -16,6 +16,8 @@ from bench.suite import profile as profiles
 from bench.suite.document import read
 from bench.suite.evaluations import EvaluationReader
 from bench.suite.feasible import Feasibility
+from bench.suite.figures import FigureReader
+from bench.suite.gate import GateSection
 from bench.suite.models import ModelReader
 from bench.suite.schema import Caps, DataSection, Suite, SuiteHeader
 from bench.suite.section import SECTIONS, Absent, SectionReader
@@ -60,7 +62,7 @@ class _Reader(SectionReader):
         caps = profile.caps if profile else Caps()
         header = self._section(SuiteHeader, "suite")
         data = self._section(DataSection, "data")
-        dataset = self._dataset(self.document.data.get("data"))
+        dataset = self._dataset()
         models = ModelReader(self.document, self.problems, caps, dataset)
         read_models = models.models()
         evaluations = EvaluationReader(
@@ -82,6 +84,16 @@ class _Reader(SectionReader):
             literature=literature,
             outside=applied.outside,
         ).tables()
+        figures = FigureReader(
+            document=self.document,
+            problems=self.problems,
+            models=read_models,
+            evaluations=read_evaluations,
+            unclear_models=models.unclear,
+            unclear_evaluations=evaluations.unclear,
+            outside=applied.outside,
+        ).figures()
+        gate = self._section(GateSection, "gate") if "gate" in self.document.data else None
         if dataset is not None and data is not None:
             Feasibility(
                 document=self.document,
@@ -108,6 +120,9 @@ class _Reader(SectionReader):
             models=tuple(read_models),
             evaluations=tuple(read_evaluations),
             tables=tuple(tables),
+            figures=tuple(figures),
+            rules=gate.rules if gate is not None else (),
+            baseline=self.document.path.parent / gate.against if gate is not None and gate.against else None,
             caps=caps,
             profile=profile.profile.name if profile else None,
             substitutions=applied.substitutions,
@@ -122,8 +137,8 @@ class _Reader(SectionReader):
             return None
         return self.check(schema, value, (name,))
 
-    def _dataset(self, section: Any) -> DatasetSpec | None:
-        name = section.get("dataset") if isinstance(section, dict) else None
+    def _dataset(self) -> DatasetSpec | None:
+        name = self.document.table("data").get("dataset")
         if not isinstance(name, str):
             return None
         spec = self.dataset(name, ("data", "dataset"))

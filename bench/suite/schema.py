@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
 
@@ -20,10 +20,12 @@ __all__ = [
     "Caps",
     "DataSection",
     "EvaluationEntry",
+    "FigureEntry",
     "ModelEntry",
     "ProfileFile",
     "ResolvedColumn",
     "ResolvedEvaluation",
+    "ResolvedFigure",
     "ResolvedModel",
     "ResolvedTable",
     "Substitutes",
@@ -33,7 +35,7 @@ __all__ = [
 ]
 
 
-_NAME = r"^[a-z0-9][a-z0-9-]*$"
+NAME = r"^[a-z0-9][a-z0-9-]*$"
 LONGEST = 100
 """Largest number of characters of a name: names become parts of file names."""
 
@@ -52,7 +54,7 @@ FileName = Annotated[str, AfterValidator(_possible)]
 class SuiteHeader(Config):
     """``[suite]``."""
 
-    name: str = Field(pattern=_NAME, max_length=LONGEST, description="Name in commands and file names")
+    name: str = Field(pattern=NAME, max_length=LONGEST, description="Name in commands and file names")
     title: str = Field("", description="Title of the report")
     paper: str = Field("", description="The tables and figures of a paper that the suite reproduces")
 
@@ -69,10 +71,6 @@ class _Open(BaseModel):
     """An entry whose further keys belong to a plug-in's own schema."""
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
-
-    def rest(self) -> dict[str, Any]:
-        """The keys that belong to the plug-in."""
-        return dict(self.model_extra or {})
 
 
 class ModelEntry(_Open):
@@ -102,19 +100,37 @@ class EvaluationEntry(_Open):
 
     kind: str = Field(description="A registered evaluation")
     id: str | None = Field(
-        None, pattern=_NAME, max_length=LONGEST, description="Name in columns and job ids; default: the kind"
+        None, pattern=NAME, max_length=LONGEST, description="Name in columns and job ids; default: the kind"
     )
 
 
 class TableEntry(Config):
     """``[[table]]``."""
 
-    id: str = Field(pattern=_NAME, max_length=LONGEST, description="Name in commands and file names")
+    id: str = Field(pattern=NAME, max_length=LONGEST, description="Name in commands and file names")
     title: str = Field("", description="Caption")
     columns: tuple[str, ...] = Field(min_length=1, description="<evaluation id>[.<metric>][@<argument>]")
     models: tuple[str, ...] | None = Field(None, description="Rows, by name or label; default: all models")
     literature: tuple[str, ...] = Field((), description="Names of files in results/literature")
     note: str = Field("", description="Printed below the table")
+
+
+class FigureEntry(Config):
+    """Keys of every ``[[figure]]``; `bench.suite.figures` has the keys of each kind.
+
+    Class attributes:
+        reads: Name of the evaluation whose stored arrays the figure draws; empty if it reads none.
+    """
+
+    reads: ClassVar[str] = ""
+
+    id: str = Field(pattern=NAME, max_length=LONGEST, description="Name in commands and file names")
+    kind: str = Field(description="What is drawn")
+    title: str = Field("", description="Title of the figure; default: the id")
+    models: tuple[str, ...] | None = Field(None, description="Models, by name or label; default: all models")
+    evaluation: str | None = Field(
+        None, description="Id of the evaluation that is drawn; default: the first of the kind that the figure draws"
+    )
 
 
 class Caps(Config):
@@ -130,7 +146,7 @@ class Caps(Config):
 class ProfileHeader(Config):
     """``[profile]``."""
 
-    name: str = Field(pattern=_NAME, max_length=LONGEST)
+    name: str = Field(pattern=NAME, max_length=LONGEST)
     summary: str = ""
 
 
@@ -192,19 +208,15 @@ class ResolvedEvaluation:
 
     Attributes:
         id: Its name in columns and jobs.
-        reference: The name of the protocol in the suite, ``"module:attribute"`` if it is not registered; by default
-            the protocol's own name.
+        evaluation: The protocol.
+        config: Its parameters.
+        kind: The name by which a worker finds the protocol, ``"module:attribute"`` if it is not registered.
     """
 
     id: str
     evaluation: Evaluation
     config: EvaluationConfig
-    reference: str = ""
-
-    @property
-    def kind(self) -> str:
-        """The reference by which a worker finds the protocol."""
-        return self.reference or self.evaluation.name
+    kind: str
 
 
 @dataclass(frozen=True)
@@ -229,6 +241,25 @@ class ResolvedTable:
 
 
 @dataclass(frozen=True)
+class ResolvedFigure:
+    """A figure of the suite with every name resolved.
+
+    Attributes:
+        id: Its name in commands and file names.
+        title: Its title.
+        entry: Its options.
+        models: The models that it shows.
+        evaluation: Id of the evaluation whose arrays it draws; empty if it reads none.
+    """
+
+    id: str
+    title: str
+    entry: FigureEntry
+    models: tuple[ResolvedModel, ...]
+    evaluation: str = ""
+
+
+@dataclass(frozen=True)
 class Suite:
     """A suite after validation, with its profile applied.
 
@@ -237,6 +268,8 @@ class Suite:
         path: The file that it was read from.
         profile: Name of the applied profile, or None.
         substitutions: Data sets that the profile put in place of others, as (original, substitute).
+        rules: The rules of the suite's gate.
+        baseline: Results folder of the gate's baseline, if the suite names it.
         original_dataset: The data set that the file names, before substitution.
     """
 
@@ -249,6 +282,9 @@ class Suite:
     models: tuple[ResolvedModel, ...]
     evaluations: tuple[ResolvedEvaluation, ...]
     tables: tuple[ResolvedTable, ...]
+    figures: tuple[ResolvedFigure, ...] = ()
+    rules: tuple[str, ...] = ()
+    baseline: Path | None = None
     caps: Caps = field(default_factory=Caps)
     profile: str | None = None
     substitutions: tuple[tuple[str, str], ...] = ()

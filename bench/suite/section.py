@@ -13,16 +13,16 @@ from pydantic import BaseModel
 from bench.data.registry import find_dataset, own_path
 from bench.data.spec import DatasetSpec
 from bench.errors import PrerequisiteError, Problem, nearest
-from bench.registry import Registry, UnknownNameError
+from bench.registry import Named, Registry, UnknownNameError
 from bench.suite.document import Document, validate
 from bench.suite.locate import Path
 
-__all__ = ["SECTIONS", "Absent", "SectionReader", "merged", "rest", "texts"]
+__all__ = ["SECTIONS", "Absent", "SectionReader", "merged", "rest", "texts", "value_or_default", "with_preset"]
 
-SECTIONS = ("suite", "data", "model", "evaluation", "table")
+SECTIONS = ("suite", "data", "model", "evaluation", "table", "figure", "gate")
 
 M = TypeVar("M", bound=BaseModel)
-T = TypeVar("T")
+T = TypeVar("T", bound=Named)
 
 
 class Absent(Problem):
@@ -65,7 +65,7 @@ class SectionReader:
         """The sections that misspelt ones probably mean; they are not reported as missing."""
         return {nearest(key, SECTIONS) for key in self.document.data if key not in SECTIONS}
 
-    def named(self, registry: Registry[Any], name: str, path: Path) -> Any:
+    def named(self, registry: Registry[T], name: str, path: Path) -> T | None:
         """The registered object called ``name``, or None, with the mistake reported."""
         try:
             return registry.get(name)
@@ -100,6 +100,20 @@ class SectionReader:
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
             raise ValueError(f"{name}: expected an .npz archive or a folder of images")
 
+    def references(self, value: Any, at: Path) -> list[tuple[Path, str]]:
+        """The names that a value at a path gives, which is one name or a list, each with its place.
+
+        A name that is listed twice is reported, and returned once.
+        """
+        if isinstance(value, str):
+            return [(at, value)]
+        found: dict[str, Path] = {}
+        for place, name in texts(value):
+            if name in found:
+                self.complain((*at, place), f"{name!r} is listed twice")
+            found.setdefault(name, (*at, place))
+        return [(path, name) for name, path in found.items()]
+
     def unique(self, named: Iterable[tuple[Path, str | None]], what: str) -> None:
         """Report names that are given twice; None stands for an unknown name."""
         seen: set[str] = set()
@@ -113,6 +127,22 @@ class SectionReader:
 def rest(schema: type[BaseModel], raw: Mapping[str, Any]) -> dict[str, Any]:
     """The keys of an entry that belong to its plug-in."""
     return {key: value for key, value in raw.items() if key not in schema.model_fields}
+
+
+def with_preset(
+    schema: type[BaseModel], raw: Mapping[str, Any], presets: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """The keys of an entry that belong to its plug-in, and below them those of the preset that the entry names."""
+    preset = raw.get("preset")
+    return merged(presets.get(preset, {}) if isinstance(preset, str) else {}, rest(schema, raw))
+
+
+def value_or_default(schema: type[BaseModel], raw: Mapping[str, Any], key: str) -> Any:
+    """The value of a key as TOML has it, or the default of the schema if the entry does not have the key."""
+    if key in raw:
+        return raw[key]
+    default = schema.model_fields[key].get_default(call_default_factory=True)
+    return list(default) if isinstance(default, tuple) else default
 
 
 def texts(value: Any) -> list[tuple[int, str]]:

@@ -19,7 +19,7 @@ from bench.spec import Config
 from bench.suite.document import read, validate
 from bench.suite.schema import FileName
 
-__all__ = ["Settings", "SettingsFile", "find_profile", "find_suite", "load_settings", "suite_folders"]
+__all__ = ["Settings", "SettingsFile", "find_profile", "find_suite", "is_path", "load_settings", "suite_folders"]
 
 FILE, LOCAL = "bench.toml", "bench.local.toml"
 
@@ -109,7 +109,7 @@ def load_settings(start: Path | None = None, environ: Mapping[str, str] | None =
         data=roots["data"],
         results=roots["results"],
         weights=roots["weights"],
-        default_suite=str(base / suite) if _is_path(suite) else suite,
+        default_suite=str(base / suite) if is_path(suite) else suite,
         sources={name: sources.get(name, "default") for name in (*defaults, "default_suite")},
     )
 
@@ -136,7 +136,7 @@ def find_profile(name: str, settings: Settings) -> Path:
 
 def _find(name: str, folders: list[Path], what: str) -> Path:
     path = Path(name)
-    if _is_path(name):
+    if is_path(name):
         if _is_there(path):
             return path
         near = did_you_mean(path.stem, _stems(folders))
@@ -166,7 +166,8 @@ def _is_there(path: Path) -> bool:
     return True
 
 
-def _is_path(name: str) -> bool:
+def is_path(name: str) -> bool:
+    """Whether the name of a suite or profile is the path of its file."""
     return "/" in name or name.endswith(".toml")
 
 

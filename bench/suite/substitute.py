@@ -11,7 +11,9 @@ from bench.evaluate.base import EVALUATIONS
 from bench.registry import UnknownNameError
 from bench.suite.document import Document
 from bench.suite.locate import Path
+from bench.suite.names import registered
 from bench.suite.schema import ProfileFile
+from bench.suite.section import value_or_default
 
 __all__ = ["Substitution", "dataset_names"]
 
@@ -40,47 +42,43 @@ class Substitution:
         if parsed.substitute.ood is None:
             others = own
         else:
-            given = parsed.substitute.ood.items()
-            others = self._known("ood", {k: (v,) if isinstance(v, str) else v for k, v in given})
-        section = document.data.get("data")
-        given_name = section.get("dataset") if isinstance(section, dict) else None
-        name = given_name if isinstance(given_name, str) else None
-        self.inside: tuple[str, Path] | None = None
-        if name is not None and own.get(name):
-            self.inside = own[name][0]
+            ood = parsed.substitute.ood.items()
+            others = self._known("ood", {k: (v,) if isinstance(v, str) else v for k, v in ood})
+        given = document.table("data").get("dataset")
+        name = given if isinstance(given, str) else None
+        self.inside = next(iter(own.get(name, ())), None) if name is not None else None
         self.outside = self._assigned(others, self.inside[0] if self.inside else name)
 
     @property
     def pairs(self) -> tuple[tuple[str, str], ...]:
         """The substitutions that take place, as (original, substitute)."""
-        section = self.document.data.get("data")
-        pairs = [(str(section["dataset"]), self.inside[0])] if self.inside and isinstance(section, dict) else []
+        pairs = [(str(self.document.data["data"]["dataset"]), self.inside[0])] if self.inside else []
         return (*pairs, *((original, name) for original, (name, _) in self.outside.items()))
 
     def apply(self, result: Document) -> None:
         """Rename the data sets of ``result``, a copy of the suite's document, and record the origin of each name."""
         if self.inside is not None:
-            result.data["data"]["dataset"], place = self.inside
-            result.overlays["data", "dataset"] = (self.profile, place)
-        entries = result.data.get("evaluation")
-        for index, entry in enumerate(entries if isinstance(entries, list) else ()):
+            name, place = self.inside
+            result.put(("data", "dataset"), name, self.profile, place)
+        for index, entry in enumerate(result.tables("evaluation")):
             for field in _fields(entry):
-                given = _given(entry, field)
-                at: Path = ("evaluation", index, field)
-                if isinstance(given, dict) and given:
-                    entry[field] = {key: self._swapped(result, names, (*at, key)) for key, names in given.items()}
-                elif _names(given, self.outside):
-                    entry[field] = self._swapped(result, given, at)
+                value, at = _value(entry, field), ("evaluation", index, field)
+                if isinstance(value, dict):
+                    swapped: Any = {key: self._swapped(result, names, (*at, key)) for key, names in value.items()}
+                else:
+                    swapped = self._swapped(result, value, at)
+                if swapped != value:
+                    entry[field] = swapped
 
-    def _swapped(self, result: Document, given: Any, at: Path) -> Any:
+    def _swapped(self, result: Document, value: Any, at: Path) -> Any:
         """A name or a list of names, with the substituted names."""
-        if not _names(given, self.outside):
-            return given
-        if isinstance(given, list):
-            return self._renamed(result, given, at)
-        name, place = self.outside[given]
-        result.overlays[at] = (self.profile, place)
-        return name
+        if isinstance(value, str) and value in self.outside:
+            name, place = self.outside[value]
+            result.overlays[at] = (self.profile, place)
+            return name
+        if isinstance(value, list) and any(item in self.outside for item in value if isinstance(item, str)):
+            return self._renamed(result, value, at)
+        return value
 
     def _renamed(self, result: Document, given: list[Any], at: Path) -> list[Any]:
         """The list with substituted names. A substitute that two sets share is listed once."""
@@ -136,30 +134,17 @@ class Substitution:
 
 def dataset_names(document: Document) -> Iterator[str]:
     """The data sets that evaluations of a suite name, or have by default."""
-    entries = document.data.get("evaluation")
-    for entry in entries if isinstance(entries, list) else ():
+    for entry in document.tables("evaluation"):
         for field in _fields(entry):
-            given = _given(entry, field)
-            for names in given.values() if isinstance(given, dict) else [given]:
+            value = _value(entry, field)
+            for names in value.values() if isinstance(value, dict) else [value]:
                 yield from (item for item in (names if isinstance(names, list) else [names]) if isinstance(item, str))
 
 
-def _fields(entry: Any) -> tuple[str, ...]:
-    kind = entry.get("kind") if isinstance(entry, dict) else None
-    try:
-        return EVALUATIONS.get(kind).dataset_fields if isinstance(kind, str) else ()
-    except UnknownNameError:  # reported where the suite names the evaluation
-        return ()
+def _fields(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    evaluation = registered(EVALUATIONS, entry.get("kind"))
+    return () if evaluation is None else evaluation.dataset_fields
 
 
-def _names(given: Any, outside: Mapping[str, Any]) -> bool:
-    """Whether a value is or lists the name of a substituted set."""
-    return any(isinstance(item, str) and item in outside for item in (given if isinstance(given, list) else [given]))
-
-
-def _given(entry: Mapping[str, Any], field: str) -> Any:
-    """An entry's value of a field, or the field's default."""
-    if field in entry:
-        return entry[field]
-    default = EVALUATIONS.get(entry["kind"]).Config.model_fields[field].get_default(call_default_factory=True)
-    return list(default) if isinstance(default, tuple) else default
+def _value(entry: Mapping[str, Any], field: str) -> Any:
+    return value_or_default(EVALUATIONS.get(entry["kind"]).Config, entry, field)

@@ -1,4 +1,7 @@
-"""The tables of a suite: columns, rows and literature by name."""
+"""The tables of a suite: columns, rows and literature by name.
+
+The name of a column is ``<evaluation id>[.<metric>][@<argument>]``.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,13 @@ from functools import cached_property
 from typing import Any
 
 from bench.errors import did_you_mean
-from bench.suite.columns import named_columns, substituted
+from bench.evaluate.base import Column
 from bench.suite.locate import Path
 from bench.suite.names import Doubtful
 from bench.suite.schema import ResolvedColumn, ResolvedEvaluation, ResolvedModel, ResolvedTable, TableEntry
 from bench.suite.section import SectionReader, texts
 
-__all__ = ["TableReader"]
+__all__ = ["TableReader", "column_name", "named_columns", "substituted"]
 
 _MOST = 50
 """Largest number of unknown columns listed for one table."""
@@ -106,3 +109,35 @@ class TableReader(SectionReader):
                 hint = did_you_mean(name, {*rows, *self.unclear_models.names})
                 self.complain((*at, "models", place), f"unknown model {name!r}", hint)
         return found
+
+
+def column_name(evaluation: str, column: Column, *, short: bool = False) -> str:
+    """The name of a column of the evaluation with this id; a short name omits the metric."""
+    metric = "" if short else f".{column.metric}"
+    return f"{evaluation}{metric}{f'@{column.argument}' if column.argument else ''}"
+
+
+def named_columns(evaluations: Sequence[ResolvedEvaluation]) -> dict[str, ResolvedColumn]:
+    """Every column by each of its names, long and, of a primary metric, short."""
+    found: dict[str, ResolvedColumn] = {}
+    for evaluation in evaluations:
+        for column in evaluation.evaluation.columns(evaluation.config):
+            for short in (False, True) if column.primary else (False,):
+                name = column_name(evaluation.id, column, short=short)
+                found.setdefault(name, ResolvedColumn(name, evaluation, column))
+    return found
+
+
+def substituted(name: str, evaluations: Sequence[ResolvedEvaluation], outside: Mapping[str, str]) -> str:
+    """The name of a column under a profile. Tables name the suite's original data sets; this puts in the substitutes.
+
+    Args:
+        name: The column's name in the suite file.
+        evaluations: The suite's evaluations.
+        outside: Substitutes of out-of-distribution sets, by the name of the original.
+    """
+    metric, separator, argument = name.partition("@")
+    owner = metric.partition(".")[0]
+    if any(one.id == owner and one.evaluation.dataset_fields for one in evaluations):
+        argument = outside.get(argument, argument)
+    return f"{metric}{separator}{argument}"

@@ -14,14 +14,14 @@ from bench.data.splits import Splits
 from bench.family import Batch, Classifier, Family, Iteration, State
 from bench.plugins.family_contract import FamilyContractError, check_rows, checked_state, checked_step, checked_streams
 from bench.rng import Generators, derive_seed, seeded
+from bench.spec import TrainingConfig
 from bench.train.forward import Forward, tf32
 from bench.train.guard import Guard, adjusted
-from bench.train.schedule import learning_rate
 from bench.train.snapshot import Captured, Selected, capture, put_back
 from bench.train.streams import Stream
 from bench.weights.state_dicts import misfit
 
-__all__ = ["Progress", "Selected", "Trainer", "TrainingInterrupted", "TrainingResult"]
+__all__ = ["Progress", "Selected", "Trainer", "TrainingInterrupted", "TrainingResult", "learning_rate"]
 
 EVAL_BATCH = 256
 READ_EVERY_ON_GPU = 20
@@ -303,6 +303,25 @@ class Trainer:
                 known = logits.isfinite().all(dim=1)
                 right += (known & (logits.argmax(dim=1) == labels[start : start + EVAL_BATCH])).sum()
         return int(right) / len(images)
+
+
+def learning_rate(config: TrainingConfig, iteration: int, per_epoch: int) -> float:
+    """The learning rate of an iteration (from 0), as in the JEM and GMMC code.
+
+    While ``iteration <= warmup`` it is ``lr * iteration / warmup``: iteration 0 changes nothing, and decays during the
+    warm-up are lost. Afterwards it is ``lr`` times ``decay_rate`` for each listed epoch that has begun since the
+    warm-up.
+
+    Args:
+        config: The values of lr, warmup, decay_epochs and decay_rate.
+        iteration: Number of the iteration, from 0.
+        per_epoch: Iterations per epoch.
+    """
+    if config.warmup and iteration <= config.warmup:
+        return config.lr * iteration / config.warmup
+    starts = {epoch * per_epoch for epoch in config.decay_epochs}  # an epoch listed twice decays once
+    begun = sum(start <= iteration and (start > config.warmup or not config.warmup) for start in starts)
+    return config.lr * config.decay_rate**begun
 
 
 def copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

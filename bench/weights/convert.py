@@ -9,25 +9,22 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from bench.errors import BenchError, PrerequisiteError, RequestError, did_you_mean
+from bench.errors import BenchError, PrerequisiteError, RequestError, did_you_mean, first_line
+from bench.family import Classifier, Imported
 from bench.files.atomic import write_atomically, write_json
 from bench.files.tensors import load_tensors, save_tensors
 from bench.registry import import_object
 from bench.spec import BACKBONES, FAMILIES, FamilySpec
-from bench.weights.blueprint import Blueprint
-from bench.weights.find import MODEL, STATE, WEIGHTS
+from bench.weights.find import MODEL, STATE, WEIGHTS, Blueprint
 from bench.weights.load import build
 from bench.weights.state_dicts import misfit, plain, renamed
 from bench.weights.torch_files import read_inert
 from bench.weights.unpickle import shown
-
-if TYPE_CHECKING:
-    from bench.family import Classifier
 
 __all__ = [
     "MOST_CLASSES",
@@ -153,17 +150,6 @@ def import_model(
     )
 
 
-@dataclass(frozen=True)
-class _Read:
-    """The imported content of a file, with the fields of ``bench_models.importers.Imported``."""
-
-    weights: Mapping[str, Tensor]
-    state: Mapping[str, Tensor]
-    ignored: Mapping[str, str]
-    notes: tuple[str, ...]
-    facts: Mapping[str, Any]
-
-
 def _checked_name(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise RequestError(f"name '{shown(name)}': expected letters, digits, '.', '_' and '-', 100 at most")
@@ -211,8 +197,7 @@ def _built(spec: FamilySpec, backbone: str, num_classes: int, image_shape: tuple
         raise
     except Exception as error:
         what = f"{spec.name} on {backbone} with {num_classes} classes, images {image_shape}"
-        reason = (str(error).splitlines() or [""])[0] or type(error).__name__
-        raise RequestError(f"{what}: {reason}") from error
+        raise RequestError(f"{what}: {first_line(error, None)}") from error
 
 
 def _content(path: Path) -> tuple[Any, tuple[str, ...]]:
@@ -225,7 +210,7 @@ def _content(path: Path) -> tuple[Any, tuple[str, ...]]:
     return load_tensors(path)[0], ()
 
 
-def _tensors(content: Any, format_: str, spec: FamilySpec, model: Classifier, num_classes: int, path: Path) -> _Read:
+def _tensors(content: Any, format_: str, spec: FamilySpec, model: Classifier, num_classes: int, path: Path) -> Imported:
     """The tensors of the file by our names.
 
     Raises:
@@ -236,7 +221,7 @@ def _tensors(content: Any, format_: str, spec: FamilySpec, model: Classifier, nu
         if format_ == STATE_DICT:
             found, under = plain(content)
             weights, prefixes = renamed(found, own)
-            return _Read(weights, {}, {}, (*under, *prefixes), {})
+            return Imported(weights, notes=(*under, *prefixes))
         reader: Any = import_object(spec.importers[format_])
         dim = int(getattr(model, "backbone").feature_dim)  # noqa: B009 - families name it so
         read = reader(content, dim, num_classes)
@@ -244,7 +229,7 @@ def _tensors(content: Any, format_: str, spec: FamilySpec, model: Classifier, nu
         if strange:
             raise ValueError(f"not tensors: {', '.join(strange[:8])}")
         ignored = {shown(key): shown(reason) for key, reason in read.ignored.items()}
-        return _Read(dict(read.weights), read.state, ignored, tuple(read.notes), getattr(read, "facts", {}))
+        return Imported(dict(read.weights), read.state, ignored, tuple(read.notes), getattr(read, "facts", {}))
     except ValueError as error:
         raise RequestError(f"{shown(path)}{'' if format_ == STATE_DICT else ':'} {error}") from error
     # A plug-in's reader may raise anything over a file that it does not expect.

@@ -1,4 +1,4 @@
-"""Finds imported weights and the facts recorded about them. Light."""
+"""What planning knows of a model: its blueprint, and imported weights with the facts recorded about them. Light."""
 
 from __future__ import annotations
 
@@ -14,9 +14,26 @@ from bench.errors import DamagedFileError, did_you_mean
 from bench.files.tensors import load_shapes
 from bench.keys import file_digest
 
-__all__ = ["MODEL", "STATE", "WEIGHTS", "Found", "find_weights"]
+__all__ = ["MODEL", "STATE", "WEIGHTS", "Blueprint", "Found", "find_weights"]
 
 MODEL, WEIGHTS, STATE = "model.json", "weights.safetensors", "state.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blueprint:
+    """Everything that is needed to build a model, without its weights.
+
+    Attributes:
+        family: Reference of its family.
+        backbone: Reference of its backbone.
+        config: Hyper-parameters of the family, as JSON; files are named by absolute paths.
+        seed: Training seed; it determines the initial weights.
+    """
+
+    family: str
+    backbone: str
+    config: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
 
 
 @dataclass(frozen=True)

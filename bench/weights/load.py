@@ -19,8 +19,7 @@ from bench.registry import import_object
 from bench.rng import derive_seed, seeded
 from bench.spec import BACKBONES, FAMILIES
 from bench.store import STATE, WEIGHTS, JobFolder, Training
-from bench.weights.blueprint import Blueprint
-from bench.weights.find import Found
+from bench.weights.find import Blueprint, Found
 from bench.weights.state_dicts import misfit
 
 __all__ = ["adopt", "build", "load", "start_from"]

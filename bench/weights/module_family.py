@@ -16,7 +16,7 @@ from bench.weights.module_spec import ModuleConfig
 from bench.weights.state_dicts import plain, renamed
 from bench.weights.torch_files import read_inert
 
-__all__ = ["ModuleClassifier", "ModuleFamily", "load_into", "no_backbone", "read_state_dict"]
+__all__ = ["ModuleClassifier", "ModuleFamily", "load_into", "no_backbone"]
 
 _LONGEST_LINE = 400
 """Largest number of characters kept of a line of torch's error, which names every missing tensor."""
@@ -118,17 +118,13 @@ def _shown_lines(lines: list[str]) -> str:
     return " ".join(line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}…" for line in lines)
 
 
-def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """A state dict from ``.safetensors``, or from a torch file without executing anything in it. It may be under a key
-    such as ``"state_dict"`` (``bench.weights.state_dicts.WRAPPERS``).
+def _state_dict(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """A state dict from ``.safetensors``, or from a torch file without executing anything in it, and a note on the key
+    under which it was found, if any (``bench.weights.state_dicts.WRAPPERS``).
 
     Raises:
         BenchError: The file is missing or damaged, or does not hold a state dict.
     """
-    return _state_dict(path)[0]
-
-
-def _state_dict(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     if path.suffix.lower() == ".safetensors":
         return load_tensors(path)[0], ()
     content, _ = read_inert(path)

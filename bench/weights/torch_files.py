@@ -17,7 +17,7 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
-from bench.errors import DamagedFileError, RequestError
+from bench.errors import DamagedFileError, RequestError, first_line
 from bench.weights import unpickle as pickles
 from bench.weights.unpickle import MOST_STUBS, Global, Stub, shown, unpickle
 
@@ -78,8 +78,7 @@ def read_inert(path: Path) -> tuple[Any, tuple[str, ...]]:
         raise
     # zipfile, struct, pickletools and torch may raise any exception over a damaged file.
     except Exception as error:
-        reason = (str(error).splitlines() or [""])[0][:300] or type(error).__name__
-        raise RequestError(f"{shown(path)} is not a torch file: {shown(reason)}") from error
+        raise RequestError(f"{shown(path)} is not a torch file: {shown(first_line(error, 300))}") from error
 
 
 def _read(file: IO[bytes], size: int) -> tuple[Any, tuple[str, ...]]:

@@ -52,15 +52,9 @@ class Momentum(Attack):
 
     def attack(self, problem: Problem) -> Found:
         """Attack batch by batch; a batch that was finished before a kill is read, not computed."""
-        import numpy as np
-
         from bench.attacks.table import Found, Table
 
-        count = len(problem.images)
-        batches = []
-        for start in range(0, count, problem.batch_size):
-            part = problem.part(np.arange(start, min(start + problem.batch_size, count)))
-            batches.append(problem.remember(f"batch {start}", partial(self._batch, part)))
+        batches = [problem.remember(piece, partial(self._batch, part)) for piece, part in problem.batches()]
         return Found(Table.joined(batches), steps=self.steps)
 
     def _batch(self, part: Problem) -> Table:
@@ -71,12 +65,11 @@ class Momentum(Attack):
         from bench.attacks.table import unattacked
 
         loss, threat = get_loss(self.loss), part.threat
-        images, labels = part.images.to(part.device), part.labels.to(part.device)
-        targets = None if part.targets is None else part.targets.to(part.device)
+        images, goal = part.images.to(part.device), part.goal.to(part.device)
         current, total = images, torch.zeros_like(images)
         for _ in range(self.steps):
             points = current.detach().requires_grad_()
-            values = loss(LossInputs(part.model.logits(points), labels, targets))
+            values = loss(LossInputs(part.model.logits(points), goal.labels, goal.targets))
             gradient, _ = input_gradient(values, points)
             mean = gradient.abs().flatten(1).mean(dim=1).clamp_min(torch.finfo(gradient.dtype).tiny)
             total = self.decay * total + gradient / mean.view(-1, 1, 1, 1)

@@ -155,7 +155,7 @@ def test_steps_decay(make_quadratic: Any) -> None:
     """Eight steps of eps/4 go 4 x 1/4 + 2 x 1/8 + 2 x 1/16 = 1.375 eps at most; the last ones are short."""
     from bench.attacks.ascent import Ascent, AscentBatch
     from bench.attacks.frozen import frozen
-    from bench.attacks.losses import get_loss
+    from bench.attacks.losses import Goal, get_loss
     from bench.attacks.threat import ThreatModel
 
     toy = make_quadratic(count=4)
@@ -163,7 +163,7 @@ def test_steps_decay(make_quadratic: Any) -> None:
         distances = []
         for steps in (4, 8):
             ascent = Ascent(view, ThreatModel("linf", 10.0), get_loss("margin"), steps, 1e-3, None, False, (0.5, 0.75))
-            trace = ascent.run(AscentBatch(toy.images, toy.labels, None, None), toy.images)
+            trace = ascent.run(AscentBatch(toy.images, Goal(toy.labels, None), None), toy.images)
             distances.append(float((trace["final"] - toy.images).abs().max()))
     assert distances == pytest.approx([2.75e-3, 5.5e-3], rel=1e-3)
 

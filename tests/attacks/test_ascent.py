@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bench.attacks.ascent import Ascent, AscentBatch
 from bench.attacks.frozen import frozen
-from bench.attacks.losses import LossInputs, get_loss
+from bench.attacks.losses import Goal, LossInputs, get_loss
 from bench.attacks.table import Table
 from bench.attacks.threat import ThreatModel
 
@@ -34,7 +34,7 @@ def plainly(
     }
     for number in range(STEPS + 1):
         points = trace["final"][rows].clone().requires_grad_()
-        labels, images = batch.labels[rows], batch.images[rows]
+        labels, images = batch.goal.labels[rows], batch.images[rows]
         logits = model.logits(points)
         losses = get_loss("ce")(LossInputs(logits, labels))
         (gradient,) = torch.autograd.grad(losses.sum(), points)
@@ -110,7 +110,7 @@ def test_every_byte_is_that_of_the_plain_steps(
     eps *= 1 if norm == "linf" else 6
     threat, step = ThreatModel(norm, eps), eps / 4
     starts = threat.project(images + 0.2 * eps * offsets, images)
-    batch = AscentBatch(images, labels, None, None)
+    batch = AscentBatch(images, Goal(labels, None), None)
     with frozen(model) as view:
         found = Ascent(view, threat, get_loss("ce"), STEPS, step, None, dropping).run(batch, starts)
         expected = plainly(view, threat, batch, starts, step, dropping=dropping)

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from bench.attacks import run
 from bench.attacks.chain import Chain, Member, attack_in_turn, eps_sweep
-from bench.attacks.composition import Composition
 from bench.attacks.libraries import TorchattacksSquare
 from bench.attacks.named import named_attack
+from bench.attacks.result import Composition
 
 OPTIONS: dict[str, Any] = {"steps": 15, "step": 0.1}
 

@@ -7,18 +7,14 @@ from bench.attacks.diagnostics import (
     answered_by,
     blackbox_flag,
     contradiction_flag,
-    coverage_flag,
-    dynamic_flag,
     flat_flag,
     gradient_flag,
     iter_flag,
-    logits_flag,
     loss_gap_flag,
     minimal_norm_flag,
-    random_flag,
     unbounded_flag,
-    verdict,
 )
+from bench.attacks.verdict import verdict
 
 EPS = [4 / 255, 8 / 255, 16 / 255, 32 / 255]
 
@@ -138,20 +134,6 @@ def test_a_loss_with_gradients_confirms_a_number_or_shows_that_it_is_too_high() 
     assert answered_by(fine, robust(0.9), {"margin": robust(0.5)}) == fine
 
 
-def test_a_number_of_nothing_left_is_exact() -> None:
-    flags = [gradient_flag(1.0, 1.0, 200), random_flag(True)]
-    assert verdict(flags).word == "masked"
-    assert verdict(flags, left=0).word == "no warning"
-    assert verdict([], left=0).word == "no warning"
-    assert verdict([], left=1).word == "inconclusive"
-
-
-def test_attacks_that_were_left_out_are_named() -> None:
-    flag = coverage_flag({"square": "needs square images"})
-    assert (flag.raised, flag.implies) == (True, "inconclusive")
-    assert flag.text == "left out: square (needs square images)"
-
-
 def test_shares_of_seeds_make_curves_and_contradictions() -> None:
     halves = robust(0.5) * 0.5 + robust(0.25) * 0.25
     assert flat_flag([0.1, 0.4], [halves, halves], robust(0.95)).implies == "masked"
@@ -225,28 +207,6 @@ def test_nothing_is_robust_against_half_the_range() -> None:
         unbounded_flag(64 / 255, robust(0.5))
 
 
-def test_the_word_follows_the_worst_flag_and_what_was_measured() -> None:
-    fine = [gradient_flag(0, 0.9), loss_gap_flag(robust(0.5), {"margin": robust(0.49)})]
-    assert verdict(fine).word == "no warning"
-    assert verdict(fine).not_measured == (
-        *("FLAT", "NOISE", "BLACKBOX", "UNBOUNDED", "ITER", "MINNORM", "LOGITS", "RANDOM", "DYNAMIC"),
-    )
-    more = [*fine, blackbox_flag(robust(0.5), robust(0.5), "Square"), iter_flag(robust(0.5), robust(0.5), "1", "2")]
-    assert verdict(more).not_measured == ("FLAT", "NOISE", "UNBOUNDED", "MINNORM", "LOGITS", "RANDOM", "DYNAMIC")
-    # Only what the number cannot do without makes it inconclusive by its absence.
-    assert verdict(more).word == "no warning"
-    assert verdict([]).word == "inconclusive"
-    assert verdict(fine[:1]).word == "inconclusive"
-    assert verdict([*fine, random_flag(True)]).word == "inconclusive"
-    assert verdict([*fine, logits_flag(True)]).word == "inconclusive"
-    assert verdict([*fine, dynamic_flag(True)]).word == "inconclusive"
-    assert verdict([*fine, random_flag(False), logits_flag(False), dynamic_flag(False)]).word == "no warning"
-    masked = verdict([*fine[1:], gradient_flag(0.5, 1.0), random_flag(True)])
-    assert (masked.word, masked.raised) == ("masked", ("GRAD0", "RANDOM"))
-    with pytest.raises(ValueError, match="every check once"):
-        verdict([fine[0], fine[0]])
-
-
 def test_shapes_are_checked() -> None:
     with pytest.raises(ValueError, match="margin: expected flags of shape"):
         loss_gap_flag(robust(0.5), {"margin": robust(0.5, 10)})
@@ -294,3 +254,25 @@ def test_an_accuracy_is_contradicted_by_images_inside_its_budget() -> None:
     assert (few.raised, few.implies) == (True, "inconclusive")
     assert "n is too small" in few.text
     assert not contradiction_flag(robust(0.5), robust(0.498), "cw-l2").raised
+
+
+def test_a_search_must_win_by_more_than_two_tenths_of_a_point_and_beyond_chance() -> None:
+    assert not blackbox_flag(robust(0.5), robust(0.498), "Square").raised  # exactly .2 points
+    few = blackbox_flag(robust(0.5), robust(0.497), "Square")  # 3 discordant pairs: p = 2 / 2^3
+    assert (few.raised, few.implies) == (True, "inconclusive")
+    assert few.values["p"] == pytest.approx(0.25)
+    assert "n is too small" in few.text
+    many = blackbox_flag(robust(0.5), robust(0.494), "Square")  # 6: p = 2 / 2^6
+    assert (many.raised, many.implies) == (True, "masked")
+    assert many.text.startswith("Square breaks 0.6 points that attacks with gradients did not")
+    with pytest.raises(ValueError, match="one shape"):
+        blackbox_flag(robust(0.5), robust(0.5, 10), "Square")
+
+
+def test_more_budget_must_not_take_more_than_a_point() -> None:
+    assert not iter_flag(robust(0.5), robust(0.49), "2 restarts", "4 restarts").raised
+    flag = iter_flag(robust(0.5), robust(0.489), "2 restarts", "4 restarts")
+    assert (flag.raised, flag.implies) == (True, "inconclusive")
+    assert flag.text == "4 restarts leave 1.1 points less than 2 restarts"
+    with pytest.raises(ValueError, match="one shape"):
+        iter_flag(robust(0.5), robust(0.5, 10), "1 restart", "2 restarts")

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from bench.attacks import run
-from bench.attacks.diagnostics import gradient_flag, loss_gap_flag, verdict
+from bench.attacks.diagnostics import gradient_flag, loss_gap_flag
+from bench.attacks.verdict import verdict
 
 EPS = 0.05
 

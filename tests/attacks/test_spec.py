@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from bench.attacks import run
 from bench.attacks.losses import LOSSES, get_loss
 from bench.attacks.named import ATTACKS, named_attack
-from bench.attacks.threat import ThreatModel, parse_eps
+from bench.attacks.spec import check_reach
+from bench.attacks.threat import ThreatModel, parse_eps, parse_step
 
 OWN = [attack.name for attack in ATTACKS.values() if attack.own]
 VALUES = st.sampled_from([
@@ -98,3 +99,16 @@ def test_a_loss_has_one_name(name: str) -> None:
 def test_other_losses_are_refused(name: object) -> None:
     with pytest.raises(ValueError, match="loss"):
         get_loss(name)
+
+
+def test_steps_must_cross_the_ball() -> None:
+    # 40 steps: 20/8 + 10/16 + 10/32 = 3.4 eps; 16 of eps/8: 1 + 1/4 + 1/8 = 1.375 eps.
+    check_reach(40, parse_step("eps/8"), None)
+    with pytest.raises(ValueError, match=r"16 steps of eps/8, .* reach 1.4 eps"):
+        check_reach(16, parse_step("eps/8"), None)
+    absolute = parse_step("1/255")
+    check_reach(16, absolute, 4 / 255)  # 8 + 2 + 1 = 11 of 255 cross a ball of radius 4
+    with pytest.raises(ValueError, match="16 steps of 1/255"):
+        check_reach(16, absolute, 8 / 255)
+    check_reach(16, absolute, None)
+    check_reach(1, parse_step("eps/8"), 0.0)

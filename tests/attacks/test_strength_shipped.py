@@ -22,7 +22,7 @@ from bench.data.loading import load_splits
 from bench.data.registry import DATASETS
 from bench.train.loop import Trainer
 from bench.weights import load as trained
-from bench.weights.blueprint import Blueprint
+from bench.weights.find import Blueprint
 
 pytestmark = pytest.mark.slow
 

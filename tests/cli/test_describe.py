@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 
 from bench.cli.main import cli
 from bench.commands.describe import listing
+from bench.runs import write_last
 
 if TYPE_CHECKING:
     from tests.conftest import Project, Site
@@ -99,7 +100,7 @@ class TestColumns:
 
     def test_the_suite_last_run_comes_first(self, project: Project, tiny: str) -> None:
         project.suite(tiny.replace("steps = 2", "steps = 7"), "aaa")
-        project.bench._remember(project.bench.suite(project.suite()))
+        write_last(project.results, project.root, project.suite(), None)
         assert "pgd-linf[2," in ok("pgd-2@8/255")
 
     def test_under_a_profile_names_are_those_of_the_file(self, project: Project, tiny: str) -> None:

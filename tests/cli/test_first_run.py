@@ -6,9 +6,9 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from click.testing import CliRunner, Result
 
 from bench.cli.main import cli
+from tests.cli.conftest import bench
 
 if TYPE_CHECKING:
     from tests.conftest import Project
@@ -25,10 +25,6 @@ class Terminal:
 
     def isatty(self) -> bool:
         return True
-
-
-def bench(*arguments: str, answer: str | None = None) -> Result:
-    return CliRunner().invoke(cli, list(arguments), input=answer, catch_exceptions=False)
 
 
 @pytest.fixture

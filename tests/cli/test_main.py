@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 
 from bench.cli.main import INTERNAL, cli
 from bench.errors import BenchError, DamagedFileError, NothingSelectedError, PrerequisiteError, RequestError
+from tests.cli.conftest import bench, ok
 
 if TYPE_CHECKING:
     from tests.conftest import Project
@@ -140,3 +141,25 @@ m.main()
     command = [sys.executable, "-m", "interrupted"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (130, "bench: interrupted\n")
+
+
+class TestHelp:
+    def test_every_command_is_listed_and_explained(self) -> None:
+        text = ok("--help")
+        for name, command in cli.commands.items():
+            assert f"\n  {name} " in text
+            assert (command.help or "").strip(), name
+            assert ok(name, "--help").startswith(f"Usage: cli {name}")
+
+    def test_every_option_is_explained(self) -> None:
+        for name, command in cli.commands.items():
+            for option in command.params:
+                if isinstance(option, click.Option) and option.name != "device":  # its choices explain it
+                    assert option.help, f"{name} --{option.name}"
+
+    def test_version(self) -> None:
+        assert ok("--version").startswith("bench, version ")
+
+    @pytest.mark.parametrize("arguments", [["rnu"], ["list", "familie"], ["run", "--device", "tpu"], ["check"]])
+    def test_wrong_usage_is_a_wrong_request(self, arguments: list[str]) -> None:
+        assert bench(*arguments).exit_code == 2

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from click.testing import CliRunner
 
 import bench.cli
-from bench.cli.main import cli
+from tests.cli.conftest import bench as run
 
 if TYPE_CHECKING:
     from tests.conftest import Project, Results, Site
@@ -36,15 +35,15 @@ def test_text_of_others_is_shown_and_not_obeyed(project: Project, tiny: str, res
     results.store.folder(job.key).fail({"type": "E", "message": "[/x] \x1b[2J", "traceback": "a\r\x1b]0;t\x07b\nc"})
     results.store.folder(job.key).file("log.txt").write_text("epoch 1\x1b[1A\r\nepoch 2\n", encoding="utf-8")
     for arguments in (["status", "tiny"], ["plan", "tiny"], ["show", job.id, "--suite", "tiny"], ["table", "tiny"]):
-        text = CliRunner().invoke(cli, arguments, catch_exceptions=False).output
+        text = run(*arguments).output
         assert not re.search(r"[\x00-\x08\x0b-\x1f]", text)
         assert r"[/x] \x1b[2J" in text.replace("\\\\x1b", "\\x1b")
-    text = CliRunner().invoke(cli, ["show", job.id, "--suite", "tiny"], catch_exceptions=False).output
+    text = run("show", job.id, "--suite", "tiny").output
     assert "epoch 1\\x1b[1A\nepoch 2" in text  # a log stays in lines
 
 
 def test_errors_are_text_too(project: Project) -> None:
-    result = CliRunner().invoke(cli, ["check", "no\x1b[2Jsuch"], catch_exceptions=False)
+    result = run("check", "no\x1b[2Jsuch")
     assert result.exit_code == 2
     assert "\x1b" not in result.output
     assert r"\x1b[2J" in result.output
@@ -53,7 +52,7 @@ def test_errors_are_text_too(project: Project) -> None:
 def test_what_a_plug_in_prints_is_no_part_of_json(project: Project, tiny: str, site: Site) -> None:
     site.module("noisy", "print('hello from a plug-in')\nfrom bench_models.specs import SOFTMAX as SPEC\n")
     project.suite(tiny.replace('family   = "softmax"', 'family   = "noisy:SPEC"', 1))
-    result = CliRunner().invoke(cli, ["plan", "tiny", "--json"], catch_exceptions=False)
+    result = run("plan", "tiny", "--json")
     assert json.loads(result.stdout)["suite"] == "tiny"
     assert "hello from a plug-in" in result.stderr
 
@@ -63,7 +62,7 @@ def test_nor_of_a_table(project: Project, tiny: str, site: Site, format_: str | 
     site.module("noisy", "print('hello from a plug-in')\nfrom bench_models.specs import SOFTMAX as SPEC\n")
     project.suite(tiny.replace('family   = "softmax"', 'family   = "noisy:SPEC"', 1))
     arguments = ["table", "tiny", *(["--format", format_] if format_ else [])]
-    result = CliRunner().invoke(cli, arguments, catch_exceptions=False)
+    result = run(*arguments)
     assert result.stdout.startswith({"json": "{", "csv": "suite,", None: "**"}[format_])
     assert "hello from a plug-in" in result.stderr
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.data.user import load_archive, spec_for_path
+from bench.data.user import load, spec_for_path
 
 
 def archive(path: Path, *, packed: bool) -> Path:
@@ -21,13 +21,13 @@ def archive(path: Path, *, packed: bool) -> Path:
 @pytest.mark.parametrize("flip", [0xFF, pytest.param(0x01, marks=pytest.mark.slow)])
 def test_every_damaged_byte_is_one_error_or_harmless(tmp_path: Path, packed: bool, flip: int) -> None:
     path = archive(tmp_path / "own.npz", packed=packed)
-    whole, good = path.read_bytes(), load_archive(path)["all"]
+    whole, good = path.read_bytes(), load(path)["all"]
     told = 0
     for place in range(len(whole)):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ flip]) + whole[place + 1 :])
         try:
             spec_for_path(path)
-            found = load_archive(path)["all"]
+            found = load(path)["all"]
         except ValueError as error:
             told += 1
             message = str(error)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.data import measure
+from bench.data import content
 from bench.data.content import held_out, warnings_about
 from bench.data.loading import load_splits
 from bench.data.spec import DatasetSpec, Split
@@ -163,10 +163,10 @@ def test_no_description_asks_for_more_memory_than_the_limit(tmp_path: Path, monk
     arrays = {"x": np.zeros((600, 64, 64), np.uint8), "y": np.arange(600) % 2}
     np.savez_compressed(tmp_path / "own.npz", **arrays)
     size = (tmp_path / "own.npz").stat().st_size
-    monkeypatch.setattr(measure, "LIMIT", 2**21)
+    monkeypatch.setattr(content, "LIMIT", 2**21)
     with pytest.raises(ValueError, match=r"own\.npz: .*asks for 0\.0 GiB of memory; the limit is 0\.0 GiB"):
         spec_for_path(tmp_path / "own.npz")
-    monkeypatch.setattr(measure, "LIMIT", size - 1)
+    monkeypatch.setattr(content, "LIMIT", size - 1)
     with pytest.raises(ValueError, match=r"own\.npz: has 0\.0 GiB; the limit is 0\.0 GiB"):
         spec_for_path(tmp_path / "own.npz")
     monkeypatch.undo()
@@ -175,15 +175,15 @@ def test_no_description_asks_for_more_memory_than_the_limit(tmp_path: Path, monk
 
 def test_the_limit_is_never_above_half_of_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = {"SC_PHYS_PAGES": 1000, "SC_PAGE_SIZE": 4096}
-    monkeypatch.setattr(measure.os, "sysconf", answers.__getitem__)
-    assert measure.memory_limit() == 2_048_000
+    monkeypatch.setattr(content.os, "sysconf", answers.__getitem__)
+    assert content.memory_limit() == 2_048_000
     answers["SC_PHYS_PAGES"] = 2**40
-    assert measure.memory_limit() == measure.LIMIT
+    assert content.memory_limit() == content.LIMIT
     answers["SC_PHYS_PAGES"] = -1
-    assert measure.memory_limit() == measure.LIMIT
-    measure.check_memory(measure.LIMIT, "it")
+    assert content.memory_limit() == content.LIMIT
+    content.check_memory(content.LIMIT, "it")
     with pytest.raises(ValueError, match=r"^it asks for 64\.0 GiB of memory; the limit is 32\.0 GiB$"):
-        measure.check_memory(2 * measure.LIMIT, "it")
+        content.check_memory(2 * content.LIMIT, "it")
 
 
 # --- warnings ---------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.data import folder, measure
+from bench.data import content, folder
 from bench.data.folder import folder_digest, read_folder
 from bench.data.registry import find_dataset
 from bench.data.spec import MissingData
@@ -158,7 +158,7 @@ def test_one_class_is_none(root: Path) -> None:
 
 
 def test_memory_is_counted_before_pictures_are_decoded(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measure, "LIMIT", 100)
+    monkeypatch.setattr(content, "LIMIT", 100)
     refused(root, rf"{root}: 12 images of 4x5 pixels asks for .* memory; the limit is")
     monkeypatch.undo()
     monkeypatch.setattr(folder, "FILE_BYTES", 20)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,12 +15,11 @@ from bench.data import archive, job, loading
 from bench.data.job import job_ood, job_splits
 from bench.data.spec import DamagedData
 from bench.execute.context import Site
-from bench.execute.fingerprints import hold_code
+from bench.execute.kinds import hold_code
 from bench.execute.worker import run_job
 from bench.plan.jobs import Job, Plan
 from bench.plan.tasks import PredictTask
 from bench.store import Store
-from bench.weights.find import Found
 
 SUITE = """\
 [suite]
@@ -344,62 +342,3 @@ def test_code_of_a_family_without_a_version_that_changes_is_named(project: Any, 
     site.module("their_family", FAMILY.replace("1.0", "2.0"))
     run_job(one, where)
     assert failure(where, one) == "the code of family 'theirs' has changed since the suite was read; run again"
-
-
-IMPORTED = """\
-[suite]
-name = "imported"
-
-[data]
-dataset = "digits"
-
-[[model]]
-family   = "gmmc-gen"
-backbone = "wrn-10-1"
-weights  = "theirs"
-
-[[evaluation]]
-kind = "accuracy"
-
-[[table]]
-id      = "main"
-columns = ["accuracy"]
-"""
-
-
-def test_a_buffer_beside_imported_weights_is_in_the_key_and_held_to_its_digest(project: Any) -> None:
-    """Another buffer beside equal weights used to be answered from the results of the first."""
-    import torch
-
-    from bench.errors import DamagedFileError
-    from bench.files.tensors import save_tensors
-    from bench.keys import file_digest
-    from bench.weights import load as trained
-
-    folder = project.bench.settings.weights / "theirs"
-
-    class Network(torch.nn.Linear):
-        def check_loaded(self) -> None:
-            """As a classifier's: all is well."""
-
-    network = Network(2, 2)
-    weights = save_tensors(folder / "weights.safetensors", network.state_dict())
-    facts = {"family": "gmmc-gen", "backbone": "wrn", "num_classes": 10, "image_shape": [1, 8, 8], "weights": weights}
-    facts["backbone"] = project.bench.plan(project.suite()).suite.models[0].backbone.name
-    (folder / "model.json").write_text(json.dumps(facts))
-
-    def planned() -> Job:
-        return named(project.bench.plan(project.suite(IMPORTED, "imported")), "/train")
-
-    without = planned()
-    assert without.blocked is None
-    save_tensors(folder / "state.safetensors", {"images": torch.zeros(3)})
-    first = planned()
-    found = first.task.train.weights
-    assert isinstance(found, Found)
-    assert found.state_digest == file_digest(folder / "state.safetensors")
-    save_tensors(folder / "state.safetensors", {"images": torch.ones(3)})
-    assert len({without.key, first.key, planned().key}) == 3
-    family, splits = None, None  # not reached
-    with pytest.raises(DamagedFileError, match=r"state\.safetensors does not have the content that was recorded"):
-        trained.adopt(found, family, network, splits, Store(project.root).folder("ab" * 20), seed=1)  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ import json
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -70,9 +71,13 @@ def test_spec_refuses_names_that_cannot_be_part_of_a_column_or_path() -> None:
         dataclasses.replace(BY_NAME["digits"], test=0)
 
 
-def test_specs_can_be_sent_to_a_worker() -> None:
+def test_specs_can_be_sent_to_a_worker(tmp_path: Path) -> None:
     for spec in DATASETS:
-        assert pickle.loads(pickle.dumps(spec)) == spec
+        sent = pickle.loads(pickle.dumps(spec))
+        # Methods are equal only if they belong to the same object, so their results are compared.
+        assert sent.find(tmp_path) == spec.find(tmp_path)
+        assert sent.checksums(tmp_path) == spec.checksums(tmp_path)
+        assert dataclasses.replace(sent, find=spec.find, checksums=spec.checksums) == spec
 
 
 def test_missing_data_survives_pickling_and_says_what_and_where() -> None:

@@ -6,6 +6,7 @@ import hashlib
 import io
 import pickle
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,11 @@ def write(root: Path, files: dict[str, bytes]) -> dict[str, str]:
     return {name: md5(content) for name, content in files.items()}
 
 
+def publish(monkeypatch: pytest.MonkeyPatch, name: str, digests: dict[str, str]) -> None:
+    """Take these files for the published ones of a set."""
+    monkeypatch.setattr(sets, name.upper(), replace(getattr(sets, name.upper()), digests=digests))
+
+
 def flip_last_byte(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
@@ -91,7 +97,7 @@ def prepare_cifar(
             truth[part][0].append(rows)
             truth[part][1].extend(labels)
     sums = write(root, files)
-    monkeypatch.setattr(sets, name.upper(), sums)
+    publish(monkeypatch, name, sums)
     reader = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
     monkeypatch.setattr(reader, "train_list", [[batch, sums[f"{folder}/{batch}"]] for batch in train])
     monkeypatch.setattr(reader, "test_list", [[test, sums[f"{folder}/{test}"]]])
@@ -101,10 +107,10 @@ def prepare_cifar(
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
 def test_cifar_is_read_as_the_format_says(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    find, load = getattr(sets, f"find_{name}"), getattr(sets, f"load_{name}")
-    assert find(tmp_path) is not None
+    load = getattr(sets, f"load_{name}")
+    assert getattr(sets, name.upper()).find(tmp_path) is not None
     truth = prepare_cifar(name, tmp_path, monkeypatch)
-    assert find(tmp_path) is None
+    assert getattr(sets, name.upper()).find(tmp_path) is None
     raw = call(load, tmp_path)
     assert set(raw) == {"train", "test"}
     for part, (rows, labels) in truth.items():
@@ -150,8 +156,7 @@ def test_a_pickle_may_hold_arrays_alone(tmp_path: Path, monkeypatch: pytest.Monk
     prepare_cifar("cifar10", tmp_path, monkeypatch)
     name = "cifar-10-batches-py/data_batch_3"
     for hostile in (b"cos\nsystem\n(S'touch executed'\ntR.", b"cnumpy\nload\n(S'x'\ntR.", pickle.dumps(Path("x"))):
-        sums = {**sets.CIFAR10, **write(tmp_path, {name: hostile})}
-        monkeypatch.setattr(sets, "CIFAR10", sums)
+        publish(monkeypatch, "cifar10", {**sets.CIFAR10.digests, **write(tmp_path, {name: hostile})})
         with pytest.raises(DamagedData, match=r"data_batch_3 cannot be parsed \(it asks for"):
             call(sets.load_cifar10, tmp_path)
 
@@ -190,8 +195,9 @@ def test_what_is_parsed_is_what_was_verified(name: str, tmp_path: Path, monkeypa
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "svhn", "celeba"])
 def test_checksums_are_those_of_the_files(name: str, tmp_path: Path) -> None:
-    files = getattr(sets, f"checksums_{name}")(tmp_path)
-    assert {str(file.path.relative_to(tmp_path)): file.digest for file in files} == getattr(sets, name.upper())
+    published = getattr(sets, name.upper())
+    files = published.checksums(tmp_path)
+    assert {str(file.path.relative_to(tmp_path)): file.digest for file in files} == published.digests
     assert {file.algorithm for file in files} == {"md5"}
 
 
@@ -208,7 +214,7 @@ def test_every_damaged_byte_of_a_pickle_is_one_error_or_arrays(
     places = [*range(0, min(400, len(whole)), max(1, step // 20)), *range(400, len(whole), step)]
     for place in places:
         for damaged in (whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :], whole[:place]):
-            monkeypatch.setattr(sets, "CIFAR10", {**sets.CIFAR10, **write(tmp_path, {file: damaged})})
+            publish(monkeypatch, "cifar10", {**sets.CIFAR10.digests, **write(tmp_path, {file: damaged})})
             try:
                 call(sets.load_cifar10, tmp_path, LIKE)
             except DamagedData as error:
@@ -240,16 +246,16 @@ def prepare_svhn(root: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple
         files[f"{part}_32x32.mat"] = stream.getvalue()
         truth[part] = (pixels, column[:, 0])
     sums = write(root, files)
-    monkeypatch.setattr(sets, "SVHN", sums)
+    publish(monkeypatch, "svhn", sums)
     parts = {part: ["", f"{part}_32x32.mat", sums[f"{part}_32x32.mat"]] for part in truth}
     monkeypatch.setattr(datasets.SVHN, "split_list", parts)
     return truth
 
 
 def test_svhn_is_read_with_ten_as_zero(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert sets.find_svhn(tmp_path) is not None
+    assert sets.SVHN.find(tmp_path) is not None
     truth = prepare_svhn(tmp_path, monkeypatch)
-    assert sets.find_svhn(tmp_path) is None
+    assert sets.SVHN.find(tmp_path) is None
     raw = call(sets.load_svhn, tmp_path)
     for part, (pixels, labels) in truth.items():
         for index in range(len(labels)):
@@ -283,7 +289,7 @@ def prepare_celeba(root: Path, monkeypatch: pytest.MonkeyPatch, partition: list[
         ).encode(),
     }
     sums = write(root, files)
-    monkeypatch.setattr(sets, "CELEBA", sums)
+    publish(monkeypatch, "celeba", sums)
     published = [("", "", "img_align_celeba.zip"), *(("", sums[name], name.split("/")[1]) for name in files)]
     monkeypatch.setattr(datasets.CelebA, "file_list", published)
     folder = root / "celeba" / "img_align_celeba"
@@ -301,9 +307,9 @@ def prepare_celeba(root: Path, monkeypatch: pytest.MonkeyPatch, partition: list[
 def test_celeba_test_faces_are_cropped_to_the_centre_and_resized(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert sets.find_celeba(tmp_path) is not None
+    assert sets.CELEBA.find(tmp_path) is not None
     prepare_celeba(tmp_path, monkeypatch, [0, 2, 1, 2, 2])
-    assert sets.find_celeba(tmp_path) is None
+    assert sets.CELEBA.find(tmp_path) is None
     raw = call(sets.load_celeba, tmp_path)
     assert set(raw) == {"test"}
     faces = raw["test"]
@@ -365,4 +371,4 @@ def test_celeba_without_images_is_missing(tmp_path: Path, monkeypatch: pytest.Mo
     for file in folder.iterdir():
         file.unlink()
     folder.rmdir()
-    assert "img_align_celeba is not there" in str(sets.find_celeba(tmp_path))
+    assert "img_align_celeba is not there" in str(sets.CELEBA.find(tmp_path))

@@ -19,9 +19,10 @@ from bench.data.splits import Splits
 from bench.evaluate.base import Column, Evaluation, EvaluationConfig, Outcome
 from bench.evaluate.inputs import Inputs
 from bench.family import Classifier
+from bench.files.arrays import load_arrays
 from bench.plan.tasks import EvaluateTask, TrainTask
 from bench.store import Store
-from bench.weights.blueprint import Blueprint
+from bench.weights.find import Blueprint
 
 NOWHERE = Path("/nonexistent")
 
@@ -43,7 +44,10 @@ class Given(Inputs):
         num_classes: int,
         weights_root: Path,
         others: Mapping[str, Classifier],
+        files: Mapping[str, Path],
+        store: Path,
     ) -> None:
+        self.files = files
         self.told: list[dict[str, Any]] = []
         self.given, self.given_model, self.given_judge, self.classes = outputs, model, judge, num_classes
         self.given_others = others
@@ -55,8 +59,9 @@ class Given(Inputs):
             evaluation_code={},
             judge=_training("judge"),
             others={name: _training(name) for name in others},
+            network={"network": "given"},
         )
-        super().__init__(task, Store(NOWHERE), NOWHERE, weights_root, "cpu", self._tell, NOWHERE, float("inf"))
+        super().__init__(task, Store(store), NOWHERE, weights_root, "cpu", self._tell, NOWHERE, float("inf"))
         if splits is not None:
             self.__dict__["splits"] = splits
 
@@ -82,14 +87,17 @@ class Given(Inputs):
         self.digests[self.task.others[name].key] = f"digest of {name}"
         return self.given_others[name]
 
+    def given_arrays(self, name: str) -> tuple[dict[str, NDArray[Any]], str]:
+        return load_arrays(self.files[name]), "digest of the file"
+
     @property
     def num_classes(self) -> int:
         return self.classes
 
 
 @pytest.fixture
-def given() -> Callable[..., Given]:
-    """Makes ``Inputs`` from arrays, modules and splits."""
+def given(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Given]:
+    """Makes ``Inputs`` from arrays, modules and splits, each with an empty store for the features of real images."""
 
     def make(
         outputs: Mapping[str, Mapping[str, Any]] | None = None,
@@ -100,8 +108,10 @@ def given() -> Callable[..., Given]:
         num_classes: int = 2,
         weights_root: Path = NOWHERE,
         others: Mapping[str, Classifier] | None = None,
+        files: Mapping[str, Path] | None = None,
     ) -> Given:
-        return Given(outputs or {}, model, judge, splits, num_classes, weights_root, others or {})
+        store = tmp_path_factory.mktemp("store")
+        return Given(outputs or {}, model, judge, splits, num_classes, weights_root, others or {}, files or {}, store)
 
     return make
 

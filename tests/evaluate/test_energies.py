@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from bench_models.energy_log import logged_energies
 from pydantic import ValidationError
 from torch import Tensor
 
@@ -16,7 +17,7 @@ from bench.evaluate.energies import Energies, EnergiesConfig
 from bench.family import Batch, Iteration
 from bench.train.loop import Trainer
 from bench.weights import load as trained
-from bench.weights.blueprint import Blueprint
+from bench.weights.find import Blueprint
 
 ENERGIES = Energies()
 
@@ -53,6 +54,27 @@ def test_iterations_that_were_not_kept_say_so() -> None:
     numbers = evaluate([{"iteration": 0, "energy_real": 1.0, "energy_sampled": 2.0}], 0, 1)
     assert numbers["sampled", "1"].value is None
     assert "raise log_iterations" in numbers["sampled", "1"].reason
+
+
+def test_the_interval_is_that_of_the_images_of_the_batch() -> None:
+    """Energies 1, 2, 3, 6: mean 3, standard deviation sqrt(14 / 3), t_3 = 3.182."""
+    logs = logged_energies(torch.tensor([1.0, 2.0, 3.0, 6.0]), torch.tensor([5.0]))
+    number = evaluate([{"iteration": 0} | {name: float(value) for name, value in logs.items()}], 0)["real", "0"]
+    assert (number.value, number.n, number.interval.kind) == (3.0, 4, "t over the batch")
+    half = 3.182446 * math.sqrt(14 / 3) / 2
+    assert (number.interval.low, number.interval.high) == pytest.approx((3 - half, 3 + half))
+
+
+def test_one_image_or_an_old_log_gives_no_interval() -> None:
+    logs = logged_energies(torch.tensor([1.0]), torch.tensor([5.0]))
+    for entry in ({name: float(value) for name, value in logs.items()}, {"energy_real": 1.0, "energy_sampled": 5.0}):
+        numbers = evaluate([{"iteration": 0, **entry}], 0)
+        assert {(number.value, number.n, number.interval) for number in numbers.values()} == {
+            (1.0, 1, None),
+            (5.0, 1, None),
+        }
+    strange = {"iteration": 0, "energy_real": 1.0, "energy_real_error": math.nan, "energy_real_items": 4.0}
+    assert evaluate([strange], 0)["real", "0"].interval is None
 
 
 def test_a_log_without_samples() -> None:
@@ -112,6 +134,7 @@ def test_energies_by_hand(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert float(step.logs["energy_real"]) == pytest.approx(energy(model, images * 2 - 1), rel=1e-5)
     assert float(step.logs["energy_sampled"]) == pytest.approx(energy(model, kept[0]), rel=1e-5)
     assert not step.logs["energy_real"].requires_grad
+    assert float(step.logs["energy_sampled_items"]) == 12
     later = family.training_step(model, batches, state, Iteration(3, 0, 10, generator))
     assert "energy_real" not in later.logs
 

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.linalg import sqrtm
+from scipy.spatial.distance import cdist
 from torch import Tensor, nn
 
 from bench.data.spec import Split
@@ -18,6 +19,7 @@ from bench.evaluate.base import Number, Outcome
 from bench.evaluate.generation import Generation, GenerationConfig
 from bench.evaluate.judge import JUDGE
 from bench.family import Classifier, Samples
+from bench.metrics.prdc import prdc
 from bench.metrics.resampling import stratified_draws
 from bench.spec import FAMILIES
 
@@ -131,15 +133,97 @@ def test_by_hand(given: Callable[..., Any], splits: Splits, keeps_its_word: Call
     assert number(outcome, "cs", "real").value == pytest.approx(np.mean([score(test[rows]) for rows in draws]))
     agreement = number(outcome, "agreement")
     assert agreement.value == ((kept.images[:, 0, 0, 0].numpy() > 0.5) == (np.arange(30) % 2 == 1)).mean()
-    assert all(n.interval is not None and n.interval.low < n.interval.high for n in outcome.numbers)
-    assert {str(n.interval and n.interval.kind).partition(",")[0] for n in outcome.numbers} == {
-        "jackknife over 20 groups",
-        "wilson",
+    kinds = {n.metric: n.interval.kind for n in outcome.numbers if n.interval is not None}
+    whole = "jackknife over 20 groups, at n = 30"
+    assert {name: kind.partition(", cut")[0] for name, kind in kinds.items()} == {
+        **dict.fromkeys(("fcd", "cs", "kcd"), whole),
+        "agreement": "wilson",
+        "judge-precision": "wilson, for these real images",
+        "judge-density": "t, for these real images",
+        "nearest": "order statistics",
     }
-    assert {n.n for n in outcome.numbers} == {30}
+    assert all(n.interval.low < n.interval.high for n in outcome.numbers if n.interval is not None)
+    assert {n.n for n in outcome.numbers if (n.metric, n.argument) != ("nearest", "real")} == {30}
     assert outcome.details["judge_accuracy"] == 1.0
     assert outcome.details["judge_weights"] == "digest of the judge"
     assert outcome.details["median_age"] in (15.0, 16.0)
+
+
+def test_kernel_distance_balls_and_nearest_images_by_hand(given: Callable[..., Any], splits: Splits) -> None:
+    kept = stored(30)
+    config = GenerationConfig(neighbour=2)
+    outcome = Generation().evaluate(config, given(model=Generator(kept), judge=Brightness(), splits=splits))
+    train = splits.train.images.reshape(60, 3).astype(np.float64)
+    made = kept.images.numpy().reshape(30, 3).astype(np.float64)
+
+    def own(rows: NDArray[Any]) -> float:
+        values = (rows @ rows.T / 3 + 1) ** 3
+        return float((values.sum() - values.trace()) / (len(rows) * (len(rows) - 1)))
+
+    kernel = own(made) + own(train) - 2 * ((made @ train.T / 3 + 1) ** 3).mean()
+    assert number(outcome, "kcd").value == pytest.approx(kernel, rel=1e-6)
+    # The balls are of as many training images as there are samples, in the class shares of training.
+    (rows,) = stratified_draws(splits.train.labels, 30, 1, 0)
+    expected = prdc(train[rows], made, k=2)
+    for name in ("precision", "recall", "density", "coverage"):
+        assert number(outcome, f"judge-{name}").value == pytest.approx(getattr(expected, name)), name
+    distances = cdist(made, train)
+    nearest = number(outcome, "nearest")
+    assert nearest.value == pytest.approx(np.median(distances.min(1)), rel=1e-6)
+    assert number(outcome, "nearest", "real").n == 40
+    order = outcome.items["ids"]  # slots of the buffer
+    assert sorted(order.tolist()) == list(range(30))
+    np.testing.assert_array_equal(outcome.items["nearest"], splits.train.ids[distances.argmin(1)[order]])
+    np.testing.assert_allclose(outcome.items["nearest_distance"], distances.min(1)[order], rtol=1e-5)
+
+
+def test_a_memorising_model_has_the_distance_zero(given: Callable[..., Any], splits: Splits) -> None:
+    copies = Samples(torch.from_numpy(splits.train.images), torch.from_numpy(splits.train.labels), torch.ones(60))
+    for space in ("pixels", "features"):
+        config = GenerationConfig(nearest=space)
+        outcome = Generation().evaluate(config, given(model=Generator(copies), judge=Brightness(), splits=splits))
+        assert number(outcome, "nearest").value == 0
+        assert (number(outcome, "nearest", "real").value or 0) > 0.05
+        np.testing.assert_array_equal(outcome.items["nearest"], outcome.items["ids"])
+
+
+def test_the_record_tells_how_many_slots_were_never_updated(given: Callable[..., Any], splits: Splits) -> None:
+    kept = stored(40)
+    kept.age[:7] = 0
+    kept.age[7:12] = 1
+    outcome = Generation().evaluate(
+        GenerationConfig(selection="buffer-all"), given(model=Generator(kept), judge=Brightness(), splits=splits)
+    )
+    facts = outcome.details
+    assert (facts["selection"], facts["slots"], facts["never_updated"], facts["updated_once"]) == (
+        "buffer-all",
+        40,
+        7,
+        5,
+    )
+    assert facts["samples"] == facts["candidates"] == 33
+
+
+def test_extrapolation_is_an_option(
+    given: Callable[..., Any], splits: Splits, keeps_its_word: Callable[..., None]
+) -> None:
+    config = GenerationConfig(infinity=True)
+    outcome = Generation().evaluate(config, given(model=Generator(stored(300)), judge=Brightness(), splits=splits))
+    keeps_its_word(Generation(), config, outcome)
+    found = number(outcome, "fcd-infinity")
+    assert (found.n, found.interval) == (300, None)
+    assert found.value is not None
+    assert found.value < (number(outcome, "fcd").value or 0)
+    few = Generation().evaluate(config, given(model=Generator(stored(12)), judge=Brightness(), splits=splits))
+    assert number(few, "fcd-infinity").reason == "the extrapolation needs at least 20 images"
+
+
+def test_source_is_short_for_a_selection_and_must_not_contradict_it() -> None:
+    assert GenerationConfig().chosen == GenerationConfig(source="buffer").chosen == "buffer-random-n"
+    assert GenerationConfig(source="fresh").chosen == "fresh-k-steps"
+    assert GenerationConfig(source="buffer", selection="buffer-all").chosen == "buffer-all"
+    with pytest.raises(ValueError, match="contradict each other"):
+        GenerationConfig(source="fresh", selection="buffer-all")
 
 
 def test_all_samples_are_used_in_draws_as_large_as_those_of_real_images(
@@ -153,12 +237,12 @@ def test_all_samples_are_used_in_draws_as_large_as_those_of_real_images(
     facts = outcome.details
     assert (facts["samples"], facts["test_images"]) == (100, 40)
     assert 20 <= facts["draw"] <= 40
-    assert {n.n for n in outcome.numbers if n.metric != "agreement"} == {facts["draw"]}
+    assert {n.n for n in outcome.numbers if n.metric not in ("agreement", "nearest")} == {facts["draw"]}
     assert number(outcome, "agreement").n == 100
     outcome = Generation().evaluate(
         GenerationConfig(), given(model=Generator(stored(12)), judge=Brightness(), splits=splits)
     )
-    assert {n.n for n in outcome.numbers} == {12}
+    assert {n.n for n in outcome.numbers if n.metric != "nearest"} == {12}
 
 
 def test_the_number_hardly_depends_on_the_draw(given: Callable[..., Any], splits: Splits) -> None:
@@ -231,8 +315,10 @@ def test_a_judge_that_errs_measures_nothing(given: Callable[..., Any], keeps_its
     inputs = given(model=Generator(stored(30)), judge=Brightness(), splits=splits)
     outcome = Generation().evaluate(GenerationConfig(), inputs)
     keeps_its_word(Generation(), GenerationConfig(), outcome)
-    assert {n.value for n in outcome.numbers} == {None}
-    assert {n.reason for n in outcome.numbers} == {"the judge is right on only 88% of the test images"}
+    judged = [n for n in outcome.numbers if n.metric != "nearest"]
+    assert {n.value for n in judged} == {None}
+    assert {n.reason for n in judged} == {"the judge is right on only 88% of the test images"}
+    assert number(outcome, "nearest").value is not None  # in pixels, without the judge
     assert "samples.png" in outcome.files
 
 
@@ -259,7 +345,7 @@ def test_definitions_come_from_the_parameters() -> None:
     columns = {(c.metric, c.argument): c for c in Generation().columns(GenerationConfig(source="fresh", steps=33))}
     assert all("33 steps" in column.definition for column in columns.values())
     assert all("fresh chains" in column.definition for column in columns.values())
-    assert len({column.definition for column in columns.values()}) == 7
+    assert len({column.definition for column in columns.values()}) == len(columns) == 3 * 8 + 1
     buffer = Generation().columns(GenerationConfig(items=123))
     assert all("replay buffer" in column.definition and "at most 123" in column.definition for column in buffer)
     assert not any(word in column.label for column in buffer for word in ("FID", "IS"))

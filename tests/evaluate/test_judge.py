@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from bench.data.loading import load_splits
 from bench.data.registry import DATASETS
-from bench.evaluate.features import judge_outputs
+from bench.evaluate.features import JudgeNetwork
 from bench.evaluate.generation import LEAST_JUDGE_ACCURACY
 from bench.evaluate.judge import BACKBONE, FAMILY, JUDGE, JudgeConfig
 from bench.evaluate.judge_network import JudgeClassifier, JudgeFamily, build_backbone
@@ -18,7 +18,7 @@ from bench.registry import import_object
 from bench.spec import BACKBONES, FAMILIES
 from bench.train.loop import Trainer
 from bench.weights import load as trained
-from bench.weights.blueprint import Blueprint
+from bench.weights.find import Blueprint
 
 
 def classifier(shape: tuple[int, int, int], classes: int = 10) -> JudgeClassifier:
@@ -59,18 +59,20 @@ def test_a_step_is_the_mean_cross_entropy() -> None:
     assert step.loss.item() == pytest.approx(functional.cross_entropy(model(x), labels).item(), rel=1e-6)
 
 
-def test_outputs_are_in_double_precision_and_do_not_depend_on_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outputs_do_not_depend_on_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     model = classifier((1, 8, 8))
     x = torch.rand(9, 1, 8, 8)
-    features, log_probs = judge_outputs(model, x)
-    assert features.dtype == log_probs.dtype == np.float64
+    network = JudgeNetwork(model, "digest")
+    features = network.features(x, lambda _: None)
+    log_probs = network.log_probs(features)
+    assert (features.dtype, log_probs.dtype) == (np.float32, np.float64)
     np.testing.assert_allclose(features, model.features(x).detach().numpy(), rtol=1e-6)
     np.testing.assert_allclose(np.exp(log_probs).sum(1), 1, atol=1e-12)
     np.testing.assert_allclose(log_probs, torch.log_softmax(model(x), dim=1).detach().numpy(), atol=1e-5)
     monkeypatch.setattr("bench.evaluate.features.BATCH", 4)
-    in_parts = judge_outputs(model, x)
-    np.testing.assert_allclose(in_parts[0], features, atol=1e-6)
-    np.testing.assert_allclose(in_parts[1], log_probs, atol=1e-6)
+    in_parts = network.features(x, lambda _: None)
+    np.testing.assert_allclose(in_parts, features, atol=1e-6)
+    np.testing.assert_allclose(network.log_probs(in_parts), log_probs, atol=1e-6)
 
 
 def test_it_learns_the_digits_well_enough_to_judge_them() -> None:
@@ -78,5 +80,6 @@ def test_it_learns_the_digits_well_enough_to_judge_them() -> None:
     spec = Blueprint(family=JUDGE.family, backbone=JUDGE.backbone, config={}, seed=0)
     family, model = trained.build(spec, 10, (1, 8, 8), "cpu")
     Trainer(family, model, splits, augmentation="none", seed=0).run()
-    log_probs = judge_outputs(model, torch.from_numpy(splits.test.unit_images()))[1]
+    network = JudgeNetwork(model, "digest")
+    log_probs = network.log_probs(network.features(torch.from_numpy(splits.test.unit_images()), lambda _: None))
     assert (log_probs.argmax(1) == splits.test.labels).mean() > LEAST_JUDGE_ACCURACY

@@ -12,6 +12,7 @@ from bench.evaluate.base import Need
 from bench.evaluate.ood import OOD, OODConfig
 from bench.evaluate.ood_scores import Fit, score_items
 from bench.evaluate.outcome import check_outcome
+from bench.metrics.intervals import wilson_ends
 from bench.metrics.ood import auroc, average_precision, fpr_at_tpr
 from bench.plugins.score_contract import ScoreContractError
 from bench.scores.spec import Score
@@ -40,11 +41,10 @@ def test_by_hand_with_a_tie(given: Callable[..., Any], keeps_its_word: Callable[
     assert number.value == pytest.approx(4.5 / 6)
     assert number.n == 5
     assert number.interval is not None
-    # DeLong: placements (1, .75, .5) and (1, .5); variances 1/16 over 3 and 1/8 over 2.
-    # On the logit scale the standard error is divided by .75 * .25, and the odds of .75 are 3.
-    factor = np.exp(1.959964 * np.sqrt(1 / 48 + 1 / 16) / (0.75 * 0.25))
-    assert number.interval.low == pytest.approx(3 / factor / (1 + 3 / factor), abs=1e-6)
-    assert number.interval.high == pytest.approx(3 * factor / (1 + 3 * factor), abs=1e-6)
+    # DeLong: placements (1, .75, .5) and (1, .5); variances 1/16 over 3 and 1/8 over 2. An area of .75 with variance
+    # 1/48 + 1/16 = 1/12 is a proportion of .75 * .25 * 12 = 2.25 trials; the limits are 2 and 2 (1 + 2 * .25 / 1.96^2).
+    ends = wilson_ends(0.75, 2.25, 1.959964)
+    assert (number.interval.low, number.interval.high) == pytest.approx(ends, abs=1e-6)
 
 
 def test_each_score_reads_its_own_output(given: Callable[..., Any], keeps_its_word: Callable[..., None]) -> None:
@@ -239,7 +239,7 @@ def test_every_metric_of_every_set_and_group(given: Callable[..., Any], keeps_it
     }  # fmt: skip
     assert "no interval" in str(found["knn.aupr-in", "far"].note)
     assert "310 test, 350 far items, chance 47.0%" in str(found["knn.aupr-in", "far"].note)
-    assert found["knn.auroc", "all"].interval.kind == "delong, logit scale"
+    assert found["knn.auroc", "all"].interval.kind == "wilson, delong variance"
     assert "none of a mean of FPR95" in str(found["knn.fpr95-in", "all"].note)
 
 

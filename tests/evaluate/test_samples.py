@@ -62,14 +62,14 @@ def take(model: Classifier, source: Any, n: int, seed: int = 0, steps: int | Non
 
 def test_slots_that_are_still_noise_are_left_out() -> None:
     model = Generator(stored([0, 0, 1, 1, 2, 2], [0, 3, 1, 0, 7, 2]))
-    found = take(model, "buffer", 100)
+    found = take(model, "buffer-random-n", 100)
     rows = {i: (label, age) for i, label, age in zip(identities(found), found.labels, found.age, strict=True)}
     assert rows == {1: (0, 3), 2: (1, 1), 4: (2, 7), 5: (2, 2)}
 
 
 def test_of_more_than_wanted_a_seeded_subset_is_taken() -> None:
     model = Generator(stored([i % K for i in range(60)], [1] * 60))
-    subsets = [identities(take(model, "buffer", 20, seed=seed)) for seed in (0, 0, 1)]
+    subsets = [identities(take(model, "buffer-random-n", 20, seed=seed)) for seed in (0, 0, 1)]
     assert subsets[0] == subsets[1]
     assert set(subsets[0]) != set(subsets[2])
     assert all(len(set(subset)) == 20 for subset in subsets)
@@ -81,14 +81,14 @@ def test_of_more_than_wanted_a_seeded_subset_is_taken() -> None:
 def test_the_order_is_not_that_of_the_classes(n: int) -> None:
     """GMMC's buffer is sorted by class; a score over splits would see one class in each."""
     labels = [i // 100 for i in range(300)]
-    found = take(Generator(stored(labels, [1] * 300)), "buffer", n)
+    found = take(Generator(stored(labels, [1] * 300)), "buffer-random-n", n)
     for split in found.labels.chunk(10):
         assert set(split.tolist()) == set(range(K))
 
 
 def test_chains_without_a_class_get_the_predicted_one() -> None:
     model = Generator(stored([-1, 1, -1, -1], [1, 1, 1, 1], [0.2, 0.2, 0.01, 0.12]))
-    found = take(model, "buffer", 10)
+    found = take(model, "buffer-random-n", 10)
     by_brightness = {round(float(image.mean()), 2): int(label) for image, label in zip(*found_pair(found), strict=True)}
     assert by_brightness[0.01] == 0
     assert by_brightness[0.12] == 1
@@ -101,9 +101,59 @@ def found_pair(samples: Samples) -> tuple[Tensor, Tensor]:
 
 def test_an_empty_or_unused_buffer_is_an_error() -> None:
     with pytest.raises(ValueError, match="kept no samples"):
-        take(Generator(None), "buffer", 10)
+        take(Generator(None), "buffer-random-n", 10)
     with pytest.raises(ValueError, match="still noise"):
-        take(Generator(stored([0, 1], [0, 0])), "buffer", 10)
+        take(Generator(stored([0, 1], [0, 0])), "buffer-random-n", 10)
+
+
+def test_all_of_the_buffer_whatever_the_number() -> None:
+    model = Generator(stored([0, 0, 1, 1, 2, 2], [0, 3, 1, 0, 7, 2]))
+    assert sorted(identities(take(model, "buffer-all", 1))) == [1, 2, 4, 5]
+
+
+def test_the_most_confident_of_each_predicted_class() -> None:
+    """The model's logits are minus the distances of the brightness from 0, 0.1 and 0.2: most confident at the class."""
+    brightness = [0.0, 0.03, 0.04, 0.1, 0.12, 0.2, 0.19, 0.17, 0.01]
+    intended = [2, 1, 0, 0, 1, 2, 2, 0, 0]  # the class of the chain does not count
+    age = [1] * 8 + [0]  # the last slot is still noise: confident, but no sample
+    model = Generator(stored(intended, age, brightness))
+    found = generated(model, "buffer-top-k-per-class", 1, seed=0, steps=None, num_classes=K, per_class=2)
+    assert sorted(round(float(image.mean()), 2) for image in found.images) == [0.0, 0.03, 0.1, 0.12, 0.19, 0.2]
+    assert found.counts == {"slots": 9, "never_updated": 1, "updated_once": 8, "candidates": 6}
+    # The labels stay those of the chains, so that agreement is measured as for other selections.
+    labels = {round(float(image.mean()), 2): int(label) for image, label in zip(*found_pair(found), strict=True)}
+    assert labels == {0.0: 2, 0.03: 1, 0.1: 0, 0.12: 1, 0.2: 2, 0.19: 2}
+    assert sorted(found.origin.tolist()) == [0, 1, 3, 4, 5, 6]
+    few = generated(model, "buffer-top-k-per-class", 1, seed=0, steps=None, num_classes=K, per_class=9)
+    assert len(few.images) == 8
+
+
+class Saturated(Generator):
+    """Logits so large that every softmax is 1 in float32; the margin is a thousand times the brightness."""
+
+    def classify(self, features: Tensor) -> Tensor:
+        return torch.cat([1000 * features + 100, torch.zeros(len(features), K - 1)], dim=1)
+
+
+def test_confidences_that_float32_rounds_to_one_are_still_ranked() -> None:
+    model = Saturated(stored([0] * 50, [1] * 50))
+    found = generated(model, "buffer-top-k-per-class", 1, seed=0, steps=None, num_classes=K, per_class=5)
+    assert sorted(identities(found)) == [45, 46, 47, 48, 49]
+
+
+def test_images_without_finite_logits_have_no_confidence() -> None:
+    model = Generator(stored([0, 0, 0], [1, 1, 1], [0.01, float("nan"), 0.02]))
+    found = generated(model, "buffer-top-k-per-class", 1, seed=0, steps=None, num_classes=K, per_class=9)
+    assert sorted(found.origin.tolist()) == [0, 2]
+    broken = Generator(stored([0, 0], [1, 1], [float("nan")] * 2))
+    with pytest.raises(ValueError, match="no image in the buffer has finite logits"):
+        generated(broken, "buffer-top-k-per-class", 1, seed=0, steps=None, num_classes=K, per_class=9)
+
+
+def test_without_ages_nobody_knows_what_was_never_updated() -> None:
+    model = Generator(stored([0, 1, 2], [1, 1, 1]))
+    found = generated(model, "buffer-all", 1, seed=0, steps=None, num_classes=K, ages_known=False)
+    assert found.counts == {"slots": 3, "never_updated": None, "updated_once": None, "candidates": 3}
 
 
 # --- fresh chains -----------------------------------------------------------------------------------------------
@@ -111,7 +161,7 @@ def test_an_empty_or_unused_buffer_is_an_error() -> None:
 
 def test_fresh_chains_take_classes_in_turn_and_are_numbered() -> None:
     model = Generator()
-    found = take(model, "fresh", 7, seed=5, steps=9)
+    found = take(model, "fresh-k-steps", 7, seed=5, steps=9)
     assert found.labels.tolist() == [0, 1, 2, 0, 1, 2, 0]
     (call,) = model.calls
     assert (call["seed"], call["steps"]) == (5, 9)
@@ -120,10 +170,10 @@ def test_fresh_chains_take_classes_in_turn_and_are_numbered() -> None:
 
 
 def test_fresh_chains_do_not_depend_on_the_batches_they_are_made_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = take(Generator(), "fresh", 11)
+    whole = take(Generator(), "fresh-k-steps", 11)
     monkeypatch.setattr(module, "BATCH", 4)
     model = Generator()
-    parts = take(model, "fresh", 11)
+    parts = take(model, "fresh-k-steps", 11)
     assert [len(call["labels"]) for call in model.calls] == [4, 4, 3]
     assert torch.equal(parts.images, whole.images)
     assert torch.equal(parts.labels, whole.labels)
@@ -144,6 +194,12 @@ def test_rows_are_classes_and_the_oldest_come_first() -> None:
     empty = np.ones_like(picture_of, dtype=bool)
     empty[0:2, 0:2] = empty[0:2, 3:5] = empty[6:8, 0:2] = False
     assert (picture_of[empty] == 128).all()
+
+
+def test_grey_levels_are_rounded_and_not_truncated() -> None:
+    samples = stored([0, 0, 0], [3, 2, 1], [0.6 / 255, 99.4 / 255, 254.9 / 255])
+    grid = class_grid(samples, 1, columns=3)
+    assert [int(grid[0, column, 0]) for column in (0, 3, 6)] == [1, 99, 255]
 
 
 def test_colours_stay_in_their_channels() -> None:

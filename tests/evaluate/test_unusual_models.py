@@ -15,8 +15,7 @@ from bench.data.splits import Splits
 from bench.evaluate.base import Evaluation, EvaluationConfig, Outcome
 from bench.evaluate.robust.adaptive import Adaptive, AdaptiveConfig
 from bench.evaluate.robust.attack import NamedAttack, NamedAttackConfig
-from bench.evaluate.robust.cw import CW, CWConfig
-from bench.evaluate.robust.cw_l2 import CWL2, CWL2Config
+from bench.evaluate.robust.cw import CW, CWL2, CWConfig, CWL2Config
 from bench.evaluate.robust.eps_sweep import EpsSweep, EpsSweepConfig
 from bench.evaluate.robust.pgd import PGD, PGDConfig
 from bench.evaluate.robust.transfer import Transfer, TransferConfig

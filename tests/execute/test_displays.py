@@ -12,16 +12,15 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from bench.data.job import JobData
-from bench.execute.display import Summary, guarded
-from bench.execute.displays import JsonDisplay, LiveDisplay, PlainDisplay, duration
+from bench.execute.displays import JsonDisplay, PlainDisplay, Summary, duration, guarded
 from bench.execute.estimate import Rates
-from bench.execute.panel import Panel, PanelRow, head_facts
+from bench.execute.live import LiveDisplay, Panel, PanelRow, head_facts
 from bench.execute.states import Status
 from bench.plan.jobs import Job, Plan
 from bench.plan.tasks import EvaluateTask, TrainTask
 from bench.store import Measured, Number, Record
 from bench.suite.schema import Suite
-from bench.weights.blueprint import Blueprint
+from bench.weights.find import Blueprint
 
 
 class Named:

@@ -14,14 +14,14 @@ import pytest
 
 from bench.execute import executors
 from bench.execute.context import Site
-from bench.execute.display import Summary
-from bench.execute.displays import SilentDisplay
+from bench.execute.displays import Display, Summary
 from bench.execute.executors import Ended, InProcess, Pool
 from bench.execute.scheduler import run_plan
 from bench.plan.jobs import Job, Plan
 from bench.store import Store
 from bench.train import checkpoint
 from tests.conftest import planned
+from tests.execute.conftest import CAPS
 
 HEADER = """\
 [suite]
@@ -51,36 +51,6 @@ decay_epochs = []
 lr           = {lr}
 """
 
-CAPS = """\
-[profile]
-name = "caps"
-
-[caps]
-train      = 96
-validation = 40
-items      = 16
-"""
-
-# A family that does something drastic in its fourth step.
-DRASTIC = """\
-import os, signal
-from bench_models.softmax import Softmax
-from bench.spec import FamilySpec, TrainingConfig
-
-
-class Drastic(Softmax):
-    def training_step(self, model, batches, state, iteration):
-        if iteration.index == 3:
-            {action}
-        return super().training_step(model, batches, state, iteration)
-
-
-SPEC = FamilySpec(
-    name="drastic", label="drastic", summary="Ends.", source="a test",
-    config=TrainingConfig, implementation="{module}:Drastic",
-)
-"""
-
 
 def model(name: str, family: str = "softmax", epochs: int = 2, lr: str = "1e-3") -> str:
     return MODEL.format(name=name, family=family, epochs=epochs, lr=lr)
@@ -91,21 +61,6 @@ def plan(project: Any) -> Callable[..., Plan]:
     def make(*models: str) -> Plan:
         found: Plan = project.plan(HEADER + "".join(models), profile=CAPS)
         return found
-
-    return make
-
-
-@pytest.fixture
-def where(project: Any) -> Site:
-    root = project.root
-    return Site(root / "results" / "store", root / "data", root / "weights", "cpu", "bench run pair")
-
-
-@pytest.fixture
-def drastic(site: Any) -> Callable[[str, str], str]:
-    def make(action: str, module: str) -> str:
-        site.module(module, DRASTIC.format(action=action, module=module))
-        return f"{module}:SPEC"
 
     return make
 
@@ -132,7 +87,7 @@ def collect(executor: Pool, count: int, within: float = 60) -> list[Ended]:
 
 def run(plan: Plan, where: Site, executor: Callable[[], Any] | None = None) -> Summary:
     make = executor if executor is not None else lambda: Pool(where, ["cpu", "cpu"])
-    return run_plan(plan, Store(where.store), make, SilentDisplay())
+    return run_plan(plan, Store(where.store), make, Display())
 
 
 def states(plan: Plan, summary: Summary) -> dict[str, str]:
@@ -207,9 +162,9 @@ def test_an_idle_pool_has_nothing_to_report(pool: Pool) -> None:
 
 
 def test_a_killed_worker_is_a_failure_and_the_others_finish(
-    plan: Callable[..., Plan], where: Site, drastic: Callable[[str, str], str]
+    plan: Callable[..., Plan], where: Site, failing: Callable[[str, str], str]
 ) -> None:
-    victim = drastic("os.kill(os.getpid(), signal.SIGKILL)", "killed_family")
+    victim = failing("os.kill(os.getpid(), signal.SIGKILL)", "killed_family")
     whole = plan(model("victim", victim), model("other"))
     summary = run(whole, where)
     assert states(whole, summary) == {
@@ -251,18 +206,18 @@ def test_a_worker_killed_from_outside_goes_on_at_the_next_run(
 
 
 def test_a_worker_that_leaves_without_a_word(
-    plan: Callable[..., Plan], where: Site, drastic: Callable[[str, str], str]
+    plan: Callable[..., Plan], where: Site, failing: Callable[[str, str], str]
 ) -> None:
-    whole = plan(model("victim", drastic("os._exit(3)", "leaving_family")))
+    whole = plan(model("victim", failing("os._exit(3)", "leaving_family")))
     summary = run(whole, where)
     train = planned(whole, "victim/digits/seed1/train")
     assert summary.states[train.key].reason == "the worker exited with code 3"
 
 
 def test_an_exception_in_a_process_comes_with_its_traceback(
-    plan: Callable[..., Plan], where: Site, drastic: Callable[[str, str], str]
+    plan: Callable[..., Plan], where: Site, failing: Callable[[str, str], str]
 ) -> None:
-    whole = plan(model("victim", drastic('raise ValueError("bad step")', "raising_family")), model("other"))
+    whole = plan(model("victim", failing('raise ValueError("bad step")', "raising_family")), model("other"))
     summary = run(whole, where)
     train = planned(whole, "victim/digits/seed1/train")
     assert summary.states[train.key].reason == "ValueError: bad step"

@@ -13,7 +13,7 @@ import torch
 from bench.attacks import run
 from bench.attacks.journal import Journal
 from bench.execute.context import Site
-from bench.execute.displays import SilentDisplay
+from bench.execute.displays import Display
 from bench.execute.executors import InProcess, Pool
 from bench.execute.scheduler import run_plan
 from bench.rng import preserved, seeded
@@ -122,9 +122,9 @@ def test_in_this_process_again_and_in_a_pool(project: Project, site: Modules) ->
         disturb()
         before = random.getstate(), torch.get_rng_state()
         if place == "pool":
-            run_plan(plan, Store(where.store), lambda where=where: Pool(where, ["cpu", "cpu"]), SilentDisplay())
+            run_plan(plan, Store(where.store), lambda where=where: Pool(where, ["cpu", "cpu"]), Display())
         else:
-            run_plan(plan, Store(where.store), lambda where=where: InProcess(where), SilentDisplay())
+            run_plan(plan, Store(where.store), lambda where=where: InProcess(where), Display())
         assert random.getstate() == before[0]
         assert torch.equal(torch.get_rng_state(), before[1])
         found.append(results(plan, Store(where.store)))

@@ -68,7 +68,7 @@ def test_what_a_command_is_at_work_on_stays(copy: Small) -> None:
     unknown_to_all(copy)
     (copy.root / "results" / "last.json").unlink()
     whole = leftovers(copy.bench)
-    done = {job.key for job in plan.jobs if not job.blocked}
+    done = plan.keys - {job.key for job in plan.jobs if job.blocked}
     assert {item.folder.key for item in whole} == done
     with announced(copy.root / "results", sorted(done)[:4]):
         assert {item.folder.key for item in leftovers(copy.bench)} == set(sorted(done)[4:])
@@ -125,3 +125,18 @@ def test_results_of_suites_elsewhere_are_kept_as_long_as_their_files_are_there(c
     elsewhere.unlink()
     (copy.root / "results" / "runs" / "other@tiny" / "plan.json").unlink()
     assert leftovers(here) != []
+
+
+def test_features_that_evaluations_share_stay_as_long_as_the_evaluations(copy: Small) -> None:
+    """They belong to no job: the plan tells which suite needs them, also of a suite elsewhere that was run here."""
+    plan = copy.bench.plan(copy.suite, profile="tiny")
+    shared = plan.keys - {job.key for job in plan.jobs}
+    stored = {folder.key for folder in copy.bench.store.folders()}
+    assert len(shared) == 2
+    assert shared <= stored
+    unknown_to_all(copy)
+    copy.bench.run(copy.root / "small.toml", profile="tiny", device="cpu", in_process=True)
+    (copy.root / "results" / "last.json").unlink()
+    assert leftovers(copy.bench) == []
+    (copy.root / "small.toml").unlink()
+    assert shared <= {item.folder.key for item in leftovers(copy.bench)}

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from bench.execute.context import Site
-from bench.execute.displays import SilentDisplay
+from bench.execute.displays import Display
 from bench.execute.executors import InProcess
 from bench.execute.scheduler import run_plan
 from bench.plan.jobs import Plan
@@ -255,7 +255,7 @@ def test_a_disk_that_is_full_fails_jobs_and_names_the_file(copy: Small, monkeypa
     site = Site(small.store, small.root, small.root, "cpu", "a test")
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        summary = run_plan(chosen, small.bench.store, lambda: InProcess(site), SilentDisplay())
+        summary = run_plan(chosen, small.bench.store, lambda: InProcess(site), Display())
     for job in chosen.jobs:
         status = summary.states[job.key]
         assert status.state == "failed"

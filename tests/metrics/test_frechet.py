@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.metrics.frechet import GaussianStats, frechet_distance
+from bench.metrics.frechet import GaussianStats, frechet_distance, frechet_infinity
 
 seeds = st.integers(0, 10_000)
 
@@ -173,3 +173,93 @@ def test_different_dimensions_are_refused():
     a, b = stats(np.zeros(2), np.eye(2)), stats(np.zeros(3), np.eye(3))
     with pytest.raises(ValueError, match="one dimension, got 2 and 3"):
         frechet_distance(a, b)
+
+
+def test_statistics_survive_a_file_and_pytorch_fid_reads_it(tmp_path):
+    inside = GaussianStats.from_features(np.random.default_rng(0).normal(size=(50, 4)))
+    inside.save(tmp_path / "stats.npz")
+    back = GaussianStats.load(tmp_path / "stats.npz")
+    assert back.n == 50
+    np.testing.assert_array_equal(back.mean, inside.mean)
+    np.testing.assert_array_equal(back.covariance, inside.covariance)
+    fid_score = pytest.importorskip("pytorch_fid.fid_score")
+    mean, covariance = fid_score.compute_statistics_of_path(str(tmp_path / "stats.npz"), None, 1, 4, "cpu")
+    np.testing.assert_array_equal(mean, inside.mean)
+    np.testing.assert_array_equal(covariance, inside.covariance)
+
+
+def test_a_file_of_pytorch_fid_has_no_n_and_none_is_made_up(tmp_path):
+    np.savez_compressed(tmp_path / "theirs.npz", mu=np.zeros(3), sigma=np.eye(3))
+    back = GaussianStats.load(tmp_path / "theirs.npz")
+    assert back.n is None
+    back.save(tmp_path / "ours.npz")
+    with np.load(tmp_path / "ours.npz") as arrays:
+        assert set(arrays) == {"mu", "sigma"}
+    other = GaussianStats(9, np.ones(3), np.eye(3))
+    assert frechet_distance(back, other) == frechet_distance(other, back) == pytest.approx(3.0)
+
+
+def test_files_that_are_no_statistics_are_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", mu=np.zeros(3))
+    with pytest.raises(ValueError, match="there is no sigma"):
+        GaussianStats.load(tmp_path / "a.npz")
+    np.savez(tmp_path / "b.npz", mu=np.zeros(3), sigma=np.eye(3), n=np.array([3.5]))
+    with pytest.raises(ValueError, match="n must be one whole number"):
+        GaussianStats.load(tmp_path / "b.npz")
+    np.savez(tmp_path / "c.npz", mu=np.array([None]), sigma=np.eye(1))
+    with pytest.raises(ValueError, match="allow_pickle"):
+        GaussianStats.load(tmp_path / "c.npz")
+    np.save(tmp_path / "d.npy", np.zeros(3))
+    with pytest.raises(ValueError, match=r"no \.npz archive"):
+        GaussianStats.load(tmp_path / "d.npy")
+    with pytest.raises(ValueError, match=r"must end in \.npz"):
+        GaussianStats(2, np.zeros(1), np.eye(1)).save(tmp_path / "stats")
+
+
+def test_the_extrapolated_distance_loses_the_bias_of_the_samples():
+    """Reference and samples from one Gaussian of 32 dimensions: 1/n times (2d + d(d+1)/2) / 2 for one finite set."""
+    standard = GaussianStats(None, np.zeros(32), np.eye(32))
+    generator = np.random.default_rng(0)
+    plain, extrapolated = [], []
+    for seed in range(12):
+        features = generator.normal(size=(2000, 32))
+        plain.append(frechet_distance(standard, GaussianStats.from_features(features)))
+        extrapolated.append(frechet_infinity(standard, features, seed=seed))
+    assert np.mean(plain) > 0.12
+    assert abs(np.mean(extrapolated)) < 0.1 * np.mean(plain)
+    shift = np.full(32, 0.25)
+    moved = [
+        frechet_infinity(standard, generator.normal(size=(2000, 32)) + shift, seed=seed, points=8, least=400)
+        for seed in range(12)
+    ]
+    assert np.mean(moved) == pytest.approx(2.0, abs=0.05)
+
+
+def test_an_exact_line_in_one_over_n_is_extrapolated_exactly(monkeypatch):
+    from bench.metrics import frechet
+
+    monkeypatch.setattr(frechet, "frechet_distance", lambda _, stats: 3.0 + 40.0 / stats.n)
+    features = np.random.default_rng(0).normal(size=(500, 2))
+    found = frechet.frechet_infinity(GaussianStats(None, np.zeros(2), np.eye(2)), features, points=5)
+    assert found == pytest.approx(3.0, abs=1e-9)
+
+
+def test_impossible_extrapolations_are_refused():
+    standard = GaussianStats(None, np.zeros(2), np.eye(2))
+    with pytest.raises(ValueError, match="at least 2 points"):
+        frechet_infinity(standard, np.zeros((9, 2)), points=1)
+    with pytest.raises(ValueError, match="least must lie in 2 … n - 1 = 8"):
+        frechet_infinity(standard, np.zeros((9, 2)), least=9)
+
+
+@pytest.mark.peer
+def test_agreement_with_torch_fidelity_from_equal_features():
+    torch = pytest.importorskip("torch")
+    peer = pytest.importorskip("torch_fidelity.metric_fid")
+    generator = np.random.default_rng(0)
+    x, y = generator.normal(size=(80, 12)), 0.5 * generator.normal(size=(90, 12)) + 0.2
+    a, b = (peer.fid_features_to_statistics(torch.from_numpy(rows)) for rows in (x, y))
+    expected = peer.fid_statistics_to_metric(a, b, False)[peer.KEY_METRIC_FID]
+    ours = [GaussianStats.from_features(rows) for rows in (x, y)]
+    assert frechet_distance(*ours) == pytest.approx(expected, rel=1e-9)
+    np.testing.assert_allclose(ours[0].covariance, a["sigma"], rtol=1e-10)

@@ -97,3 +97,19 @@ def test_impossible_splits_are_refused(splits):
 def test_logits_are_refused():
     with pytest.raises(ValueError, match="were logits passed"):
         inception_score([[3.0, 1.0]])
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize("splits", [1, 7])
+def test_agreement_with_torch_fidelity(splits):
+    """From equal logits in equal order, where no probability underflows: there it gives NaN."""
+    torch = pytest.importorskip("torch")
+    peer = pytest.importorskip("torch_fidelity.metric_isc")
+    logits = torch.from_numpy(np.random.default_rng(0).normal(scale=2, size=(60, 9)))
+    expected = peer.isc_features_to_metric(logits, splits=splits, shuffle=False)
+    mean, sd = inception_score(torch.log_softmax(logits, dim=1).numpy(), splits=splits)
+    assert mean == pytest.approx(expected[peer.KEY_METRIC_ISC_MEAN], rel=1e-12)
+    assert sd == pytest.approx(expected[peer.KEY_METRIC_ISC_STD], rel=1e-9, abs=1e-12)
+    far = torch.tensor([[0.0, -800.0, -800.0], [-800.0, 0.0, -800.0]], dtype=torch.float64)
+    assert np.isnan(peer.isc_features_to_metric(far, splits=1, shuffle=False)[peer.KEY_METRIC_ISC_MEAN])
+    assert inception_score(torch.log_softmax(far, dim=1).numpy())[0] == pytest.approx(2.0)

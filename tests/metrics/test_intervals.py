@@ -9,8 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats  # here: its first import takes seconds on a busy machine, more than a deadline allows
 
-from bench.metrics.intervals import Interval, bootstrap_mean, carried_decimals, delong, student_t, symmetric, wilson
-from bench.metrics.ood import auroc
+from bench.metrics.intervals import (
+    Interval,
+    bootstrap_mean,
+    carried_decimals,
+    median_interval,
+    student_t,
+    symmetric,
+    wilson,
+)
 
 levels = st.sampled_from([0.8, 0.95, 0.99])
 
@@ -55,63 +62,6 @@ def test_wilson_of_half_of_a_thousand_and_of_the_ends():
 def test_wilson_refuses_bad_input(arguments, message):
     with pytest.raises(ValueError, match=message):
         wilson(*arguments)
-
-
-@given(st.integers(0, 10_000), levels)
-def test_delong_equals_the_pairwise_formula(seed, level):
-    generator = np.random.default_rng(seed)
-    inside, outside = generator.integers(0, 9, 25) / 2 + 1, generator.integers(0, 9, 17) / 2
-    kernel = (inside[:, None] > outside) + 0.5 * (inside[:, None] == outside)
-    area = kernel.mean()
-    variance = ((kernel.mean(1) - area) ** 2).sum() / (24 * 25) + ((kernel.mean(0) - area) ** 2).sum() / (16 * 17)
-    half = {0.8: 1.2815515655, 0.95: 1.9599639845, 0.99: 2.5758293035}[level] * math.sqrt(variance)
-    interval = delong(inside, outside, level)
-    assert interval.kind == "delong, logit scale"
-    # The interval is symmetric in log(area / (1 - area)), whose derivative is 1 / (area (1 - area)).
-    for end, sign in ((interval.low, -1), (interval.high, 1)):
-        expected = sign * half / (area * (1 - area))
-        assert math.log(end / (1 - end)) - math.log(area / (1 - area)) == pytest.approx(expected, rel=1e-6)
-    assert 0 < interval.low < area < interval.high < 1
-
-
-def test_delong_standard_error_agrees_with_the_stratified_bootstrap():
-    generator = np.random.default_rng(0)
-    inside, outside = generator.normal(1, 1, 600), generator.normal(0, 1.5, 900)
-    areas = [auroc(generator.choice(inside, 600), generator.choice(outside, 900)) for _ in range(1500)]
-    interval = delong(inside, outside)
-    assert (interval.high - interval.low) / (2 * 1.96) == pytest.approx(np.std(areas), rel=0.06)
-    mirrored = delong(outside, inside)
-    assert (mirrored.low, mirrored.high) == pytest.approx((1 - interval.high, 1 - interval.low))
-
-
-@pytest.mark.parametrize(("distance", "sizes"), [(1.0, (80, 120)), (3.29, (40, 40))])
-def test_delong_covers_the_true_area(distance, sizes):
-    """Near an area of 1 too: two sets of 40 at .99, where the normal interval that is cut to [0, 1] covers 83 %."""
-    generator = np.random.default_rng(0)
-    truth = 0.5 * (1 + math.erf(distance / 2))  # two unit Gaussians at that distance: Phi(distance / sqrt(2))
-    hits = 0
-    for _ in range(1000):
-        interval = delong(generator.normal(distance, 1, sizes[0]), generator.normal(0, 1, sizes[1]))
-        hits += interval.low <= truth <= interval.high
-    assert hits / 1000 == pytest.approx(0.95, abs=0.022)
-
-
-def test_delong_claims_no_certainty_from_perfect_separation():
-    interval = delong(np.arange(1.0, 51), -np.arange(64.0))
-    expected = wilson(50, 50)
-    assert (interval.low, interval.high) == (expected.low, 1.0)
-    assert interval.kind == "wilson of disjoint pairs"
-    constant = delong([1.0] * 30, [1.0] * 20)
-    assert (constant.low, constant.high) == (wilson(10, 20).low, wilson(10, 20).high)
-
-
-def test_delong_refuses_bad_input():
-    with pytest.raises(ValueError, match="out_scores needs at least 2"):
-        delong([1.0, 2.0], [0.0])
-    with pytest.raises(ValueError, match="NaN"):
-        delong([1.0, np.nan], [0.0, 1.0])
-    with pytest.raises(ValueError, match="level"):
-        delong([1.0, 2.0], [0.0, 1.0], 1.0)
 
 
 @given(st.lists(st.floats(-100, 100), min_size=2, max_size=10), levels)
@@ -164,6 +114,7 @@ def test_equal_values_show_no_spread_so_they_have_no_interval(values):
 
 def test_a_spread_below_the_resolution_of_numbers_is_none():
     assert student_t([0.0, 1e-219]) is None
+    assert bootstrap_mean([0.0, 1e-219], seed=0) is None
 
 
 def test_an_interval_holds_its_estimate_even_outside_the_range():
@@ -185,7 +136,7 @@ def test_bootstrap_mean_is_a_function_of_the_seed():
     values = np.random.default_rng(0).exponential(size=200)
     assert bootstrap_mean(values, seed=1) == bootstrap_mean(values, seed=1)
     assert bootstrap_mean(values, seed=1) != bootstrap_mean(values, seed=2)
-    assert bootstrap_mean(values, seed=1).kind == "bootstrap percentile"
+    assert bootstrap_mean(values, seed=1).kind == "bootstrap-t"
 
 
 def test_bootstrap_mean_shifts_and_scales_with_the_values():
@@ -204,13 +155,61 @@ def test_bootstrap_mean_of_many_values_is_the_normal_interval(level):
     assert interval.high == pytest.approx(normal.high, abs=0.05 * width)
 
 
-def test_bootstrap_mean_covers_the_true_mean():
-    generator = np.random.default_rng(0)
-    hits = 0
-    for trial in range(300):
-        interval = bootstrap_mean(generator.exponential(size=100), seed=trial, resamples=300)
-        hits += interval.low <= 1.0 <= interval.high
-    assert 0.90 <= hits / 300 <= 0.98
+def test_bootstrap_mean_follows_the_skewness_and_stays_in_the_range():
+    """Of 100 items three have a large value: a fourth may have been missed, and the mean cannot be negative."""
+    values = np.zeros(100)
+    values[:3] = 1.0, 4.0, 6.0
+    free, cut = bootstrap_mean(values, seed=0), bootstrap_mean(values, seed=0, within=(0, math.inf))
+    assert free.high - 0.11 > 2 * (0.11 - free.low)
+    assert (cut.high, cut.low) == (free.high, max(free.low, 0.0))
+    low = bootstrap_mean(1 - values / 6, seed=0, within=(-math.inf, 0.99))
+    assert low.kind == "bootstrap-t, cut to (-inf, 0.99]"
+
+
+def test_bootstrap_mean_of_more_values_than_are_drawn_one_by_one():
+    """Groups of values keep mean, spread and skewness: the ends are those of Hall's expansion (1992, section 3.5)."""
+    values = np.random.default_rng(2).exponential(size=30_500)
+    interval = bootstrap_mean(values, seed=0, resamples=9999)
+    mean, error, skew = values.mean(), values.std() / math.sqrt(values.size), stats.skew(values)
+    z = 1.959964
+    shift = skew * (2 * z**2 + 1) / (6 * math.sqrt(values.size))
+    assert interval.low == pytest.approx(mean - (z - shift) * error, abs=0.06 * error)
+    assert interval.high == pytest.approx(mean + (z + shift) * error, abs=0.06 * error)
+
+
+@pytest.mark.parametrize("n", [1001, 1999, 2001])
+def test_one_value_that_differs_gives_an_interval_wherever_it_is(n):
+    """Values beyond a whole number of groups take no part in resampling."""
+    for seed in range(20):
+        interval = bootstrap_mean(np.eye(1, n)[0], seed=seed, within=(0, 1))
+        assert 0 <= interval.low <= 1 / n < interval.high < 0.5
+
+
+def median_coverage(n: int, rank: int) -> float:
+    """P(r <= B <= n - r): the exact probability that the median lies between the values at ranks r and n + 1 - r."""
+    return float(stats.binom.cdf(n - rank, n, 0.5) - stats.binom.cdf(rank - 1, n, 0.5))
+
+
+@given(st.integers(1, 200), levels)
+def test_the_interval_of_a_median_is_the_narrowest_that_covers(n, level):
+    interval = median_interval(np.arange(1.0, n + 1)[::-1], level)
+    if interval is None:
+        assert median_coverage(n, 1) < level
+        return
+    rank = int(interval.low)
+    assert interval.high == n + 1 - rank
+    assert median_coverage(n, rank) >= level > median_coverage(n, rank + 1) or n < 2 * (rank + 1)
+
+
+def test_the_interval_of_a_median_by_hand():
+    """P(2 <= B <= 8) = 1 - 22 / 1024 for ten values; 5 values enclose the median with 1 - 2 / 32 only."""
+    assert median_interval([3, 1, 2, 5, 4, 7, 6, 9, 8, math.inf]) == Interval(2.0, 9.0, 0.95, "order statistics")
+    assert median_interval([1, 2, 3, 4, math.inf, math.inf]) == Interval(1.0, math.inf, 0.95, "order statistics")
+    assert median_interval([1, 2, 3, 4, 5]) is None
+    with pytest.raises(ValueError, match="NaN"):
+        median_interval([1.0, math.nan])
+    with pytest.raises(ValueError, match="level"):
+        median_interval([1.0, 2.0], 95)
 
 
 def test_bootstrap_mean_refuses_too_few_resamples_and_a_bad_level():

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from bench.metrics.paired import (
-    delong_paired,
     holm,
     mcnemar,
     permutation_mean,
@@ -90,59 +89,6 @@ def test_sign_flip_refuses_bad_input():
         sign_flip([1.0, math.inf])
     with pytest.raises(ValueError, match="k must be at least 1"):
         smallest_sign_flip_p(0)
-
-
-@given(st.integers(0, 10_000))
-def test_delong_paired_equals_the_covariance_formula(seed):
-    generator = np.random.default_rng(seed)
-    in_a, in_b = generator.multivariate_normal([1, 0.7], [[1, 0.5], [0.5, 1]], 30).T
-    out_a, out_b = generator.multivariate_normal([0, 0], [[1, 0.5], [0.5, 1]], 40).T
-    kernels = [(inside[:, None] > outside) * 1.0 for inside, outside in ((in_a, out_a), (in_b, out_b))]
-    areas = [kernel.mean() for kernel in kernels]
-    covariance = (
-        np.cov([kernel.mean(1) for kernel in kernels]) / 30 + np.cov([kernel.mean(0) for kernel in kernels]) / 40
-    )
-    z = (areas[0] - areas[1]) / math.sqrt(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
-    assert delong_paired(in_a, out_a, in_b, out_b) == pytest.approx(math.erfc(abs(z) / math.sqrt(2)), rel=1e-6)
-    assert delong_paired(in_b, out_b, in_a, out_a) == pytest.approx(delong_paired(in_a, out_a, in_b, out_b))
-
-
-def test_delong_paired_keeps_its_level_and_finds_differences():
-    generator = np.random.default_rng(0)
-    null, alternative = [], []
-    for _ in range(600):
-        signal_in, signal_out = generator.normal(1, 1, 100), generator.normal(0, 1, 150)
-        noise = generator.normal(size=(2, 250))
-        a = np.concatenate([signal_in, signal_out]) + 0.6 * noise[0]
-        b = np.concatenate([signal_in, signal_out]) + 0.6 * noise[1]
-        null.append(delong_paired(a[:100], a[100:], b[:100], b[100:]))
-        worse = b + 3.0 * generator.normal(size=250)
-        alternative.append(delong_paired(a[:100], a[100:], worse[:100], worse[100:]))
-    assert np.mean(np.array(null) < 0.05) == pytest.approx(0.05, abs=0.027)
-    assert np.mean(null) == pytest.approx(0.5, abs=0.05)
-    assert np.mean(np.array(alternative) < 0.05) > 0.8
-
-
-def test_delong_paired_ignores_increasing_maps_and_calls_equal_scores_equal():
-    generator = np.random.default_rng(0)
-    inside, outside = generator.normal(1, 1, 20), generator.normal(0, 1, 30)
-    assert delong_paired(inside, outside, np.exp(inside), np.exp(outside)) == 1.0
-    perfect = np.ones(5), np.zeros(4)
-    assert delong_paired(*perfect, 2 * perfect[0], perfect[1]) == 1.0
-
-
-def test_delong_paired_without_variance_is_as_large_as_the_number_of_pairs_makes_it():
-    constant = np.zeros(5), np.zeros(4)
-    assert delong_paired(np.ones(5), np.zeros(4), *constant) == 1 / 8
-
-
-def test_delong_paired_refuses_unpaired_input():
-    with pytest.raises(ValueError, match="out_a and out_b must be on the same items, got 2 and 3"):
-        delong_paired([1, 2], [0, 1], [1, 2], [0, 1, 2])
-    with pytest.raises(ValueError, match="in_a and in_b must be on the same items, got 3 and 2"):
-        delong_paired([1, 2, 3], [0, 1], [1, 2], [0, 1])
-    with pytest.raises(ValueError, match="in_b must not be NaN"):
-        delong_paired([1, 2], [0, 1], [1, math.nan], [0, 1])
 
 
 def test_holm_by_hand():

@@ -10,7 +10,7 @@ import pytest
 
 from bench.attacks.named import ATTACKS
 from bench.errors import BenchError
-from bench.execute.fingerprints import hold_code
+from bench.execute.kinds import hold_code
 from bench.scores.named import SCORES
 
 if TYPE_CHECKING:

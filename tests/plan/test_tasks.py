@@ -13,8 +13,7 @@ from bench.data.job import JobData, OodData
 from bench.plan.jobs import Job
 from bench.plan.tasks import EvaluateTask, PredictTask, TrainTask
 from bench.store import PlannedJob
-from bench.weights.blueprint import Blueprint
-from bench.weights.find import Found
+from bench.weights.find import Blueprint, Found
 
 MODEL = Blueprint(family="softmax", backbone="wrn-10-1", config={"lr": 0.1, "file": "/home/net.pt"}, seed=1)
 DATA = JobData(dataset="digits", fingerprint="sha256:1", identity={"name": "digits"}, seed=2, test_cap=100)

@@ -14,7 +14,7 @@ from bench.data.spec import Split
 from bench.family import Classifier
 from bench.predict.outputs import BATCH, forward_outputs, gradient_outputs, predict
 from bench.weights import load as trained
-from bench.weights.blueprint import Blueprint
+from bench.weights.find import Blueprint
 
 SHAPE = (1, 2, 3)
 K = 4

@@ -21,11 +21,11 @@ CHART = Chart("Title", (Panel("C&W", "L2 norm", (LINE,), True, (0.5,), 0.6),), '
 
 
 def test_charts_stand_beside_the_report_and_in_it(project: Project, report: Report) -> None:
-    drawn = replace(report, tables=(replace(report.tables[0], figures={"": CHART}), report.tables[1]))
+    drawn = replace(report, tables=(replace(report.tables[0], chart=CHART), report.tables[1]))
     page = write_report(project.bench, project.plan(), drawn)
     assert page == project.results / "reports" / "tiny_suite-smoke" / "report.html"
     assert {path.name for path in page.parent.iterdir()} == {
-        *("report.html", "tables.md", "tables.tex", "tables.csv", "tables.json", "main_table.png"),
+        *("report.html", "tables.md", "tables.tex", "tables.csv", "tables.json", "main_table.png", "main_table.pdf"),
     }
     png = (page.parent / "main_table.png").read_bytes()
     text = page.read_text(encoding="utf-8")
@@ -36,10 +36,10 @@ def test_charts_stand_beside_the_report_and_in_it(project: Project, report: Repo
     assert text.count("<img") == 1
     # A later report without the chart leaves none that looks as if it belonged to it.
     write_report(project.bench, project.plan(), report)
-    assert not (page.parent / "main_table.png").exists()
+    assert not list(page.parent.glob("main_table.*"))
 
 
 def test_the_page_draws_for_itself_where_nobody_did(report: Report) -> None:
-    drawn = replace(report, tables=(replace(report.tables[0], figures={"": CHART}), report.tables[1]))
+    drawn = replace(report, tables=(replace(report.tables[0], chart=CHART), report.tables[1]))
     assert render(drawn).count('<figure class="chart">') == 1
     assert render(report).count('<figure class="chart">') == 0

@@ -17,9 +17,8 @@ import tempfile
 from pathlib import Path
 
 from bench.store import ITEMS, Store
-from bench.store.folder import DIGEST, RECORD, _own_digest
-
-STORED = Path(__file__).parent / "stored.tar.xz"
+from bench.store.checked import DIGEST, own_digest
+from bench.store.folder import RECORD
 
 
 def main() -> None:
@@ -37,22 +36,17 @@ def main() -> None:
                 else:
                     (target / name).touch()
                     record["artefacts"][name] = hashlib.sha256(b"").hexdigest()
-            record[DIGEST] = _own_digest(record)
+            record[DIGEST] = own_digest(record)
             (target / RECORD).write_text(json.dumps(record), encoding="utf-8")
-        pack(Path(temporary))
-
-
-def pack(root: Path) -> None:
-    """Write the archive of ``root/results``, with nothing in it that depends on the machine."""
-    with tarfile.open(STORED, "w:xz") as archive:
-        for path in sorted((root / "results").rglob("*")):
-            entry = archive.gettarinfo(str(path), str(path.relative_to(root)))
-            entry.mtime, entry.uid, entry.gid, entry.uname, entry.gname = 0, 0, 0, "", ""
-            if entry.isfile():
-                with path.open("rb") as file:
-                    archive.addfile(entry, file)
-            else:
-                archive.addfile(entry)
+        with tarfile.open(Path(__file__).parent / "stored.tar.xz", "w:xz") as archive:
+            for path in sorted(results.rglob("*")):
+                entry = archive.gettarinfo(str(path), str(path.relative_to(temporary)))
+                entry.mtime, entry.uid, entry.gid, entry.uname, entry.gname = 0, 0, 0, "", ""
+                if entry.isfile():
+                    with path.open("rb") as file:
+                        archive.addfile(entry, file)
+                else:
+                    archive.addfile(entry)
 
 
 if __name__ == "__main__":

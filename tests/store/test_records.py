@@ -13,7 +13,8 @@ import pytest
 
 from bench.metrics.intervals import Interval
 from bench.store import Measured, Number, Provenance, Record, Store, Training
-from bench.store.folder import DIGEST, RECORD, _own_digest
+from bench.store.checked import DIGEST, own_digest
+from bench.store.folder import RECORD
 
 STORED = Path(__file__).parents[1] / "snapshot" / "stored.tar.xz"
 KEY = "ab" * 20
@@ -35,7 +36,7 @@ def test_records_of_workers_are_written_as_they_were_read() -> None:
         digest = facts.pop(DIGEST)
         record = Record.from_json(facts)
         assert record.as_json() == facts
-        assert _own_digest(record.as_json()) == digest
+        assert own_digest(record.as_json()) == digest
         kinds.add((record.kind, record.status))
     assert {kind for kind, _ in kinds} == {"train", "predict", "evaluate"}
 
@@ -88,7 +89,7 @@ def test_a_field_that_is_not_known_here_is_no_obstacle(tmp_path: Path) -> None:
     folder.finish(Record(kind="train", weights="w"))
     facts = {**(folder.record_json() or {}), "of_a_later_version": {"a": 1}}
     facts.pop(DIGEST)
-    folder.file(RECORD).write_text(json.dumps({**facts, DIGEST: _own_digest(facts)}))
+    folder.file(RECORD).write_text(json.dumps({**facts, DIGEST: own_digest(facts)}))
     assert folder.damage() is None
     found, whole = folder.record(), folder.record_json()
     assert found is not None
@@ -103,7 +104,7 @@ def test_what_is_no_record_is_damage(tmp_path: Path, facts: dict[str, Any]) -> N
     folder = Store(tmp_path).folder(KEY)
     folder.path.mkdir(parents=True)
     whole = {"schema": 2, "key": KEY, "artefacts": {}, **facts}
-    folder.file(RECORD).write_text(json.dumps({**whole, DIGEST: _own_digest(whole)}))
+    folder.file(RECORD).write_text(json.dumps({**whole, DIGEST: own_digest(whole)}))
     assert folder.record() is None
     assert "is no record that this version can read" in str(folder.damage())
 

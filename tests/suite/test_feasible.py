@@ -11,7 +11,7 @@ import pytest
 from bench.data.registry import DATASETS
 from bench.errors import SuiteError
 from bench.spec import BACKBONES, FAMILIES, Task
-from bench.suite.fitting import features
+from bench.suite.feasible import features
 from tests.conftest import Project
 
 BASE = """\

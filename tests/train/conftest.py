@@ -17,9 +17,11 @@ from bench.data.spec import Split
 from bench.data.splits import Caps, Splits
 from bench.family import Batch, Classifier, Family, Iteration, Step, StreamSpec
 from bench.spec import TrainingConfig
+from bench.train import rows
 from bench.train.loop import Trainer
 from bench.weights import load as trained
-from bench.weights.blueprint import Blueprint
+from bench.weights.find import Blueprint
+from tests.train.buffered import Buffer
 
 CLASSES = 2
 
@@ -138,6 +140,26 @@ def scripted() -> Callable[..., Trainer]:
         model = family.build(nn.Identity(), CLASSES, (1, 1, 1))
         splits = Splits(numbered(12), numbered(10), numbered(1))
         return Trainer(family, model, splits, augmentation="none", seed=3)
+
+    return make
+
+
+@pytest.fixture
+def by_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checkpoints store small tensors by rows, too."""
+    monkeypatch.setattr(rows, "LARGE", 0)
+    monkeypatch.setattr(rows, "MANY", 2)
+    monkeypatch.setattr(rows, "NARROW", 8)
+
+
+@pytest.fixture
+def buffered(scripted: Callable[..., Trainer]) -> Callable[[], Trainer]:
+    """Makes trainers of the scripted family whose state is a buffer of rows."""
+
+    def make() -> Trainer:
+        trainer = scripted((3, 9, 5))
+        trainer.state = Buffer()
+        return trainer
 
     return make
 

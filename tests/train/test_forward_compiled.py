@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 import torch
 from bench_models.langevin import regress_to
-from bench_models.modes import sampling
-from bench_models.scaling import to_model
+from bench_models.networks import sampling, to_model
 from bench_models.softmax import LinearClassifier
 from bench_models.wide_resnet import build
 from torch import Tensor, nn

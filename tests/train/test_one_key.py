@@ -22,7 +22,7 @@ from bench.spec import GuardConfig
 from bench.train import checkpoint
 from bench.train.loop import Trainer, TrainingInterrupted
 from bench.weights import load as trained
-from bench.weights.blueprint import Blueprint
+from bench.weights.find import Blueprint
 
 VARIANTS = [f"wrn-10-1{norm}{drop}" for norm in ("", "-batch", "-layer") for drop in ("", "-drop0.3")]
 SAMPLED = {"sampler": {"steps": 2, "buffer": 40}}

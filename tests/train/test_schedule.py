@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.spec import TrainingConfig
-from bench.train.schedule import learning_rate
+from bench.train.loop import learning_rate
 
 
 def config(**values: Any) -> TrainingConfig:

@@ -1,4 +1,4 @@
-"""Checkpoints that share rows keep every promise: atomic, two of them, to the bit, damage told, disk use bounded."""
+"""Checkpoints that share rows keep every promise: atomic, two of them, to the bit, disk use bounded."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -16,90 +16,15 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 from bench.files.tensors import load_tensors
 from bench.train import checkpoint, rows
 from bench.train.checkpoint_files import files_of, read_index
 from bench.train.loop import Trainer, TrainingInterrupted
-from bench.train.snapshot import Selected, capture
+from bench.train.snapshot import capture
+from tests.train.buffered import Snapshot, assert_equal, buffer, held, select, snapshot
 
-ROWS = 24
-
-
-class Buffer:
-    """A state of rows: of two widths, of several types, and one tensor that is too narrow to be shared."""
-
-    def __init__(self) -> None:
-        generator = torch.Generator().manual_seed(0)
-        self.tensors = {
-            "images": torch.rand(ROWS, 2, 3, generator=generator),
-            "codes": torch.randint(0, 99, (ROWS, 3), generator=generator),
-            "flags": torch.rand(ROWS, 8, generator=generator) < 0.5,
-            "age": torch.zeros(ROWS, dtype=torch.int32),
-        }
-
-    def state_dict(self) -> dict[str, Tensor]:
-        return self.tensors
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        assert set(state) == set(self.tensors)
-        for name, tensor in self.tensors.items():
-            tensor.copy_(state[name])
-
-    def change(self, row: int, value: int) -> None:
-        for tensor in self.tensors.values():
-            tensor[row] = value % 2 if tensor.dtype == torch.bool else value
-
-
-@pytest.fixture(autouse=True)
-def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows, "LARGE", 0)
-    monkeypatch.setattr(rows, "MANY", 2)
-    monkeypatch.setattr(rows, "NARROW", 8)
-
-
-@pytest.fixture
-def buffered(scripted: Callable[..., Trainer]) -> Callable[[], Trainer]:
-    def make() -> Trainer:
-        trainer = scripted((3, 9, 5))
-        trainer.state = Buffer()
-        return trainer
-
-    return make
-
-
-def buffer(trainer: Trainer) -> Buffer:
-    assert isinstance(trainer.state, Buffer)
-    return trainer.state
-
-
-def select(trainer: Trainer) -> None:
-    state = {name: tensor.clone() for name, tensor in buffer(trainer).tensors.items()}
-    trainer.selected = Selected(1, 0.5, {"weight": torch.tensor(1.0)}, state)
-
-
-Snapshot = dict[str, Tensor]
-
-
-def snapshot(trainer: Trainer) -> Snapshot:
-    """All tensors of a trainer, the good epoch's if a checkpoint has them."""
-    found = {f"now/{name}": tensor for name, tensor in capture(trainer, selected=True).tensors.items()}
-    if trainer.iteration % trainer.per_epoch and trainer.good is not None:
-        found |= {f"good/{name}": tensor for name, tensor in trainer.good.tensors.items()}
-    return found
-
-
-def assert_equal(found: Snapshot, expected: Snapshot) -> None:
-    assert set(found) == set(expected)
-    for name, tensor in expected.items():
-        assert found[name].dtype == tensor.dtype, name
-        assert torch.equal(found[name], tensor), name
-
-
-def held(folder: Path) -> int:
-    """Bytes of segments."""
-    return sum(path.stat().st_size for path in files_of(folder).segments)
+pytestmark = pytest.mark.usefixtures("by_rows")
 
 
 # --- kills and full disks ---------------------------------------------------------------------------------------
@@ -301,143 +226,3 @@ def test_few_changes_take_little_room(
     assert sum(written) < 50 * images.nbytes / 4  # fifty whole copies of one of the three would be 50
     # In use are at most the rows of the good and selected epoch, of the state, and two of the checkpoint before.
     assert max(sizes) <= 2 * (64 + 64 + 2) * row + rows.MOST_SEGMENTS * header
-
-
-# --- damage -----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def two(buffered: Callable[[], Trainer], tmp_path: Path) -> list[Snapshot]:
-    """Two checkpoints, at iterations 1 and 2; row 5 was changed between them. Their states."""
-    trainer = buffered()
-    states = []
-    for iteration in (1, 2):
-        trainer.iteration = iteration
-        buffer(trainer).change(5, 1000 * iteration)
-        checkpoint.save(trainer, tmp_path)
-        states.append(snapshot(trainer))
-    return states
-
-
-IMAGES = 2 * 3 * 4
-"""Bytes of a row of images; there are no others of this width but codes."""
-
-
-def segment(folder: Path, number: int) -> Path:
-    (path,) = folder.glob(f"rows-{number}-{IMAGES}.safetensors")
-    return path
-
-
-def flip(path: Path, row: int) -> None:
-    """Change one bit of a row, counted from the end."""
-    content = bytearray(path.read_bytes())
-    content[-IMAGES * row] ^= 1
-    path.write_bytes(content)
-
-
-def test_damaged_rows_that_only_the_newest_needs_cost_only_that(
-    buffered: Callable[[], Trainer], tmp_path: Path, two: list[Snapshot]
-) -> None:
-    flip(segment(tmp_path, 1), 1)
-    fresh = buffered()
-    said = checkpoint.restore(fresh, tmp_path)
-    assert said == (
-        f"continued at iteration 1; damaged and passed over: checkpoint-1.safetensors, {segment(tmp_path, 1).name}"
-    )
-    assert_equal(snapshot(fresh), two[0])
-    # The state that the damaged one had is reached again: its rows are written anew instead of being relied on.
-    fresh.iteration = 2
-    buffer(fresh).change(5, 2000)
-    checkpoint.save(fresh, tmp_path)
-    names = [path.name for path in files_of(tmp_path).checkpoints]
-    assert names == ["checkpoint-0.safetensors", "checkpoint-2.safetensors"]
-    again = buffered()
-    assert checkpoint.restore(again, tmp_path) == "continued at iteration 2"
-    assert_equal(snapshot(again), two[1])
-
-
-def test_damaged_rows_that_only_the_older_needs_cost_nothing(
-    buffered: Callable[[], Trainer], tmp_path: Path, two: list[Snapshot]
-) -> None:
-    path = segment(tmp_path, 0)
-    # Row 5 of images, then of codes: 24 rows of codes are the last.
-    content = path.read_bytes()
-    value = torch.full((6,), 1000.0).numpy().tobytes()
-    assert content.count(value) == 1
-    path.write_bytes(content.replace(value, bytes(IMAGES)))
-    fresh = buffered()
-    assert checkpoint.restore(fresh, tmp_path) == "continued at iteration 2"
-    assert_equal(snapshot(fresh), two[1])
-
-
-def test_rows_that_only_the_older_needs_are_kept(
-    buffered: Callable[[], Trainer], tmp_path: Path, two: list[Snapshot]
-) -> None:
-    trainer = buffered()
-    assert checkpoint.restore(trainer, tmp_path)
-    trainer.iteration = 4
-    buffer(trainer).change(5, 4000)
-    checkpoint.save(trainer, tmp_path)
-    newest = max(path.name for path in files_of(tmp_path).checkpoints)
-    (tmp_path / newest).unlink()
-    fresh = buffered()
-    said = checkpoint.restore(fresh, tmp_path)
-    assert said == f"continued at iteration 2; damaged and passed over: {newest}"
-    assert_equal(snapshot(fresh), two[1])
-
-
-@pytest.mark.parametrize("damage", ["a bit", "truncated", "missing"])
-def test_damaged_rows_that_both_need_mean_starting_over(
-    buffered: Callable[[], Trainer], tmp_path: Path, two: list[Snapshot], damage: str
-) -> None:
-    path = segment(tmp_path, 0)
-    if damage == "a bit":
-        flip(path, 1)
-    elif damage == "truncated":
-        path.write_bytes(path.read_bytes()[:-1])
-    else:
-        path.unlink()
-    fresh = buffered()
-    expected = snapshot(buffered())
-    assert checkpoint.restore(fresh, tmp_path) == (
-        f"training starts over; damaged: checkpoint-1.safetensors, {path.name}, checkpoint-0.safetensors"
-    )
-    assert_equal(snapshot(fresh), expected)
-    assert list(tmp_path.iterdir()) == []
-    checkpoint.save(fresh, tmp_path)
-    assert checkpoint.restore(buffered(), tmp_path) == "continued at iteration 0"
-
-
-def test_a_distrusted_segment_goes_with_the_checkpoint_that_needs_it(
-    buffered: Callable[[], Trainer], tmp_path: Path, two: list[Snapshot]
-) -> None:
-    """The row was changed in the newest alone, but lies beside rows that both need."""
-    trainer = buffered()
-    assert checkpoint.restore(trainer, tmp_path)
-    with mock.patch.object(rows, "MOST_SEGMENTS", 0):
-        trainer.iteration = 4
-        buffer(trainer).change(6, 4000)
-        checkpoint.save(trainer, tmp_path)
-    state = snapshot(trainer)
-    path = segment(tmp_path, 2)
-    value = torch.full((6,), 4000.0).numpy().tobytes()
-    path.write_bytes(path.read_bytes().replace(value, bytes(IMAGES)))
-    fresh = buffered()
-    said = checkpoint.restore(fresh, tmp_path)
-    assert said == f"continued at iteration 2; damaged and passed over: checkpoint-2.safetensors, {path.name}"
-    assert_equal(snapshot(fresh), two[1])
-    index = read_index(tmp_path)
-    assert index is not None
-    assert index.distrusted == [path.name]
-    for iteration in (4, 5):
-        fresh.iteration = iteration
-        buffer(fresh).change(6, 1000 * iteration)
-        checkpoint.save(fresh, tmp_path)
-        if iteration == 4:
-            again = buffered()
-            assert checkpoint.restore(again, tmp_path) == "continued at iteration 4"
-            assert_equal(snapshot(again), state)
-    index = read_index(tmp_path)
-    assert index is not None
-    assert index.distrusted == []
-    assert not path.exists()

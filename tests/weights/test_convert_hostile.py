@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import io
 import random
-import runpy
 import shutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,11 +17,10 @@ from torch import Tensor
 
 from bench.cli.main import cli
 from bench.files.tensors import save_tensors
+from tests.weights.conftest import authors
 
 if TYPE_CHECKING:
     from tests.conftest import Project
-
-authors = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("authors.py"))))
 
 VALUES: tuple[Any, ...] = (
     *(None, True, -1, 2**80, float("nan"), "", "x" * 5000, "\ud800", b"\xff", [], {}, (), [[]], {"a": {}}),

@@ -1,14 +1,20 @@
-"""Robust accuracies with their verdicts and checks, the result of all evaluations at fixed budgets."""
+"""Robust accuracies with their verdicts and checks, the result of all evaluations at fixed budgets.
+
+With ``attack_seeds`` = A, a robust accuracy is the mean over A seeds of the accuracy under *one* run of the attack. It
+estimates the expected accuracy under one run more precisely than a single run. It is not the worst case over seeds;
+``restarts`` give that. The seeds are the same for all models, so that comparisons stay paired.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from bench.evaluate.base import Column, Number, Outcome
-from bench.evaluate.robust.attack_seeds import per_seed, spread
-from bench.evaluate.robust.kept import Broken, packed
+from pydantic import Field, PositiveInt, SerializerFunctionWrapHandler, model_serializer
+
+from bench.evaluate.base import Column, EvaluationConfig, Number, Outcome
+from bench.evaluate.robust.kept import Broken, broken_by_runs, with_images
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,7 +22,63 @@ if TYPE_CHECKING:
 
     from bench.attacks import AttackResult, Flag
 
-__all__ = ["RobustAccuracies", "healthiest", "item_arrays", "nothing_finite", "nothing_measured", "share_number"]
+__all__ = [
+    "AttackSeedsConfig",
+    "RobustAccuracies",
+    "no_value",
+    "attack_seeds",
+    "healthiest",
+    "item_arrays",
+    "nothing_finite",
+    "nothing_measured",
+    "one_accuracy",
+    "paired_test",
+    "per_item",
+    "per_seed",
+    "repeated",
+    "share_number",
+    "spread",
+    "stacked",
+]
+
+
+class AttackSeedsConfig(EvaluationConfig):
+    """The parameter of evaluations with random attacks."""
+
+    attack_seeds: PositiveInt = Field(
+        1,
+        le=1000,
+        description="Independent seeds of the attack: the number is the mean over them of the accuracy under one run",
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_one(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Omit the default of one seed, so that keys from before this parameter existed stay valid."""
+        values: dict[str, Any] = handler(self)
+        if values.get("attack_seeds") == 1:
+            del values["attack_seeds"]
+        return values
+
+
+def attack_seeds(config: AttackSeedsConfig) -> tuple[int, ...]:
+    """The seeds of the runs: the seed of the evaluation, then seeds derived from it.
+
+    Two evaluation seeds share no attack seed. Counting up from the seed would share all but one with the next seed.
+    """
+    from bench.rng import derived_seed
+
+    more = (derived_seed(config.seed, "attack seed", run) for run in range(1, config.attack_seeds))
+    return (config.seed, *more)
+
+
+def repeated(config: AttackSeedsConfig, definition: str) -> str:
+    """The definition of a mean over attack seeds, from the definition of a number under one run."""
+    return definition if config.attack_seeds == 1 else f"mean over {config.attack_seeds} attack seeds: {definition}"
+
+
+def paired_test(config: AttackSeedsConfig) -> Literal["mcnemar", "permutation"]:
+    """The paired test of two models, over booleans or over means over seeds, one per item."""
+    return "mcnemar" if config.attack_seeds == 1 else "permutation"
 
 
 @dataclass
@@ -51,7 +113,7 @@ class RobustAccuracies:
             robust: (N,) clean-correct and not broken, N >= 1; (N, A) for A seeds of the attack.
             flags: Results of all checks, which decide the verdict.
         """
-        from bench.attacks.diagnostics import verdict
+        from bench.attacks.verdict import verdict
 
         self.items |= per_seed(metric, robust)
         if robust.ndim == 2:
@@ -88,10 +150,7 @@ class RobustAccuracies:
         """
         arrays = {"ids": first.ids, "clean": first.clean_correct, **self.items, **items}
         facts = {"not_finite": int((~first.clean_finite).sum()), **self.details, **details}
-        if broken is None:
-            return Outcome(self.numbers, arrays, details=facts)
-        files, kept = packed(first.ids, broken)
-        return Outcome(self.numbers, arrays, files, {**facts, "adversarials": kept})
+        return with_images(Outcome(self.numbers, arrays, details=facts), broken)
 
     @property
     def details(self) -> dict[str, Any]:
@@ -100,6 +159,35 @@ class RobustAccuracies:
         if self.spreads:
             found["attack_seeds"] = {"seeds": list(self.seeds), "numbers": self.spreads}
         return found
+
+
+def one_accuracy(
+    column: Column,
+    config: Any,
+    results: Sequence[AttackResult],
+    flags: Sequence[Flag],
+    *,
+    before: Mapping[str, NDArray[Any]] | None = None,
+    after: Mapping[str, NDArray[Any]] | None = None,
+    **details: Any,
+) -> Outcome:
+    """The outcome of a job that measures the robust accuracy under one attack.
+
+    Args:
+        column: Its column, with the budget as argument.
+        config: Parameters of the evaluation.
+        results: One result per attack seed, on the same N items.
+        flags: Results of all checks.
+        before: Further arrays (N,), stored before those of `item_arrays`.
+        after: Further arrays (N,), stored after them.
+        **details: Further facts for the record.
+    """
+    first, eps = results[0], column.argument
+    accuracies = RobustAccuracies(eps, attack_seeds(config))
+    accuracies.add(column.metric, column.definition, stacked([result.robust for result in results]), flags)
+    items = {**(before or {}), **item_arrays(first), **(after or {})}
+    broken = broken_by_runs(column.metric, config.norm, eps, results) if config.adversarials else None
+    return accuracies.outcome(first, items, {"attack": first.definition, **details}, broken)
 
 
 def share_number(metric: str, argument: str, definition: str, hits: NDArray[np.bool_], **more: Any) -> Number:
@@ -130,7 +218,7 @@ def share_number(metric: str, argument: str, definition: str, hits: NDArray[np.b
 
 def healthiest(flags: Sequence[Flag]) -> list[Flag]:
     """The flag of the healthiest member of a composed attack, in a list; empty if ``flags`` is empty."""
-    from bench.attacks.diagnostics import WORDS
+    from bench.attacks.verdict import WORDS
 
     order = sorted(flags, key=lambda flag: -WORDS.index(flag.implies if flag.raised else "no warning"))
     return order[:1]
@@ -154,13 +242,12 @@ def nothing_measured(columns: Sequence[Column], reason: str) -> Outcome:
         columns: Columns of the evaluation.
         reason: The reason, as cells print it.
     """
-    return Outcome(
-        [
-            Number(metric=c.metric, argument=c.argument, value=None, n=0, definition=c.definition, reason=reason)
-            for c in columns
-            if c.across is None
-        ]
-    )
+    return Outcome([no_value(c.metric, c.argument, c.definition, reason) for c in columns if c.across is None])
+
+
+def no_value(metric: str, argument: str, definition: str, reason: str) -> Number:
+    """A number without a value, for a reason that cells print; the other arguments are fields of the number."""
+    return Number(metric=metric, argument=argument, value=None, n=0, definition=definition, reason=reason)
 
 
 def item_arrays(result: AttackResult, prefix: str = "") -> dict[str, NDArray[Any]]:
@@ -187,3 +274,36 @@ def item_arrays(result: AttackResult, prefix: str = "") -> dict[str, NDArray[Any
         "last_p": result.health.last_probability,
     }
     return {f"{prefix}{name}": array for name, array in arrays.items()}
+
+
+def stacked(runs: Sequence[NDArray[np.bool_]]) -> NDArray[np.bool_]:
+    """Flags (N,) of all runs as one array: (N,) for a single run, else (N, A)."""
+    import numpy as np
+
+    return runs[0] if len(runs) == 1 else np.stack(runs, axis=1)
+
+
+def per_item(flags: NDArray[np.bool_]) -> NDArray[Any]:
+    """Values for paired tests: booleans (N,) of a single run, else shares of the seeds (N,), in [0, 1]."""
+    return flags if flags.ndim == 1 else flags.mean(axis=1)
+
+
+def per_seed(name: str, flags: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
+    """The arrays to store: ``name`` with the values of `per_item`, and for several seeds ``name.seeds`` (N, A)."""
+    arrays: dict[str, NDArray[Any]] = {name: per_item(flags)}
+    return arrays if flags.ndim == 1 else {**arrays, f"{name}.seeds": flags}
+
+
+def spread(flags: NDArray[np.bool_]) -> dict[str, Any]:
+    """The value of each seed, in the order of the seeds, with standard deviation, minimum and maximum.
+
+    Args:
+        flags: (N, A) with N >= 1 and A >= 2.
+    """
+    values = flags.mean(axis=0)
+    return {
+        "values": [float(value) for value in values],
+        "sd": float(values.std(ddof=1)),
+        "min": float(values.min()),
+        "max": float(values.max()),
+    }

@@ -9,16 +9,26 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, NonNegativeInt
 
+from bench.attacks.adaptive import KNOWN_LOSSES
 from bench.attacks.libraries import TorchattacksSquare
-from bench.attacks.losses import AUTOMATIC, LOSSES, get_loss
+from bench.attacks.losses import get_loss
 from bench.attacks.spec import Attack
 from bench.attacks.transfer import TransferAttack
-from bench.evaluate.base import Column, Number, Outcome
-from bench.evaluate.robust.accuracies import RobustAccuracies, item_arrays, share_number
+from bench.evaluate.base import Column, Outcome
+from bench.evaluate.robust.accuracies import (
+    RobustAccuracies,
+    attack_seeds,
+    item_arrays,
+    no_value,
+    paired_test,
+    per_item,
+    repeated,
+    share_number,
+    stacked,
+)
 from bench.evaluate.robust.adaptive_losses import LossesConfig, white_box_flags
-from bench.evaluate.robust.attack_seeds import attack_seeds, paired_test, per_item, repeated, stacked
 from bench.evaluate.robust.budgets import OnBudgets
-from bench.evaluate.robust.kept import AdversarialsConfig, Broken
+from bench.evaluate.robust.kept import AdversarialsConfig, broken_by_runs
 from bench.evaluate.robust.under_attack import Subject
 from bench.spec import FamilySpec
 
@@ -109,7 +119,7 @@ class AdaptiveConfig(LossesConfig, AdversarialsConfig):
 
 
 def _column(loss: str) -> str:
-    return get_loss(loss, (*LOSSES, AUTOMATIC)).column
+    return get_loss(loss, KNOWN_LOSSES).column
 
 
 class Adaptive(OnBudgets):
@@ -202,7 +212,8 @@ def _outcome(config: AdaptiveConfig, eps: str, chains: Sequence[Chain], outputs:
     """Numbers, arrays and images of one budget, from one chain for each attack seed."""
     import numpy as np
 
-    from bench.attacks.diagnostics import blackbox_flag, coverage_flag
+    from bench.attacks.diagnostics import blackbox_flag
+    from bench.attacks.verdict import coverage_flag
 
     results = [chain.results[GRADIENTS][1] for chain in chains]
     first, n = results[0], len(results[0].ids)
@@ -226,10 +237,7 @@ def _outcome(config: AdaptiveConfig, eps: str, chains: Sequence[Chain], outputs:
 
     def share(metric: str, definition: str, won: NDArray[np.bool_] | None, missing: str) -> None:
         text = repeated(config, definition)
-        if won is None:
-            numbers.append(Number(metric=metric, argument=eps, value=None, n=0, definition=text, reason=missing))
-            return
-        numbers.append(share_number(metric, eps, text, won))
+        numbers.append(no_value(metric, eps, text, missing) if won is None else share_number(metric, eps, text, won))
 
     def of_loss(loss: str, found: Sequence[NDArray[np.int64]]) -> NDArray[np.bool_] | None:
         """(N,) or (N, A); None if the loss does not apply. All false if no item is classified correctly."""
@@ -266,14 +274,5 @@ def _outcome(config: AdaptiveConfig, eps: str, chains: Sequence[Chain], outputs:
         "searches": made_as,
         **({"left_out": left_out} if left_out else {}),
     }
-    broken = None
-    if config.adversarials:
-        several = len(chains) > 1
-        broken = [
-            Broken(
-                "robust", eps, config.norm, eps, chain.clean_correct & ~chain.robust, chain.adversarials,
-                run if several else None,
-            )
-            for run, chain in enumerate(chains)
-        ]  # fmt: skip
+    broken = broken_by_runs("robust", config.norm, eps, chains) if config.adversarials else None
     return accuracies.outcome(first, items, details, broken)

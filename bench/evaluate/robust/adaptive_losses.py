@@ -7,24 +7,22 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 from pydantic import Field, PositiveInt, WithJsonSchema, field_validator, model_validator
 
-from bench.attacks.adaptive import ADAPTIVE_LOSSES, AdaptivePGD
-from bench.attacks.losses import AUTOMATIC, LOSSES, loss_schema
-from bench.evaluate.robust.accuracies import healthiest
-from bench.evaluate.robust.attack_seeds import stacked
-from bench.evaluate.robust.budgets import BudgetsConfig, listed_losses
+from bench.attacks.adaptive import ADAPTIVE_LOSSES, KNOWN_LOSSES, AdaptivePGD
+from bench.attacks.losses import listed_losses, loss_schema
+from bench.attacks.spec import restarts_text
+from bench.evaluate.robust.accuracies import healthiest, stacked
+from bench.evaluate.robust.budgets import BudgetsConfig
 
 if TYPE_CHECKING:
     from bench.attacks import AttackResult, Flag
 
 __all__ = ["LossesConfig", "white_box_flags"]
 
-_LOSSES = (*LOSSES, AUTOMATIC)
-
 
 class LossesConfig(BudgetsConfig):
     """Parameters of adaptive PGD."""
 
-    losses: tuple[Annotated[str, WithJsonSchema(loss_schema(_LOSSES))], ...] = Field(
+    losses: tuple[Annotated[str, WithJsonSchema(loss_schema(KNOWN_LOSSES))], ...] = Field(
         ADAPTIVE_LOSSES,
         min_length=1,
         description="Losses in the order of attack; ce@T chooses T by the median clean gap; distance needs centers",
@@ -37,7 +35,7 @@ class LossesConfig(BudgetsConfig):
     @field_validator("losses")
     @classmethod
     def _losses(cls, values: tuple[str, ...]) -> tuple[str, ...]:
-        return listed_losses(values, _LOSSES)
+        return listed_losses(values, KNOWN_LOSSES)
 
     @model_validator(mode="after")
     def _reach(self) -> Self:
@@ -82,8 +80,7 @@ def white_box_flags(results: Sequence[AttackResult], restarts: int) -> list[Flag
     if half < restarts:
         early = [((run.broken_at >= 0) & (run.broken_at < half)).any(axis=1) for _, run in runs]
         left = stacked([result.clean_correct & ~broken for (result, _), broken in zip(runs, early, strict=True)])
-        names = [f"{count} restart{'s' if count > 1 else ''}" for count in (half, restarts)]
-        flags.append(iter_flag(np.asarray(left), robust, *names))
+        flags.append(iter_flag(np.asarray(left), robust, restarts_text(half), restarts_text(restarts)))
     return flags
 
 

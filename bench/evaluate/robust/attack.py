@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Self
+from collections.abc import Mapping
+from typing import Any, Literal, Self
 
 from pydantic import Field, PositiveInt, ValidationInfo, field_validator, model_validator
 
 from bench.attacks.named import named_attack
-from bench.attacks.spec import Attack
+from bench.attacks.spec import Attack, written
 from bench.attacks.threat import ThreatModel
 from bench.evaluate.base import Column, Outcome, Part, Used
-from bench.evaluate.robust.accuracies import RobustAccuracies, item_arrays, nothing_measured
-from bench.evaluate.robust.attack_seeds import attack_seeds, per_seed, stacked
+from bench.evaluate.robust.accuracies import nothing_measured, one_accuracy, per_seed, stacked
 from bench.evaluate.robust.budgets import BudgetsConfig, OnBudgets
-from bench.evaluate.robust.cw_l2 import NEXT_RANDOM, next_random
-from bench.evaluate.robust.kept import broken_by_runs
 from bench.evaluate.robust.norms import NormConfig, norm_columns, norm_outcome
-from bench.evaluate.robust.under_attack import Subject
+from bench.evaluate.robust.under_attack import NEXT_RANDOM, Subject
 from bench.spec import FamilySpec
-
-if TYPE_CHECKING:
-    from bench.attacks import AttackResult, Flag
 
 __all__ = ["NamedAttack", "NamedAttackConfig"]
 
@@ -84,7 +78,7 @@ class NamedAttackConfig(BudgetsConfig, NormConfig):
     def definition(self, eps: str | None = None) -> str:
         """All resolved parameters. The version of the library, on which numbers may depend, is in the record."""
         parts = [eps] if eps is not None else []
-        parts += [f"{key}={_written(value)}" for key, value in self.named.parameters.items()]
+        parts += [f"{key}={written(value)}" for key, value in self.named.parameters.items()]
         parts += [NEXT_RANDOM] if self.targets != "none" else []
         # Libraries get shifted, positive logits: see bench.attacks.library.
         shifted = ", on shifted logits" if "." in self.attack else ""
@@ -100,7 +94,7 @@ class NamedAttack(OnBudgets):
     """
 
     name = "attack"
-    version = 2
+    version = 3
     summary = "Accuracy or norms under one attack by its name: torchattacks, foolbox, or our own."
     source = "The attack's own: bench describe <attack>"
     Config = NamedAttackConfig
@@ -136,36 +130,13 @@ class NamedAttack(OnBudgets):
 
     def measure(self, config: NamedAttackConfig, subject: Subject) -> Outcome:
         """Run the attack under every attack seed."""
-        test, attack = subject.test, config.named
-        more: dict[str, Any] = {}
-        if config.targets != "none":
-            more["targets"] = next_random(test.labels, test.ids, subject.inputs.num_classes, config.seed)
+        attack, targets = config.named, subject.targets
         if attack.needs_centers and subject.model.class_centers() is None:
             return nothing_measured(self.columns(config), "the family has no class centers")
         eps = config.eps[0] if config.eps else None
-        results = subject.each_seed(lambda seed, _: subject.attack(attack, seed=seed, eps=eps, **more))
+        results = subject.each_seed(lambda seed, _: subject.attack(attack, seed=seed, eps=eps, **targets))
         if eps is None:
-            return norm_outcome(config, results[0], self.columns(config), more)
-        column = self.columns(config)[0]
-        return _accuracy(config, column, results, more, subject.output_flags())
-
-
-def _accuracy(
-    config: NamedAttackConfig,
-    column: Column,
-    results: Sequence[AttackResult],
-    more: Mapping[str, Any],
-    flags: Sequence[Flag],
-) -> Outcome:
-    accuracies = RobustAccuracies(column.argument, attack_seeds(config))
-    accuracies.add("robust", column.definition, stacked([result.robust for result in results]), flags)
-    first, (eps,) = results[0], config.eps
-    items = {**per_seed("success", stacked([result.success for result in results])), **item_arrays(first), **more}
-    broken = broken_by_runs("robust", eps, config.norm, eps, results) if config.adversarials else None
-    return accuracies.outcome(first, items, {"attack": first.definition}, broken)
-
-
-def _written(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return " + ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+            return norm_outcome(config, results[0], self.columns(config), targets)
+        success = per_seed("success", stacked([result.success for result in results]))
+        (column,) = self.columns(config)
+        return one_accuracy(column, config, results, subject.output_flags(), before=success, after=targets)

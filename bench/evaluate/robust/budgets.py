@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 from pydantic import Field, PositiveInt, ValidationInfo, field_validator
 
-from bench.attacks.losses import LOSSES, get_loss
 from bench.attacks.threat import LARGEST, ThreatModel, format_eps, parse_eps, parse_step
 from bench.evaluate.base import Column, Part
-from bench.evaluate.robust.attack_seeds import AttackSeedsConfig, paired_test, repeated
+from bench.evaluate.robust.accuracies import AttackSeedsConfig, paired_test, repeated
 from bench.evaluate.robust.under_attack import UnderAttack
 
-__all__ = ["BudgetsConfig", "OnBudgets", "listed_losses", "written_budgets"]
+__all__ = ["BudgetsConfig", "OnBudgets", "written_budgets"]
 
 
 class BudgetsConfig(AttackSeedsConfig):
@@ -70,18 +69,6 @@ def written_budgets(values: Iterable[str], norm: str | None) -> tuple[str, ...]:
     if len(set(budgets)) != len(budgets):
         raise ValueError("a budget is listed twice")
     return tuple(budgets)
-
-
-def listed_losses(values: Sequence[str], known: Iterable[str] = LOSSES) -> tuple[str, ...]:
-    """The canonical names of a list of losses, as definitions print them.
-
-    Raises:
-        ValueError: A loss is unknown or listed twice.
-    """
-    names = tuple(get_loss(value, tuple(known)).name for value in values)
-    if len(set(names)) != len(names):
-        raise ValueError("a loss is listed twice")
-    return names
 
 
 class OnBudgets(UnderAttack):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from copy import copy
 from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -13,9 +12,8 @@ from pydantic import Field, PositiveInt, field_validator
 from bench.attacks.spec import sweep_definition
 from bench.attacks.threat import parse_eps
 from bench.evaluate.base import Column, Number, Outcome, Part
-from bench.evaluate.robust.accuracies import RobustAccuracies
+from bench.evaluate.robust.accuracies import RobustAccuracies, attack_seeds, per_item, repeated, stacked
 from bench.evaluate.robust.adaptive_losses import LossesConfig, white_box_flags
-from bench.evaluate.robust.attack_seeds import attack_seeds, per_item, repeated, stacked
 from bench.evaluate.robust.budgets import OnBudgets
 from bench.evaluate.robust.under_attack import Subject
 from bench.spec import FamilySpec
@@ -153,6 +151,4 @@ def _whole(stage: AttackResult, ids: NDArray[np.int64]) -> AttackResult:
     robust, clean = np.zeros(len(ids), dtype=np.bool_), np.zeros(len(ids), dtype=np.bool_)
     robust[rows], clean[rows] = stage.robust, stage.clean_correct
     composition = None if stage.composition is None else stage.composition.spread(rows, len(ids))
-    whole = copy(stage)
-    whole.robust, whole.clean_correct, whole.composition = robust, clean, composition
-    return whole
+    return replace(stage, robust=robust, clean_correct=clean, composition=composition)

@@ -5,20 +5,20 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from bench.evaluate.base import EvaluationConfig
+from bench.evaluate.base import EvaluationConfig, Outcome
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from bench.attacks import AttackResult
+    from bench.attacks import AttackResult, Chain
 
-__all__ = ["ADVERSARIALS", "AdversarialsConfig", "Broken", "broken_by_runs", "packed"]
+__all__ = ["ADVERSARIALS", "AdversarialsConfig", "Broken", "broken_by_runs", "packed", "with_images"]
 
 ADVERSARIALS = "adversarials.npz"
 
@@ -54,18 +54,36 @@ class Broken:
     run: int | None = None
 
 
-def broken_by_runs(
-    metric: str, argument: str, norm: str, eps: str | None, results: Sequence[AttackResult]
-) -> list[Broken]:
-    """The broken items behind one number, one entry per attack seed; arguments as in `Broken`."""
+def broken_by_runs(metric: str, norm: str, eps: str, results: Sequence[AttackResult | Chain]) -> list[Broken]:
+    """The broken items behind one number at a budget, which is its argument.
+
+    Args:
+        metric: Metric of the number.
+        norm: ``"linf"`` or ``"l2"``.
+        eps: Budget such as ``"8/255"``.
+        results: One per attack seed, on the same N items.
+
+    Returns:
+        One entry per attack seed.
+    """
     several = len(results) > 1
     return [
-        Broken(metric, argument, norm, eps, result.success, result.adversarials, run if several else None)
+        Broken(
+            metric, eps, norm, eps, result.clean_correct & ~result.robust, result.adversarials, run if several else None
+        )
         for run, result in enumerate(results)
     ]
 
 
-def packed(ids: NDArray[np.int64], broken: Sequence[Broken]) -> tuple[dict[str, bytes], dict[str, Any]]:
+def with_images(outcome: Outcome, broken: Sequence[Broken] | None) -> Outcome:
+    """An outcome with the adversarial images of broken items and the facts on them; None: without images."""
+    if broken is None:
+        return outcome
+    files, kept = packed(outcome.items["ids"], broken)
+    return replace(outcome, files=files, details={**outcome.details, "adversarials": kept})
+
+
+def packed(ids: NDArray[Any], broken: Sequence[Broken]) -> tuple[dict[str, bytes], dict[str, Any]]:
     """The file with adversarial images, and the facts on it for the record.
 
     Args:

@@ -16,7 +16,8 @@ from pydantic import Field, field_validator
 from bench.attacks.threat import parse_eps
 from bench.evaluate.base import Column, Number, Outcome
 from bench.evaluate.robust.accuracies import item_arrays
-from bench.evaluate.robust.kept import AdversarialsConfig, Broken, packed
+from bench.evaluate.robust.kept import AdversarialsConfig, Broken, with_images
+from bench.evaluate.robust.under_attack import Subject, UnderAttack
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from bench.attacks import AttackResult
 
-__all__ = ["NormConfig", "norm_columns", "norm_items", "norm_numbers", "norm_outcome"]
+__all__ = ["NormConfig", "SmallestNorms", "norm_columns", "norm_items", "norm_numbers", "norm_outcome"]
 
 
 class NormConfig(AdversarialsConfig):
@@ -160,7 +161,7 @@ def norm_numbers(result: AttackResult, columns: Sequence[Column], seed: int) -> 
 
     import numpy as np
 
-    from bench.metrics.intervals import bootstrap_mean, wilson
+    from bench.metrics.intervals import bootstrap_mean, median_interval, wilson
 
     norms = result.l2_with_failures[result.clean_correct]
     finite = norms[np.isfinite(norms)]
@@ -173,12 +174,15 @@ def norm_numbers(result: AttackResult, columns: Sequence[Column], seed: int) -> 
     # Failures are infinite.
     middle = float(np.median(norms)) if attacked else math.nan
     median = middle if math.isfinite(middle) else None
+    ends = median_interval(norms) if median is not None else None
+    # Records hold finite numbers, so that an interval without an upper end is a remark.
+    open_ = ends is not None and math.isinf(ends.high)
     summary_numbers = [
         Number(
             metric="l2",
             value=float(finite.mean()) if len(finite) else None,
             n=len(finite),
-            interval=bootstrap_mean(finite, seed) if len(finite) > 1 else None,
+            interval=bootstrap_mean(finite, seed, within=(0.0, math.inf)) if len(finite) > 1 else None,
             definition=definition["l2"],
             items="l2",
             reason=nothing or (None if len(finite) else "no attack succeeded"),
@@ -189,10 +193,12 @@ def norm_numbers(result: AttackResult, columns: Sequence[Column], seed: int) -> 
             metric="median",
             value=median,
             n=attacked,
+            interval=None if open_ else ends,
             definition=definition["median"],
             reason=nothing or (None if median is not None else "fewer than half were broken"),
             verdict=word,
             flags=flags,
+            note=f"95 % interval from {ends.low:.3f} to infinity" if ends is not None and open_ else None,
         ),
         Number(
             metric="success",
@@ -237,7 +243,22 @@ def norm_outcome(
     items = {**norm_items(result, columns), **item_arrays(result), **more}
     numbers = norm_numbers(result, columns, config.seed)
     facts: dict[str, Any] = {"attack": result.definition, "not_finite": int((~result.clean_finite).sum())}
-    if not config.adversarials:
-        return Outcome(numbers, items, details=facts)
-    files, kept = packed(result.ids, [Broken("l2", "", "l2", None, result.success, result.adversarials)])
-    return Outcome(numbers, items, files, facts | {"adversarials": kept})
+    broken = [Broken("l2", "", "l2", None, result.success, result.adversarials)] if config.adversarials else None
+    return with_images(Outcome(numbers, items, details=facts), broken)
+
+
+class SmallestNorms(UnderAttack):
+    """An evaluation of the norms that one attack without a budget finds.
+
+    Its parameters have ``attack``, the attack with these parameters, and ``definition``, its text.
+    """
+
+    def columns(self, config: Any) -> tuple[Column, ...]:
+        """The columns of `norm_columns`."""
+        return norm_columns(self.label(config), config.definition, config.curve)
+
+    def measure(self, config: Any, subject: Subject) -> Outcome:
+        """Attack without a budget."""
+        targets = subject.targets
+        result = subject.attack(config.attack, seed=config.seed, **targets)
+        return norm_outcome(config, result, self.columns(config), targets)

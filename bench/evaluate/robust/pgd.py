@@ -7,13 +7,24 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, WithJsonSchema, field_validator
 
-from bench.attacks.losses import get_loss, loss_schema
+from bench.attacks.losses import get_loss, listed_losses, loss_schema
 from bench.attacks.pgd import PGDAttack
 from bench.attacks.random_points import RandomPoints
-from bench.evaluate.base import Column, Number, Outcome
-from bench.evaluate.robust.accuracies import RobustAccuracies, healthiest, item_arrays, share_number
-from bench.evaluate.robust.attack_seeds import attack_seeds, paired_test, per_seed, repeated, spread, stacked
-from bench.evaluate.robust.budgets import BudgetsConfig, OnBudgets, listed_losses
+from bench.evaluate.base import Column, Outcome
+from bench.evaluate.robust.accuracies import (
+    RobustAccuracies,
+    attack_seeds,
+    healthiest,
+    item_arrays,
+    no_value,
+    paired_test,
+    per_seed,
+    repeated,
+    share_number,
+    spread,
+    stacked,
+)
+from bench.evaluate.robust.budgets import BudgetsConfig, OnBudgets
 from bench.evaluate.robust.kept import AdversarialsConfig, broken_by_runs
 from bench.evaluate.robust.under_attack import Subject
 from bench.spec import FamilySpec
@@ -195,24 +206,24 @@ def _outcome(
         chance = [noise_flag(robust, robust & ~noise, config.noise)] if config.noise else []
         found.add(metric, repeated(config, definition), robust, [*own, *chance, *shared])
 
-    def absent(metric: str, definition: str, reason: str) -> Number:
-        text = repeated(config, definition)
-        return Number(metric=metric, argument=eps, value=None, n=0, definition=text, reason=reason)
+    def add_absent(metric: str, definition: str, reason: str) -> None:
+        numbers.append(no_value(metric, eps, repeated(config, definition), reason))
 
     robust = {loss: stacked([run.robust for run in runs]) for loss, runs in results.items()}
     health = {loss: flag for loss, runs in results.items() if (flag := _health_flag(runs)) is not None}
     for loss in config.losses:
         metric, definition = get_loss(loss).column, config.definition(loss, eps)
         if loss not in results:
-            numbers.append(absent(metric, definition, lacking[loss]))
+            add_absent(metric, definition, lacking[loss])
             continue
         others = {name: other for name, other in robust.items() if name != loss}
         add(metric, definition, robust[loss], _flags(loss, robust[loss], others, health))
     worst_text, zero_text = config.worst_definition(eps), config.zero_definition(eps)
     if not results:
         reason = "; ".join(dict.fromkeys(lacking.values()))
-        rest = {"worst-case": worst_text, "zero-gradient": zero_text}
-        return Outcome(numbers + [absent(metric, text, reason) for metric, text in rest.items()])
+        add_absent("worst-case", worst_text, reason)
+        add_absent("zero-gradient", zero_text, reason)
+        return Outcome(numbers)
     worst = np.logical_and.reduce(list(robust.values()))
     # The worst case is as reliable as its healthiest member: a masked loss does not weaken it.
     flags = healthiest(list(health.values()))
@@ -221,9 +232,9 @@ def _outcome(
     add("worst-case", worst_text, worst, flags)
     zero = _zero_starts(results[config.losses[0]]) if config.losses[0] in results else None
     if zero is None:
-        numbers.append(absent("zero-gradient", zero_text, lacking[config.losses[0]]))
+        add_absent("zero-gradient", zero_text, lacking[config.losses[0]])
     elif not len(zero):
-        numbers.append(absent("zero-gradient", zero_text, "no item is classified correctly"))
+        add_absent("zero-gradient", zero_text, "no item is classified correctly")
     else:
         numbers.append(share_number("zero-gradient", eps, repeated(config, zero_text), zero))
         if zero.ndim == 2:
@@ -237,7 +248,7 @@ def _outcome(
     broken = None
     if config.adversarials:
         kept = {get_loss(loss).column: runs for loss, runs in results.items()}
-        broken = [one for name, runs in kept.items() for one in broken_by_runs(name, eps, config.norm, eps, runs)]
+        broken = [one for name, runs in kept.items() for one in broken_by_runs(name, config.norm, eps, runs)]
     return found.outcome(next(iter(results.values()))[0], items, {}, broken)
 
 

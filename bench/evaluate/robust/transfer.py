@@ -9,10 +9,9 @@ from pydantic import Field, PositiveInt, WithJsonSchema, field_validator, model_
 from bench.attacks.losses import LOSSES, get_loss, loss_schema
 from bench.attacks.transfer import TransferAttack
 from bench.evaluate.base import Column, Outcome
-from bench.evaluate.robust.accuracies import RobustAccuracies, item_arrays
-from bench.evaluate.robust.attack_seeds import attack_seeds, repeated, stacked
+from bench.evaluate.robust.accuracies import one_accuracy
 from bench.evaluate.robust.budgets import BudgetsConfig, OnBudgets
-from bench.evaluate.robust.kept import AdversarialsConfig, broken_by_runs
+from bench.evaluate.robust.kept import AdversarialsConfig
 from bench.evaluate.robust.under_attack import Subject
 from bench.spec import FamilySpec
 
@@ -91,7 +90,7 @@ class Transfer(OnBudgets):
 
     def measure(self, config: TransferConfig, subject: Subject) -> Outcome:
         """Attack the source and judge the images on the measured model."""
-        from bench.attacks.diagnostics import transfer_flag
+        from bench.attacks.verdict import transfer_flag
 
         (eps,) = config.eps
         inputs = subject.inputs
@@ -99,13 +98,6 @@ class Transfer(OnBudgets):
         results = subject.each_seed(
             lambda seed, _done: subject.attack(config.attack, seed=seed, eps=eps, surrogate=source)
         )
-        accuracies = RobustAccuracies(eps, attack_seeds(config))
-        robust = stacked([result.robust for result in results])
-        flags = [transfer_flag(), *subject.output_flags()]
-        accuracies.add("robust", repeated(config, config.definition(eps)), robust, flags)
-        details = {
-            "attack": results[0].definition,
-            "source": inputs.digests[inputs.task.others[config.source].key],
-        }
-        broken = broken_by_runs("robust", eps, config.norm, eps, results) if config.adversarials else None
-        return accuracies.outcome(results[0], item_arrays(results[0]), details, broken)
+        (column,) = self.columns(config)
+        digest = inputs.digests[inputs.task.others[config.source].key]
+        return one_accuracy(column, config, results, [transfer_flag(), *subject.output_flags()], source=digest)

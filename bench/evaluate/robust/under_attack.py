@@ -9,8 +9,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bench.evaluate.base import Evaluation, Outcome
-from bench.evaluate.robust.accuracies import nothing_finite
-from bench.evaluate.robust.attack_seeds import attack_seeds
+from bench.evaluate.robust.accuracies import attack_seeds, nothing_finite
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,12 +21,14 @@ if TYPE_CHECKING:
     from bench.evaluate.inputs import Inputs
     from bench.family import Classifier
 
-__all__ = ["NothingFiniteError", "Subject", "UnderAttack"]
+__all__ = ["NEXT_RANDOM", "NothingFiniteError", "Subject", "UnderAttack", "next_random"]
 
 Result = TypeVar("Result")
 
 LOOKED_AT = 64
 """Number of images for the checks of a model's outputs."""
+NEXT_RANDOM = "targets (y + r) mod K with r uniform in 1..K-1 by seed and id"
+"""Text of definitions on the target classes."""
 
 
 class NothingFiniteError(Exception):
@@ -92,6 +93,14 @@ class Subject:
         from bench.attacks import CleanPass
 
         return CleanPass(self.model, self.config.batch_size)
+
+    @cached_property
+    def targets(self) -> dict[str, Any]:
+        """The argument ``targets`` (N,) of `bench.attacks.run`, if the parameters ask for targets; else nothing."""
+        if getattr(self.config, "targets", "none") == "none":
+            return {}
+        test = self.test
+        return {"targets": next_random(test.labels, test.ids, self.inputs.num_classes, self.config.seed)}
 
     @cached_property
     def common(self) -> dict[str, Any]:
@@ -160,7 +169,7 @@ class Subject:
         import torch
 
         from bench.attacks import inspect_outputs
-        from bench.attacks.diagnostics import dynamic_flag, logits_flag, random_flag
+        from bench.attacks.verdict import dynamic_flag, logits_flag, random_flag
 
         traits = inspect_outputs(self.model, torch.from_numpy(self.images[:LOOKED_AT]).to(self.inputs.device))
         return [
@@ -168,3 +177,26 @@ class Subject:
             random_flag(traits.random, traits.batch_dependent),
             dynamic_flag(traits.dynamic),
         ]
+
+
+def next_random(labels: NDArray[np.int64], ids: NDArray[np.int64], classes: int, seed: int) -> NDArray[np.int64]:
+    """Targets (y + r) mod K, where r is uniform in 1..K-1 and depends on (seed, id) alone.
+
+    Args:
+        labels: (N,) true classes y.
+        ids: (N,) identities of the items.
+        classes: K >= 2.
+        seed: Seed of the evaluation.
+
+    Returns:
+        (N,) targets, never equal to the label.
+    """
+    import numpy as np
+
+    from bench.rng import uniform
+
+    # Restart -1 is a separate stream that no attack uses.
+    drawn = uniform(seed, np.asarray(ids), -1, 1)[:, 0].astype(np.float64)
+    shift = 1 + np.floor(drawn * (classes - 1)).astype(np.int64)
+    targets: NDArray[np.int64] = (labels + shift) % classes
+    return targets

@@ -1,59 +1,37 @@
-"""Figures of tables. Each module of this folder is one kind of figure.
+"""Figures. Each module of this folder, but ``item_arrays``, is one kind of figure.
 
-The module has ``SUFFIX``, which follows the table's id in the name of the PNG file, and ``figure_of``, which takes the
-arguments of ``figures_of`` and returns the figure, or None if the table has no data for this kind.
+``curves`` draws the chart of a table. The others draw what ``[[figure]]`` of a suite asks for: the module has
+``figure_of``, which takes the figure and the results and returns a `bench.report.drawing.Drawing`, or the reason why
+nothing can be drawn. Nothing is computed but what a picture needs of stored arrays.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from importlib import import_module
-from pkgutil import iter_modules
-from typing import TYPE_CHECKING, Protocol, cast
+from collections.abc import Callable, Mapping, Sequence
 
-from bench.report.model import Cell, Figure
-from bench.suite.schema import ResolvedColumn, ResolvedModel
+from bench.report.cells import Results
+from bench.report.drawing import Drawing
+from bench.report.figures import learning, reliability, risk_coverage, roc, score_histograms, tsne
+from bench.suite.schema import ResolvedFigure
 
-if TYPE_CHECKING:
-    from bench.report.cells import Results
+__all__ = ["KINDS", "figures_of"]
 
-__all__ = ["SUFFIXES", "figures_of"]
-
-
-class _Kind(Protocol):
-    SUFFIX: str
-
-    def figure_of(
-        self,
-        title: str,
-        columns: Sequence[ResolvedColumn],
-        models: Sequence[ResolvedModel],
-        cells: Sequence[Sequence[Cell]],
-        results: Results,
-    ) -> Figure | None: ...
+KINDS: Mapping[str, Callable[[ResolvedFigure, Results], Drawing | str]] = {
+    "reliability": reliability.figure_of,
+    "risk-coverage": risk_coverage.figure_of,
+    "score-histograms": score_histograms.figure_of,
+    "roc": roc.figure_of,
+    "learning": learning.figure_of,
+    "t-sne": tsne.figure_of,
+}
+"""The function that draws each kind; `bench.suite.figures.FIGURES` has their options."""
 
 
-_KINDS = [cast(_Kind, import_module(f"{__name__}.{module.name}")) for module in iter_modules(__path__)]
-
-SUFFIXES = tuple(kind.SUFFIX for kind in _KINDS)
-"""The suffixes of all kinds; the PNG file of a figure is ``<id of the table><suffix>.png``."""
-
-
-def figures_of(
-    title: str,
-    columns: Sequence[ResolvedColumn],
-    models: Sequence[ResolvedModel],
-    cells: Sequence[Sequence[Cell]],
-    results: Results,
-) -> Mapping[str, Figure]:
-    """The figures of a table by their suffix.
+def figures_of(figures: Sequence[ResolvedFigure], results: Results) -> dict[str, Drawing | str]:
+    """By id, each figure, or the reason why it cannot be drawn.
 
     Args:
-        title: The title of the table.
-        columns: The columns of the table.
-        models: Its measured rows.
-        cells: The cells by row and column.
+        figures: Figures of the suite.
         results: The results in the store.
     """
-    found = {kind.SUFFIX: kind.figure_of(title, columns, models, cells, results) for kind in _KINDS}
-    return {suffix: figure for suffix, figure in found.items() if figure is not None}
+    return {figure.id: KINDS[figure.entry.kind](figure, results) for figure in figures}

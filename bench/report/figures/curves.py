@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -22,9 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as MatplotlibFigure
 
-__all__ = ["SUFFIX", "Chart", "Line", "Panel", "figure_of"]
-
-SUFFIX = ""
+__all__ = ["Chart", "Line", "Panel", "chart_of"]
 
 GREY_LEVELS = 255
 """Scale of L_inf budgets, which are drawn in grey levels, as suites write them. L2 norms have the pixel range as
@@ -83,23 +80,30 @@ class Panel:
 
 
 @dataclass(frozen=True)
-class Chart:
+class Chart(drawing.Drawing):
     """All panels of one table, with title and caption."""
 
     title: str
     panels: tuple[Panel, ...]
     caption: str
 
-    @cached_property
-    def png(self) -> bytes:
-        """The PNG file; its bytes depend on the chart and the version of matplotlib alone."""
+    @property
+    def _shape(self) -> tuple[int, int]:
         columns = min(len(self.panels), _PANELS_A_ROW)
-        rows = math.ceil(len(self.panels) / columns)
-        width = 4.2 if columns == 1 else 2.9 * columns
-        return drawing.png_of(partial(_paint, self, rows, columns), width, 2.6 * rows + 0.7)
+        return math.ceil(len(self.panels) / columns), columns
+
+    @property
+    def size(self) -> tuple[float, float]:
+        """Width and height in inches."""
+        rows, columns = self._shape
+        return 4.2 if columns == 1 else 2.9 * columns, 2.6 * rows + 0.7
+
+    def paint(self, figure: MatplotlibFigure) -> None:
+        """Draw the panels in rows, and a legend below them."""
+        _paint(self, *self._shape, figure)
 
 
-def figure_of(
+def chart_of(
     title: str,
     columns: Sequence[ResolvedColumn],
     models: Sequence[ResolvedModel],
@@ -109,8 +113,14 @@ def figure_of(
     """The chart of a table, or None if none of its columns are points of a curve, or nothing is measured yet.
 
     It has a panel for each metric with accuracies at several budgets, through the cells of the table and the clean
-    accuracy at 0; a metric whose columns name the stored norms shows the whole curve. The arguments are those of
-    ``figures_of``.
+    accuracy at 0; a metric whose columns name the stored norms shows the whole curve.
+
+    Args:
+        title: The title of the table.
+        columns: The columns of the table.
+        models: Its measured rows.
+        cells: The cells by row and column.
+        results: The results in the store.
     """
     panels: list[Panel] = []
     counts: list[set[int]] = []

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.plain import plain
 from bench.report import text
-from bench.report.model import Cell, Report, Table, TableColumn, TableRow
+from bench.report.model import Cell, Figure, Report, Table, TableColumn, TableRow
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -56,6 +56,7 @@ def render(
     report: Report,
     pictures: Sequence[Picture] = (),
     meta: Mapping[str, str] | None = None,
+    figures: Mapping[str, Figure] | None = None,
 ) -> str:
     """The report as the text of one self-contained HTML file, to be encoded as UTF-8.
 
@@ -63,10 +64,11 @@ def render(
         report: The report.
         pictures: Pictures to show below the tables, in this order.
         meta: Provenance, as name → text (versions, devices, commands).
+        figures: Figures of the suite by their ids, to show between tables and pictures.
     """
     cost = {"cost": report.budget} if report.budget else {}
     page = _templates().get_template("page.html")
-    return page.render(report=report, pictures=pictures, meta={**cost, **(meta or {})})
+    return page.render(report=report, figures=figures or {}, pictures=pictures, meta={**cost, **(meta or {})})
 
 
 @cache

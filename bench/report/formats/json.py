@@ -121,4 +121,5 @@ def _cell(cell: Cell) -> dict[str, Any]:
         "flags": dict(cell.flags),
         "not_measured": list(cell.not_measured),
         "records": list(cell.records),
+        **({"signed": True, "p": cell.p, "p_corrected": cell.p_corrected} if cell.signed else {}),
     }

@@ -104,3 +104,18 @@ def test_radii_keep_their_look() -> None:
     """0.2 is 51/255, but nobody writes an L2 radius so."""
     assert NormConfig(curve=("0.20", "128 / 255", "1.0", "1.5")).curve == ("0.2", "128/255", "1", "1.5")
     assert NormConfig(curve=()).curve == ()
+
+
+def test_the_median_has_an_interval_between_two_norms() -> None:
+    """Of eight norms the first and the last enclose the median with a probability of 1 - 2 / 2^8."""
+    norms = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]
+    median = measured(norms)["median"]
+    assert median.interval is not None
+    assert (median.interval.low, median.interval.high, median.note) == (0.1, 0.8, None)
+
+
+def test_a_median_whose_interval_has_no_upper_end_says_so() -> None:
+    """Records hold finite numbers alone."""
+    median = measured([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, np.inf, np.inf])["median"]
+    assert (median.interval, median.note) == (None, "95 % interval from 0.100 to infinity")
+    assert measured([0.1, np.inf, np.inf])["median"].note is None

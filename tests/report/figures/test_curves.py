@@ -76,7 +76,7 @@ class Case:
     def chart(self) -> Chart | None:
         assert self.plan is not None
         (table,) = build_report(self.plan, self.results.store, self.project.bench.settings.literature).tables
-        figure = table.figures.get("")
+        figure = table.chart
         assert figure is None or isinstance(figure, Chart)
         return figure
 

@@ -1,0 +1,1 @@
+"""Differences between models of a suite, and between two runs of it."""

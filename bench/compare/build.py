@@ -1,0 +1,204 @@
+"""The report of a comparison: tables of differences, which every format prints like the tables of a suite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from bench.compare.changes import changes, same_data
+from bench.compare.differences import Compared, of_families, of_weights
+from bench.compare.sides import FormerRun, Side, run_name, sides_of
+from bench.errors import NothingSelectedError, RequestError, did_you_mean
+from bench.metrics.intervals import carried_decimals
+from bench.metrics.paired import holm
+from bench.report.bold import ALPHA
+from bench.report.cells import Results
+from bench.report.claims import reason_notes
+from bench.report.model import Cell, Report, Table, TableColumn, TableRow
+from bench.report.text import size_note
+from bench.suite.schema import ResolvedColumn, ResolvedModel, ResolvedTable, Suite
+
+__all__ = ["compare_models", "compare_runs"]
+
+Pair = tuple[ResolvedModel, Side, Side, bool]
+"""A model of the suite, its side, the baseline, and whether equal ids name equal items on both."""
+
+
+def compare_models(results: Results, suite: Suite, baseline: str | None) -> Report:
+    """The differences of each model of a suite to one of them.
+
+    Args:
+        results: The results of the suite.
+        suite: The suite.
+        baseline: Label or name of the model to compare with; None: the first.
+
+    Raises:
+        RequestError: The suite has no model of that name, or no other one.
+    """
+    known = {key: model for model in suite.models for key in (model.label, model.name)}
+    if baseline is not None and baseline not in known:
+        raise RequestError(f"suite {suite.name} has no model {baseline!r}; {did_you_mean(baseline, known)}")
+    first = known[baseline] if baseline is not None else suite.models[0]
+    sides = sides_of(results, suite)
+    pairs = [(model, sides[model.name], sides[first.name], True) for model in suite.models if model is not first]
+    if not pairs:
+        raise RequestError(f"suite {suite.name} has no model to compare {first.label} with")
+    return _report(suite, pairs, f"difference to {first.label}", [])
+
+
+def compare_runs(results: Results, suite: Suite, former: FormerRun) -> Report:
+    """The differences of each model of a suite to the model of the same label in another run.
+
+    Args:
+        results: The results of the suite.
+        suite: The suite.
+        former: The other run, the baseline.
+
+    Raises:
+        NothingSelectedError: The runs have no model in common.
+    """
+    pairs, missing = [], []
+    for model in suite.models:
+        mine, other = Side(results, model), former.side(model)
+        if other is None:
+            missing.append(model.label)
+        else:
+            pairs.append((model, mine, other, same_data(mine, other, suite)))
+    if not pairs:
+        raise NothingSelectedError(f"the runs of {run_name(suite.name, suite.profile)} have no model in common")
+    notes = [f"Not in {former.folder}: {', '.join(missing)}."] if missing else []
+    return _report(suite, pairs, f"difference to the run in {former.folder}", [*notes, *changes(pairs, suite)])
+
+
+def _report(suite: Suite, pairs: Sequence[Pair], title: str, notes: Sequence[str]) -> Report:
+    tables = []
+    for table in suite.tables:
+        rows = [pair for pair in pairs if pair[0].name in table.rows]
+        if not rows:
+            continue
+        several = any(len(model.seeds) > 1 for model, *_ in rows)
+        tables.append(_table(table, "weights", f"{title}, these weights", rows, _weights, _WEIGHTS))
+        if several:
+            tables.append(_table(table, "families", f"{title}, these families", rows, _families, _families_note(rows)))
+    return Report(
+        suite=suite.name,
+        title=f"{suite.title}: {title}",
+        profile=suite.profile,
+        substitutions=suite.substitutions,
+        deviations=tuple(notes),
+        tables=tuple(tables),
+    )
+
+
+_WEIGHTS = (
+    "These weights: the test items are the sample, and the mean over seeds is compared if there are several. Another "
+    "training run may differ; see the families for that."
+)
+
+
+def _families_note(rows: Sequence[Pair]) -> str:
+    fewest = min(len(model.seeds) for model, *_ in rows)
+    text = "These families: the training seeds are the sample, the interval is a t interval of the paired differences."
+    smallest = 2.0 ** (1 - fewest)
+    if fewest > 1 and smallest >= ALPHA:
+        text += f" With {fewest} seeds no p can be below {smallest:.3g}, so that no p shows a difference."
+    return text
+
+
+def _weights(pair: Pair, column: ResolvedColumn) -> Compared:
+    _, mine, other, same = pair
+    return of_weights(mine, other, column, same_items=same)
+
+
+def _families(pair: Pair, column: ResolvedColumn) -> Compared:
+    return of_families(pair[1], pair[2], column)
+
+
+def _table(
+    table: ResolvedTable,
+    question: str,
+    title: str,
+    rows: Sequence[Pair],
+    compare: Callable[[Pair, ResolvedColumn], Compared],
+    note: str,
+) -> Table:
+    compared = [[compare(pair, column) for column in table.columns] for pair in rows]
+    cells = [[_cell(found, column) for found, column in zip(row, table.columns, strict=True)] for row in compared]
+    for index in range(len(table.columns)):
+        for row, cell in zip(cells, _corrected([row[index] for row in cells]), strict=True):
+            row[index] = cell
+    columns = tuple(_column(column) for column in table.columns)
+    labels = [pair[0].label for pair in rows]
+    made = Table(
+        f"{table.id}-{question}",
+        f"{table.title}: {title}",
+        columns,
+        tuple(
+            TableRow(label, pair[0].family.name, "measured", tuple(row))
+            for label, pair, row in zip(labels, rows, cells, strict=True)
+        ),
+    )
+    tests = dict.fromkeys(one.difference.test for row in compared for one in row if one.difference is not None)
+    said = [f"Tests and intervals: {'; '.join(tests)}."] if tests else []
+    if any(cell.p is not None for row in cells for cell in row):
+        said.append(
+            f"p is corrected by Holm's method for the {len(rows)} rows of its column; bold: p < {ALPHA:g}."
+            if len(rows) > 1
+            else f"Bold: p < {ALPHA:g}."
+        )
+    sizes = size_note(made)
+    masked = [_MASKED] if any(cell.verdict == "masked" for row in cells for cell in row) else []
+    notes = [note, *said, *masked, *([sizes] if sizes else []), *reason_notes(labels, cells)]
+    return replace(made, notes=tuple(notes))
+
+
+_MASKED = "† masked on one side: that number does not measure robustness, so its difference is never bold."
+
+
+def _cell(found: Compared, column: ResolvedColumn) -> Cell:
+    difference = found.difference
+    if difference is None:
+        return Cell(column=column.id, status="n/a", reason=found.reason, signed=True)
+    value, interval, unit = difference.value, difference.interval, column.column.unit
+    decimals = None
+    if interval is not None and unit in ("1", "auroc"):
+        decimals = carried_decimals(value, interval)
+        decimals = min(max(decimals, 3), 6) if unit == "auroc" else decimals
+    return Cell(
+        column=column.id,
+        value=value,
+        n=found.n,
+        seeds=found.seeds,
+        interval=interval,
+        decimals=decimals,
+        status="ok",
+        reason=found.reason,
+        verdict=found.verdict,
+        records=found.records,
+        signed=True,
+        p=difference.p,
+    )
+
+
+def _corrected(cells: Sequence[Cell]) -> list[Cell]:
+    """The cells of a column with p corrected for their number, and bold where it is below ``ALPHA``."""
+    tested = [cell.p for cell in cells if cell.p is not None]
+    corrected = iter(holm(tested) if tested else ())
+    found = []
+    for cell in cells:
+        p = next(corrected) if cell.p is not None else None
+        found.append(replace(cell, p_corrected=p, best=p is not None and p < ALPHA and cell.verdict != "masked"))
+    return found
+
+
+def _column(column: ResolvedColumn) -> TableColumn:
+    declared = column.column
+    return TableColumn(
+        id=column.id,
+        label=declared.label,
+        group=declared.group,
+        direction=declared.direction,
+        unit=declared.unit,
+        definition=declared.definition,
+        tested=declared.test is not None,
+    )

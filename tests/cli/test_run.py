@@ -1,0 +1,246 @@
+"""``bench run``, ``plan``, ``status`` and ``check``."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bench.execute.executors import Ended
+from bench.plan.jobs import Job
+from bench.store import Record, Store
+from tests.cli.conftest import bench, finish_all, loaded, ok
+
+if TYPE_CHECKING:
+    from tests.conftest import Project, Results
+
+
+class Scripted:
+    """Takes the place of the pool of workers: leaves what ``outcome`` says for every job."""
+
+    capacity = 2
+    outcome = "ok"
+
+    def __init__(self, site: Any, devices: list[str]) -> None:
+        self.store = Store(site.store)
+        self.running: list[Job] = []
+
+    def start(self, job: Job) -> None:
+        self.running.append(job)
+
+    def ended(self, timeout: float) -> list[Ended]:
+        if not self.running:
+            return []
+        job = self.running.pop(0)
+        folder = self.store.folder(job.key)
+        if self.outcome == "interrupt":
+            raise KeyboardInterrupt
+        if self.outcome == "fail" and job.id.startswith("softmax") and job.kind == "train":
+            folder.fail({"type": "ValueError", "message": "no such thing", "traceback": "Traceback: here\n"})
+        else:
+            diverged = self.outcome == "diverge" and job.kind == "train"
+            extra = {"status": "diverged", "reason": "training diverged at epoch 2"} if diverged else {}
+            record: dict[str, Any] = {
+                "status": "ok",
+                "kind": job.kind,
+                "weights": "w",
+                "seconds": 1,
+                "numbers": [],
+                **extra,
+            }
+            provenance = {"device": "cpu", "versions": {"torch": "2"}, "command": "bench run"}
+            folder.finish(Record.from_json({**record, "provenance": provenance, "passes": job.passes}))
+        return [Ended(job)]
+
+    def stop(self) -> None:
+        self.running.clear()
+
+
+@pytest.fixture
+def scripted(monkeypatch: pytest.MonkeyPatch) -> type[Scripted]:
+    monkeypatch.setattr("bench.api.Pool", Scripted)
+    monkeypatch.setattr(Scripted, "outcome", "ok")
+    return Scripted
+
+
+class TestRun:
+    def test_tables_files_and_what_was_last(self, project: Project, tiny: str, scripted: type[Scripted]) -> None:
+        project.suite(tiny)
+        result = bench("run", "tiny")
+        assert result.exit_code == 0
+        assert result.stdout.startswith("**Accuracy**")
+        folder = project.results / "reports" / "tiny"
+        assert f"report: {folder / 'report.html'}" in result.stdout
+        assert {path.suffix for path in folder.iterdir()} == {".html", ".md", ".tex", ".csv", ".json"}
+        last = json.loads((project.results / "last.json").read_text(encoding="utf-8"))
+        assert last == {"suite": "../suites/tiny.toml", "profile": None}
+        assert ok("table") == ok("table", "tiny")
+        assert "done" in ok("status")
+
+    def test_a_second_run_does_nothing(self, project: Project, tiny: str, scripted: type[Scripted]) -> None:
+        project.suite(tiny)
+        first = bench("run", "tiny")
+        scripted.outcome = "fail"
+        assert bench("run", "tiny").exit_code == 0
+        assert ok("table") == ok("table", "tiny")
+        assert first.exit_code == 0
+
+    def test_the_default_suite(self, project: Project, tiny: str, scripted: type[Scripted]) -> None:
+        project.suite(tiny)
+        project.write("bench.toml", '[run]\ndefault_suite = "tiny"\n')
+        assert bench("run").stdout.startswith("**Accuracy**")
+
+    def test_a_failure(self, project: Project, tiny: str, scripted: type[Scripted]) -> None:
+        project.suite(tiny)
+        scripted.outcome = "fail"
+        result = bench("run", "tiny")
+        assert result.exit_code == 1
+        name = "softmax/digits/seed1/train"
+        failed = [line for line in result.stderr.splitlines() if line.startswith("failed: ")]
+        assert failed == [f"failed: {name}: ValueError: no such thing; bench show {name}"]
+        of_it = [job for job in project.plan(tiny).downstream([name]) if job.blocked is None]
+        more = f"{len(of_it) - 1} more failed because they read what these would have left"
+        assert result.stderr.splitlines()[-1] == more
+        assert "failed: an input failed: ValueError: no such thing (softmax)." in result.stdout  # so says the table
+        shown = ok("show", name)
+        assert "ValueError: no such thing" in shown
+        assert "Traceback: here" in shown
+
+    def test_strict_minds_what_has_no_number(self, project: Project, tiny: str, scripted: type[Scripted]) -> None:
+        project.suite(tiny)  # softmax does not generate
+        assert bench("run", "tiny").exit_code == 0
+        assert bench("run", "tiny", "--strict").exit_code == 1
+        assert bench("run", "tiny", "--strict", "--only", "*/accuracy").exit_code == 0
+
+    def test_divergence_is_a_result(self, project: Project, tiny: str, scripted: type[Scripted]) -> None:
+        project.suite(tiny)
+        scripted.outcome = "diverge"
+        result = bench("run", "tiny")
+        assert result.exit_code == 0
+        assert "training diverged at epoch 2 (all rows)." in result.stdout
+        assert bench("run", "tiny", "--strict").exit_code == 1
+
+    def test_an_interrupt(self, project: Project, tiny: str, scripted: type[Scripted]) -> None:
+        project.suite(tiny)
+        scripted.outcome = "interrupt"
+        result = bench("run", "tiny")
+        assert result.exit_code == 130
+        assert "**Accuracy**" not in result.stdout
+        scripted.outcome = "ok"
+        assert bench("run", "tiny").exit_code == 0
+
+    def test_nothing_selected(self, project: Project, tiny: str) -> None:
+        project.suite(tiny)
+        for option in ("--only", "--force"):
+            result = bench("run", "tiny", option, "softmax/*/acuracy")
+            assert result.exit_code == 3, result.output
+            assert "no job matches" in result.stderr
+        assert not project.results.exists()
+
+    def test_nothing_can_run(self, project: Project, tiny: str) -> None:
+        project.suite(tiny.replace('"digits"', '"cifar10"'))
+        result = bench("run", "tiny")
+        assert result.exit_code == 5
+        assert "cifar-10" in result.stdout
+
+    def test_no_gpu(self, project: Project, tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        project.suite(tiny)
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+        result = bench("run", "tiny", "--device", "cuda")
+        assert result.exit_code == 5
+        assert result.stderr.startswith("bench: no CUDA device is visible")
+
+    def test_force_drops_what_depends_on_it(self, project: Project, tiny: str, scripted: type[Scripted]) -> None:
+        project.suite(tiny)
+        bench("run", "tiny")
+        kept = {f.key for f in project.bench.store.folders() if f.record()}
+        scripted.outcome = "interrupt"  # so that what was dropped stays dropped
+        bench("run", "tiny", "--force", "softmax/*/predict/validation")
+        gone = kept - {f.key for f in project.bench.store.folders() if f.record()}
+        plan = project.plan(tiny)
+        assert {plan.job(key).id for key in gone} == {
+            f"softmax/digits/seed1/{what}" for what in ("predict/validation", "calibration")
+        }
+
+    def test_json_lines(self, project: Project, tiny: str, scripted: type[Scripted]) -> None:
+        project.suite(tiny)
+        lines = [json.loads(line) for line in ok("run", "tiny", "--json").splitlines()]
+        assert lines
+        assert all(isinstance(line, dict) for line in lines)
+
+    def test_dry_run_is_plan(self, project: Project, tiny: str) -> None:
+        project.suite(tiny)
+        assert ok("run", "tiny", "--dry-run", "--only", "*/accuracy") == ok("plan", "tiny", "--only", "*/accuracy")
+        assert not project.results.exists()
+
+
+class TestPlanAndStatus:
+    def test_plan(self, project: Project, tiny: str) -> None:
+        project.suite(tiny)
+        *jobs, reason, total, to_run = ok("plan", "tiny").splitlines()
+        plan = project.plan(tiny)
+        assert [line.split()[0] for line in jobs] == [job.id for job in plan.jobs]
+        (blocked,) = [line for line in jobs if line.endswith("[1]")]
+        assert blocked.split()[:2] == ["softmax/digits/seed1/generation", "n/a"]
+        assert reason == "[1] softmax does not generate"
+        passes = sum(job.passes for job in plan.jobs)
+        assert total == f"{len(jobs)} jobs, {passes:,.0f} network passes"
+        assert to_run.startswith(f"{len(jobs) - 1} to run: ")
+        assert to_run.endswith("unknown time")
+
+    def test_plan_as_json(self, project: Project, tiny: str) -> None:
+        project.suite(tiny)
+        facts = loaded("plan", "tiny", "--json", "--only", "softmax/*/accuracy")
+        assert (facts["schema"], facts["suite"], facts["profile"]) == (1, "tiny", None)
+        assert [row["kind"] for row in facts["jobs"]] == ["train", "predict", "evaluate"]
+        assert {"job", "kind", "key", "state", "reason", "passes", "seconds"} == set(facts["jobs"][0])
+
+    def test_plan_with_everything_done(self, project: Project, tiny: str, results: Results) -> None:
+        finish_all(project, results, tiny)
+        assert ok("plan", "tiny").splitlines()[-1] == "0 to run: 0 network passes"
+
+    def test_equal_work_is_priced_once(self, project: Project, tiny: str) -> None:
+        text = tiny + '[[evaluation]]\nkind = "pgd"\nid = "again"\nsteps = 2\neps = ["8/255"]\nitems = 32\n'
+        project.suite(tiny)
+        before = ok("plan", "tiny").splitlines()[-2:]
+        project.suite(text)
+        after = ok("plan", "tiny").splitlines()[-2:]
+        assert [line.partition(": ")[2] or line.partition(", ")[2] for line in after] == [
+            line.partition(": ")[2] or line.partition(", ")[2] for line in before
+        ]
+
+    def test_status(self, project: Project, tiny: str, results: Results) -> None:
+        plan = finish_all(project, results, tiny)
+        results.store.folder(plan.jobs[0].key).forget()
+        results.store.folder(plan.jobs[0].key).fail({"type": "ValueError", "message": "no"})
+        lines = ok("status", "tiny").splitlines()
+        assert lines[0].split(maxsplit=2) == ["failed", "softmax/digits/seed1/train", "ValueError: no"]
+        assert lines[-1] == f"{len(plan.jobs) - 2} done, 1 failed, 1 n/a"
+        facts = loaded("status", "tiny", "--json")
+        assert [row["job"] for row in facts["jobs"]] == [job.id for job in plan.jobs]
+        assert facts["jobs"][0]["state"] == "failed"
+
+    def test_check_says_what_will_be_missing(self, project: Project, tiny: str) -> None:
+        path = project.suite(tiny)
+        first, *missing = ok("check", str(path)).splitlines()
+        assert first == f"{path}: ok, 2 models, 5 evaluations, 1 tables, {len(project.plan(tiny).jobs)} jobs"
+        assert missing == ["n/a: softmax does not generate"]
+
+
+def test_a_literature_file_with_mistakes_is_found_before_a_table_is_printed(project: Project, tiny: str) -> None:
+    project.write(
+        "results/literature/mine.toml",
+        '[source]\nname = "mine"\ntitle = "Mine"\nurl = "u"\n[[row]]\nlabel = "m"\ndataset = "digits"\ntable = "1"\n'
+        'values = {accuracy = "high"}\n',
+    )
+    project.suite(tiny + 'literature = ["mine"]\n')
+    found = bench("check", "tiny")
+    assert found.exit_code == 2
+    assert "mine.toml:9:11: row[0].values.accuracy: expected a number, got 'high'" in found.output
+
+
+def test_a_right_suite_is_ok(project: Project, tiny: str) -> None:
+    project.suite(tiny)
+    found = bench("check", "tiny", "--profile", "smoke")
+    assert (found.exit_code, ": ok, 2 models, 5 evaluations, 1 tables" in found.output) == (0, True)
