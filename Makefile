@@ -5,13 +5,14 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test smoke slow extra lint types format check-wheel clean help
+.PHONY: demo test smoke slow peer extra lint types format check-wheel clean help
 
 help:
 	@echo "make demo    train and compare all five families on digits (minutes on two cores), print the tables"
 	@echo "make test    the test suite"
 	@echo "make smoke   every shipped suite at smoke size, on one store"
 	@echo "make lint    ruff, format check;   make types   mypy --strict;   make slow   the long tests"
+	@echo "make peer    the metrics against other packages, which it installs into an environment of their own"
 	@echo "make extra   what TeX and a browser make of tables and reports (needs pdflatex and chromium)"
 
 $(READY): pyproject.toml
@@ -32,6 +33,15 @@ slow: $(READY)
 extra: $(READY)
 	$(BIN)/python -m pytest -m extra tests/extra
 	$(BIN)/python -m pytest tests/report/formats
+
+# Peers have requirements of their own, so they get an environment that only adds to the first.
+peer: $(READY)
+	@test -x .venv-peer/bin/python || $(PYTHON) -m venv .venv-peer
+	@cd .venv-peer/lib/python3*/site-packages && \
+	  echo "import site; site.addsitedir('$$(ls -d $(CURDIR)/$(VENV)/lib/python3*/site-packages)')" > main.pth
+	.venv-peer/bin/pip install --quiet --disable-pip-version-check netcal prdc pytorch-ood torch-fidelity uncertainty-calibration
+	@rm -rf .venv-peer/lib/python3*/site-packages/tests  # prdc installs its tests under this name
+	OMP_NUM_THREADS=1 .venv-peer/bin/python -m pytest -m peer
 
 # One store for all suites, apart from measured results; what two suites share is computed once.
 smoke: $(READY)
@@ -54,4 +64,4 @@ types: $(READY)
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) .cache build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-peer .cache build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

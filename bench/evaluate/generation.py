@@ -86,11 +86,15 @@ class Generation(SampleEvaluation):
         return {"network": "judge"}
 
     def evaluate(self, config: GenerationConfig, inputs: Inputs) -> Outcome:
-        """Take or generate samples, measure them and the controls, and draw the grid."""
+        """Take or generate samples, measure them and the controls, and draw the grids.
+
+        A model with class centers gets two more, of the images closest to the center of their class and of those
+        farthest from it (GMMC paper, Figs. 9 to 18).
+        """
         from bench.evaluate.features import JudgeNetwork
         from bench.evaluate.image_sets import Scale
         from bench.evaluate.sample_measures import measure_samples
-        from bench.evaluate.samples import class_grid, picture
+        from bench.evaluate.samples import center_distances, class_grid, picture
         from bench.metrics.predictions import predicted_classes
 
         judge = inputs.judge()
@@ -118,8 +122,15 @@ class Generation(SampleEvaluation):
         numbers = found.numbers(reason, except_for=in_pixels)
         numbers.append(_agreement(found.made.log_probs[intended], labels[intended], reason, config))
         details: dict[str, Any] = {**found.details, "judge_accuracy": accuracy, "judge_weights": weights}
-        grid = class_grid(found.samples, inputs.num_classes, config.columns)
-        return Outcome(numbers, items=found.items, files={"samples.png": picture(grid)}, details=details)
+        orders: dict[str, NDArray[np.float64] | None] = {"samples": None}
+        distances = center_distances(found.model, found.samples)
+        if distances is not None:
+            orders |= {"closest": distances, "farthest": -distances}
+        files = {
+            f"{name}.png": picture(class_grid(found.samples, inputs.num_classes, config.columns, order))
+            for name, order in orders.items()
+        }
+        return Outcome(numbers, items=found.items, files=files, details=details)
 
 
 def _agreement(

@@ -18,7 +18,7 @@ import numpy as np
 
 from bench.attacks.verdict import WORDS
 from bench.evaluate.base import Column, Evaluation, Number, Outcome
-from bench.metrics.intervals import Interval
+from bench.metrics.intervals import IfCalibrated, Interval
 from bench.plugins.declared import shown
 from bench.store import OWN_FILES
 
@@ -131,6 +131,8 @@ def _number(number: Any, column: Column, items: object) -> Iterator[str]:
         yield f"definition {shown(number.definition)} is not that of its column, {shown(column.definition)}"
     if number.interval is not None:
         yield from _interval(number.interval)
+    if number.if_calibrated is not None and not isinstance(number.if_calibrated, IfCalibrated):
+        yield f"if_calibrated is {shown(number.if_calibrated)}, expected an IfCalibrated"
     if number.verdict is not None and number.verdict not in WORDS:
         yield f"verdict is {shown(number.verdict)}, expected one of {', '.join(WORDS)}"
     if not isinstance(number.flags, Mapping) or not all(

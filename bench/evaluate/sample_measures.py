@@ -18,9 +18,10 @@ from bench.evaluate.inputs import Inputs
 from bench.evaluate.real_features import real_features
 from bench.evaluate.samples import Generated, generated
 from bench.evaluate.sampling import SampleMetric, SamplingConfig
+from bench.family import Classifier
 from bench.metrics.frechet import GaussianStats
+from bench.metrics.intervals import median_interval
 from bench.metrics.neighbours import nearest_neighbours
-from bench.metrics.quantiles import median_interval
 
 __all__ = ["MeasuredSamples", "measure_samples"]
 
@@ -30,6 +31,7 @@ class MeasuredSamples:
     """Samples with all that was measured of them and of the controls.
 
     Attributes:
+        model: The model that made them.
         samples: The selected images.
         made: Their outputs.
         real: Outputs of the held-out real images.
@@ -41,6 +43,7 @@ class MeasuredSamples:
         notes: Remarks by what is measured.
     """
 
+    model: Classifier
     samples: Generated
     made: ImageSet
     real: ImageSet
@@ -154,7 +157,7 @@ def measure_samples(
         "median_age": float(samples.age.double().median()),
         **facts,
     }
-    return MeasuredSamples(samples, sets[""], real, found, size, arrays, details, notes)
+    return MeasuredSamples(model, samples, sets[""], real, found, size, arrays, details, notes)
 
 
 def _ages_known(inputs: Inputs, model: Any) -> bool:

@@ -144,8 +144,41 @@ def _most_confident(logits: NDArray[np.float64], per_class: int) -> NDArray[np.i
     return np.sort(np.concatenate([*best, np.empty(0, dtype=np.int64)])).astype(np.int64)
 
 
-def class_grid(samples: Samples, num_classes: int, columns: int) -> NDArray[np.uint8]:
-    """A picture with one row of images per class, the oldest chains first.
+@torch.no_grad()
+def center_distances(model: Classifier, samples: Samples) -> NDArray[np.float64] | None:
+    """Euclidean distance of the features of each image to the center of its class, in float64.
+
+    Args:
+        model: The model that generated the images, in eval mode.
+        samples: The images; those made for no class are measured against the center of the predicted class.
+
+    Returns:
+        Shape (n,); None if the model has no class centers.
+    """
+    function = getattr(model, "class_centers", None)
+    centers = function() if callable(function) else None
+    if not isinstance(centers, Tensor):
+        return None
+    found = []
+    device = centers.device
+    for start in range(0, len(samples.images), BATCH):
+        features = model.features(samples.images[start : start + BATCH].to(device))
+        labels = samples.labels[start : start + BATCH].to(device)
+        labels = torch.where(labels < 0, model.classify(features).argmax(dim=1), labels)
+        found.append((features.double() - centers.double()[labels]).norm(dim=1).cpu().numpy())
+    return np.concatenate(found)
+
+
+def class_grid(
+    samples: Samples, num_classes: int, columns: int, order: NDArray[np.float64] | None = None
+) -> NDArray[np.uint8]:
+    """A picture with one row of images per class.
+
+    Args:
+        samples: The images.
+        num_classes: K.
+        columns: Images per class.
+        order: A number for each image; those with the smallest come first. Default: the oldest chains.
 
     Returns:
         uint8 of shape (K (H + 1) - 1, columns (W + 1) - 1, C); grey between images and where a class has fewer.
@@ -153,10 +186,11 @@ def class_grid(samples: Samples, num_classes: int, columns: int) -> NDArray[np.u
     _, channels, height, width = samples.images.shape
     grid = np.full((num_classes * (height + 1), columns * (width + 1), channels), 128, dtype=np.uint8)
     images = (samples.images.nan_to_num(0.0).clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-    labels, age = samples.labels.cpu().numpy(), samples.age.cpu().numpy()
+    labels = samples.labels.cpu().numpy()
+    rank = -samples.age.cpu().numpy().astype(np.float64) if order is None else order
     for label in range(num_classes):
         members = np.flatnonzero(labels == label)
-        members = members[np.argsort(-age[members], kind="stable")][:columns]
+        members = members[np.argsort(rank[members], kind="stable")][:columns]
         for column, member in enumerate(members):
             top, left = label * (height + 1), column * (width + 1)
             grid[top : top + height, left : left + width] = images[member]

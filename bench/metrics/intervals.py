@@ -35,6 +35,24 @@ class Interval:
     kind: str
 
 
+@dataclass(frozen=True)
+class IfCalibrated:
+    """A calibration error under perfect calibration, given the confidences (`bench.metrics.if_calibrated`).
+
+    Attributes:
+        mean: Mean over draws of the labels.
+        upper: Quantile of the error at ``level``; a calibrated model exceeds it with probability 1 - level.
+        level: Level of the quantile, in (0, 1).
+        p_value: Share of draws with at least the observed error, the observation counted among them (Phipson and Smyth
+            2010), in (0, 1]; the p value of the hypothesis that the model is calibrated. None without labels.
+    """
+
+    mean: float
+    upper: float
+    level: float
+    p_value: float | None
+
+
 def carried_decimals(value: float, interval: Interval) -> int:
     """The number of decimals to print: the last digit is of the order of the standard error.
 

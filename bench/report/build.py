@@ -21,7 +21,7 @@ from bench.report.bold import (
     mean_over_seeds,
 )
 from bench.report.cells import Results
-from bench.report.claims import control_notes, item_notes, reason_notes, seed_note
+from bench.report.claims import calibration_notes, control_notes, item_notes, reason_notes, seed_note
 from bench.report.common import Across, across_rows
 from bench.report.deviations import deviations
 from bench.report.figures.curves import chart_of
@@ -215,6 +215,7 @@ def _notes(
     notes += [of_seeds] if of_seeds else []
     notes += item_notes(table.columns, cells)
     notes += control_notes(table.columns, models, results)
+    notes += calibration_notes(table.columns, models, cells)
     notes += [column.note for column in across.values() if column.note]
     made = "; ".join(dict.fromkeys(test for test in tests.values() if test))
     if made:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.attacks.verdict import WORDS
-from bench.metrics.intervals import Interval, carried_decimals, student_t
+from bench.metrics.intervals import IfCalibrated, Interval, carried_decimals, student_t
 from bench.plan.jobs import Plan
 from bench.report.model import Cell, CellStatus
 from bench.report.stored import Measurement, Missing, Stored
@@ -18,7 +18,7 @@ __all__ = ["Results", "aggregate"]
 
 _NO_JOB = "no job of the suite gives it"
 _MOST_DECIMALS = 6
-"""The most decimals of an AUROC."""
+"""The most decimals of a number with an interval."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,7 @@ def aggregate(column: ResolvedColumn, found: Sequence[Measurement], missing: Seq
         n=min(number.n for number in numbers),
         seeds=tuple(one.job.seed for one in found),
         interval=interval,
+        if_calibrated=_if_calibrated([number.if_calibrated for number in numbers]),
         decimals=_decimals(float(np.mean(values)), interval, column.column.unit),
         sd=float(np.std(values, ddof=1)) if len(values) > 1 else None,
         status="ok",
@@ -80,12 +81,22 @@ def aggregate(column: ResolvedColumn, found: Sequence[Measurement], missing: Seq
     )
 
 
+def _if_calibrated(found: Sequence[IfCalibrated | None]) -> IfCalibrated | None:
+    known = [one for one in found if one is not None]
+    if len(known) != len(found):
+        return None
+    if len(known) == 1:
+        return known[0]
+    mean, upper = (float(np.mean([getattr(one, name) for one in known])) for name in ("mean", "upper"))
+    return IfCalibrated(mean, upper, known[0].level, None)
+
+
 def _decimals(value: float, interval: Interval | None, unit: str) -> int | None:
     """Decimals of a number of unit 1, and of an AUROC that three decimals would round to 0 or 1; else None."""
     if interval is None:
         return None
     if unit == "1":
-        return carried_decimals(value, interval)
+        return min(carried_decimals(value, interval), _MOST_DECIMALS)
     near_end = unit == "auroc" and 0 < value < 1 and f"{value:.3f}" in ("0.000", "1.000")
     return min(carried_decimals(value, interval), _MOST_DECIMALS) if near_end else None
 

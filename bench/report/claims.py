@@ -9,10 +9,10 @@ from bench.metrics.paired import smallest_sign_flip_p
 from bench.report.bold import ENOUGH_SEEDS
 from bench.report.cells import Results
 from bench.report.model import Cell
-from bench.report.text import cell_text, interval_text, row_names
+from bench.report.text import calibrated_text, cell_text, interval_text, row_names
 from bench.suite.schema import ResolvedColumn, ResolvedModel
 
-__all__ = ["control_notes", "item_notes", "reason_notes", "seed_note"]
+__all__ = ["calibration_notes", "control_notes", "item_notes", "reason_notes", "seed_note"]
 
 
 def seed_note(cells: Iterable[Cell]) -> str | None:
@@ -115,3 +115,32 @@ def reason_notes(labels: Sequence[str], cells: Sequence[Sequence[Cell]]) -> list
             if cell.status != "ok" or cell.reason:
                 reasons.setdefault(f"{cell.status}: {cell.reason}", []).append(label)
     return [f"{text.removeprefix('ok: ')} ({row_names(rows, len(labels))})." for text, rows in reasons.items()]
+
+
+def calibration_notes(
+    columns: Sequence[ResolvedColumn], models: Sequence[ResolvedModel], cells: Sequence[Sequence[Cell]]
+) -> list[str]:
+    """The note with what calibrated models would score in the columns of calibration errors; empty without any.
+
+    Args:
+        columns: The columns of the table.
+        models: Its measured rows.
+        cells: The cells by row and column.
+    """
+    parts = []
+    for index, column in enumerate(columns):
+        shown = [
+            f"{m.label} {calibrated_text(row[index])}"
+            for m, row in zip(models, cells, strict=True)
+            if row[index].if_calibrated
+        ]
+        if shown:
+            parts.append(f"{column.id}: {', '.join(shown)}")
+    if not parts:
+        return []
+    note = (
+        "Calibration errors are biased upwards. A calibrated model with the same confidences and as many items would "
+        'have, on average, the percentage behind "calibrated"; p is the probability that it has the printed error or a '
+        f"larger one. {'; '.join(parts)}."
+    )
+    return [note]

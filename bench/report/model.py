@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 from bench.errors import RequestError, did_you_mean
-from bench.metrics.intervals import Interval
+from bench.metrics.intervals import IfCalibrated, Interval
 
 __all__ = ["Cell", "CellStatus", "Figure", "Report", "Table", "TableColumn", "TableRow"]
 
@@ -26,6 +26,8 @@ class Cell:
             them; None if nothing is compared.
         seeds: Training seeds with a number.
         interval: Over items for one seed, over seeds for several.
+        if_calibrated: For a calibration error: what a calibrated model with the same confidences would score. For
+            several seeds the means of its numbers, without a p value. None for other numbers, or if a seed has none.
         decimals: Decimals of a number of unit ``"1"``, or of an AUROC near 0 or 1; None: those of the unit.
         sd: Standard deviation over seeds (divisor n - 1); None for a single seed.
         status: Whether there is a number; if not, the kind of reason.
@@ -47,6 +49,7 @@ class Cell:
     decimals: int | None = None
     seeds: tuple[int, ...] = ()
     interval: Interval | None = None
+    if_calibrated: IfCalibrated | None = None
     sd: float | None = None
     status: CellStatus = "pending"
     reason: str | None = None

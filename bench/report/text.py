@@ -13,6 +13,7 @@ __all__ = [
     "ARROWS",
     "aside_text",
     "banner",
+    "calibrated_text",
     "cell_text",
     "column_name",
     "counted",
@@ -96,6 +97,22 @@ def aside_text(cell: Cell, unit: str, counted: frozenset[str], *, interval: bool
     if cell.column in counted and cell.n is not None and cell.value is not None:
         parts.append(f"n = {cell.n:,}")
     return ", ".join(parts)
+
+
+def calibrated_text(cell: Cell) -> str:
+    """The value that a calibrated model would have in place of a cell's: ``calibrated 2.9, p = .001``; empty without.
+
+    Calibration errors are fractions, so the value is in percent.
+    """
+    fact = cell.if_calibrated
+    if fact is None:
+        return ""
+    p = "" if fact.p_value is None else ", p < .001" if fact.p_value < 0.001 else f", p = {_p_text(fact.p_value)}"
+    return f"calibrated {100 * fact.mean:.1f}{p}"
+
+
+def _p_text(p: float) -> str:
+    return f"{p:.3f}".removeprefix("0") if p < 0.1 else f"{p:.2f}".removeprefix("0")
 
 
 def size_note(table: Table) -> str | None:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from bench.metrics.intervals import Interval
+    from bench.metrics.intervals import IfCalibrated, Interval
 
 __all__ = ["SCHEMA", "Measured", "Number", "PlannedJob", "Prediction", "Provenance", "Record", "Training"]
 
@@ -31,6 +31,7 @@ class Number:
         value: The number; fractions are in [0, 1]. None with a ``reason``.
         n: Number of items that it was measured on.
         interval: Item-level confidence interval, if one is known.
+        if_calibrated: For a calibration error: what a calibrated model with the same confidences would score.
         items: Name of the array of per-item values in ``Outcome.items`` that paired tests use.
         reason: Why there is no value.
         verdict: For robustness: a word of ``bench.attacks.verdict.WORDS``.
@@ -46,6 +47,7 @@ class Number:
     n: int
     definition: str
     interval: Interval | None = None
+    if_calibrated: IfCalibrated | None = None
     items: str | None = None
     reason: str | None = None
     verdict: str | None = None
@@ -56,18 +58,23 @@ class Number:
     @classmethod
     def from_json(cls, facts: Mapping[str, Any]) -> Number:
         """Read a number of a record."""
-        from bench.metrics.intervals import Interval  # loads SciPy
+        from bench.metrics.intervals import IfCalibrated, Interval  # loads SciPy
 
-        interval = facts.get("interval")
-        return cls(**{**_known(cls, facts), "interval": None if interval is None else Interval(**interval)})
+        interval, calibrated = facts.get("interval"), facts.get("if_calibrated")
+        read = {
+            "interval": None if interval is None else Interval(**interval),
+            "if_calibrated": None if calibrated is None else IfCalibrated(**calibrated),
+        }
+        return cls(**{**_known(cls, facts), **read})
 
     def as_json(self) -> dict[str, Any]:
-        """All fields; NumPy's numbers become Python's."""
+        """All fields, ``if_calibrated`` only if it is known; NumPy's numbers become Python's."""
         return {
-            **_all(self),
+            **{name: value for name, value in _all(self).items() if name != "if_calibrated"},
             "value": None if self.value is None else float(self.value),
             "n": int(self.n),
             "interval": None if self.interval is None else asdict(self.interval),
+            **({} if self.if_calibrated is None else {"if_calibrated": asdict(self.if_calibrated)}),
             "flags": dict(self.flags),
             "not_finite": int(self.not_finite),
         }

@@ -11,6 +11,7 @@ from scipy.special import log_softmax
 
 from bench.evaluate.base import Need, Outcome
 from bench.evaluate.calibration import Calibration, CalibrationConfig
+from bench.metrics.calibration import ece
 
 OTHERS = {"gmmc": frozenset({"native"}), "softmax": frozenset({"code", "paper", "linear"})}
 
@@ -105,7 +106,7 @@ def test_without_an_interior_minimum_no_number_at_a_fitted_temperature_exists(
     outcome = evaluate(given, test, arrays(np.tile([5.0, 0.0], (4, 1)), labels))
     keeps_its_word(Calibration(), CalibrationConfig(), outcome, lacking=OTHERS["softmax"])
     fitted = [n for n in outcome.numbers if n.argument == "fitted" or n.metric == "temperature"]
-    assert len(fitted) == 4
+    assert {"ece", "nll", "brier", "temperature", "ks", "aurc"} <= {n.metric for n in fitted}
     assert {(n.value, n.reason) for n in fitted} == {(None, reason)}
     assert values(outcome)["ece", ""] == pytest.approx(1 / (1 + math.exp(-5)) - 0.75)
     assert "fitted" not in outcome.details["reliability"]
@@ -211,3 +212,73 @@ def test_definitions_come_from_the_parameters(bins: int) -> None:
 def test_it_needs_test_and_validation_predictions() -> None:
     needs = Calibration().needs(CalibrationConfig())
     assert needs == (Need("test", "forward"), Need("validation", "forward"))
+
+
+def noisy(n: int, seed: int = 0) -> dict[str, Any]:
+    """Predictions of three classes of which the labels are drawn, so that they are calibrated."""
+    generator = np.random.default_rng(seed)
+    logits = 2 * generator.normal(size=(n, 3))
+    labels = (logits + generator.gumbel(size=logits.shape)).argmax(axis=1)
+    return {
+        "ids": 7 + np.arange(n),
+        "labels": labels,
+        "logits": logits.astype(np.float32),
+        "readout/code": log_softmax(logits, axis=1),
+        "readout/paper": log_softmax(30 * logits, axis=1),
+    }
+
+
+def test_every_number_but_the_largest_gap_has_an_interval(given: Callable[..., Any]) -> None:
+    outcome = evaluate(given, noisy(300), noisy(200, seed=1))
+    without = {number.metric for number in outcome.numbers if number.interval is None}
+    assert without == {"mce"}
+    errors = {"ece", "ece-left", "ece-15", "ece-15-left", "ece-mass", "classwise-ece", "ks"}
+    assert {number.metric for number in outcome.numbers if number.if_calibrated} == errors
+
+
+def test_a_calibrated_read_out_is_not_told_from_calibration_and_another_is(given: Callable[..., Any]) -> None:
+    found = {(n.metric, n.argument): n for n in evaluate(given, noisy(300), noisy(200, seed=1)).numbers}
+    for metric in ("ece", "ece-mass", "classwise-ece", "ks"):
+        calibrated, over = found[metric, "code"], found[metric, "paper"]
+        assert calibrated.if_calibrated is not None
+        assert over.if_calibrated is not None
+        assert calibrated.if_calibrated.p_value is not None
+        assert over.if_calibrated.p_value is not None
+        assert calibrated.if_calibrated.p_value > 0.05 > over.if_calibrated.p_value
+        assert calibrated.interval is not None
+        assert over.interval is not None
+        assert calibrated.interval.low == 0 < over.interval.low
+
+
+def test_arrays_for_figures_and_tests_need_no_forward_pass(given: Callable[..., Any]) -> None:
+    test = noisy(300)
+    outcome = evaluate(given, test, noisy(200, seed=1))
+    numbers = {(n.metric, n.argument): n for n in outcome.numbers}
+    np.testing.assert_array_equal(outcome.items["ids"], test["ids"])
+    for metric in ("nll", "brier"):
+        for argument in ("", "code", "paper", "fitted"):
+            number = numbers[metric, argument]
+            assert number.items is not None
+            assert outcome.items[number.items].mean() == pytest.approx(number.value)
+        assert numbers[metric, ""].items == numbers[metric, "code"].items
+    confidence, correct = outcome.items["confidence/paper"], outcome.items["correct/paper"]
+    assert correct.dtype == np.bool_
+    assert ece(confidence, correct) == numbers["ece", "paper"].value
+    curve = outcome.details["risk_coverage"]["paper"]
+    assert curve["coverage"][-1] == 1
+    assert curve["risk"][-1] == pytest.approx(1 - correct.mean())
+    parts = outcome.details["brier"]["paper"]
+    together = parts["reliability"] - parts["resolution"] + parts["uncertainty"] + parts["within_bins"]
+    assert together == pytest.approx(numbers["brier", "paper"].value)
+
+
+def test_the_conventions_of_other_tools_have_columns_of_their_own(given: Callable[..., Any]) -> None:
+    outcome = evaluate(given, noisy(300), noisy(200, seed=1))
+    found, confidence, correct = values(outcome), outcome.items["confidence/code"], outcome.items["correct/code"]
+    assert found["ece-left", "code"] == ece(confidence, correct, edges="left")
+    assert found["ece-15", "code"] == ece(confidence, correct, bins=15)
+    assert found["ece-15-left", "code"] == ece(confidence, correct, bins=15, edges="left")
+    assert found["ece-mass", "code"] == ece(confidence, correct, binning="mass")
+    metrics = {column.metric for column in Calibration().columns(CalibrationConfig(bins=15))}
+    assert {"ece-20", "ece-20-left"} <= metrics
+    assert "ece-15" not in metrics

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from bench_models.energy_log import logged_energies
+from bench_models.generative import logged_energies
 from pydantic import ValidationError
 from torch import Tensor
 

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from bench.evaluate import samples as module
-from bench.evaluate.samples import class_grid, generated, picture
+from bench.evaluate.samples import center_distances, class_grid, generated, picture
 from bench.family import Classifier, Samples
 
 SHAPE = (1, 2, 2)
@@ -223,3 +223,26 @@ def test_pictures_are_enlarged_by_a_whole_factor(channels: int) -> None:
 def test_large_pictures_stay_as_they_are() -> None:
     pixels = np.zeros((600, 500, 1), dtype=np.uint8)
     assert Image.open(io.BytesIO(picture(pixels))).size == (500, 600)
+
+
+class Centred(Generator):
+    """Features are brightness; the center of class k is k/10."""
+
+    def class_centers(self) -> Tensor:
+        return torch.arange(K).double()[:, None] / 10
+
+
+def test_distances_to_the_centers_of_the_own_or_the_predicted_class() -> None:
+    # Of the last image no class is known: its brightness .21 is nearest to that of class 2.
+    samples = stored([0, 1, 2, -1], [1, 1, 1, 1], [0.05, 0.1, 0.5, 0.21])
+    found = center_distances(Centred(), samples)
+    assert found == pytest.approx([0.05, 0.0, 0.3, 0.01], abs=1e-6)
+    assert center_distances(Generator(), samples) is None
+
+
+def test_a_grid_in_another_order() -> None:
+    samples = stored([0, 0, 1], [3, 2, 1], [0.2, 0.6, 0.4])
+    oldest = class_grid(samples, 2, 1)
+    other = class_grid(samples, 2, 1, np.array([0.9, 0.1, 0.0]))
+    assert (oldest[0, 0, 0], other[0, 0, 0]) == (round(0.2 * 255), round(0.6 * 255))
+    assert oldest[-1, 0, 0] == other[-1, 0, 0] == round(0.4 * 255)

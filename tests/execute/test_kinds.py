@@ -121,8 +121,9 @@ def test_generation_is_measured_by_a_judge_trained_for_it(project: Any, where: S
     judge = record(where, named(whole, "judge/digits/train"))
     assert found["details"]["judge_weights"] == judge["weights"]
     assert judge["weights"] in found["read"].values()
-    assert found["files"] == ["samples.png"]
-    assert folder(where, generation).file("samples.png").read_bytes().startswith(b"\x89PNG")
+    assert sorted(found["files"]) == ["closest.png", "farthest.png", "samples.png"]
+    for name in found["files"]:
+        assert folder(where, generation).file(name).read_bytes().startswith(b"\x89PNG")
 
 
 def test_divergence_is_a_result(plan: Callable[..., Plan], where: Site) -> None:

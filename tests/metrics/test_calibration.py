@@ -1,14 +1,12 @@
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from scipy.special import log_softmax, softmax
+from scipy.special import softmax
 
-from bench.metrics.calibration import TEMPERATURE_RANGE, brier, ece, fit_temperature, nll, reliability
+from bench.metrics.calibration import classwise_ece, debiased_ece, ece, ks_error, mce, reliability
 
 ALTERNATING = [True, False] * 5
 HAND_TABLE = [
@@ -100,6 +98,7 @@ def test_ece_of_float32_confidences_just_above_one():
     assert ece(np.array([1.0000001], dtype=np.float32), [True]) == 0.0
 
 
+@pytest.mark.peer
 def test_ece_agrees_with_torchmetrics_away_from_one():
     torch = pytest.importorskip("torch")
     functional = pytest.importorskip("torchmetrics.functional")
@@ -113,6 +112,7 @@ def test_ece_agrees_with_torchmetrics_away_from_one():
     assert ece(probs.max(axis=1), probs.argmax(axis=1) == labels, bins=15) == pytest.approx(float(expected), abs=1e-6)
 
 
+@pytest.mark.peer
 def test_reliability_agrees_with_scikit_learn():
     calibration_curve = pytest.importorskip("sklearn.calibration").calibration_curve
     generator = np.random.default_rng(1)
@@ -141,174 +141,206 @@ def test_reliability_refuses_bad_input(confidence, correct, options, message):
         reliability(confidence, correct, **options)
 
 
-@pytest.mark.parametrize("classes", [2, 10, 100])
-def test_uniform_predictions(classes):
-    labels = np.arange(classes)
-    uniform = np.full((classes, classes), 1 / classes)
-    assert nll(np.log(uniform), labels) == pytest.approx(math.log(classes))
-    assert brier(uniform, labels) == pytest.approx(1 - 1 / classes)
+@pytest.mark.parametrize(("confidence", "correct", "bins", "right", "left"), HAND_TABLE)
+def test_mce_of_the_hand_table_is_its_largest_gap(confidence, correct, bins, right, left):
+    for edges in ("right", "left"):
+        curve = reliability(confidence, correct, bins=bins, edges=edges)
+        gaps = np.abs(curve.accuracy - curve.mean_confidence)
+        assert mce(confidence, correct, bins=bins, edges=edges) == pytest.approx(np.nanmax(gaps))
+    assert mce(confidence, correct, bins=1) == pytest.approx(ece(confidence, correct, bins=1))
 
 
-def test_certain_predictions():
-    certain = np.eye(3)
-    with np.errstate(divide="ignore"):
-        log_certain = np.log(certain)
-    assert nll(log_certain, [0, 1, 2]) == 0.0
-    assert nll(log_certain, [0, 1, 1]) == math.inf
-    assert brier(certain, [0, 1, 2]) == 0.0
-    assert brier(certain, [1, 2, 0]) == 2.0
-
-
-def test_nll_and_brier_agree_with_scikit_learn():
-    metrics = pytest.importorskip("sklearn.metrics")
+def test_a_third_of_exact_ones_is_counted_on_either_side():
+    """Of 10,000 float32 softmax outputs a third is exactly 1.0; with bins that are half-open at 1 they are lost."""
     generator = np.random.default_rng(0)
-    probs = generator.dirichlet(np.ones(4), size=300)
-    labels = generator.integers(4, size=300)
-    assert nll(np.log(probs), labels) == pytest.approx(metrics.log_loss(labels, probs), rel=1e-12)
-    one_vs_rest = sum(metrics.brier_score_loss(labels == k, probs[:, k]) for k in range(4))
-    assert brier(probs, labels) == pytest.approx(one_vs_rest, rel=1e-12)
+    logits = generator.normal(scale=40, size=(10_000, 10)).astype(np.float32)
+    confidence = softmax(logits, axis=1).max(axis=1)
+    correct = generator.uniform(size=10_000) < 0.8
+    assert 0.1 < (confidence == 1).mean() < 0.6
+    for binning in ("width", "mass"):
+        for edges in ("right", "left"):
+            curve = reliability(confidence, correct, bins=15, binning=binning, edges=edges)
+            assert curve.count.sum() == 10_000
+            assert curve.count[-1] >= (confidence == 1).sum()
+            assert ece(confidence, correct, bins=15, binning=binning, edges=edges) > 0.15
 
 
-def test_brier_is_reliability_minus_resolution_plus_uncertainty():
+def test_equal_mass_bins_hold_equally_many_distinct_confidences():
+    confidence = np.random.default_rng(0).uniform(size=1000)
+    for edges in ("right", "left"):
+        curve = reliability(confidence, confidence > 0.5, bins=8, binning="mass", edges=edges)
+        np.testing.assert_array_equal(curve.count, np.full(8, 125))
+        assert (curve.edges[0], curve.edges[-1]) == (0, 1)
+
+
+tied = st.lists(st.tuples(st.sampled_from([0.0, 0.2, 0.5, 0.9, 1.0]), st.booleans()), min_size=1, max_size=40).map(
+    lambda pairs: tuple(np.array(column) for column in zip(*pairs, strict=True))
+)
+
+
+@given(tied, st.integers(1, 12), st.sampled_from(["right", "left"]))
+def test_equal_mass_bins_never_split_ties_and_lose_no_item(case, bins, edges):
+    confidence, correct = case
+    curve = reliability(confidence, correct, bins=bins, binning="mass", edges=edges)
+    assert curve.count.sum() == len(confidence)
+    assert len(curve.count) <= min(bins, len(np.unique(confidence)))
+    assert (np.diff(curve.edges) >= 0).all()
+    assert (curve.count > 0).all()
+    inner = curve.edges[1:-1]
+    index = np.searchsorted(inner, confidence, side="left" if edges == "right" else "right")
+    np.testing.assert_array_equal(np.bincount(index, minlength=len(curve.count)), curve.count)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.3, 1.0])
+def test_equal_confidences_are_one_bin_of_equal_mass(value):
+    curve = reliability(np.full(9, value), np.arange(9) < 3, bins=5, binning="mass")
+    np.testing.assert_array_equal(curve.count, [9])
+    np.testing.assert_array_equal(curve.edges, [0, 1])
+    assert curve.ece == pytest.approx(abs(value - 1 / 3))
+
+
+@given(predictions, st.sampled_from(["width", "mass"]), st.sampled_from(["right", "left"]), st.randoms())
+def test_every_error_is_bounded_and_ignores_order(case, binning, edges, random):
+    confidence, correct = case
+    order = random.sample(range(len(confidence)), len(confidence))
+    for error in (ece, mce, debiased_ece):
+        value = error(confidence, correct, bins=7, binning=binning, edges=edges)
+        assert 0 <= value <= 1
+        assert error(confidence[order], correct[order], bins=7, binning=binning, edges=edges) == pytest.approx(value)
+    assert debiased_ece(confidence, correct) <= ece(confidence, correct) + 1e-12
+    assert ece(confidence, correct) <= mce(confidence, correct) + 1e-12
+    assert ks_error(confidence[order], correct[order]) == pytest.approx(ks_error(confidence, correct), abs=1e-12)
+
+
+@given(st.one_of(predictions, tied))
+def test_ks_error_is_the_largest_difference_of_the_cumulated_shares(case):
+    confidence, correct = case
+    expected = max(
+        abs((correct[confidence <= t].sum() - confidence[confidence <= t].sum()) / len(correct)) for t in confidence
+    )
+    assert ks_error(confidence, correct) == pytest.approx(expected, abs=1e-12)
+
+
+@given(st.floats(0, 1), st.integers(0, 20))
+def test_ks_error_of_a_constant_confidence_is_its_distance_to_the_accuracy(confidence, right):
+    assert ks_error(np.full(20, confidence), np.arange(20) < right) == pytest.approx(abs(confidence - right / 20))
+
+
+@pytest.mark.parametrize("n", [100, 10_000])
+def test_ks_error_of_calibrated_predictions_falls_as_one_over_root_n(n):
     generator = np.random.default_rng(0)
-    forecast = generator.choice([0.1, 0.35, 0.8], size=400)
-    outcome = (generator.uniform(size=400) < 0.6).astype(int)
-    base = outcome.mean()
-    decomposition = base * (1 - base)
-    for value in np.unique(forecast):
-        group = outcome[forecast == value]
-        decomposition += group.size / 400 * ((value - group.mean()) ** 2 - (group.mean() - base) ** 2)
-    # Summed over two classes, the score is twice that of the one probability.
-    assert brier(np.stack([1 - forecast, forecast], axis=1), outcome) == pytest.approx(2 * decomposition, abs=1e-12)
+    values = []
+    for _ in range(20):
+        confidence = generator.uniform(0.5, 1, n)
+        values.append(ks_error(confidence, generator.uniform(size=n) < confidence))
+    assert 0.2 < np.mean(values) * np.sqrt(n) < 0.8
 
 
-def test_nll_and_brier_refuse_bad_input():
-    with pytest.raises(ValueError, match="logits"):
-        nll([[2.0, 1.0]], [0])
+def test_debiasing_takes_most_of_the_bias_of_calibrated_predictions_and_little_of_a_true_gap():
+    generator = np.random.default_rng(0)
+    confidence = generator.uniform(0.5, 1, 2000)
+    calibrated = [generator.uniform(size=2000) < confidence for _ in range(30)]
+    plain, debiased = (np.mean([error(confidence, hit) for hit in calibrated]) for error in (ece, debiased_ece))
+    assert debiased < 0.7 * plain
+    over = generator.uniform(size=2000) < confidence - 0.2
+    assert debiased_ece(confidence, over) == pytest.approx(ece(confidence, over), abs=0.005)
+
+
+def test_debiased_ece_agrees_with_the_sampled_expectation_of_its_source():
+    """`normal_debiased_ce` of Kumar et al.'s code: plug-in less (mean of resampled - plug-in)."""
+    generator = np.random.default_rng(0)
+    confidence = generator.uniform(0.5, 1, 500)
+    correct = generator.uniform(size=500) < confidence - 0.05
+    curve = reliability(confidence, correct, bins=10)
+    filled = curve.count > 0
+    count, accuracy, stated = curve.count[filled], curve.accuracy[filled], curve.mean_confidence[filled]
+    drawn = generator.normal(accuracy, np.sqrt(accuracy * (1 - accuracy) / count), size=(200_000, count.size))
+    resampled = (np.abs(drawn - stated) @ count / 500).mean()
+    assert debiased_ece(confidence, correct, bins=10) == pytest.approx(2 * curve.ece - resampled, abs=2e-4)
+
+
+def test_classwise_ece_is_the_mean_over_one_vs_rest_classes():
+    generator = np.random.default_rng(0)
+    probs = generator.dirichlet(np.ones(4), size=200)
+    labels = generator.integers(4, size=200)
+    for binning in ("width", "mass"):
+        each = [ece(probs[:, k], labels == k, bins=10, binning=binning) for k in range(4)]
+        assert classwise_ece(probs, labels, bins=10, binning=binning) == pytest.approx(np.mean(each))
+
+
+def test_classwise_ece_keeps_probabilities_of_exactly_zero():
+    assert classwise_ece([[1.0, 0.0], [1.0, 0.0]], [1, 1], bins=5) == pytest.approx(1.0)
+
+
+@given(st.integers(0, 10_000))
+def test_classwise_ece_of_two_classes_is_that_of_either_away_from_edges(seed):
+    generator = np.random.default_rng(seed)
+    p = generator.uniform(size=50)
+    labels = generator.integers(2, size=50)
+    probs = np.stack([p, 1 - p], axis=1)
+    assert classwise_ece(probs, labels, bins=5) == pytest.approx(ece(p, labels == 0, bins=5), abs=1e-12)
+
+
+def test_unknown_binnings_and_labels_are_refused():
+    with pytest.raises(ValueError, match="binning must be"):
+        ece([0.5], [True], binning="quantile")
+    with pytest.raises(ValueError, match="one length"):
+        ks_error([0.5, 0.6], [True])
     with pytest.raises(ValueError, match="0 … 1"):
-        nll(np.log([[0.5, 0.5]]), [2])
-    with pytest.raises(ValueError, match="logits"):
-        brier([[2.0, -1.0]], [0])
+        classwise_ece([[0.5, 0.5]], [2])
 
 
-def two_class_logits(margin: float, accuracy_in_tenths: int) -> tuple[np.ndarray, np.ndarray]:
-    """Ten items of one margin: the optimum T solves sigmoid(margin / T) = accuracy."""
-    return np.tile([margin, 0.0], (10, 1)), (np.arange(10) >= accuracy_in_tenths).astype(int)
-
-
-@pytest.mark.parametrize("expected", [0.001, 0.025, 0.5, 1.0, 1.483, 30.0, 2500.0])
-def test_temperature_of_two_classes_in_closed_form(expected):
-    logits, labels = two_class_logits(expected * math.log(4), accuracy_in_tenths=8)
-    fit = fit_temperature(logits, labels)
-    assert fit.value == pytest.approx(expected, rel=1e-9)
-    assert fit.nll_after == pytest.approx(-0.8 * math.log(0.8) - 0.2 * math.log(0.2), rel=1e-12)
-    assert fit.n == 10
-    assert not fit.at_bound
-
-
-@pytest.mark.parametrize("true_temperature", [0.025, 1.48, 30.0])
-def test_temperature_recovers_the_one_that_made_the_labels(true_temperature):
+@pytest.fixture(scope="module")
+def five_classes():
+    """Probabilities of five classes in float64, none of them 1, and labels."""
     generator = np.random.default_rng(0)
-    calibrated = generator.normal(scale=2.0, size=(20_000, 10))
-    labels = (calibrated + generator.gumbel(size=calibrated.shape)).argmax(axis=1)
-    fit = fit_temperature((true_temperature * calibrated).astype(np.float32), labels)
-    assert fit.value == pytest.approx(true_temperature, rel=0.03)
-    assert not fit.at_bound
+    probs = generator.dirichlet(np.full(5, 0.7), size=2000)
+    return probs, generator.integers(5, size=2000)
 
 
-@settings(deadline=None)
-@given(st.integers(0, 10_000), st.floats(0.01, 100))
-def test_temperature_properties(seed, scale):
-    generator = np.random.default_rng(seed)
-    logits = generator.normal(scale=3, size=(40, 4))
-    # Half the labels agree with the logits, the rest by chance: the optimum is inside the range.
-    labels = np.where(np.arange(40) < 20, logits.argmax(axis=1), generator.integers(4, size=40))
-    fit = fit_temperature(logits, labels)
-    assert fit.nll_before == pytest.approx(nll(log_softmax(logits, axis=1), labels), rel=1e-12)
-    assert fit.nll_after == pytest.approx(nll(log_softmax(logits / fit.value, axis=1), labels), rel=1e-9)
-    assert fit.nll_after <= fit.nll_before + 1e-12
-    assert not fit.at_bound
-    # At the optimum the mean logit of the label equals the mean logit under the prediction.
-    predicted = (softmax(logits / fit.value, axis=1) * logits).sum(axis=1).mean()
-    assert logits[np.arange(40), labels].mean() == pytest.approx(predicted, abs=1e-8)
-    assert fit_temperature(scale * logits, labels).value == pytest.approx(scale * fit.value, rel=1e-7)
-    shifted = logits + generator.normal(scale=100, size=(40, 1))
-    assert fit_temperature(shifted, labels).value == pytest.approx(fit.value, rel=1e-7)
+@pytest.mark.peer
+@pytest.mark.parametrize("bins", [10, 15])
+def test_ece_and_mce_agree_with_netcal_in_float64(five_classes, bins):
+    """netcal's bins are [lo, hi), the last one closed. On float32 with ties its bins of equal mass raise an error."""
+    metrics = pytest.importorskip("netcal.metrics")
+    probs, labels = five_classes
+    confidence, correct = probs.max(axis=1), probs.argmax(axis=1) == labels
+    expected = metrics.ECE(bins).measure(probs, labels)
+    assert ece(confidence, correct, bins=bins, edges="left") == pytest.approx(float(expected), abs=1e-9)
+    expected = metrics.MCE(bins).measure(probs, labels)
+    assert mce(confidence, correct, bins=bins, edges="left") == pytest.approx(float(expected), abs=1e-9)
 
 
-@pytest.mark.parametrize("scale", [1, 1000])
-def test_temperature_of_separable_data_stops_at_the_cold_end(scale):
-    # At a scale of 1000 every other probability underflows, and the slope at the cold end is exactly 0.
-    logits = scale * np.random.default_rng(0).normal(size=(50, 3))
-    fit = fit_temperature(logits, logits.argmax(axis=1))
-    assert fit.value == TEMPERATURE_RANGE[0]
-    assert fit.at_bound
-    assert fit.nll_after < 1e-3 * fit.nll_before
-    assert fit.no_minimum == "no interior minimum: 50 of 50 validation items right"
+@pytest.mark.peer
+def test_ece_agrees_with_uncertainty_calibration(five_classes):
+    """Its bins of equal width are (lo, hi]; those of equal mass split a sorted list by count, ties included."""
+    calibration = pytest.importorskip("calibration")
+    probs, labels = five_classes
+    confidence, correct = probs.max(axis=1), probs.argmax(axis=1) == labels
+    assert ece(confidence, correct, bins=15) == pytest.approx(calibration.get_ece(probs, labels, num_bins=15), abs=1e-9)
+    assert ece(confidence, correct, bins=20, binning="mass") == pytest.approx(
+        calibration.get_ece_em(probs, labels, num_bins=20), abs=1e-9
+    )
 
 
-def test_temperature_of_logits_worse_than_chance_stops_at_the_hot_end():
-    logits, labels = two_class_logits(3.0, accuracy_in_tenths=3)
-    fit = fit_temperature(logits, labels)
-    assert fit.value == TEMPERATURE_RANGE[1]
-    assert fit.at_bound
-    assert fit.nll_after == pytest.approx(math.log(2), abs=1e-3)
-    assert fit.no_minimum == ("no interior minimum: 3 of 10 validation items right, logits no better than a constant")
+@pytest.mark.peer
+def test_ece_agrees_with_pytorch_ood_for_bins_of_equal_mass(five_classes):
+    """pytorch-ood puts a fixed number of sorted items into each bin, which is equal mass for 2,000 distinct ones."""
+    functional = pytest.importorskip("pytorch_ood.utils.metrics_functional")
+    torch = pytest.importorskip("torch")
+    probs, labels = five_classes
+    confidence, correct = probs.max(axis=1), probs.argmax(axis=1) == labels
+    expected = functional.calibration_error(torch.from_numpy(confidence), torch.from_numpy(correct), p="1", beta=100)
+    assert ece(confidence, correct, bins=20, binning="mass") == pytest.approx(float(expected), abs=1e-6)
 
 
-def test_constant_logits_fit_every_temperature_so_none_is_the_fitted_one():
-    fit = fit_temperature(np.full((4, 3), 7.0), [0, 1, 2, 0])
-    assert (fit.value, fit.at_bound) == (1.0, True)
-    assert fit.no_minimum == "no interior minimum: 2 of 4 validation items right, logits are constant"
-    assert fit.nll_after == fit.nll_before == pytest.approx(math.log(3))
-
-
-def test_temperature_agrees_with_scikit_learn():
-    calibration = pytest.importorskip("sklearn.calibration")
-    frozen = pytest.importorskip("sklearn.frozen")
-    linear_model = pytest.importorskip("sklearn.linear_model")
-    generator = np.random.default_rng(0)
-    inputs = generator.normal(size=(600, 3))
-    labels = (2 * inputs + generator.gumbel(size=inputs.shape)).argmax(axis=1)
-    model = linear_model.LogisticRegression().fit(inputs[:100], labels[:100])
-    model.coef_ *= 5  # overconfident
-    try:
-        reference = calibration.CalibratedClassifierCV(frozen.FrozenEstimator(model), method="temperature")
-        reference.fit(inputs[100:], labels[100:])
-    except ValueError:
-        pytest.skip("this scikit-learn has no temperature scaling")
-    logits = model.decision_function(inputs[100:])
-    fit = fit_temperature(logits, labels[100:])
-    np.testing.assert_allclose(softmax(logits / fit.value, axis=1), reference.predict_proba(inputs[100:]), atol=2e-5)
-
-
-@settings(deadline=None)  # the first fit imports the root finder
-@given(st.integers(0, 10_000), st.integers(2, 5), st.floats(0.05, 20))
-@example(4779, 4, 14.0)  # the likelihood has its minimum at a temperature above the range
-def test_a_temperature_is_fitted_exactly_where_the_likelihood_has_an_interior_minimum(seed, classes, scale):
-    """The NLL is convex in 1/T: it has a minimum inside if it falls at the largest T and some item stays wrong."""
-    generator = np.random.default_rng(seed)
-    logits = scale * generator.normal(size=(12, classes))
-    labels = np.where(generator.random(12) < generator.random(), logits.argmax(1), generator.integers(classes, size=12))
-    fit = fit_temperature(logits, labels)
-    own = logits[np.arange(12), labels]
-    falls = ((softmax(logits / 1e4, axis=1) * logits).sum(axis=1) - own).mean() < 0
-    wrong = (logits.argmax(axis=1) != labels).any()
-    assert (fit.no_minimum is None) == (falls and wrong)
-    assert fit.right == (logits.argmax(axis=1) == labels).sum()
-
-
-def test_a_minimum_beyond_the_range_is_no_fitted_temperature():
-    """These logits have their minimum at T = 0.066; a thousandth of them at 0.000066."""
-    logits = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1e-6]])
-    assert not fit_temperature(logits, [0, 0, 0]).at_bound
-    logits = logits / 1000
-    fit = fit_temperature(logits, [0, 0, 0])
-    assert fit.at_bound
-    assert fit.no_minimum == "no minimum at T > 0.0001: 2 of 3 validation items right"
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_temperature_refuses_logits_that_are_not_finite(bad):
-    with pytest.raises(ValueError, match="logits must"):
-        fit_temperature([[bad, 0.0]], [0])
+@pytest.mark.peer
+def test_torchmetrics_puts_a_confidence_of_one_into_a_bin_of_its_own():
+    """A known defect of torchmetrics (issue 3510): .525 instead of .475 for the first case of the hand table."""
+    torch = pytest.importorskip("torch")
+    functional = pytest.importorskip("torchmetrics.functional")
+    found = functional.classification.binary_calibration_error(
+        torch.tensor([0.95, 1.0]), torch.tensor([1, 0]), n_bins=10
+    )
+    assert float(found) == pytest.approx(0.525, abs=1e-6)
+    assert ece([0.95, 1.0], [1, 0], bins=10) == pytest.approx(0.475)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import DamagedFileError
+from bench.plan.tasks import PredictTask
 from bench.report import drawing
 from bench.report.cells import Results
 from bench.store import OUTPUTS
@@ -121,9 +122,10 @@ def _panel(model: ResolvedModel, entry: TSNEEntry, results: Results) -> Panel | 
     from sklearn.manifold import TSNE
 
     for job in results.plan.jobs:
-        if job.kind != "predict" or job.model != model.name or not job.id.endswith("/predict/test/forward"):
+        task = job.task
+        if not isinstance(task, PredictTask) or (task.split, task.output) != ("test", "forward"):
             continue
-        if results.states[job.key].state != "done":
+        if job.model != model.name or results.states[job.key].state != "done":
             continue
         try:
             arrays = results.store.folder(job.key).arrays(OUTPUTS)

@@ -137,8 +137,11 @@ def facts_of(table: Table, column: int) -> list[tuple[str, str]]:
 
 
 def _facts(cell: Cell) -> list[str]:
-    """Items, seeds and interval of a cell; its reason; its verdict, raised flags and checks that were not made."""
+    """Items, seeds and interval of a cell; the value of a calibrated model; its reason; its verdict, raised flags and
+    checks that were not made.
+    """
     facts = [_basis(cell)] if cell.n is not None or cell.seeds else []
+    facts += [text.calibrated_text(cell)] if cell.if_calibrated else []
     if cell.status != "ok":
         facts.append(f"{cell.status}: {cell.reason}" if cell.reason else cell.status)
     elif cell.reason:

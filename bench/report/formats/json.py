@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from bench.metrics.intervals import Interval
+from bench.metrics.intervals import IfCalibrated, Interval
 from bench.report.model import Cell, Report, Table, TableColumn, TableRow
 from bench.report.text import column_name
 
@@ -102,7 +102,12 @@ def _own_label(column: Mapping[str, Any]) -> str:
 
 def _read_cell(facts: Mapping[str, Any]) -> Cell:
     tuples = {name: tuple(facts[name]) for name in ("seeds", "not_measured", "records")}
-    return Cell(**{**facts, **tuples, "interval": Interval(**facts["interval"]) if facts["interval"] else None})
+    calibrated = facts.get("if_calibrated")
+    read = {
+        "interval": Interval(**facts["interval"]) if facts["interval"] else None,
+        "if_calibrated": IfCalibrated(**calibrated) if calibrated else None,
+    }
+    return Cell(**{**facts, **tuples, **read})
 
 
 def _cell(cell: Cell) -> dict[str, Any]:
@@ -114,6 +119,7 @@ def _cell(cell: Cell) -> dict[str, Any]:
         "seeds": list(cell.seeds),
         "sd": cell.sd,
         "interval": asdict(cell.interval) if cell.interval else None,
+        **({"if_calibrated": asdict(cell.if_calibrated)} if cell.if_calibrated else {}),
         "status": cell.status,
         "reason": cell.reason,
         "best": cell.best,
