@@ -26,9 +26,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-
 from bench_models.wide_resnet_shape import parse_name
+from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parent))
 from allocator import restart_with_settings

@@ -18,6 +18,7 @@ from bench.attacks.named import ATTACKS
 from bench.data.registry import DATASETS
 from bench.evaluate.base import EVALUATIONS
 from bench.plan.jobs import Job, Plan
+from bench.scores.named import SCORES
 from bench.spec import BACKBONES, FAMILIES
 from bench.store import ITEMS, Record, Store
 
@@ -144,7 +145,7 @@ class Site:
 
 
 def reset_registries() -> None:
-    for registry in (FAMILIES, BACKBONES, DATASETS, EVALUATIONS, ATTACKS):
+    for registry in (FAMILIES, BACKBONES, DATASETS, EVALUATIONS, ATTACKS, SCORES):
         registry.reset()
 
 

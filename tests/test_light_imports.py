@@ -16,7 +16,10 @@ HEAVY = ("torch", "torchvision", "torchattacks", "pytorch_fid", "matplotlib", "p
 COMMANDS = [
     "--help",
     "run --help",
-    *(f"list {kind}" for kind in ("families", "backbones", "datasets", "evaluations", "attacks", "suites", "profiles")),
+    *(
+        f"list {kind}"
+        for kind in ("families", "backbones", "datasets", "evaluations", "attacks", "scores", "suites", "profiles")
+    ),
     "check digits",
     "check robustness --profile smoke",
     "plan digits",

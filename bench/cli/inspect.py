@@ -13,7 +13,7 @@ from bench.cli.say import echo, echo_json
 
 __all__ = ["clean", "describe", "doctor", "list_", "schema"]
 
-KINDS = ("families", "backbones", "datasets", "evaluations", "attacks", "suites", "profiles")
+KINDS = ("families", "backbones", "datasets", "evaluations", "attacks", "scores", "suites", "profiles")
 FILES = ("suite", "profile", "settings")
 
 
@@ -43,8 +43,8 @@ def list_(kind: str, as_json: bool) -> None:
 def describe(name: str, suite: str | None, profile: str | None, as_json: bool) -> None:
     """Explain whatever has a name: definition, parameters, defaults, units, source.
 
-    NAME is a family, backbone, data set, evaluation, attack, suite or profile; a metric of an evaluation, such as
-    calibration.ece; or a column of a table, such as pgd-40.margin@8/255.
+    NAME is a family, backbone, data set, evaluation, attack, score, suite or profile; a metric of an evaluation, such
+    as calibration.ece; or a column of a table, such as pgd-40.margin@8/255.
     """
     from bench.api import Bench
     from bench.commands.describe import description

@@ -17,6 +17,8 @@ from bench.data.spec import DatasetSpec
 from bench.errors import BenchError, RequestError, SuiteError, did_you_mean, nearest
 from bench.evaluate.base import EVALUATIONS, Column, Evaluation
 from bench.registry import Registry, UnknownNameError
+from bench.scores.named import SCORES
+from bench.scores.spec import Score
 from bench.spec import BACKBONES, FAMILIES, BackboneSpec, FamilySpec, settings
 from bench.suite.document import Document, read, validate
 from bench.suite.schema import ProfileFile, ResolvedColumn, Suite
@@ -47,7 +49,7 @@ class Listed:
 
 
 def listing(kind: str) -> list[Listed]:
-    """All entries of a kind: families, backbones, datasets, evaluations, attacks, suites or profiles."""
+    """All entries of a kind: families, backbones, datasets, evaluations, attacks, scores, suites or profiles."""
     makers: dict[str, Callable[[], list[Listed]]] = {
         "families": lambda: _registered(FAMILIES),
         "backbones": lambda: (
@@ -57,6 +59,7 @@ def listing(kind: str) -> list[Listed]:
         "datasets": lambda: _registered(DATASETS),
         "evaluations": lambda: _registered(EVALUATIONS),
         "attacks": lambda: _registered(ATTACKS),
+        "scores": lambda: _registered(SCORES),
         "suites": lambda: _files("*.toml", "suite", "title"),
         "profiles": lambda: _files("profiles/*.toml", "profile", "summary"),
     }
@@ -114,7 +117,13 @@ def description(bench: Bench, name: str, suite: str | None = None, profile: str 
 
 def _plug_ins(name: str) -> list[str]:
     kinds: tuple[tuple[Registry[Any], Callable[[Any], str]], ...]
-    kinds = ((FAMILIES, _family), (EVALUATIONS, _evaluation), (DATASETS, _dataset), (ATTACKS, _attack))
+    kinds = (
+        (FAMILIES, _family),
+        (EVALUATIONS, _evaluation),
+        (DATASETS, _dataset),
+        (ATTACKS, _attack),
+        (SCORES, _score),
+    )
     found, broken = [], ""
     for registry, words in kinds:
         try:
@@ -227,7 +236,7 @@ def _flat(values: Mapping[str, Any], above: str = "") -> list[tuple[str, Any]]:
 
 
 def _names() -> list[str]:
-    known = [*FAMILIES.names(), *EVALUATIONS.names(), *DATASETS.names(), *ATTACKS.names()]
+    known = [*FAMILIES.names(), *EVALUATIONS.names(), *DATASETS.names(), *ATTACKS.names(), *SCORES.names()]
     known += [example for spec in BACKBONES.values() for example in spec.examples]
     known += [row.name for kind in ("suites", "profiles") for row in listing(kind)]
     for evaluation in EVALUATIONS.values():
@@ -340,6 +349,20 @@ def _attack(attack: Attack) -> str:
     ]
     lines += ["parameters:", *(f"  {key} = {value!r}" for key, value in attack.parameters.items())]
     return "\n".join(lines)
+
+
+def _score(score: Score) -> str:
+    lines = [
+        f"{score.name}: a score for out-of-distribution detection",
+        score.summary,
+        f"source: {score.source}",
+        f"reads: {', '.join(score.reads)}{', of the training items too' if score.fitted else ''}",
+        *_docstring(score),
+        "",
+        f"definition: {score.definition}",
+    ]
+    parameters = [f"  {key} = {value!r}" for key, value in score.parameters.items()]
+    return "\n".join([*lines, *(["", "parameters:", *parameters] if parameters else [])])
 
 
 def _settings(config: Any) -> list[str]:

@@ -209,7 +209,9 @@ def _backbones() -> list[str]:
 
 
 def _naming(value: Schema, examples: list[str]) -> Schema:
-    """A text, or a list of texts, with examples; other values are allowed, such as a folder of images."""
+    """A text, a list of texts or lists by name, with examples; other values are allowed, such as a folder of images."""
+    if isinstance(value.get("additionalProperties"), dict):
+        return {**value, "additionalProperties": _naming(value["additionalProperties"], examples)}
     if "items" in value:
         return {**value, "items": {**value["items"], "examples": examples}}
     return {**value, "examples": examples}

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from pydantic import Field, NonNegativeInt
 
+from bench.plugins.sources import component
 from bench.registry import Registry, when_asked
 from bench.spec import Config, FamilySpec
 from bench.store import Number
@@ -65,7 +66,7 @@ class Need:
     """An input of an evaluation.
 
     Attributes:
-        split: ``"test"``, ``"validation"``, or ``"ood:<data set>"``.
+        split: ``"train"`` (un-augmented, in a fixed order), ``"validation"``, ``"test"`` or ``"ood:<data set>"``.
         output: Output of a shared predict job: ``"forward"`` (logits, features, log densities, read-outs) or
             ``"gradient"`` (norms of the input gradient of log p(x)).
     """
@@ -135,12 +136,21 @@ class Outcome:
         items: Arrays over items; ``"ids"`` identifies the items, the other arrays align with it.
         files: Further files by name, as bytes (pictures).
         details: Further facts that can be written as JSON.
+        sets: Arrays over the items of other data sets, by the name of the set. Each has an array ``"ids"`` of its own,
+            with which its other arrays align. They are stored beside ``items`` as ``"<array>@<set>"``.
     """
 
     numbers: Sequence[Number]
     items: Mapping[str, NDArray[np.generic]] = field(default_factory=dict)
     files: Mapping[str, bytes] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
+    sets: Mapping[str, Mapping[str, NDArray[np.generic]]] = field(default_factory=dict)
+
+    @property
+    def arrays(self) -> dict[str, NDArray[np.generic]]:
+        """All arrays by the names under which they are stored."""
+        others = {f"{name}@{which}": array for which, arrays in self.sets.items() for name, array in arrays.items()}
+        return {**self.items, **others}
 
 
 @dataclass(frozen=True)
@@ -178,12 +188,19 @@ class Used:
         name: Its name.
         version: Its version; None: the digest of its source is in the key.
         module: Where its code is.
+        role: Distinguishes several plug-ins of one kind in the key; the kind, where there is one at most.
     """
 
     kind: str
     name: str
     version: int | None
     module: str
+    role: str = ""
+
+    @property
+    def identity(self) -> tuple[str, Mapping[str, Any]]:
+        """Its role, and the part of the key that identifies its code."""
+        return self.role or self.kind, component(self.name, self.version, f"{self.module}:_")
 
 
 class Evaluation(ABC):
@@ -197,7 +214,8 @@ class Evaluation(ABC):
         requires: Capabilities that a family must have (``"density"``, ``"samples"``).
         model_fields: Fields of the parameters that hold names of other models of the suite, which the evaluation
             reads in addition to the measured one.
-        dataset_fields: Fields of the parameters that hold names of data sets (profiles substitute them).
+        dataset_fields: Fields of the parameters that hold names of data sets, which profiles substitute: a name, a list
+            of names, or lists by another name, such as groups.
         file_fields: Fields of the parameters that hold the path of a file, relative to the suite, or None. The content
             of the file is in the key.
         reads_model: Whether the job needs the model itself rather than its predictions.

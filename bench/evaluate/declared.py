@@ -101,8 +101,8 @@ def _check_part(evaluation: Evaluation, part: Part, checks: Checks) -> None:
     for need in needs or ():
         asked = Checks(need, f"needs(config): Need({shown(need.split)}, {shown(need.output)})")
         role, _, name = need.split.partition(":") if isinstance(need.split, str) else ("", "", "")
-        known = need.split in ("test", "validation") or (role == "ood" and name != "")
-        asked.expect("split", known, "'test', 'validation' or 'ood:<data set>'")
+        known = need.split in ("train", "validation", "test") or (role == "ood" and name != "")
+        asked.expect("split", known, "'train', 'validation', 'test' or 'ood:<data set>'")
         asked.one_of("output", ("forward", "gradient"))
         checks.problems += asked.problems
     judge = checks.ask(

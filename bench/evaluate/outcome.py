@@ -29,6 +29,8 @@ _SLACK = 1e-9
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _ARRAY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@/+-]{0,99}")
 """Pattern of array names. They may be column names such as ``robust@0.5``, because they never become file names."""
+_LONGEST = 1000
+"""Largest number of characters in the name of a data set."""
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -56,8 +58,8 @@ def check_outcome(evaluation: Evaluation, config: Any, outcome: object, readouts
 
     Every declared column has exactly one number, except for columns that the report computes across rows and read-outs
     that the family lacks. A value is finite and in the range of its column, or None with a reason. Arrays over items
-    hold no objects and are as long as ``ids``. Files have plain names, and a file called ``.png`` is a valid PNG.
-    Details can be written as JSON.
+    hold no objects and are as long as ``ids``, those of another set as long as its own ``ids``. Files have plain
+    names, and a file called ``.png`` is a valid PNG. Details can be written as JSON.
 
     Args:
         evaluation: The evaluation that was run.
@@ -73,6 +75,7 @@ def check_outcome(evaluation: Evaluation, config: Any, outcome: object, readouts
     problems = [
         *_numbers(outcome.numbers, evaluation.columns(config), outcome.items, readouts),
         *_items(outcome.items),
+        *_sets(outcome.sets, outcome.items),
         *_files(outcome.files),
         *_details(outcome.details),
     ]
@@ -152,19 +155,39 @@ def _interval(interval: Any) -> Iterator[str]:
         yield f"interval [{interval.low:g}, {interval.high:g}] ends before it begins"
 
 
-def _items(items: Any) -> Iterator[str]:
+def _items(items: Any, what: str = "items") -> Iterator[str]:
     if not isinstance(items, Mapping):
-        yield "items is not a mapping from names to arrays"
+        yield f"{what} is not a mapping from names to arrays"
         return
     if items and "ids" not in items:
-        yield "items has no array 'ids', which says what the items are"
+        yield f"{what} has no array 'ids', which says what the items are"
+    ids = items.get("ids")
     for name, array in items.items():
         if not _ARRAY.fullmatch(str(name)) or ".." in str(name):
-            yield f"items: {shown(name)} is no plain name"
+            yield f"{what}: {shown(name)} is no plain name"
         elif not isinstance(array, np.ndarray) or array.dtype.hasobject:
-            yield f"items: {name} is not an array of plain values"
-        elif array.ndim == 0 or not isinstance(items.get("ids"), np.ndarray) or len(array) != len(items["ids"]):
-            yield f"items: {name} is not as long as 'ids'"
+            yield f"{what}: {name} is not an array of plain values"
+        elif array.ndim == 0 or not isinstance(ids, np.ndarray) or ids.ndim == 0 or len(array) != len(ids):
+            yield f"{what}: {name} is not as long as 'ids'"
+
+
+def _sets(sets: Any, items: Any) -> Iterator[str]:
+    """Problems of the arrays over items of other sets, alone and beside those of ``items`` in one file."""
+    if not isinstance(sets, Mapping):
+        yield "sets is not a mapping from names to arrays by name"
+        return
+    taken = {str(name) for name in items} if isinstance(items, Mapping) else set()
+    for which, arrays in sets.items():
+        # A set may be a path; its name becomes that of a member of an archive, never that of a file.
+        if not isinstance(which, str) or not which.isprintable() or not 0 < len(which) <= _LONGEST:
+            yield f"sets: {shown(which)} is no name of a data set"
+            continue
+        yield from _items(arrays, f"sets[{shown(which)}]")
+        for name in arrays if isinstance(arrays, Mapping) else ():
+            stored = f"{name}@{which}"
+            if stored in taken:
+                yield f"sets: two arrays would be stored as {shown(stored)}"
+            taken.add(stored)
 
 
 def _files(files: Any) -> Iterator[str]:

@@ -16,7 +16,7 @@ from bench.evaluate.sampling import Selection
 from bench.family import Classifier, Samples
 from bench.metrics.predictions import NO_CLASS, predicted_classes
 from bench.metrics.resampling import stratified_draws
-from bench.scores.probability import max_probability
+from bench.scores.logits import max_probability
 
 __all__ = ["Generated", "class_grid", "generated", "picture"]
 

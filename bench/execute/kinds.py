@@ -104,11 +104,13 @@ def hold_code(task: Task) -> None:
         evaluation = EVALUATIONS.get(task.evaluation)
         found["evaluation"] = component(evaluation.name, evaluation.version, f"{type(evaluation).__module__}:_")
         config = evaluation.Config.model_validate_json(canonical(task.config))
-        found |= {used.kind: component(used.name, used.version, f"{used.module}:_") for used in evaluation.uses(config)}
+        found |= dict(used.identity for used in evaluation.uses(config))
     for kind, expected in task.code.items():
         if dict(found.get(kind, {})) != dict(expected):
             name = expected["name"]
-            raise BenchError(f"the code of {kind} {name!r} has changed since the suite was read; run again")
+            raise BenchError(
+                f"the code of {kind.partition(' ')[0]} {name!r} has changed since the suite was read; run again"
+            )
     if family.identity is None or planned is None:
         return
     facts = dict(family.identity(family.config.model_validate_json(canonical(model.config))))
@@ -247,8 +249,9 @@ def _evaluate(task: EvaluateTask, work: context.Work) -> context.Result:
     readouts = FAMILIES.get(task.train.model.family).readouts
     outcome = check_outcome(evaluation, config, evaluation.evaluate(config, inputs), readouts)
     train = work.store.folder(task.train.key).record()
-    if outcome.items:
-        save_arrays(folder.file(ITEMS), outcome.items)
+    arrays = outcome.arrays
+    if arrays:
+        save_arrays(folder.file(ITEMS), arrays)
     for name, content in outcome.files.items():
         write_atomically(folder.file(name), content)
     measured = Measured(
@@ -257,10 +260,10 @@ def _evaluate(task: EvaluateTask, work: context.Work) -> context.Result:
         read=dict(inputs.digests),
         data=task.train.data.as_json(),
         numbers=tuple(outcome.numbers),
-        items=ITEMS if outcome.items else None,
+        items=ITEMS if arrays else None,
         files=list(outcome.files),
         details=outcome.details,
     )
     weights = inputs.digests.get(task.train.key, train.weights if train is not None else None)
-    files = [*([ITEMS] if outcome.items else []), *outcome.files]
+    files = [*([ITEMS] if arrays else []), *outcome.files]
     return replace(work.record, weights=weights, measured=measured), files

@@ -8,7 +8,9 @@ is far too small or 0; limits and added items make up for that.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
+import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr
 
@@ -16,7 +18,7 @@ from bench.metrics.arrays import FloatArray, vector
 from bench.metrics.intervals import Interval, normal_quantile, wilson_ends
 from bench.metrics.ood import placement_values
 
-__all__ = ["auroc_interval", "delong", "delong_difference", "paired_placements"]
+__all__ = ["auroc_interval", "delong", "delong_difference", "mean_auroc_interval", "paired_placements"]
 
 
 def auroc_interval(in_scores: npt.ArrayLike, out_scores: npt.ArrayLike, level: float = 0.95) -> Interval:
@@ -45,15 +47,39 @@ def auroc_interval(in_scores: npt.ArrayLike, out_scores: npt.ArrayLike, level: f
     >>> round(interval.low, 3), interval.high
     (0.342, 1.0)
     """
-    z = normal_quantile(level)
     above, below = _placements(in_scores, out_scores)
-    area = float(above.mean())
-    variance = _variance(above, below)
-    fewest = min(above.size, below.size)
-    most = fewest * (1 + fewest * min(area, 1 - area) / z**2)
-    trials = most if variance == 0 else min(max(area * (1 - area) / variance, fewest), most)
-    low, high = wilson_ends(area, trials, z)
-    return Interval(low, high, level, "wilson, delong variance")
+    return _wilson(float(above.mean()), _variance(above, below), min(above.size, below.size), level)
+
+
+def mean_auroc_interval(pairs: Sequence[tuple[npt.ArrayLike, npt.ArrayLike]], level: float = 0.95) -> Interval:
+    """Interval of the mean of AUROCs of the same in-distribution items against several sets, within [0, 1].
+
+    As `auroc_interval`, with the variance of the mean: the AUROCs are correlated, because they share the in-items. It
+    is that of the mean placement of each in-item, plus those of the out-items of each set (DeLong et al. 1988, for a
+    contrast with equal weights). k is the size of the smallest set.
+
+    Args:
+        pairs: For each set the scores of the in-items, shape (m,), in the same order for each set, and those of the
+            out-items, shape (n,); m, n >= 2. Higher = in-distribution.
+        level: Nominal coverage, in (0, 1).
+
+    Raises:
+        ValueError: If there is no pair, the in-items differ in number, a set has fewer than 2 items, is not
+            one-dimensional or holds NaN, or level is out of range.
+
+    >>> interval = mean_auroc_interval([([3, 4], [1, 2]), ([3, 4], [0, 1, 2])])
+    >>> round(interval.low, 3), interval.high
+    (0.342, 1.0)
+    """
+    if not pairs:
+        raise ValueError("pairs needs at least 1 set")
+    placements = [_placements(in_scores, out_scores) for in_scores, out_scores in pairs]
+    if len({above.size for above, _ in placements}) > 1:
+        raise ValueError("every pair needs the same in-items")
+    above = np.mean([above for above, _ in placements], axis=0)
+    spread = sum(float(below.var(ddof=1)) / below.size for _, below in placements) / len(pairs) ** 2
+    variance = float(above.var(ddof=1)) / above.size + spread
+    return _wilson(float(above.mean()), variance, min(above.size, *(below.size for _, below in placements)), level)
 
 
 def delong(in_scores: npt.ArrayLike, out_scores: npt.ArrayLike, level: float = 0.95) -> Interval:
@@ -167,6 +193,17 @@ def paired_placements(
 def _placements(in_scores: npt.ArrayLike, out_scores: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
     """Placement values of sets of at least two items each."""
     return placement_values(vector("in_scores", in_scores, at_least=2), vector("out_scores", out_scores, at_least=2))
+
+
+def _wilson(area: float, variance: float, fewest: int, level: float) -> Interval:
+    """Wilson's interval of an area for as many trials as its variance stands for, within the limits of
+    `auroc_interval`.
+    """
+    z = normal_quantile(level)
+    most = fewest * (1 + fewest * min(area, 1 - area) / z**2)
+    trials = most if variance == 0 else min(max(area * (1 - area) / variance, fewest), most)
+    low, high = wilson_ends(area, trials, z)
+    return Interval(low, high, level, "wilson, delong variance")
 
 
 def _variance(above: FloatArray, below: FloatArray) -> float:

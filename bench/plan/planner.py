@@ -136,7 +136,7 @@ class _Planner:
     def _predict(self, need: Need, model: ResolvedModel, train: TrainTask) -> PredictTask:
         split, _, name = need.split.partition(":")
         ood, absent = None, None
-        size = self._size("validation" if split == "validation" else "test")
+        size = self._size(split if split in ("train", "validation") else "test")
         if split == "ood":
             reference = _dataset_reference(name, self.suite)
             dataset = self.datasets.get(reference) or find_dataset(reference, self.suite.path.parent)
@@ -188,10 +188,7 @@ class _Planner:
                 evaluation=resolved.kind,
                 config=part.config.model_dump(mode="json"),
                 evaluation_code=code,
-                plug_ins={
-                    used.kind: component(used.name, used.version, f"{used.module}:_")
-                    for used in evaluation.uses(part.config)
-                },
+                plug_ins=dict(used.identity for used in evaluation.uses(part.config)),
                 reads_model=evaluation.reads_model,
                 needs=predictions,
                 judge=None if judge is None else self._judge(judge),

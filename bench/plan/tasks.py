@@ -140,7 +140,7 @@ class PredictTask:
     Attributes:
         train: Training of the model.
         output: ``"forward"`` or ``"gradient"``; see ``bench.evaluate.base.Need``.
-        split: ``"validation"``, ``"test"`` or ``"ood"``.
+        split: ``"train"``, ``"validation"``, ``"test"`` or ``"ood"``.
         ood: The data of the split ``"ood"``; None for other splits.
         passes: As in `TrainTask`.
         absent: Why the data of the split are missing, if they are.
@@ -235,7 +235,7 @@ class EvaluateTask:
         evaluation: Reference of the evaluation.
         config: Its parameters, as JSON.
         evaluation_code: Identity of its code.
-        plug_ins: Identity of the code of plug-ins that it runs, such as an attack, by kind.
+        plug_ins: Identity of the code of plug-ins that it runs, such as an attack, by role.
         reads_model: Whether it needs the model itself, and with it the test items.
         needs: The predictions that it reads, by split and output as in ``"test/forward"``.
         judge: Training of the independent classifier that it reads.

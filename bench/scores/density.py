@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 import numpy as np
 import numpy.typing as npt
+
+from bench.scores.arrays import one_an_item
+from bench.scores.spec import Arrays, Score
+
+__all__ = ["ApproximateMass", "LogDensity", "approximate_mass", "log_density"]
 
 
 def log_density(log_p: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -21,7 +28,7 @@ def log_density(log_p: npt.ArrayLike) -> npt.NDArray[np.float64]:
     >>> log_density([-3, -1])
     array([-3., -1.])
     """
-    return _one_an_item("log_p", log_p)
+    return one_an_item("log_p", log_p)
 
 
 def approximate_mass(gradient_norm: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -39,7 +46,7 @@ def approximate_mass(gradient_norm: npt.ArrayLike) -> npt.NDArray[np.float64]:
     >>> approximate_mass([1, 2])
     array([-1., -2.])
     """
-    norm = _one_an_item("gradient_norm", gradient_norm)
+    norm = one_an_item("gradient_norm", gradient_norm)
     if (norm < 0).any():
         raise ValueError(
             f"gradient_norm must be >= 0, got {int((norm < 0).sum())} negative values; was the score passed?"
@@ -47,10 +54,39 @@ def approximate_mass(gradient_norm: npt.ArrayLike) -> npt.NDArray[np.float64]:
     return -norm
 
 
-def _one_an_item(name: str, values: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    array = np.array(values, dtype=np.float64)
-    if array.ndim != 1:
-        raise ValueError(f"{name} must have shape (n,), got {array.shape}")
-    if np.isnan(array).any():
-        raise ValueError(f"{name} must not be NaN, got {int(np.isnan(array).sum())} NaN of {array.size} values")
-    return array
+class LogDensity(Score):
+    """log p(x) as the model gives it, by default the log-sum-exp of the logits."""
+
+    name: ClassVar[str] = "log-density"
+    label: ClassVar[str] = "log p(x)"
+    summary: ClassVar[str] = "Log-density of the model."
+    source: ClassVar[str] = "Bishop 1994; Nalisnick et al. 2019; GMMC paper, section 4.3 (1)"
+    reads: ClassVar[tuple[str, ...]] = ("log_density",)
+
+    @property
+    def definition(self) -> str:
+        """The formula."""
+        return "log p(x) up to a constant"
+
+    def score(self, outputs: Arrays, fit: Any) -> npt.NDArray[np.float64]:  # noqa: ARG002 - not fitted
+        """The stored log-densities."""
+        return log_density(outputs["log_density"])
+
+
+class ApproximateMass(Score):
+    """The negative norm of the input gradient of log p(x), pixels in [0, 1]."""
+
+    name: ClassVar[str] = "approximate-mass"
+    label: ClassVar[str] = "approx. mass"
+    summary: ClassVar[str] = "Negative norm of the input gradient of log p(x)."
+    source: ClassVar[str] = "Grathwohl et al. 2020 (JEM), section 5.3.3; GMMC paper, section 4.3 (2)"
+    reads: ClassVar[tuple[str, ...]] = ("gradient_norm",)
+
+    @property
+    def definition(self) -> str:
+        """The formula."""
+        return "-||d log p(x) / dx||_2"
+
+    def score(self, outputs: Arrays, fit: Any) -> npt.NDArray[np.float64]:  # noqa: ARG002 - not fitted
+        """The negative of the stored norms."""
+        return approximate_mass(outputs["gradient_norm"])

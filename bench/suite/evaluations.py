@@ -75,15 +75,24 @@ class EvaluationReader(SectionReader):
         return ResolvedEvaluation(evaluation_id(raw) or evaluation.name, evaluation, config, entry.kind)
 
     def _datasets(self, evaluation: Evaluation, raw: Mapping[str, Any], at: Path) -> None:
+        known: set[str] = set()
         for key in evaluation.dataset_fields:
-            for path, name in self.references(value_or_default(evaluation.Config, raw, key), (*at, key)):
-                spec = self.dataset(name, path)
-                if spec is None:
-                    continue
-                own = self.inside
-                if own is not None and (spec.name, spec.fingerprint) == (own.name, own.fingerprint):
-                    self.complain(path, f"{spec.name!r} is the in-distribution data set")
-                self.outside.append((path, spec))
+            value = value_or_default(evaluation.Config, raw, key)
+            lists = value if isinstance(value, Mapping) else {None: value}
+            for group, names in lists.items():
+                for path, name in self.references(names, (*at, key) if group is None else (*at, key, group)):
+                    # A name in two lists, such as a set in a group, is checked once.
+                    if name not in known:
+                        known.add(name)
+                        self._dataset(name, path)
+
+    def _dataset(self, name: str, path: Path) -> None:
+        spec, own = self.dataset(name, path), self.inside
+        if spec is None:
+            return
+        if own is not None and (spec.name, spec.fingerprint) == (own.name, own.fingerprint):
+            self.complain(path, f"{spec.name!r} is the in-distribution data set")
+        self.outside.append((path, spec))
 
     def _models(self, evaluation: Evaluation, raw: Mapping[str, Any], at: Path) -> None:
         """Check the other models of the suite that the evaluation reads."""

@@ -62,12 +62,23 @@ class Substitution:
             result.put(("data", "dataset"), name, self.profile, place)
         for index, entry in enumerate(result.tables("evaluation")):
             for field in _fields(entry):
-                value = _value(entry, field)
-                if isinstance(value, str) and value in self.outside:
-                    name, place = self.outside[value]
-                    result.put(("evaluation", index, field), name, self.profile, place)
-                elif isinstance(value, list) and any(item in self.outside for item in value if isinstance(item, str)):
-                    entry[field] = self._renamed(result, value, ("evaluation", index, field))
+                value, at = _value(entry, field), ("evaluation", index, field)
+                if isinstance(value, dict):
+                    swapped: Any = {key: self._swapped(result, names, (*at, key)) for key, names in value.items()}
+                else:
+                    swapped = self._swapped(result, value, at)
+                if swapped != value:
+                    entry[field] = swapped
+
+    def _swapped(self, result: Document, value: Any, at: Path) -> Any:
+        """A name or a list of names, with the substituted names."""
+        if isinstance(value, str) and value in self.outside:
+            name, place = self.outside[value]
+            result.overlays[at] = (self.profile, place)
+            return name
+        if isinstance(value, list) and any(item in self.outside for item in value if isinstance(item, str)):
+            return self._renamed(result, value, at)
+        return value
 
     def _renamed(self, result: Document, given: list[Any], at: Path) -> list[Any]:
         """The list with substituted names. A substitute that two sets share is listed once."""
@@ -126,7 +137,8 @@ def dataset_names(document: Document) -> Iterator[str]:
     for entry in document.tables("evaluation"):
         for field in _fields(entry):
             value = _value(entry, field)
-            yield from (item for item in (value if isinstance(value, list) else [value]) if isinstance(item, str))
+            for names in value.values() if isinstance(value, dict) else [value]:
+                yield from (item for item in (names if isinstance(names, list) else [names]) if isinstance(item, str))
 
 
 def _fields(entry: Mapping[str, Any]) -> tuple[str, ...]:

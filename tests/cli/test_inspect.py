@@ -34,7 +34,7 @@ class TestListAndDescribe:
         assert ok("list", "suites").splitlines()[0].startswith("tiny")
         assert any(line.startswith("smoke ") for line in ok("list", "profiles").splitlines())
 
-    @pytest.mark.parametrize("kind", ["families", "datasets", "evaluations", "attacks"])
+    @pytest.mark.parametrize("kind", ["families", "datasets", "evaluations", "attacks", "scores"])
     def test_everything_listed_can_be_described(self, project: Project, kind: str) -> None:
         for entry in loaded("list", kind, "--json")["entries"]:
             text = ok("describe", entry["name"])

@@ -113,7 +113,7 @@ def test_what_columns_are_to_each_other() -> None:
         ("needs = lambda self, config: 'test'", "needs(config) is 'test', expected a tuple of Need"),
         (
             "needs = lambda self, config: (Need('tset', 'forward'),)",
-            "split is 'tset', expected 'test', 'validation' or",
+            "split is 'tset', expected 'train', 'validation', 'test' or",
         ),
         (
             "needs = lambda self, config: (Need('test', 'logits'),)",

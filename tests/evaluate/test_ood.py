@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -9,12 +10,25 @@ from pydantic import ValidationError
 
 from bench.evaluate.base import Need
 from bench.evaluate.ood import OOD, OODConfig
+from bench.evaluate.ood_scores import Fit, score_items
+from bench.evaluate.outcome import check_outcome
 from bench.metrics.intervals import wilson_ends
+from bench.metrics.ood import auroc, average_precision, fpr_at_tpr
+from bench.plugins.score_contract import ScoreContractError
+from bench.scores.spec import Score
 
 
 def forward(log_density: list[float], logits: list[list[float]] | None = None) -> dict[str, Any]:
     rows = [[0.0, 0.0]] * len(log_density) if logits is None else logits
-    return {"log_density": np.array(log_density), "logits": np.array(rows, dtype=np.float32)}
+    return {"log_density": np.array(log_density), "logits": np.array(rows, dtype=np.float32), **items(len(rows))}
+
+
+def gradient(norms: list[float]) -> dict[str, Any]:
+    return {"gradient_norm": np.array(norms), **items(len(norms))}
+
+
+def items(count: int) -> dict[str, Any]:
+    return {"ids": 100 + np.arange(count), "labels": np.arange(count) % 2}
 
 
 def test_by_hand_with_a_tie(given: Callable[..., Any], keeps_its_word: Callable[..., None]) -> None:
@@ -38,11 +52,11 @@ def test_each_score_reads_its_own_output(given: Callable[..., Any], keeps_its_wo
     config = OODConfig(sets=("near", "far"))
     outputs = {
         "test/forward": forward([1, 2], [[9.0, 0], [8, 0]]),
-        "test/gradient": {"gradient_norm": np.array([0.1, 0.3])},
+        "test/gradient": gradient([0.1, 0.3]),
         "ood:near/forward": forward([3, 4], [[1.0, 0], [8.5, 0]]),
-        "ood:near/gradient": {"gradient_norm": np.array([0.2, 0.4])},
+        "ood:near/gradient": gradient([0.2, 0.4]),
         "ood:far/forward": forward([-3, -4], [[0.0, 0], [1, 0]]),
-        "ood:far/gradient": {"gradient_norm": np.array([5.0, 6.0])},
+        "ood:far/gradient": gradient([5.0, 6.0]),
     }
     outcome = OOD().evaluate(config, given(outputs))
     keeps_its_word(OOD(), config, outcome)
@@ -91,7 +105,7 @@ def test_the_first_score_is_the_primary_one() -> None:
 
 
 def test_profiles_know_where_data_sets_are_named() -> None:
-    assert OOD.dataset_fields == ("sets",)
+    assert OOD.dataset_fields == ("sets", "groups")
     with pytest.raises(ValidationError, match="sets"):
         OODConfig(sets=())
 
@@ -124,8 +138,8 @@ def test_an_item_without_a_score_is_ranked_wrongly_against_all_others(
     outputs = {
         "test/forward": forward([9, 8, bad], logits["test"]),
         "ood:svhn/forward": forward([1, bad], logits["svhn"]),
-        "test/gradient": {"gradient_norm": np.array([0.1, 0.1, bad])},
-        "ood:svhn/gradient": {"gradient_norm": np.array([3.0, bad])},
+        "test/gradient": gradient([0.1, 0.1, bad]),
+        "ood:svhn/gradient": gradient([3.0, bad]),
     }
     outcome = OOD().evaluate(config, given(outputs))
     keeps_its_word(OOD(), config, outcome)
@@ -171,3 +185,204 @@ def test_a_set_without_any_score_gives_a_reason(
     keeps_its_word(OOD(), config, outcome)
     assert {n.value for n in outcome.numbers} == {None}
     assert {n.reason for n in outcome.numbers} == {f"4 of 4 {which} items have no finite score"}
+
+
+def cloud(seed: int, n: int, shift: float = 0.0) -> dict[str, Any]:
+    """Predictions of a linear head on features around two centers, moved away from both by ``shift``."""
+    generator = np.random.default_rng(seed)
+    ids = items(n)
+    centers = np.array([[4.0, 0, 0, 0], [-4.0, 0, 0, 0]])
+    features = centers[ids["labels"]] + generator.normal(size=(n, 4)) + [0, 0, shift, shift]
+    logits = features @ centers.T
+    return {"logits": logits, "features": features, "log_density": np.logaddexp.reduce(logits, axis=1), **ids}
+
+
+METRICS = ("auroc", "fpr95-out", "fpr95-in", "aupr-out", "aupr-in")
+
+
+def test_every_metric_of_every_set_and_group(given: Callable[..., Any], keeps_its_word: Callable[..., None]) -> None:
+    config = OODConfig(
+        sets=("near", "far"),
+        scores=("mahalanobis", "knn"),
+        metrics=METRICS,
+        params={"knn": {"k": 3}},
+        groups={"all": ("near", "far"), "one": ("far",)},
+    )
+    sets = {"near": cloud(2, 320, 0.5), "far": cloud(3, 350, 3.0)}
+    outputs = {"train/forward": cloud(0, 200), "test/forward": cloud(1, 310)}
+    inputs = given({**outputs, **{f"ood:{name}/forward": arrays for name, arrays in sets.items()}})
+    outcome = check_outcome(OOD(), config, OOD().evaluate(config, inputs))
+    keeps_its_word(OOD(), config, outcome)
+    found = {(number.metric, number.argument): number for number in outcome.numbers}
+    assert len(found) == 2 * 5 * 4
+    inside = outcome.arrays["knn"]
+    for name in sets:
+        outside = outcome.arrays[f"knn@{name}"]
+        truth = {
+            "auroc": auroc(inside, outside),
+            "fpr95-out": fpr_at_tpr(inside, outside, positive="out"),
+            "fpr95-in": fpr_at_tpr(inside, outside, positive="in"),
+            "aupr-out": average_precision(inside, outside, positive="out"),
+            "aupr-in": average_precision(inside, outside, positive="in"),
+        }
+        assert {metric: found[f"knn.{metric}", name].value for metric in METRICS} == pytest.approx(truth)
+    for metric in METRICS:
+        values = [found[f"knn.{metric}", name].value for name in sets]
+        mean = found[f"knn.{metric}", "all"]
+        assert mean.value == pytest.approx(np.mean(values))
+        assert mean.n == 310 + 320 + 350
+        assert "mean over near, far of" in mean.definition
+        assert found[f"knn.{metric}", "one"].value == found[f"knn.{metric}", "far"].value
+    assert found["knn.auroc", "near"].value < found["knn.auroc", "far"].value
+    assert {metric: found[f"knn.{metric}", "far"].interval is not None for metric in METRICS} == {
+        "auroc": True, "fpr95-out": True, "fpr95-in": True, "aupr-out": False, "aupr-in": False
+    }  # fmt: skip
+    assert "no interval" in str(found["knn.aupr-in", "far"].note)
+    assert "310 test, 350 far items, chance 47.0%" in str(found["knn.aupr-in", "far"].note)
+    assert found["knn.auroc", "all"].interval.kind == "wilson, delong variance"
+    assert "none of a mean of FPR95" in str(found["knn.fpr95-in", "all"].note)
+
+
+def test_few_items_have_no_interval_of_the_fpr(given: Callable[..., Any]) -> None:
+    config = OODConfig(sets=("far",), scores=("log-density",), metrics=("fpr95-in",))
+    outputs = {"test/forward": cloud(1, 40), "ood:far/forward": cloud(2, 310)}
+    (number,) = OOD().evaluate(config, given(outputs)).numbers
+    assert number.interval is None
+    assert number.note == "no interval: 40 test items, fewer than 300"
+
+
+def test_scores_of_all_items_are_stored_by_name(given: Callable[..., Any]) -> None:
+    config = OODConfig(sets=("a/b.npz", "svhn"), scores=("log-density", "max-logit"))
+    outputs = {"test/forward": forward([3, np.nan]), "ood:a/b.npz/forward": forward([1, 2, 0])}
+    outputs["ood:svhn/forward"] = forward([-np.inf])
+    outcome = check_outcome(OOD(), config, OOD().evaluate(config, given(outputs)))
+    assert set(outcome.arrays) == {
+        f"{array}{which}" for array in ("ids", "log-density", "max-logit") for which in ("", "@a/b.npz", "@svhn")
+    }
+    np.testing.assert_array_equal(outcome.arrays["log-density"], [3, np.nan])
+    np.testing.assert_array_equal(outcome.arrays["log-density@a/b.npz"], [1, 2, 0])
+    np.testing.assert_array_equal(outcome.arrays["log-density@svhn"], [-np.inf])
+    np.testing.assert_array_equal(outcome.arrays["ids@a/b.npz"], [100, 101, 102])
+
+
+def test_the_stored_scores_give_the_numbers_again(given: Callable[..., Any]) -> None:
+    config = OODConfig(sets=("far",), scores=("log-density",))
+    outputs = {"test/forward": cloud(1, 40), "ood:far/forward": cloud(2, 50, 1.0)}
+    outcome = OOD().evaluate(config, given(outputs))
+    assert outcome.numbers[0].value == auroc(outcome.arrays["log-density"], outcome.arrays["log-density@far"])
+
+
+def test_fitted_scores_read_the_training_items() -> None:
+    assert OOD().needs(OODConfig(sets=("a",), scores=("log-density", "knn"))) == (
+        Need("train", "forward"),
+        Need("test", "forward"),
+        Need("ood:a", "forward"),
+    )
+
+
+def test_training_items_without_outputs_are_left_out_of_the_fit(given: Callable[..., Any]) -> None:
+    config = OODConfig(sets=("far",), scores=("mahalanobis",))
+    train = cloud(0, 60)
+    outputs = {"test/forward": cloud(1, 40), "ood:far/forward": cloud(2, 50, 1.0)}
+    clean = OOD().evaluate(config, given({**outputs, "train/forward": {k: v[:59] for k, v in train.items()}}))
+    train["features"][59] = np.inf
+    (number,) = OOD().evaluate(config, given({**outputs, "train/forward": train})).numbers
+    assert number.value == clean.numbers[0].value
+    assert number.note == "1 of 60 training items have no finite outputs and are left out of the fit"
+    assert number.not_finite == 0
+
+
+def test_a_score_that_is_not_defined_says_why(given: Callable[..., Any], keeps_its_word: Callable[..., None]) -> None:
+    """Forty training items have no fiftieth neighbour; the other score is not affected."""
+    config = OODConfig(sets=("far",), scores=("knn", "log-density"), groups={"all": ("far",)})
+    outputs = {"train/forward": cloud(0, 40), "test/forward": cloud(1, 40), "ood:far/forward": cloud(2, 50, 1.0)}
+    outcome = check_outcome(OOD(), config, OOD().evaluate(config, given(outputs)))
+    keeps_its_word(OOD(), config, outcome)
+    reasons = {(number.metric, number.argument): number.reason for number in outcome.numbers}
+    said = "knn: k = 50 neighbours of 40 training items with finite features"
+    assert reasons == {
+        ("knn.auroc", "far"): said,
+        ("knn.auroc", "all"): said,
+        ("log-density.auroc", "far"): None,
+        ("log-density.auroc", "all"): None,
+    }
+
+
+def test_logits_do_not_decide_whether_an_item_has_a_gradient(given: Callable[..., Any]) -> None:
+    """The number of a score is the same whichever other scores the evaluation has."""
+    outputs = {
+        "test/forward": forward([9, 8], [[np.nan, 0], [9.0, 0]]),
+        "ood:svhn/forward": forward([1, 1], [[1.0, 0], [2.0, 0]]),
+        "test/gradient": gradient([0.1, 0.2]),
+        "ood:svhn/gradient": gradient([3.0, 0.15]),
+    }
+    alone = OOD().evaluate(OODConfig(sets=("svhn",), scores=("approximate-mass",)), given(outputs)).numbers
+    both = OOD().evaluate(OODConfig(sets=("svhn",), scores=("log-density", "approximate-mass")), given(outputs)).numbers
+    assert both[1].value == alone[0].value == 0.75
+
+
+def test_scores_like_log_densities_are_not_flattened(given: Callable[..., Any]) -> None:
+    """A sigmoid before ranking makes ties of scores below -37 and above 37, and an AUROC of one half."""
+    generator = np.random.default_rng(0)
+    outputs = {
+        "test/forward": forward(generator.normal(200, 20, 2000).tolist()),
+        "ood:far/forward": forward(generator.normal(150, 37, 2000).tolist()),
+    }
+    config = OODConfig(sets=("far",), scores=("log-density",), metrics=METRICS)
+    found = {number.metric.partition(".")[2]: number.value for number in OOD().evaluate(config, given(outputs)).numbers}
+    assert found["auroc"] == pytest.approx(0.8826, abs=0.015)  # Phi(50 / sqrt(20^2 + 37^2))
+    assert found["fpr95-in"] == pytest.approx(0.3214, abs=0.05)  # Phi((150 - 167.1) / 37)
+    assert found["aupr-in"] > 0.8
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"scores": ("density",)}, "unknown score 'density'; did you mean 'log-density'"),
+        ({"params": {"knn": {"k": 1}}}, "'knn' is not among the scores"),
+        ({"scores": ("knn",), "params": {"knn": {"neighbours": 1}}}, "score 'knn' has no parameter 'neighbours'"),
+        ({"groups": {"near": ("svnh",)}}, "'svnh' in 'near' is not among the sets; did you mean 'svhn'"),
+        ({"groups": {"near": ()}}, "'near' is empty"),
+        ({"groups": {"svhn": ("svhn",)}}, "'svhn' cannot be the name of a group"),
+        ({"groups": {"a@b": ("svhn",)}}, "'a@b' cannot be the name of a group"),
+        ({"metrics": ("auc",)}, "metrics"),
+    ],
+)
+def test_mistakes_in_parameters_are_named(fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        OODConfig(sets=("svhn",), **fields)
+
+
+class Flawed(Score):
+    """A score that breaks its contract on purpose."""
+
+    name: ClassVar[str] = "flawed"
+    label: ClassVar[str] = "flawed"
+    summary: ClassVar[str] = "Breaks its contract."
+    source: ClassVar[str] = "this test"
+    reads: ClassVar[tuple[str, ...]] = ("logits",)
+
+    returns: Any = None
+
+    @property
+    def definition(self) -> str:
+        return "flawed"
+
+    def score(self, outputs: Any, fit: Any) -> Any:
+        return self.returns
+
+
+@pytest.mark.parametrize(
+    ("returned", "said"),
+    [
+        (None, "score 'flawed' returned None, expected a NumPy array of shape (2,)"),
+        (np.zeros(3), "returned shape (3,) of float64, expected real numbers of shape (2,)"),
+        (np.zeros((2, 1)), "returned shape (2, 1)"),
+        (np.array(["a", "b"]), "returned shape (2,) of <U1"),
+        (np.array([1.0, np.nan]), "returned 1 of 2 values that are not finite"),
+        (np.array([-np.inf, np.inf]), "returned 2 of 2 values that are not finite"),
+    ],
+)
+def test_a_score_that_breaks_its_contract_is_named(returned: Any, said: str) -> None:
+    with pytest.raises(ScoreContractError, match=re.escape(said)):
+        score_items(Flawed(returns=returned), Fit(), forward([1, 2]))

@@ -129,6 +129,35 @@ def test_items_are_plain_arrays_of_one_length(items: Any, said: str) -> None:
     assert said in problems(replace(GOOD, items=items))
 
 
+SET: Mapping[str, Any] = {"ids": np.arange(7), "score": np.arange(7.0)}
+
+
+def test_sets_have_a_length_of_their_own_and_are_stored_beside_the_items() -> None:
+    outcome = check(replace(GOOD, sets={"svhn": SET, "my data/ö.npz": {"ids": np.arange(2)}}))
+    assert {name: len(array) for name, array in outcome.arrays.items()} == {
+        "ids": 4, "ok": 4, "ids@svhn": 7, "score@svhn": 7, "ids@my data/ö.npz": 2
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("sets", "said"),
+    [
+        ({"svhn": {"score": SET["score"]}}, "sets['svhn'] has no array 'ids'"),
+        ({"svhn": {**SET, "long": np.arange(4)}}, "sets['svhn']: long is not as long as 'ids'"),
+        ({"svhn": {**SET, "../x": np.arange(7)}}, "sets['svhn']: '../x' is no plain name"),
+        ({"svhn": {**SET, "any": np.array([{}] * 7)}}, "sets['svhn']: any is not an array of plain values"),
+        ({"svhn": [1]}, "sets['svhn'] is not a mapping"),
+        ({"a\nb": SET}, "is no name of a data set"),
+        ({"": SET}, "is no name of a data set"),
+        ({3: SET}, "sets: 3 is no name of a data set"),
+        ({"b": {**SET, "score@a": np.arange(7)}, "a@b": SET}, "two arrays would be stored as 'score@a@b'"),
+        ([SET], "sets is not a mapping"),
+    ],
+)
+def test_the_arrays_of_sets_are_plain_and_apart(sets: Any, said: str) -> None:
+    assert said in problems(replace(GOOD, sets=sets))
+
+
 @pytest.mark.parametrize(
     "name",
     ["../x", "../../../../x", "/etc/x", "a/b", "", ".", "..", ".hidden", "record.json", "lock", "weights.safetensors",

@@ -58,9 +58,14 @@ id     = "mi"
 attack = "momentum"
 eps    = ["8/255"]
 
+[[evaluation]]
+kind   = "ood"
+sets   = ["uniform"]
+scores = ["entropy"]
+
 [[table]]
 id      = "main"
-columns = ["noise@0.1", "mi@8/255"]
+columns = ["noise@0.1", "mi@8/255", "ood.entropy.auroc@uniform"]
 """
 
 
@@ -120,6 +125,7 @@ def tables_of(suite: str) -> list[dict[str, Any]]:
         ("evaluations", "noise", "bench-gaussian-noise"),
         ("backbones", "cnn-<channels>", "bench"),
         ("attacks", "momentum", "bench-momentum"),
+        ("scores", "entropy", "bench-entropy"),
     ],
 )
 def test_it_is_listed(with_examples: Project, kind: str, name: str, origin: str) -> None:
@@ -127,7 +133,7 @@ def test_it_is_listed(with_examples: Project, kind: str, name: str, origin: str)
     assert (entries[name]["origin"], entries[name]["error"]) == (origin, None)
 
 
-@pytest.mark.parametrize("name", ["smoothed-softmax", "noise", "cnn-32", "momentum"])
+@pytest.mark.parametrize("name", ["smoothed-softmax", "noise", "cnn-32", "momentum", "entropy"])
 def test_it_is_described(with_examples: Project, name: str) -> None:
     assert bench("describe", name).startswith(f"{name}: ")
 
@@ -152,12 +158,14 @@ def test_all_of_them_run_together(with_examples: Project) -> None:
     assert done.exit_code(strict=True) == 0, done.summary
     (table,) = tables_of("together")
     (row,) = table["rows"]
-    cell, attacked = row["cells"]
+    cell, attacked, ranked = row["cells"]
     assert (row["label"], row["family"]) == ("softmax, smoothed", "smoothed-softmax")
     assert (cell["status"], cell["n"]) == ("ok", 16)
     assert cell["interval"]["kind"] == "wilson"
     assert (attacked["status"], attacked["n"]) == ("ok", 16)
     assert attacked["value"] <= 1
+    assert (ranked["status"], ranked["n"]) == ("ok", 32)
+    assert "softmax at T = 1, mean and sd over training items" in table["columns"][2]["definition"]
     assert "momentum-linf[8/255, steps=10, decay=1, loss=ce" in table["columns"][1]["definition"]
 
 

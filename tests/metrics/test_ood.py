@@ -126,6 +126,7 @@ def test_the_two_directions_of_fpr_are_different_numbers():
     assert fpr_at_tpr(inside, outside, 0.75, positive="out") == 0.0
 
 
+@pytest.mark.peer
 @pytest.mark.parametrize("decimals", [None, 1])
 def test_agreement_with_scikit_learn(decimals):
     metrics = pytest.importorskip("sklearn.metrics")
@@ -147,6 +148,29 @@ def test_agreement_with_scikit_learn(decimals):
         assert fpr_at_tpr(inside, outside, positive=positive) == pytest.approx(fpr[tpr >= 0.95][0], abs=1e-12)
 
 
+@pytest.mark.peer
+@pytest.mark.parametrize("decimals", [None, 0])
+def test_agreement_with_pytorch_ood(decimals):
+    """Its areas below the precision-recall curve are trapezoids, which ties inflate: AUPR is compared without ties."""
+    torch = pytest.importorskip("torch")
+    functional = pytest.importorskip("pytorch_ood.metrics.functional")
+    generator = np.random.default_rng(0)
+    inside, outside = generator.normal(60, 8, 700), generator.normal(50, 12, 300)
+    if decimals is not None:
+        inside, outside = inside.round(decimals), outside.round(decimals)
+    # Theirs are outlier scores, and negative labels mark out-of-distribution items.
+    scores = -torch.from_numpy(np.concatenate([inside, outside]))
+    labels = torch.tensor([1] * 700 + [-1] * 300)
+    assert float(functional.auroc(scores, labels)) == pytest.approx(auroc(inside, outside), abs=1e-12)
+    theirs = float(functional.fpr_at_tpr(scores, labels))
+    assert theirs == pytest.approx(fpr_at_tpr(inside, outside, positive="out"), abs=1e-12)
+    if decimals is None:
+        for positive, name in (("out", "ood"), ("in", "id")):
+            area = float(functional.aupr(scores, labels, positive=name))
+            assert area == pytest.approx(average_precision(inside, outside, positive=positive), abs=2e-3)
+
+
+@pytest.mark.peer
 def test_auroc_agrees_with_torchmetrics_inside_the_unit_interval():
     torch = pytest.importorskip("torch")
     functional = pytest.importorskip("torchmetrics.functional")
@@ -158,11 +182,27 @@ def test_auroc_agrees_with_torchmetrics_inside_the_unit_interval():
     assert auroc(inside, outside) == pytest.approx(float(expected), abs=1e-6)
 
 
-def test_auroc_of_large_scores_is_not_flattened():
-    # Scores like log densities: a sigmoid before ranking would answer about 0.5.
+@pytest.mark.parametrize("level", [-200, 150])
+def test_auroc_of_large_scores_is_not_flattened(level):
+    # Scores like log densities: a sigmoid before ranking would answer about 0.5, in float64 for positive ones.
     generator = np.random.default_rng(0)
-    inside, outside = generator.normal(-150, 20, 5000), generator.normal(-200, 37, 5000)
+    inside, outside = generator.normal(level + 50, 20, 5000), generator.normal(level, 37, 5000)
     assert auroc(inside, outside) == pytest.approx(0.8826, abs=0.01)  # Phi(50 / sqrt(20^2 + 37^2))
+
+
+@given(st.integers(0, 10_000), sides)
+def test_exchanging_the_sets_and_the_sign_exchanges_the_directions(seed, positive):
+    generator = np.random.default_rng(seed)
+    inside, outside = generator.integers(0, 9, 30).astype(float), generator.integers(0, 9, 20).astype(float)
+    other = "out" if positive == "in" else "in"
+    for metric in (average_precision, fpr_at_tpr):
+        assert metric(inside, outside, positive=positive) == metric(-outside, -inside, positive=other)
+
+
+@given(tied, tied, sides, st.floats(0.01, 1), st.floats(0.01, 1))
+def test_a_higher_true_positive_rate_costs_no_fewer_false_positives(inside, outside, positive, one, two):
+    low, high = (fpr_at_tpr(inside, outside, tpr, positive=positive) for tpr in sorted((one, two)))
+    assert low <= high
 
 
 @pytest.mark.parametrize(

@@ -140,6 +140,18 @@ def test_an_out_of_distribution_set_adds_its_predictions(project: Project, tiny:
     assert {name.split("/", 3)[3] for name in changed(before, after)} == expected
 
 
+def test_predictions_of_training_items_are_one_job_that_evaluations_share(project: Project, tiny: str) -> None:
+    fitted = replaced(tiny, 'sets = ["patches"]', 'sets = ["patches"]\nscores = ["knn", "mahalanobis"]')
+    twice = fitted + '\n[[evaluation]]\nkind = "ood"\nid = "more"\nsets = ["uniform"]\nscores = ["vim"]\n'
+    plan = project.plan(twice)
+    (job,) = [job for job in plan.jobs if job.id == "softmax/digits/seed1/predict/train"]
+    assert job.passes == 1200
+    assert {name.split("/", 3)[3] for name in changed(project.plan(tiny), project.plan(fitted))} == {
+        *("predict/train", "ood", "predict/test.gradient", "predict/patches.gradient"),
+    }
+    assert [other.evaluation for other in plan.jobs if job.key in other.inputs] == ["ood", "more"]
+
+
 class TestVersions:
     """A family of somebody else: its own source is in the key unless it declares a version."""
 

@@ -1,4 +1,4 @@
-"""The code of an attack of others is in the key of the evaluation that runs it."""
+"""The code of an attack or a score of others is in the key of the evaluation that runs it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from bench.attacks.named import ATTACKS
 from bench.errors import BenchError
 from bench.execute.kinds import hold_code
+from bench.scores.named import SCORES
 
 if TYPE_CHECKING:
     from bench.plan.jobs import Job
@@ -100,3 +101,61 @@ def test_a_version_speaks_for_its_code(project: Project, mine: Site) -> None:
 
 def test_ours_belong_to_the_version_of_the_evaluation(project: Project) -> None:
     assert planned(project, "pgd")["mine"].task.code.keys() == {"family", "backbone", "evaluation"}
+
+
+SCORE = """\
+from typing import ClassVar
+from bench.scores.spec import Score
+
+class %(kind)s(Score):
+    name: ClassVar[str] = "%(name)s"
+    label: ClassVar[str] = "mine"
+    summary: ClassVar[str] = "Does nothing."
+    source: ClassVar[str] = "this test"
+    reads: ClassVar[tuple[str, ...]] = ("logits",)
+
+    @property
+    def definition(self):
+        return "mine"
+
+    def score(self, outputs, fit):
+        return outputs["logits"][:, 0] * %(factor)d
+
+MINE = %(kind)s()
+"""
+OOD = (
+    SUITE[: SUITE.index("[[evaluation]]")]
+    + """\
+[[evaluation]]
+kind   = "ood"
+sets   = ["patches"]
+scores = ["log-density", "first-t", "second-t"]
+[[evaluation]]
+kind = "accuracy"
+"""
+)
+
+
+def test_each_of_several_scores_is_in_the_key(project: Project, site: Site) -> None:
+    def write(name: str, factor: int) -> None:
+        site.module(f"{name}_score_t", SCORE % {"kind": name.title(), "name": f"{name}-t", "factor": factor})
+        sys.modules.pop(f"{name}_score_t", None)
+        importlib.invalidate_caches()
+        SCORES.reset()
+
+    def plan() -> dict[str, Job]:
+        return {job.evaluation: job for job in project.plan(OOD).jobs if job.kind == "evaluate"}
+
+    for name in ("first", "second"):
+        write(name, 1)
+        site.distribution(f"{name}-score", "bench.scores", {f"{name}-t": f"{name}_score_t:MINE"})
+    before = plan()
+    assert {"score first-t", "score second-t"} <= before["ood"].task.code.keys()
+    for name in ("first", "second"):
+        write(name, 2)
+        after = plan()
+        assert after["ood"].key != before["ood"].key
+        assert after["accuracy"].key == before["accuracy"].key
+        with pytest.raises(BenchError, match=f"the code of score '{name}-t' has changed since the suite was read"):
+            hold_code(before["ood"].task)
+        write(name, 1)

@@ -116,6 +116,26 @@ def test_data_sets_are_substituted_wherever_they_are_named(project: Project) -> 
     assert suite.substitutions == (("cifar10", "digits"), ("svhn", "interpolations"))
 
 
+def test_groups_of_sets_follow_the_substitutes(project: Project) -> None:
+    """A group keeps its name; sets of a group that share a substitute count once."""
+    groups = 'groups = { near = ["svhn"], far = ["patches", "svhn"] }'
+    suite = SUITE.replace('sets = ["svhn", "patches"]', f'sets = ["svhn", "patches"]\n{groups}')
+    suite = suite.replace('"ood@svhn"', '"ood@far"')
+    config = load(project, PROFILE, suite).evaluations[0].config.model_dump()
+    assert config["sets"] == ("interpolations", "patches")
+    assert config["groups"] == {"near": ("interpolations",), "far": ("patches", "interpolations")}
+    alike = PROFILE.replace('svhn = "interpolations"', 'svhn = "uniform"\npatches = "uniform"')
+    loaded = load(project, alike, suite)
+    assert loaded.evaluations[0].config.model_dump()["groups"] == {"near": ("uniform",), "far": ("uniform",)}
+    assert [column.id for column in loaded.tables[0].columns] == ["ood@far", "pgd@8/255"]
+
+
+def test_a_mistake_in_a_group_is_reported_at_its_place(project: Project) -> None:
+    suite = SUITE.replace('sets = ["svhn", "patches"]', 'sets = ["svhn"]\ngroups = { near = ["svhn", "svhn"] }')
+    (_, line, key, said, _), *_ = messages(project, PROFILE.replace('svhn = "interpolations"\n', ""), suite)
+    assert (line, key, said) == (20, "evaluation[0].groups.near[1]", "'svhn' is listed twice")
+
+
 def test_the_shipped_profile_fits_a_suite_on_cifar10(project: Project) -> None:
     suite = project.bench.suite(str(project.suite(SUITE)), "smoke")
     assert suite.dataset.name == "digits"

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import logit, softmax
 
-from bench.scores.probability import max_probability
+from bench.scores.logits import energy, max_logit, max_probability
 
 
 @given(st.integers(0, 10_000), st.integers(2, 12))
@@ -61,3 +61,46 @@ def test_wrong_shapes_are_refused(logits):
 def test_logits_that_are_not_finite_are_refused(bad):
     with pytest.raises(ValueError, match="got 1 of 4"):
         max_probability([[bad, 0.0], [0.0, 1.0]])
+
+
+@given(st.integers(0, 10_000), st.floats(-1e4, 1e4))
+def test_a_constant_shifts_the_energy_and_the_largest_logit(seed, constant):
+    logits = np.random.default_rng(seed).normal(scale=30, size=(10, 5))
+    np.testing.assert_allclose(energy(logits + constant), energy(logits) + constant, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(max_logit(logits + constant), max_logit(logits) + constant, rtol=1e-9, atol=1e-9)
+
+
+@given(st.integers(0, 10_000))
+def test_the_energy_lies_between_the_largest_logit_and_log_k_above(seed):
+    logits = np.random.default_rng(seed).normal(scale=30, size=(10, 5))
+    excess = energy(logits) - max_logit(logits)
+    assert (excess >= 0).all()
+    assert (excess <= np.log(5) + 1e-12).all()
+
+
+def test_the_energy_of_large_squared_distances_does_not_underflow():
+    """A sum of float32 exponentials is 0, and its logarithm -inf, from a squared distance of 208 on."""
+    distances = np.array([[300.0, 310.0]], dtype=np.float32)
+    np.testing.assert_allclose(energy(-distances / 2), [-150 + np.log1p(np.exp(-5))], rtol=1e-12)
+
+
+@pytest.mark.parametrize("score", [energy, max_logit])
+def test_bad_logits_are_refused_by_energy_and_largest_logit(score):
+    with pytest.raises(ValueError, match="got 1 of 4"):
+        score([[np.nan, 0.0], [0.0, 1.0]])
+    with pytest.raises(ValueError, match="K >= 1"):
+        score([1.0, 2.0])
+
+
+@pytest.mark.peer
+def test_agreement_with_pytorch_ood():
+    detector = pytest.importorskip("pytorch_ood.detector")
+    torch = pytest.importorskip("torch")
+    logits = np.random.default_rng(0).normal(scale=5, size=(200, 7))
+    tensor = torch.from_numpy(logits)
+    np.testing.assert_allclose(-detector.EnergyBased.score(tensor).numpy(), energy(logits), rtol=1e-10)
+    np.testing.assert_allclose(-detector.MaxLogit.score(tensor).numpy(), max_logit(logits), rtol=1e-12)
+    # Its softmax rounds to 1 where the log-odds still differ, so that only the order without ties agrees.
+    softmax = -detector.MaxSoftmax.score(tensor).numpy()
+    order = np.argsort(max_probability(logits))
+    assert (np.diff(softmax[order]) >= 0).all()
