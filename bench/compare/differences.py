@@ -25,6 +25,7 @@ from bench.metrics.difference import (
     unpaired_seed_difference,
 )
 from bench.report.bold import Items, common_items, mean_over_seeds
+from bench.report.paired_scores import scored_difference
 from bench.report.stored import Measurement
 from bench.suite.schema import ResolvedColumn
 
@@ -77,6 +78,8 @@ def of_weights(mine: Side, other: Side, column: ResolvedColumn, *, same_items: b
         verdict=_worst(a, b),
         records=tuple(one.job.key for one in (*a, *b)),
     )
+    if same_items and column.column.test == "auroc":
+        return _by_area(mine, other, column, (a, b), facts)
     items = [_items(side, column, found) for side, found in ((mine, a), (other, b))] if same_items else [None, None]
     if items[0] is not None and items[1] is not None:
         return _paired(items[0], items[1], column, facts)
@@ -158,6 +161,26 @@ def _paired(mine: dict[int, Items], other: dict[int, Items], column: ResolvedCol
     else:
         difference = mean_difference(values, against, column.evaluation.config.seed)
     return replace(facts, difference=difference, n=len(ids))
+
+
+def _by_area(
+    mine: Side,
+    other: Side,
+    column: ResolvedColumn,
+    numbers: tuple[Sequence[Measurement], Sequence[Measurement]],
+    facts: Compared,
+) -> Compared:
+    """The difference of AUROCs from the stored scores of both sides."""
+    sides = []
+    for side, found in zip((mine, other), numbers, strict=True):
+        scored = side.stored.scores(side.model, column)
+        if not scored:
+            return replace(facts, reason=f"{side.model.label}: its scores of each item are not stored")
+        sides.append({one.job.seed: scored[one.job.seed] for one in found})
+    compared = scored_difference(sides[0], sides[1])
+    if compared is None:
+        return replace(facts, reason="fewer than two items of a set in common")
+    return replace(facts, difference=compared[0], n=compared[1])
 
 
 def _worst(a: Sequence[Measurement], b: Sequence[Measurement]) -> str | None:

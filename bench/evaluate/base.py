@@ -44,7 +44,7 @@ __all__ = [
 ]
 
 Direction = Literal["up", "down"]
-Test = Literal["mcnemar", "permutation"]
+Test = Literal["mcnemar", "permutation", "auroc"]
 
 UNITS = ("fraction", "auroc", "l2", "1")
 """Units of columns that renderers support."""
@@ -93,7 +93,8 @@ class Column:
         definition: The full definition, derived from the resolved parameters.
         primary: Whether the metric may be left out of a column's name.
         test: Paired test over items that decides bold face: ``"mcnemar"`` of booleans, ``"permutation"`` of the mean of
-            values; None: no bold face in this column.
+            values, ``"auroc"`` of the scores of two sets (the arrays ``<items>`` and ``<items>@<argument>``); None: no
+            bold face in this column.
         readout: The read-out that the number needs, if a family might lack it.
         across: Name of an array in ``Outcome.items`` with one value per item, infinite where an item has none; a number
             must name this array as its ``items``. The cell is the mean over the items whose value is finite in every

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from bench.errors import did_you_mean
-from bench.evaluate.base import Column, Direction, Evaluation, EvaluationConfig, Need, Outcome, Used
+from bench.evaluate.base import Column, Direction, Evaluation, EvaluationConfig, Need, Outcome, Test, Used
 from bench.evaluate.inputs import Inputs
 from bench.scores.named import SCORES, named_score
 from bench.scores.spec import OUTPUTS, Pass, Score
@@ -213,7 +213,9 @@ def _places(config: OODConfig) -> Iterator[_Place]:
         for metric in config.metrics:
             for name in config.sets:
                 column = _column(score, metric, name, name, name)
-                yield _Place(replace(column, primary=_first(config, score, metric)), score, metric, (name,))
+                test: Test | None = "auroc" if metric == "auroc" else None
+                column = replace(column, primary=_first(config, score, metric), test=test)
+                yield _Place(column, score, metric, (name,))
             for group, names in config.groups.items():
                 label = f"{group} (mean of {len(names)})"
                 column = _column(score, metric, group, label, "each set")

@@ -70,6 +70,7 @@ def number(column: Column, metric: str, inside: Scores, outside: Mapping[str, Sc
         value=float(np.mean([_VALUES[metric](*pair) for pair in pairs])),
         n=n,
         interval=interval,
+        items=column.metric.removesuffix(f".{metric}") if column.test is not None else None,
         definition=column.definition,
         not_finite=sum(absent.values()),
         note="; ".join(remarks) or None,

@@ -18,7 +18,14 @@ from bench.metrics.arrays import FloatArray, vector
 from bench.metrics.intervals import Interval, normal_quantile, wilson_ends
 from bench.metrics.ood import placement_values
 
-__all__ = ["auroc_interval", "delong", "delong_difference", "mean_auroc_interval", "paired_placements"]
+__all__ = [
+    "auroc_interval",
+    "delong",
+    "delong_difference",
+    "mean_auroc_interval",
+    "mean_delong_difference",
+    "paired_placements",
+]
 
 
 def auroc_interval(in_scores: npt.ArrayLike, out_scores: npt.ArrayLike, level: float = 0.95) -> Interval:
@@ -147,8 +154,27 @@ def delong_difference(
     >>> round(interval.low, 3), round(interval.high, 3), p
     (-0.693, 0.693, 1.0)
     """
+    return mean_delong_difference([(in_a, out_a, in_b, out_b)], level)
+
+
+def mean_delong_difference(
+    runs: Sequence[tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike, npt.ArrayLike]], level: float = 0.95
+) -> tuple[Interval, float]:
+    """As `delong_difference`, for the mean over several runs of the areas of A and of B on the same items.
+
+    The placement values of an item are averaged over the runs, because the mean of the areas is the mean of these.
+
+    Args:
+        runs: For each run the scores of `delong_difference`, of the same items in the same order; at least one run.
+        level: Nominal coverage of the interval, in (0, 1).
+
+    >>> once = delong_difference([2, 3], [0, 1], [1, 3], [0, 2])
+    >>> mean_delong_difference([([2, 3], [0, 1], [1, 3], [0, 2])] * 2) == once
+    True
+    """
     z = normal_quantile(level)
-    parts = paired_placements(in_a, out_a, in_b, out_b)
+    placements = [paired_placements(*run) for run in runs]
+    parts = [np.mean([part[side] for part in placements], axis=0) for side in (0, 1)]
     value = float(parts[0].mean())
     centre = sum(float(part.sum()) / (part.size + 2) for part in parts) / 2
     error = math.sqrt(sum(_widened_variance(part) / (part.size + 2) for part in parts))

@@ -10,7 +10,7 @@ All p values are two-sided. A difference is that of A less that of B.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ import numpy.typing as npt
 from scipy.special import stdtr, stdtrit
 
 from bench.metrics.arrays import correctness, vector
-from bench.metrics.auroc_inference import delong_difference
+from bench.metrics.auroc_inference import mean_delong_difference
 from bench.metrics.bootstrap import studentised_means
 from bench.metrics.intervals import Interval, normal_quantile, student_t, symmetric
 from bench.metrics.ood import auroc
@@ -35,6 +35,7 @@ __all__ = [
     "accuracy_difference",
     "auroc_difference",
     "independent_difference",
+    "mean_auroc_difference",
     "mean_difference",
     "seed_difference",
     "unpaired_seed_difference",
@@ -158,8 +159,25 @@ def auroc_difference(
     >>> found.value, found.p
     (0.0, 1.0)
     """
-    interval, p = delong_difference(in_a, out_a, in_b, out_b, level)
-    return Difference(auroc(in_a, out_a) - auroc(in_b, out_b), interval, p, "DeLong, paired, with added items")
+    return mean_auroc_difference([(in_a, out_a, in_b, out_b)], level)
+
+
+def mean_auroc_difference(
+    runs: Sequence[tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike, npt.ArrayLike]], level: float = 0.95
+) -> Difference:
+    """As `auroc_difference`, of the means of the areas over several training seeds on the same items.
+
+    Args:
+        runs: For each seed the scores of `auroc_difference`, of the same items in the same order; at least one seed.
+        level: Nominal coverage of the interval, in (0, 1).
+
+    >>> found = mean_auroc_difference([([2, 3], [0, 1], [0, 1], [2, 3]), ([2, 3], [0, 1], [2, 3], [0, 1])])
+    >>> found.value  # areas 1 and 1 against 0 and 1
+    0.5
+    """
+    interval, p = mean_delong_difference(runs, level)
+    value = float(np.mean([auroc(in_a, out_a) - auroc(in_b, out_b) for in_a, out_a, in_b, out_b in runs]))
+    return Difference(value, interval, p, "DeLong, paired, with added items")
 
 
 def seed_difference(differences: npt.ArrayLike, level: float = 0.95) -> Difference:

@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.metrics.paired import MAX_SIGN_FLIP_DIFFERENCES, holm, mcnemar, permutation_mean, sign_flip
+from bench.report.paired_scores import mean_area, scored_difference
+from bench.report.stored import Scored
 
 __all__ = [
     "ALPHA",
@@ -23,6 +25,7 @@ __all__ = [
     "TESTS",
     "Items",
     "common_items",
+    "indistinguishable_by_area",
     "indistinguishable_from_best",
     "indistinguishable_over_seeds",
     "mean_over_seeds",
@@ -33,6 +36,7 @@ ALPHA = 0.05
 TESTS = {
     "mcnemar": "exact McNemar on the same items",
     "permutation": "permutation of the pairs of common items",
+    "auroc": "DeLong's paired test on the same items",
 }
 """The paired tests, as a note prints them."""
 
@@ -141,6 +145,33 @@ def indistinguishable_over_seeds(
         return sign_flip([rows[a][seed] - rows[b][seed] for seed in seeds[:MAX_SIGN_FLIP_DIFFERENCES]])
 
     return _best_and_equals(sums, p_value)
+
+
+def indistinguishable_by_area(
+    rows: Mapping[str, Mapping[int, Scored]], *, higher_is_better: bool = True
+) -> set[str] | None:
+    """The rows to print in bold in a column of AUROCs, as `indistinguishable_from_best` for scores of two sets.
+
+    Args:
+        rows: By row, the scores of each seed; all rows have the same seeds.
+        higher_is_better: Direction of the column.
+
+    Returns:
+        The names, or None if two rows share fewer than two items of a set.
+    """
+    sign = 1 if higher_is_better else -1
+    areas = {name: sign * mean_area(row) for name, row in rows.items()}
+    found = {pair: scored_difference(rows[pair[0]], rows[pair[1]]) for pair in combinations(rows, 2)}
+    if any(one is None for one in found.values()):
+        return None
+
+    def p_value(a: str, b: str, _: int) -> float:
+        one = found[a, b]
+        assert one is not None
+        assert one[0].p is not None
+        return one[0].p
+
+    return _best_and_equals(areas, p_value)
 
 
 def _best_and_equals(sums: Mapping[str, float], p_value: Callable[[str, str, int], float]) -> set[str]:

@@ -16,6 +16,7 @@ from bench.report.bold import (
     TESTS,
     Items,
     common_items,
+    indistinguishable_by_area,
     indistinguishable_from_best,
     indistinguishable_over_seeds,
     mean_over_seeds,
@@ -29,6 +30,8 @@ from bench.report.literature import load_literature
 from bench.report.minimal import with_norm_checks
 from bench.report.model import Cell, Report, Table, TableColumn, TableRow
 from bench.report.origins import origins
+from bench.report.paired_scores import mean_area
+from bench.report.stored import Scored
 from bench.report.text import size_note
 from bench.report.verdicts import with_curve_checks
 from bench.store import Store
@@ -130,6 +133,9 @@ class _Bold:
     test: str = ""
 
 
+_NO_ITEMS: Items = np.empty(0, dtype=np.int64), np.empty(0)
+
+
 def _bold(
     table: ResolvedTable,
     index: int,
@@ -144,26 +150,34 @@ def _bold(
         return _Bold()
     higher, seed = column.column.direction == "up", column.evaluation.config.seed
     items: dict[str, Items] = {}
+    scored: dict[str, dict[int, Scored]] = {}
     numbers: dict[str, dict[int, float]] = {}
     for model, row in zip(models, cells, strict=True):
         # A masked number does not measure robustness, so it takes no part in the comparison.
         if row[index].status != "ok" or row[index].verdict == "masked":
             continue
-        found = across[column.id].items[model.name] if column.id in across else results.items(model, column)
-        if not found:
+        if test == "auroc":
+            scored[model.name] = results.scores(model, column)
+            numbers[model.name] = {run: mean_area({run: one}) for run, one in scored[model.name].items()}
+        else:
+            found = across[column.id].items[model.name] if column.id in across else results.items(model, column)
+            items[model.name] = mean_over_seeds(list(found.values())) if found else _NO_ITEMS
+            numbers[model.name] = {run: float(np.mean(values)) for run, (_, values) in found.items()}
+        if not numbers[model.name]:
             return _Bold()
-        items[model.name] = mean_over_seeds(list(found.values()))
-        numbers[model.name] = {run: float(np.mean(values)) for run, (_, values) in found.items()}
-    if len(items) < 2 or len({frozenset(of_model) for of_model in numbers.values()}) > 1:
+    if len(numbers) < 2 or len({frozenset(of_model) for of_model in numbers.values()}) > 1:
         return _Bold()  # nothing to compare, or means over different seeds
     families = indistinguishable_over_seeds(numbers, higher_is_better=higher)
     if families is not None:
         return _Bold(families, test=OVER_SEEDS)
+    several = any(len(of_model) > 1 for of_model in numbers.values())
+    if test == "auroc":
+        by_area = indistinguishable_by_area(scored, higher_is_better=higher)
+        return _Bold(by_area, test=f"{TESTS[test]}, means over seeds" if several else TESTS[test])
     items = common_items(items)
     n_common = len(next(iter(items.values()))[0])
     if not n_common:
         return _Bold(n_common=0)
-    several = any(len(of_model) > 1 for of_model in numbers.values())
     return _Bold(
         indistinguishable_from_best(items, test=test, higher_is_better=higher, seed=seed),
         n_common,

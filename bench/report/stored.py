@@ -16,7 +16,7 @@ from bench.report.model import CellStatus
 from bench.store import Number, Store
 from bench.suite.schema import ResolvedColumn, ResolvedModel
 
-__all__ = ["Curve", "EvaluateJob", "Evaluations", "Measurement", "Missing", "Stored", "Values"]
+__all__ = ["Curve", "EvaluateJob", "Evaluations", "Measurement", "Missing", "Scored", "Stored", "Values"]
 
 
 class EvaluateJob(Protocol):
@@ -82,6 +82,22 @@ class Curve:
     arguments: list[str]
     items: list[NDArray[Any]]
     clean: NDArray[np.bool_]
+
+
+class Scored(NamedTuple):
+    """Scores of the items of two sets, NaN where an item has none.
+
+    Attributes:
+        ids: Ids of the test items, (m,).
+        inside: Their scores, (m,).
+        other_ids: Ids of the items of the other set, (n,).
+        outside: Their scores, (n,).
+    """
+
+    ids: NDArray[np.int64]
+    inside: NDArray[np.float64]
+    other_ids: NDArray[np.int64]
+    outside: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -221,6 +237,18 @@ class Stored:
             if one.number.items not in arrays:
                 return {}
             found[one.job.seed] = arrays["ids"], arrays[one.number.items]
+        return found
+
+    def scores(self, model: ResolvedModel, column: ResolvedColumn) -> dict[int, Scored]:
+        """By seed, the scores of both sets behind an AUROC; empty if a seed with a number has none."""
+        found = {}
+        for one in self.numbers(model, column)[0]:
+            arrays = self._open(one.job) if one.number.items else {}
+            inside, outside = one.number.items, f"{one.number.items}@{column.column.argument}"
+            names = ("ids", inside, f"ids@{column.column.argument}", outside)
+            if any(name not in arrays for name in names):
+                return {}
+            found[one.job.seed] = Scored(*(arrays[str(name)] for name in names))
         return found
 
     def _jobs(self, model: ResolvedModel, column: ResolvedColumn) -> list[EvaluateJob]:
