@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.metrics.selective import risk_coverage
 from bench.report import drawing
 from bench.report.cells import Results
 from bench.report.figures.item_arrays import confidences
@@ -91,11 +92,9 @@ def risk_at(confidence: NDArray[Any], correct: NDArray[Any], coverage: NDArray[n
     >>> risk_at(np.array([0.9, 0.5, 0.5]), np.array([True, True, False]), np.array([1 / 3, 2 / 3, 1.0]))
     array([0.        , 0.25      , 0.33333333])
     """
-    values, group = np.unique(-np.asarray(confidence, dtype=np.float64), return_inverse=True)
-    items = np.concatenate([[0.0], np.cumsum(np.bincount(group, minlength=len(values)))])
-    errors = np.concatenate([[0.0], np.cumsum(np.bincount(group, weights=~np.asarray(correct, bool)))])
-    taken = coverage * len(group)
-    risk: NDArray[np.float64] = np.interp(taken, items, errors) / taken
+    curve = risk_coverage(confidence, correct)
+    errors = np.interp(coverage, [0.0, *curve.coverage], [0.0, *(curve.coverage * curve.risk)])
+    risk: NDArray[np.float64] = errors / coverage
     return risk
 
 

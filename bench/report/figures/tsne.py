@@ -110,9 +110,10 @@ def figure_of(figure: ResolvedFigure, results: Results) -> Embeddings | str:
     if not panels:
         return "no predictions on the test set are stored yet"
     size = max(len(panel.labels) for panel in panels)
+    perplexity = min(entry.perplexity, (size - 1) / 3)
     caption = (
-        f"t-SNE (perplexity {entry.perplexity:g}, seed {entry.seed}) of the features of {size:,} test images, by "
-        "class; one seed of each model. Distances between clusters have no meaning. Purity: mean share of the "
+        f"t-SNE (perplexity {perplexity:.3g}, seed {entry.seed}) of the features of {size:,} test images, by class; "
+        "one seed of each model. Distances between clusters have no meaning. Purity: mean share of the "
         f"{entry.neighbours} nearest neighbours of an image, in the features, that have its class."
     )
     return Embeddings(figure.title, tuple(panels), caption)
@@ -135,9 +136,11 @@ def _panel(model: ResolvedModel, entry: TSNEEntry, results: Results) -> Panel | 
         features, labels = arrays["features"][: entry.items], arrays["labels"][: entry.items]
         finite = np.isfinite(features).all(axis=1)
         features, labels = features[finite].astype(np.float64), labels[finite]
-        if len(labels) <= max(3 * entry.perplexity, entry.neighbours):
+        if len(labels) <= max(3, entry.neighbours):
             return None
-        embedding = TSNE(2, perplexity=entry.perplexity, init="pca", random_state=entry.seed, n_jobs=1)
+        # An item can have no more neighbours than there are.
+        perplexity = min(entry.perplexity, (len(labels) - 1) / 3)
+        embedding = TSNE(2, perplexity=perplexity, init="pca", random_state=entry.seed, n_jobs=1)
         purity = neighbour_purity(features, labels, entry.neighbours)
         return Panel(model.label, embedding.fit_transform(features), labels, purity)
     return None
