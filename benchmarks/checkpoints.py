@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from bench_models.replay import ReplayBuffer
 
 from bench.data.loading import load_splits
 from bench.data.registry import DATASETS
@@ -28,7 +29,6 @@ from bench.train.loop import Trainer
 from bench.train.snapshot import Selected, capture
 from bench.weights import load as trained
 from bench.weights.find import Blueprint
-from bench_models.replay import ReplayBuffer
 
 IMAGE = (3, 32, 32)
 

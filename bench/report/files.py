@@ -83,9 +83,18 @@ def pictures(plan: Plan, store: Store) -> tuple[Picture, ...]:
                 folder.distrust()
                 continue
             label = f"{labels[job.model]}, seed {job.seed}"
-            caption = f"{job.evaluation}: {name.removesuffix('.png')}; rows are classes"
+            what = name.removesuffix(".png")
+            caption = f"{job.evaluation}: {what}; {_READ.get(what, 'rows are classes')}"
             found.append(Picture(label, caption, content))
     return tuple(found)
+
+
+_READ = {
+    "noise": "images, adversarial images, and the noise, each enlarged to the whole range (grey is none)",
+    "closest": "rows are classes, nearest to the center of the class first",
+    "farthest": "rows are classes, farthest from the center of the class first",
+}
+"""How to read a picture, by its name; others are grids with a row for each class."""
 
 
 def provenance_summary(plan: Plan, store: Store) -> dict[str, str]:

@@ -8,6 +8,7 @@ at a fixed radius.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from bench.attacks.threat import parse_eps
 from bench.evaluate.base import Column, Number, Outcome
 from bench.evaluate.robust.accuracies import item_arrays
 from bench.evaluate.robust.kept import AdversarialsConfig, Broken, with_images
+from bench.evaluate.robust.noise import noise_grid
 from bench.evaluate.robust.under_attack import Subject, UnderAttack
 
 if TYPE_CHECKING:
@@ -258,7 +260,13 @@ class SmallestNorms(UnderAttack):
         return norm_columns(self.label(config), config.definition, config.curve)
 
     def measure(self, config: Any, subject: Subject) -> Outcome:
-        """Attack without a budget."""
+        """Attack without a budget, and draw the noise of the first broken images."""
         targets = subject.targets
         result = subject.attack(config.attack, seed=config.seed, **targets)
-        return norm_outcome(config, result, self.columns(config), targets)
+        outcome = norm_outcome(config, result, self.columns(config), targets)
+        grid = noise_grid(subject.images, result.adversarials, result.success)
+        if grid is None:
+            return outcome
+        from bench.evaluate.samples import picture
+
+        return replace(outcome, files={**outcome.files, "noise.png": picture(grid)})
