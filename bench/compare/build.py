@@ -14,6 +14,7 @@ from bench.metrics.paired import holm
 from bench.report.bold import ALPHA
 from bench.report.cells import Results
 from bench.report.claims import reason_notes
+from bench.report.deviations import deviations
 from bench.report.model import Cell, Report, Table, TableColumn, TableRow
 from bench.report.text import size_note
 from bench.suite.schema import ResolvedColumn, ResolvedModel, ResolvedTable, Suite
@@ -67,7 +68,8 @@ def compare_runs(results: Results, suite: Suite, former: FormerRun) -> Report:
     if not pairs:
         raise NothingSelectedError(f"the runs of {run_name(suite.name, suite.profile)} have no model in common")
     notes = [f"Not in {former.folder}: {', '.join(missing)}."] if missing else []
-    return _report(suite, pairs, f"difference to the run in {former.folder}", [*notes, *changes(pairs, suite)])
+    found = [f"Between the runs: {line}" for line in changes(pairs, suite)]
+    return _report(suite, pairs, f"difference to the run in {former.folder}", [*notes, *found])
 
 
 def _report(suite: Suite, pairs: Sequence[Pair], title: str, notes: Sequence[str]) -> Report:
@@ -85,7 +87,8 @@ def _report(suite: Suite, pairs: Sequence[Pair], title: str, notes: Sequence[str
         title=f"{suite.title}: {title}",
         profile=suite.profile,
         substitutions=suite.substitutions,
-        deviations=tuple(notes),
+        deviations=deviations(suite),
+        remarks=tuple(notes),
         tables=tuple(tables),
     )
 
