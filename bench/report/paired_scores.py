@@ -36,11 +36,7 @@ def scored_difference(mine: Mapping[int, Scored], other: Mapping[int, Scored]) -
         return None
     runs = []
     for a, b in pairs:
-        ranked = [
-            missing_as_wrong(_at(run.ids, run.inside, ids[0]), _at(run.other_ids, run.outside, ids[1]))
-            for run in (a, b)
-        ]
-        runs.append((*ranked[0], *ranked[1]))
+        runs.append((*_ranks(a, *ids), *_ranks(b, *ids)))
     return mean_auroc_difference(runs), len(ids[0]) + len(ids[1])
 
 
