@@ -71,7 +71,7 @@ def mean_over_seeds(runs: Sequence[Items]) -> Items:
     """The mean of the results of several seeds on the items that all of them have.
 
     Args:
-        runs: For each seed, ids and results; at least one seed.
+        runs: For each seed, ids and results; at least one seed. The order of the seeds has no effect.
 
     Returns:
         Ids, (n,), and means, (n,); the results of a single seed are returned as they are.

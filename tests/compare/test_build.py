@@ -56,7 +56,7 @@ def test_several_seeds_give_both_answers(project: Project) -> None:
     weights, families = cells(report)["JEM"], cells(report, 1)["JEM"]
     assert (weights.value, families.value) == (pytest.approx(-0.11), pytest.approx(-0.11))
     assert (weights.best, families.best) == (True, False)
-    assert any("With 3 seeds no p can be below 0.25" in note for note in report.tables[1].notes)
+    assert any("With 3 seeds in common no p of sign flips can be below 0.25" in note for note in report.tables[1].notes)
 
 
 def test_a_masked_number_is_never_told_apart(run: Run) -> None:
