@@ -9,10 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bench.attacks.verdict import WORDS
 from bench.compare.sides import Side
@@ -24,8 +22,7 @@ from bench.metrics.difference import (
     seed_difference,
     unpaired_seed_difference,
 )
-from bench.report.bold import Items, common_items, mean_over_seeds
-from bench.report.paired_scores import scored_difference
+from bench.report.items import Items, common_items, mean_over_seeds, scored_difference, with_finite_values
 from bench.report.stored import Measurement
 from bench.suite.schema import ResolvedColumn
 
@@ -143,14 +140,11 @@ def _items(side: Side, column: ResolvedColumn, numbers: Sequence[Measurement]) -
     """By seed, ids and results over items; None if a seed has none."""
     if column.column.across is not None:
         stored = {one.of.job.seed: one for one in side.stored.values(side.model, column)[0]}
-        return {one.job.seed: _finite(stored[one.job.seed].ids, stored[one.job.seed].values) for one in numbers}
+        return {
+            one.job.seed: with_finite_values(stored[one.job.seed].ids, stored[one.job.seed].values) for one in numbers
+        }
     found = side.stored.items(side.model, column)
     return {one.job.seed: found[one.job.seed] for one in numbers} if found else None
-
-
-def _finite(ids: NDArray[np.int64], values: NDArray[Any]) -> Items:
-    present = np.isfinite(values)
-    return ids[present], values[present]
 
 
 def _paired(mine: dict[int, Items], other: dict[int, Items], column: ResolvedColumn, facts: Compared) -> Compared:

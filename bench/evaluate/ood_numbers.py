@@ -9,10 +9,9 @@ import numpy.typing as npt
 
 from bench.evaluate.base import Column, Number
 from bench.evaluate.ood_scores import Fit
-from bench.metrics.auroc_inference import mean_auroc_interval
-from bench.metrics.fpr_inference import FEWEST, fpr_interval
 from bench.metrics.intervals import Interval
 from bench.metrics.ood import auroc, average_precision, fpr_at_tpr, missing_as_wrong
+from bench.metrics.ood_inference import FEWEST, fpr_interval, mean_auroc_interval
 from bench.metrics.predictions import absence
 
 __all__ = ["number"]

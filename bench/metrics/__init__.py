@@ -17,7 +17,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bench.metrics.auroc_inference import auroc_interval, delong
     from bench.metrics.calibration import classwise_ece, debiased_ece, ece, ks_error, mce
     from bench.metrics.calibration_intervals import ece_interval
     from bench.metrics.difference import Difference, accuracy_difference, auroc_difference, mean_difference
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from bench.metrics.kernel import kernel_distance
     from bench.metrics.neighbours import nearest_neighbours
     from bench.metrics.ood import auroc, average_precision, fpr_at_tpr
+    from bench.metrics.ood_inference import auroc_interval, delong
     from bench.metrics.paired import holm, mcnemar, permutation_mean, sign_flip
     from bench.metrics.precision_recall import prdc
     from bench.metrics.proper_scores import brier, brier_decomposition, nll
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from bench.metrics.temperature import Temperature, fit_temperature
 
 _MODULES = {
-    "auroc_inference": ("auroc_interval", "delong"),
     "calibration": ("classwise_ece", "debiased_ece", "ece", "ks_error", "mce"),
     "calibration_intervals": ("ece_interval",),
     "difference": ("Difference", "accuracy_difference", "auroc_difference", "mean_difference"),
@@ -46,6 +45,7 @@ _MODULES = {
     "kernel": ("kernel_distance",),
     "neighbours": ("nearest_neighbours",),
     "ood": ("auroc", "average_precision", "fpr_at_tpr"),
+    "ood_inference": ("auroc_interval", "delong"),
     "paired": ("holm", "mcnemar", "permutation_mean", "sign_flip"),
     "precision_recall": ("prdc",),
     "proper_scores": ("brier", "brier_decomposition", "nll"),

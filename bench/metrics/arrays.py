@@ -1,4 +1,4 @@
-"""Validation of the arrays that metrics get, and their conversion to float64."""
+"""Validation of what metrics get: arrays, which are converted to float64, and options such as a level."""
 
 from __future__ import annotations
 
@@ -34,6 +34,18 @@ def vector(name: str, values: npt.ArrayLike, *, at_least: int = 1) -> FloatArray
     return array
 
 
+def finite_vector(name: str, values: npt.ArrayLike, *, at_least: int = 1) -> FloatArray:
+    """As `vector`, but infinities raise a ValueError, too.
+
+    >>> finite_vector("values", [0, np.inf])
+    Traceback (most recent call last):
+    ValueError: values must be finite, got 1 infinite of 2 values
+    """
+    array = vector(name, values, at_least=at_least)
+    _reject_infinite(name, array)
+    return array
+
+
 def matrix(name: str, values: npt.ArrayLike) -> FloatArray:
     """One row per item, as float64; infinities are kept.
 
@@ -58,9 +70,7 @@ def finite_matrix(name: str, values: npt.ArrayLike) -> FloatArray:
     ValueError: logits must be finite, got 1 infinite of 2 values
     """
     array = matrix(name, values)
-    infinite = int(np.isinf(array).sum())
-    if infinite:
-        raise ValueError(f"{name} must be finite, got {infinite} infinite of {array.size} values")
+    _reject_infinite(name, array)
     return array
 
 
@@ -131,6 +141,49 @@ def correctness(name: str, values: npt.ArrayLike) -> npt.NDArray[np.bool_]:
     if not np.isin(array, (0.0, 1.0)).all():
         raise ValueError(f"{name} must hold booleans, or 0 and 1 only")
     return array.astype(np.bool_)
+
+
+def correct_of(confidence: FloatArray, correct: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+    """Whether each item with a confidence, shape (n,), was classified correctly: `correctness` of the same length.
+
+    Raises:
+        ValueError: As `correctness`, or if the lengths differ.
+
+    >>> correct_of(np.array([0.9, 0.5]), [1, 0])
+    array([ True, False])
+    """
+    array = correctness("correct", correct)
+    if confidence.shape != array.shape:
+        raise ValueError(f"confidence and correct must have one length, got {confidence.size} and {array.size}")
+    return array
+
+
+def require_level(level: float) -> None:
+    """Raises a ValueError if a nominal coverage lies outside (0, 1).
+
+    >>> require_level(1.0)
+    Traceback (most recent call last):
+    ValueError: level must lie in (0, 1), such as 0.95, got 1.0
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie in (0, 1), such as 0.95, got {level}")
+
+
+def require_at_least(name: str, value: int, least: int) -> None:
+    """Raises a ValueError if an option, such as a number of resamples, is too small.
+
+    >>> require_at_least("bins", 0, 1)
+    Traceback (most recent call last):
+    ValueError: bins must be at least 1, got 0
+    """
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}")
+
+
+def _reject_infinite(name: str, array: FloatArray) -> None:
+    count = int(np.isinf(array).sum())
+    if count:
+        raise ValueError(f"{name} must be finite, got {count} infinite of {array.size} values")
 
 
 def _reject_nan(name: str, array: FloatArray) -> None:

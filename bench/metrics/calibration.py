@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr
 
-from bench.metrics.arrays import class_labels, correctness, probabilities
+from bench.metrics.arrays import class_labels, correct_of, probabilities
 from bench.metrics.proper_scores import brier, nll
-from bench.metrics.reliability import Binning, Edges, ReliabilityCurve, confidences, reliability
+from bench.metrics.reliability import Binning, Edges, ReliabilityCurve, confidences, last_of_ties, reliability
 from bench.metrics.temperature import TEMPERATURE_RANGE, Temperature, fit_temperature
 
 # The scores and the temperature were defined here once, and code outside of this repository imports them from here.
@@ -150,11 +150,8 @@ def ks_error(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> float:
     0.375
     """
     conf = confidences(confidence)
-    hit = correctness("correct", correct)
-    if conf.shape != hit.shape:
-        raise ValueError(f"confidence and correct must have one length, got {conf.size} and {hit.size}")
+    hit = correct_of(conf, correct)
     order = np.argsort(conf, kind="stable")
     ordered = conf[order]
     cumulated = np.cumsum(hit[order] - ordered)
-    last_of_ties = np.append(ordered[1:] != ordered[:-1], True)
-    return min(1.0, float(np.abs(cumulated[last_of_ties]).max() / conf.size))
+    return min(1.0, float(np.abs(cumulated[last_of_ties(ordered)]).max() / conf.size))

@@ -20,10 +20,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from bench.metrics.arrays import FloatArray, class_labels, correctness, probabilities
+from bench.metrics.arrays import (
+    FloatArray,
+    class_labels,
+    correct_of,
+    correctness,
+    probabilities,
+    require_at_least,
+    require_level,
+)
 from bench.metrics.calibration import classwise_ece, ece, ks_error
 from bench.metrics.intervals import Interval
-from bench.metrics.reliability import Binning, Edges, bin_edges, bin_index, confidences
+from bench.metrics.reliability import Binning, Edges, bin_edges, bin_index, confidences, last_of_ties
 
 __all__ = ["KIND", "classwise_ece_interval", "ece_interval", "ks_interval"]
 
@@ -73,9 +81,7 @@ def ece_interval(
     """
     conf = confidences(confidence)
     index = bin_index(conf, bin_edges(conf, bins, binning, edges), edges)
-    hit = correctness("correct", correct)
-    if conf.shape != hit.shape:
-        raise ValueError(f"confidence and correct must have one length, got {conf.size} and {hit.size}")
+    hit = correct_of(conf, correct)
     cells = _Cells.of(index, conf, hit, conf.size)
     found = _interval(*_simulated(cells, seed, level, draws), level)
     return _holding(found, ece(conf, hit, bins, binning, edges))
@@ -157,7 +163,8 @@ def ks_interval(
     >>> round(interval.low, 2), round(interval.high, 2)
     (0.11, 0.19)
     """
-    _check(draws, level)
+    require_at_least("draws", draws, 100)
+    require_level(level)
     estimate = ks_error(confidence, correct)
     unsorted = confidences(confidence)
     order = np.argsort(unsorted, kind="stable")
@@ -165,13 +172,13 @@ def ks_interval(
     n = conf.size
     index = bin_index(conf, bin_edges(conf, min(_KS_BINS, 1 + n // _KS_ITEMS), "mass"))
     accuracy = ((np.bincount(index, weights=hit) + 2) / (np.bincount(index) + 4))[index]
-    last_of_ties = np.flatnonzero(np.append(conf[1:] != conf[:-1], True))
+    last = last_of_ties(conf)
     generator = np.random.default_rng(seed)
     noise = np.empty(draws)
     rows = max(1, _MOST_DRAWN // n)
     for start in range(0, draws, rows):
         uniform = generator.random((min(rows, draws - start), n), dtype=np.float32)
-        cumulated = np.cumsum((uniform < accuracy) - accuracy, axis=1)[:, last_of_ties]
+        cumulated = np.cumsum((uniform < accuracy) - accuracy, axis=1)[:, last]
         noise[start : start + rows] = np.abs(cumulated).max(axis=1) / n
     # At least the share of wrong items that n right ones leave possible (Clopper and Pearson 1934).
     half = max(float(np.quantile(noise, level)), 1 - float((1 - level) / 2) ** (1 / n))
@@ -219,7 +226,8 @@ class _Cells:
 
 def _simulated(cells: _Cells, seed: int, level: float, draws: int) -> tuple[float, FloatArray, FloatArray]:
     """The estimated error; candidate values, shape (m,); and estimates simulated for each, shape (m, draws)."""
-    _check(draws, level)
+    require_at_least("draws", draws, 100)
+    require_level(level)
     weight = cells.count / cells.n
     observed = weight * (cells.happened - cells.stated)
     estimate = float(np.abs(observed).sum())
@@ -319,10 +327,3 @@ def _crossing(values: FloatArray, heights: FloatArray, left: int) -> float:
     a, b = heights[left], heights[left + 1]
     share = 1.0 if a == b else min(1.0, max(0.0, a / (a - b)))
     return float(values[left] + share * (values[left + 1] - values[left]))
-
-
-def _check(draws: int, level: float) -> None:
-    if draws < 100:
-        raise ValueError(f"draws must be at least 100, got {draws}")
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie in (0, 1), such as 0.95, got {level}")

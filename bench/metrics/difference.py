@@ -17,18 +17,21 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import stdtr, stdtrit
 
-from bench.metrics.arrays import correctness, vector
-from bench.metrics.auroc_inference import mean_delong_difference
-from bench.metrics.bootstrap import studentised_means
+from bench.metrics.arrays import require_at_least, require_level, vector
 from bench.metrics.intervals import Interval, normal_quantile, student_t, symmetric
 from bench.metrics.ood import auroc
+from bench.metrics.ood_inference import mean_delong_difference
 from bench.metrics.paired import (
     MAX_SIGN_FLIP_DIFFERENCES,
+    disagreements,
     mcnemar,
+    paired_differences,
     permutation_mean,
+    require_finite,
     sign_flip,
     smallest_sign_flip_p,
 )
+from bench.metrics.resampling import studentised_means
 
 __all__ = [
     "Difference",
@@ -85,10 +88,9 @@ def accuracy_difference(correct_a: npt.ArrayLike, correct_b: npt.ArrayLike, leve
     (0.8333, 0.0625)
     """
     p = mcnemar(correct_a, correct_b)
-    a, b = correctness("correct_a", correct_a), correctness("correct_b", correct_b)
-    only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
-    low, high = _tango(only_a, only_b, a.size, normal_quantile(level))
-    return Difference((only_a - only_b) / a.size, Interval(low, high, level, "tango"), p, "McNemar, exact")
+    only_a, only_b, n = disagreements(correct_a, correct_b)
+    low, high = _tango(only_a, only_b, n, normal_quantile(level))
+    return Difference((only_a - only_b) / n, Interval(low, high, level, "tango"), p, "McNemar, exact")
 
 
 def mean_difference(
@@ -121,17 +123,12 @@ def mean_difference(
     >>> found.value, found.p > 0.05, found.interval.low < 0 < found.interval.high
     (0.0, True, True)
     """
-    normal_quantile(level)
-    if resamples < 99:
-        raise ValueError(f"resamples must be at least 99, got {resamples}")
-    a, b = vector("values_a", values_a, at_least=2), vector("values_b", values_b, at_least=2)
-    if a.size != b.size:
-        raise ValueError(f"values_a and values_b must be on the same items, got {a.size} and {b.size}")
-    if not (np.isfinite(a).all() and np.isfinite(b).all()):
-        raise ValueError("values_a and values_b must be finite")
-    differences = a - b
+    require_level(level)
+    require_at_least("resamples", resamples, 99)
+    differences = paired_differences(values_a, values_b, at_least=2)
     # Values that are equal in exact arithmetic may differ by rounding, as means over seeds in another order do.
-    if float(np.abs(differences).max()) <= 1e-12 * float(max(np.abs(a).max(), np.abs(b).max())):
+    scale = max(float(np.abs(np.asarray(values, dtype=np.float64)).max()) for values in (values_a, values_b))
+    if float(np.abs(differences).max()) <= 1e-12 * scale:
         differences = np.zeros_like(differences)
     value, smallest = float(differences.mean()), 1 / (resamples + 1)
     error = float(differences.std()) / math.sqrt(differences.size)
@@ -155,7 +152,7 @@ def auroc_difference(
     """Difference between two AUROCs on the same items.
 
     Interval and p are from one statistic, so that the interval excludes 0 if and only if p < 1 - level: that of DeLong
-    with added items, which `bench.metrics.auroc_inference.delong_difference` explains.
+    with added items, which `bench.metrics.ood_inference.delong_difference` explains.
 
     Args:
         in_a: Scores A of the in-distribution items, shape (m,), m >= 2, higher = in-distribution.
@@ -215,7 +212,7 @@ def seed_difference(differences: npt.ArrayLike, level: float = 0.95) -> Differen
     >>> round(found.value, 4), found.p, found.smallest_p
     (0.02, 0.25, 0.25)
     """
-    normal_quantile(level)
+    require_level(level)
     d = vector("differences", differences)
     interval = student_t(d, level) if d.size > 1 else None
     if d.size <= MAX_SIGN_FLIP_DIFFERENCES:
@@ -246,10 +243,9 @@ def unpaired_seed_difference(values_a: npt.ArrayLike, values_b: npt.ArrayLike, l
     >>> round(found.value, 4), round(found.p, 4)
     (0.09, 0.0167)
     """
-    normal_quantile(level)
+    require_level(level)
     a, b = vector("values_a", values_a, at_least=2), vector("values_b", values_b, at_least=2)
-    if not (np.isfinite(a).all() and np.isfinite(b).all()):
-        raise ValueError("values_a and values_b must be finite")
+    require_finite(a, b)
     value = float(a.mean() - b.mean())
     of_a, of_b = float(a.var(ddof=1)) / a.size, float(b.var(ddof=1)) / b.size
     error = math.sqrt(of_a + of_b)

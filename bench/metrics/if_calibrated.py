@@ -9,10 +9,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from bench.metrics.arrays import FloatArray, class_labels, probabilities
+from bench.metrics.arrays import FloatArray, class_labels, probabilities, require_at_least, require_level
 from bench.metrics.calibration import classwise_ece, ece, ks_error
 from bench.metrics.intervals import IfCalibrated
-from bench.metrics.reliability import Binning, Edges, bin_edges, bin_index, confidences
+from bench.metrics.reliability import Binning, Edges, bin_edges, bin_index, confidences, last_of_ties
 
 __all__ = ["classwise_ece_if_calibrated", "ece_if_calibrated", "ks_if_calibrated"]
 
@@ -55,7 +55,8 @@ def ece_if_calibrated(
     >>> round(found.mean, 2), round(found.upper, 2), found.p_value < 0.01  # mean sqrt(2 / pi) * 0.3 / 10
     (0.02, 0.06, True)
     """
-    _check(draws, level)
+    require_at_least("draws", draws, 100)
+    require_level(level)
     conf = confidences(confidence)
     index = bin_index(conf, bin_edges(conf, bins, binning, edges), edges)
     order = np.argsort(index, kind="stable")
@@ -85,12 +86,13 @@ def ks_if_calibrated(
     >>> round(ks_if_calibrated(np.full(100, 0.9)).mean, 2)  # of one tie: sqrt(2 / pi) * 0.3 / 10
     0.02
     """
-    _check(draws, level)
+    require_at_least("draws", draws, 100)
+    require_level(level)
     conf = np.sort(confidences(confidence))
-    last_of_ties = np.flatnonzero(np.append(conf[1:] != conf[:-1], True))
-    expected = np.cumsum(conf)[last_of_ties]
+    last = last_of_ties(conf)
+    expected = np.cumsum(conf)[last]
     found = [
-        np.abs(np.cumsum(right, axis=1, dtype=np.int64)[:, last_of_ties] - expected).max(axis=1)
+        np.abs(np.cumsum(right, axis=1, dtype=np.int64)[:, last] - expected).max(axis=1)
         for right in _drawn(conf, seed, draws)
     ]
     observed = None if correct is None else ks_error(confidence, correct)
@@ -128,7 +130,8 @@ def classwise_ece_if_calibrated(
     >>> round(classwise_ece_if_calibrated(probs, bins=1).mean, 2)
     0.02
     """
-    _check(draws, level)
+    require_at_least("draws", draws, 100)
+    require_level(level)
     p = probabilities("probs", probs)
     n, classes = p.shape
     columns = [np.minimum(p[:, k], 1.0) for k in range(classes)]
@@ -144,13 +147,6 @@ def classwise_ece_if_calibrated(
         found[draw] = np.abs(happened - stated).sum() / (n * classes)
     observed = None if labels is None else classwise_ece(p, class_labels(labels, n, classes), bins, binning, edges)
     return _summary(found, observed, level)
-
-
-def _check(draws: int, level: float) -> None:
-    if draws < 100:
-        raise ValueError(f"draws must be at least 100, got {draws}")
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie in (0, 1), such as 0.95, got {level}")
 
 
 def _drawn(confidence: FloatArray, seed: int, draws: int) -> list[npt.NDArray[np.bool_]]:

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import bdtr, ndtri, stdtrit
 
-from bench.metrics.arrays import FloatArray, vector
-from bench.metrics.bootstrap import studentised_means
+from bench.metrics.arrays import FloatArray, finite_vector, require_at_least, require_level, vector
+from bench.metrics.resampling import studentised_means
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,7 @@ def wilson(successes: int, n: int, level: float = 0.95) -> Interval:
     >>> round(interval.low, 4), round(interval.high, 4)
     (0.4902, 0.9433)
     """
-    if n < 1:
-        raise ValueError(f"n must be at least 1, got {n}")
+    require_at_least("n", n, 1)
     if not 0 <= successes <= n:
         raise ValueError(f"successes must lie in 0 … n = {n}, got {successes}")
     low, high = wilson_ends(successes / n, n, normal_quantile(level))
@@ -121,8 +120,8 @@ def student_t(
     >>> round(interval.low, 4), round(interval.high, 4)  # 2 -+ 4.3027 / sqrt(3)
     (-0.4841, 4.4841)
     """
-    _require_level(level)
-    array = _finite("values", values)
+    require_level(level)
+    array = finite_vector("values", values, at_least=2)
     if _all_equal(array):
         return None
     half = float(stdtrit(array.size - 1, (1 + level) / 2)) * float(array.std(ddof=1)) / math.sqrt(array.size)
@@ -185,10 +184,9 @@ def bootstrap_mean(
     >>> bootstrap_mean([1, 1, 1], seed=0) is None
     True
     """
-    _require_level(level)
-    if resamples < 100:
-        raise ValueError(f"resamples must be at least 100, got {resamples}")
-    array = _finite("values", values)
+    require_level(level)
+    require_at_least("resamples", resamples, 100)
+    array = finite_vector("values", values, at_least=2)
     if _all_equal(array):
         return None
     mean, error = float(array.mean()), float(array.std()) / math.sqrt(array.size)
@@ -221,7 +219,7 @@ def median_interval(values: npt.ArrayLike, level: float = 0.95) -> Interval | No
     >>> median_interval([1, 2, 3, 4, 5, 6, float("inf")])
     Interval(low=1.0, high=inf, level=0.95, kind='order statistics')
     """
-    _require_level(level)
+    require_level(level)
     ordered = np.sort(vector("values", values))
     n = ordered.size
     tails = 2 * bdtr(np.arange(n // 2 + 1), n, 0.5)
@@ -260,7 +258,7 @@ def normal_quantile(level: float) -> float:
     >>> round(normal_quantile(0.95), 4)
     1.96
     """
-    _require_level(level)
+    require_level(level)
     return float(ndtri((1 + level) / 2))
 
 
@@ -279,15 +277,3 @@ def _all_equal(array: FloatArray) -> bool:
 def _range(within: tuple[float, float]) -> str:
     least, most = within
     return f"{'(' if math.isinf(least) else '['}{least:g}, {most:g}{')' if math.isinf(most) else ']'}"
-
-
-def _require_level(level: float) -> None:
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie in (0, 1), such as 0.95, got {level}")
-
-
-def _finite(name: str, values: npt.ArrayLike) -> FloatArray:
-    array = vector(name, values, at_least=2)
-    if np.isinf(array).any():
-        raise ValueError(f"{name} must be finite, got {int(np.isinf(array).sum())} infinite of {array.size} values")
-    return array

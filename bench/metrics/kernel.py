@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bench.metrics.arrays import FloatArray, finite_matrix
+from bench.metrics.arrays import FloatArray, finite_matrix, require_at_least
 
 __all__ = ["PolynomialKernel", "kernel_distance", "kernel_distances"]
 
@@ -105,13 +105,11 @@ def kernel_distance(
     """
     kernel = PolynomialKernel(degree, gamma, coef0)
     first, second = _pair(a, b)
-    if degree < 1:
-        raise ValueError(f"degree must be at least 1, got {degree}")
+    require_at_least("degree", degree, 1)
     least = min(len(first), len(second))
     if subset_size is None:
         return _distance(kernel, first, second), 0.0
-    if subsets < 1:
-        raise ValueError(f"subsets must be at least 1, got {subsets}")
+    require_at_least("subsets", subsets, 1)
     if not 2 <= subset_size <= least:
         raise ValueError(f"subset_size must lie in 2 … {least}, the size of the smaller set, got {subset_size}")
     generator = np.random.default_rng(seed)

@@ -102,11 +102,11 @@ def average_precision(in_scores: npt.ArrayLike, out_scores: npt.ArrayLike, *, po
     >>> round(average_precision([3, 1], [2], positive="in"), 6)  # (1 + 2/3) / 2
     0.833333
     """
-    wanted, other = _by_positive(in_scores, out_scores, positive)
+    wanted, other = by_positive(in_scores, out_scores, positive)
     # Recall changes only at scores of positive items, so only these are thresholds.
     thresholds, multiplicity = np.unique(wanted, return_counts=True)
-    true_positives = _count_at_least(wanted, thresholds)
-    false_positives = _count_at_least(other, thresholds)
+    true_positives = count_at_least(wanted, thresholds)
+    false_positives = count_at_least(other, thresholds)
     precision = true_positives / (true_positives + false_positives)
     return float((multiplicity * precision).sum() / wanted.size)
 
@@ -132,7 +132,7 @@ def fpr_at_tpr(in_scores: npt.ArrayLike, out_scores: npt.ArrayLike, tpr: float =
     """
     if not 0 < tpr <= 1:
         raise ValueError(f"tpr must lie in (0, 1], got {tpr}")
-    wanted, other = _by_positive(in_scores, out_scores, positive)
+    wanted, other = by_positive(in_scores, out_scores, positive)
     # Rates are compared, not ceil(tpr * n): 0.95 * n can round to either side of a whole number.
     rates = np.arange(1, wanted.size + 1) / wanted.size
     needed = int(np.argmax(rates >= tpr))
@@ -144,10 +144,14 @@ def _scores(in_scores: npt.ArrayLike, out_scores: npt.ArrayLike) -> tuple[FloatA
     return vector("in_scores", in_scores), vector("out_scores", out_scores)
 
 
-def _by_positive(
+def by_positive(
     in_scores: npt.ArrayLike, out_scores: npt.ArrayLike, positive: Positive
 ) -> tuple[FloatArray, FloatArray]:
-    """Scores of the positive and of the negative set, signed so that higher = positive."""
+    """Scores of the positive and of the negative set, signed so that higher = positive; errors as `fpr_at_tpr`.
+
+    >>> by_positive([2, 3], [1], "out")
+    (array([-1.]), array([-2., -3.]))
+    """
     inside, outside = _scores(in_scores, out_scores)
     if positive == "in":
         return inside, outside
@@ -169,5 +173,10 @@ def _share_below(values: FloatArray, reference: FloatArray) -> FloatArray:
     return share
 
 
-def _count_at_least(values: FloatArray, thresholds: FloatArray) -> npt.NDArray[np.int64]:
+def count_at_least(values: FloatArray, thresholds: FloatArray) -> npt.NDArray[np.int64]:
+    """For each threshold, the number of values that are at least as large.
+
+    >>> count_at_least(np.array([1.0, 2.0, 3.0]), np.array([3.0, 2.0]))
+    array([1, 2])
+    """
     return (values.size - np.searchsorted(np.sort(values), thresholds, side="left")).astype(np.int64)

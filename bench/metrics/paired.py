@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import bdtr
 
-from bench.metrics.arrays import correctness, vector
+from bench.metrics.arrays import FloatArray, correctness, finite_vector, require_at_least, vector
 
 MAX_SIGN_FLIP_DIFFERENCES = 20
 """The largest k for which all sign patterns are enumerated; there are 2^(k-1)."""
@@ -30,11 +30,53 @@ def mcnemar(correct_a: npt.ArrayLike, correct_b: npt.ArrayLike) -> float:
     >>> mcnemar([1, 1, 1, 1, 1], [0, 0, 0, 0, 0])  # 2 / 2^5
     0.0625
     """
+    only_a, only_b, _ = disagreements(correct_a, correct_b)
+    return min(1.0, 2.0 * float(bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
+
+
+def disagreements(correct_a: npt.ArrayLike, correct_b: npt.ArrayLike) -> tuple[int, int, int]:
+    """Numbers of items that only A has right and that only B has right, and of all items; arguments and errors are
+    those of `mcnemar`.
+
+    >>> disagreements([1, 1, 0], [0, 1, 0])
+    (1, 0, 3)
+    """
     a, b = correctness("correct_a", correct_a), correctness("correct_b", correct_b)
     if a.size != b.size:
         raise ValueError(f"correct_a and correct_b must be on the same items, got {a.size} and {b.size}")
-    only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
-    return min(1.0, 2.0 * float(bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
+    return int((a & ~b).sum()), int((b & ~a).sum()), a.size
+
+
+def paired_differences(values_a: npt.ArrayLike, values_b: npt.ArrayLike, *, at_least: int = 1) -> FloatArray:
+    """The value of A less that of B of each item, shape (n,).
+
+    Args:
+        values_a: One value per item, shape (n,), finite.
+        values_b: Values of the other model for the same items, shape (n,).
+        at_least: The smallest allowed n.
+
+    Raises:
+        ValueError: If the lengths differ or are too small, or a value is not finite.
+
+    >>> paired_differences([3, 2], [1, 2])
+    array([2., 0.])
+    """
+    a, b = vector("values_a", values_a, at_least=at_least), vector("values_b", values_b, at_least=at_least)
+    if a.size != b.size:
+        raise ValueError(f"values_a and values_b must be on the same items, got {a.size} and {b.size}")
+    require_finite(a, b)
+    return a - b
+
+
+def require_finite(values_a: FloatArray, values_b: FloatArray) -> None:
+    """Raises a ValueError if a value of one of the two models is not finite.
+
+    >>> require_finite(np.array([1.0]), np.array([np.inf]))
+    Traceback (most recent call last):
+    ValueError: values_a and values_b must be finite
+    """
+    if not (np.isfinite(values_a).all() and np.isfinite(values_b).all()):
+        raise ValueError("values_a and values_b must be finite")
 
 
 def sign_flip(differences: npt.ArrayLike) -> float:
@@ -53,9 +95,7 @@ def sign_flip(differences: npt.ArrayLike) -> float:
     >>> sign_flip([1, 2, 3])  # two of eight patterns
     0.25
     """
-    d = vector("differences", differences)
-    if not np.isfinite(d).all():
-        raise ValueError(f"differences must be finite, got {int(np.isinf(d).sum())} infinite of {d.size} values")
+    d = finite_vector("differences", differences)
     if d.size > MAX_SIGN_FLIP_DIFFERENCES:
         raise ValueError(f"at most {MAX_SIGN_FLIP_DIFFERENCES} differences can be enumerated, got {d.size}")
     # A pattern and its opposite have the same absolute sum, so the first sign stays +.
@@ -90,14 +130,8 @@ def permutation_mean(values_a: npt.ArrayLike, values_b: npt.ArrayLike, seed: int
     >>> permutation_mean([1, 2, 3], [0, 0, 0], seed=0)
     0.25
     """
-    if resamples < 99:
-        raise ValueError(f"resamples must be at least 99, got {resamples}")
-    a, b = vector("values_a", values_a), vector("values_b", values_b)
-    if a.size != b.size:
-        raise ValueError(f"values_a and values_b must be on the same items, got {a.size} and {b.size}")
-    if not (np.isfinite(a).all() and np.isfinite(b).all()):
-        raise ValueError("values_a and values_b must be finite")
-    d = a - b
+    require_at_least("resamples", resamples, 99)
+    d = paired_differences(values_a, values_b)
     d = d[d != 0]
     if not d.size:
         return 1.0
@@ -124,8 +158,7 @@ def smallest_sign_flip_p(k: int) -> float:
     >>> smallest_sign_flip_p(3)
     0.25
     """
-    if k < 1:
-        raise ValueError(f"k must be at least 1, got {k}")
+    require_at_least("k", k, 1)
     return math.ldexp(1.0, 1 - k)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bench.metrics.arrays import FloatArray, class_labels, log_probabilities, probabilities
+from bench.metrics.arrays import FloatArray, class_labels, log_probabilities, probabilities, require_at_least
 
 __all__ = ["BrierDecomposition", "brier", "brier_decomposition", "brier_values", "nll", "nll_values"]
 
@@ -113,8 +113,8 @@ def brier_decomposition(probs: npt.ArrayLike, labels: npt.ArrayLike, *, bins: in
     >>> brier_decomposition([[1.0, 0.0], [0.5, 0.5], [0.5, 0.5], [0.0, 1.0]], [0, 0, 1, 1])
     BrierDecomposition(score=0.25, reliability=0.0, resolution=0.25, uncertainty=0.5, within_bins=0.0)
     """
-    if bins is not None and bins < 1:
-        raise ValueError(f"bins must be at least 1, got {bins}")
+    if bins is not None:
+        require_at_least("bins", bins, 1)
     p = probabilities("probs", probs)
     y = class_labels(labels, *p.shape)
     n, classes = p.shape

@@ -8,9 +8,18 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from bench.metrics.arrays import FloatArray, correctness, vector
+from bench.metrics.arrays import FloatArray, correct_of, require_at_least, vector
 
-__all__ = ["Binning", "Edges", "ReliabilityCurve", "bin_edges", "bin_index", "confidences", "reliability"]
+__all__ = [
+    "Binning",
+    "Edges",
+    "ReliabilityCurve",
+    "bin_edges",
+    "bin_index",
+    "confidences",
+    "last_of_ties",
+    "reliability",
+]
 
 Binning = Literal["width", "mass"]
 Edges = Literal["right", "left"]
@@ -95,8 +104,7 @@ def bin_edges(confidence: npt.ArrayLike, bins: int, binning: Binning = "width", 
     >>> bin_edges([0.7, 0.7, 0.7], 5, "mass")
     array([0., 1.])
     """
-    if bins < 1:
-        raise ValueError(f"bins must be at least 1, got {bins}")
+    require_at_least("bins", bins, 1)
     if binning not in get_args(Binning):
         raise ValueError(f'binning must be "width" or "mass", got {binning!r}')
     if edges not in get_args(Edges):
@@ -127,6 +135,18 @@ def bin_index(confidence: FloatArray, boundaries: FloatArray, edges: Edges = "ri
     return np.searchsorted(boundaries[1:-1], confidence, side=side)
 
 
+def last_of_ties(ordered: FloatArray) -> npt.NDArray[np.intp]:
+    """The index of the last of each group of equal confidences, in increasing order.
+
+    Args:
+        ordered: Confidences in increasing order, shape (n,).
+
+    >>> last_of_ties(np.array([0.5, 0.5, 0.9]))
+    array([1, 2])
+    """
+    return np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
+
+
 def reliability(
     confidence: npt.ArrayLike,
     correct: npt.ArrayLike,
@@ -155,9 +175,7 @@ def reliability(
     """
     conf = confidences(confidence)
     boundaries = bin_edges(conf, bins, binning, edges)
-    hit = correctness("correct", correct)
-    if conf.shape != hit.shape:
-        raise ValueError(f"confidence and correct must have one length, got {conf.size} and {hit.size}")
+    hit = correct_of(conf, correct)
     index, filled = bin_index(conf, boundaries, edges), boundaries.size - 1
     count = np.bincount(index, minlength=filled).astype(np.int64)
     # The mean of an empty bin is 0/0 = NaN on purpose.

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtri
 
-from bench.metrics.arrays import FloatArray, correctness, vector
-from bench.metrics.intervals import Interval
+from bench.metrics.arrays import FloatArray, correct_of, correctness, require_at_least, vector
+from bench.metrics.intervals import Interval, normal_quantile
+from bench.metrics.resampling import bootstrap_draws
 
 __all__ = ["RiskCoverage", "aurc_interval", "aurc_resamples", "risk_coverage"]
 
@@ -56,9 +56,7 @@ def risk_coverage(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> RiskCove
     0.5
     """
     score = vector("confidence", confidence)
-    wrong = ~correctness("correct", correct)
-    if score.shape != wrong.shape:
-        raise ValueError(f"confidence and correct must have one length, got {score.size} and {wrong.size}")
+    wrong = ~correct_of(score, correct)
     n = score.size
     distinct, group = np.unique(-score, return_inverse=True)
     sizes = np.bincount(group)
@@ -83,13 +81,10 @@ def aurc_resamples(confidence: npt.ArrayLike, correct: npt.ArrayLike, draws: int
     array([0., 0.])
     """
     score, wrong = vector("confidence", confidence), ~correctness("correct", correct)
-    n = score.size
     _, group = np.unique(-score, return_inverse=True)
-    generator = np.random.default_rng(seed)
     found = np.empty(draws)
     groups = int(group.max()) + 1
-    for draw in range(draws):
-        items = generator.integers(n, size=n)
+    for draw, items in enumerate(bootstrap_draws(score.size, draws, seed)):
         sizes = np.bincount(group[items], minlength=groups)
         errors = np.bincount(group[items], weights=wrong[items], minlength=groups)
         found[draw] = _area(errors.astype(np.float64), sizes)
@@ -134,15 +129,13 @@ def aurc_interval(
     >>> round(interval.low, 2), round(interval.high, 2)
     (0.03, 0.16)
     """
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie in (0, 1), such as 0.95, got {level}")
-    if resamples < 100:
-        raise ValueError(f"resamples must be at least 100, got {resamples}")
+    z = normal_quantile(level)
+    require_at_least("resamples", resamples, 100)
     area = risk_coverage(confidence, correct).aurc
     found = aurc_resamples(confidence, correct, resamples, seed)
     if np.ptp(found) <= 1e-12:
         return None
     # The variance grows about as the area, as that of a count does, so that of its root is about constant.
-    half = float(ndtri((1 + level) / 2)) * float(found.std()) / (2 * math.sqrt(area)) if area else 0.0
+    half = z * float(found.std()) / (2 * math.sqrt(area)) if area else 0.0
     low, high = max(0.0, math.sqrt(area) - half) ** 2, min(1.0, math.sqrt(area) + half) ** 2
     return Interval(low, high, level, "bootstrap error, square-root scale")

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bench.metrics.arrays import FloatArray, class_labels, finite_matrix
+from bench.metrics.arrays import FloatArray, class_labels, finite_matrix, require_at_least, require_level
 from bench.metrics.intervals import Interval
+from bench.metrics.resampling import bootstrap_draws
 
 __all__ = ["TEMPERATURE_RANGE", "Temperature", "fit_temperature", "temperature_interval"]
 
@@ -135,20 +136,17 @@ def temperature_interval(
     >>> round(interval.low, 1), round(interval.high, 1)  # fitted: 1.82
     (1.5, 2.3)
     """
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie in (0, 1), such as 0.95, got {level}")
-    if resamples < 100:
-        raise ValueError(f"resamples must be at least 100, got {resamples}")
+    require_level(level)
+    require_at_least("resamples", resamples, 100)
     z = finite_matrix("logits", logits)
     y = class_labels(labels, *z.shape)
     fitted = fit_temperature(z, y)
     if fitted.at_bound:
         return None
     slope = _item_slopes(z, y, fitted.value)
-    generator = np.random.default_rng(seed)
     studentised = np.empty(resamples)
-    for draw in range(resamples):
-        drawn = slope[generator.integers(y.size, size=y.size)]
+    for draw, items in enumerate(bootstrap_draws(y.size, resamples, seed)):
+        drawn = slope[items]
         # With one more item of the observed variance, so that it is not 0 for a resample of equal slopes.
         variance = (y.size * drawn.var() + slope.var()) / (y.size + 1)
         studentised[draw] = drawn.mean() / math.sqrt(variance)

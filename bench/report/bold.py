@@ -6,16 +6,14 @@ with one seed or with the mean over several. *Are these families different?* is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import reduce
+from collections.abc import Callable, Mapping
 from itertools import combinations
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bench.metrics.paired import MAX_SIGN_FLIP_DIFFERENCES, holm, mcnemar, permutation_mean, sign_flip
-from bench.report.paired_scores import mean_area, scored_difference
+from bench.report.items import Items, mean_area, scored_difference
 from bench.report.stored import Scored
 
 __all__ = [
@@ -23,12 +21,9 @@ __all__ = [
     "ENOUGH_SEEDS",
     "OVER_SEEDS",
     "TESTS",
-    "Items",
-    "common_items",
     "indistinguishable_by_area",
     "indistinguishable_from_best",
     "indistinguishable_over_seeds",
-    "mean_over_seeds",
 ]
 
 ALPHA = 0.05
@@ -45,42 +40,6 @@ OVER_SEEDS = "sign flips of the differences over seeds"
 
 ENOUGH_SEEDS = 6
 """The smallest number of seeds with which a test over seeds can reach p < .05."""
-
-Items = tuple[NDArray[np.int64], NDArray[Any]]
-"""Ids of the items, (n,), and for each whether it was right, or its value, (n,)."""
-
-
-def common_items(rows: Mapping[str, Items]) -> dict[str, Items]:
-    """The rows on the items that all of them have, in increasing order of their ids.
-
-    Args:
-        rows: By row, ids without repetition, (n,), and a result for each item, (n,); at least one row.
-
-    Returns:
-        The rows, all with the same array of ids; the array is empty if they have no item in common.
-    """
-    ids = reduce(np.intersect1d, [ids for ids, _ in rows.values()])
-    found = {}
-    for name, (own, values) in rows.items():
-        order = np.argsort(own)
-        found[name] = ids, values[order[np.searchsorted(own, ids, sorter=order)]]
-    return found
-
-
-def mean_over_seeds(runs: Sequence[Items]) -> Items:
-    """The mean of the results of several seeds on the items that all of them have.
-
-    Args:
-        runs: For each seed, ids and results; at least one seed. The order of the seeds has no effect.
-
-    Returns:
-        Ids, (n,), and means, (n,); the results of a single seed are returned as they are.
-    """
-    if len(runs) == 1:
-        return runs[0]
-    aligned = common_items({str(index): run for index, run in enumerate(runs)})
-    values = np.mean([np.asarray(values, dtype=np.float64) for _, values in aligned.values()], axis=0)
-    return aligned["0"][0], values
 
 
 def indistinguishable_from_best(
@@ -104,7 +63,7 @@ def indistinguishable_from_best(
         seed: Seed of the random permutations.
 
     Raises:
-        ValueError: If rows were measured on different items (see `common_items`).
+        ValueError: If rows were measured on different items (see `bench.report.items.common_items`).
     """
     names = list(rows)
     ids = rows[names[0]][0]

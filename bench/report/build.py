@@ -14,23 +14,20 @@ from bench.report.bold import (
     ALPHA,
     OVER_SEEDS,
     TESTS,
-    Items,
-    common_items,
     indistinguishable_by_area,
     indistinguishable_from_best,
     indistinguishable_over_seeds,
-    mean_over_seeds,
 )
 from bench.report.cells import Results
 from bench.report.claims import calibration_notes, control_notes, item_notes, reason_notes, seed_note
 from bench.report.common import Across, across_rows
 from bench.report.deviations import deviations
 from bench.report.figures.curves import chart_of
+from bench.report.items import Items, common_items, mean_area, mean_over_seeds
 from bench.report.literature import load_literature
 from bench.report.minimal import with_norm_checks
 from bench.report.model import Cell, Report, Table, TableColumn, TableRow
 from bench.report.origins import origins
-from bench.report.paired_scores import mean_area
 from bench.report.stored import Scored
 from bench.report.text import size_note
 from bench.report.verdicts import with_curve_checks

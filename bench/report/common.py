@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.metrics.intervals import bootstrap_mean
-from bench.report.bold import Items
 from bench.report.cells import Results, aggregate
+from bench.report.items import Items, common_items, with_finite_values
 from bench.report.model import Cell
 from bench.report.stored import Measurement, Missing, Values
 from bench.suite.schema import ResolvedColumn, ResolvedModel
@@ -60,16 +59,17 @@ def across_rows(models: Sequence[ResolvedModel], column: ResolvedColumn, results
     seeds: dict[int, tuple[set[str], int]] = {}
     for seed in sorted({seed for of_model in stored.values() for seed in of_model}):
         rows = {name: of_model[seed] for name, of_model in stored.items() if seed in of_model}
-        common = _common(list(rows.values()))
-        if len(rows) < 2 or not len(common):
+        common = common_items({name: with_finite_values(values.ids, values.values) for name, values in rows.items()})
+        count = len(next(iter(common.values()))[0])
+        if len(rows) < 2 or not count:
             why = "no other model to compare with" if len(rows) < 2 else "no item is common to all models"
             for name, values in rows.items():
                 missing[name].append(Missing(values.of.job, "n/a", why))
             continue
-        seeds[seed] = set(rows), len(common)
+        seeds[seed] = set(rows), count
         for name, values in rows.items():
-            items[name][seed] = common, _at(values, common)
-            means[name].append(_mean(items[name][seed][1], values.of, column))
+            items[name][seed] = common[name]
+            means[name].append(_mean(common[name][1], values.of, column))
     labels = {model.name: model.label for model in models}
     without = _without(labels, seeds)
     cells = {}
@@ -80,17 +80,6 @@ def across_rows(models: Sequence[ResolvedModel], column: ResolvedColumn, results
     counts = sorted({count for _, count in seeds.values()})
     note = f"{column.id}: {' to '.join(map(str, counts[:1] + counts[1:][-1:]))} common items." if counts else None
     return Across(cells, items, note)
-
-
-def _common(rows: Sequence[Values]) -> NDArray[np.int64]:
-    """Ids of the items at which all rows have a finite value, in increasing order."""
-    return reduce(np.intersect1d, [row.ids[np.isfinite(row.values)] for row in rows])
-
-
-def _at(values: Values, ids: NDArray[np.int64]) -> NDArray[np.float64]:
-    order = np.argsort(values.ids)
-    chosen: NDArray[np.float64] = values.values[order[np.searchsorted(values.ids, ids, sorter=order)]]
-    return chosen
 
 
 def _mean(values: NDArray[np.float64], stored: Measurement, column: ResolvedColumn) -> Measurement:

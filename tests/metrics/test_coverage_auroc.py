@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from scipy import optimize, special
 
-from bench.metrics.auroc_inference import auroc_interval, delong
 from bench.metrics.intervals import Interval
 from bench.metrics.ood import auroc
+from bench.metrics.ood_inference import auroc_interval, delong
 from tests.metrics.simulation import Case, Draw, assert_limits, measured
 
 Method = Callable[[Any, Any], Interval]

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from scipy.special import ndtri
 from scipy.stats import beta
 
-from bench.metrics.fpr_inference import FEWEST, fpr_interval
 from bench.metrics.intervals import wilson
 from bench.metrics.ood import fpr_at_tpr
+from bench.metrics.ood_inference import FEWEST, fpr_interval
 
 sides = st.sampled_from(["in", "out"])
 

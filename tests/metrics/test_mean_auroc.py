@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.special import ndtr
 
-from bench.metrics.auroc_inference import auroc_interval, mean_auroc_interval
 from bench.metrics.intervals import wilson
 from bench.metrics.ood import auroc
+from bench.metrics.ood_inference import auroc_interval, mean_auroc_interval
 
 
 def test_the_mean_of_one_area_has_its_interval():

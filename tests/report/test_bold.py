@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from bench.metrics.paired import holm, mcnemar
-from bench.report.bold import ALPHA, Items, common_items, indistinguishable_from_best
+from bench.report.bold import ALPHA, indistinguishable_from_best
+from bench.report.items import Items
 
 N = 100
 
@@ -72,16 +73,6 @@ def test_a_better_row_is_still_told_from_the_others() -> None:
     ids, right = rows["m2"]
     rows["m2"] = ids, right | (generator.random(400) < 0.4)
     assert indistinguishable_from_best(rows) == {"m2"}
-
-
-def test_rows_on_other_items_are_compared_on_those_they_share() -> None:
-    a = np.array([5, 2, 9, 7]), np.array([True, False, True, True])
-    b = np.array([9, 1, 2, 5]), np.array([False, True, True, True])
-    found = common_items({"a": a, "b": b})
-    assert [ids.tolist() for ids, _ in found.values()] == [[2, 5, 9]] * 2
-    assert found["a"][1].tolist() == [False, True, True]
-    assert found["b"][1].tolist() == [True, True, False]
-    assert common_items({"a": a, "c": (np.array([4]), np.array([True]))})["a"][1].size == 0
 
 
 def test_only_items_on_which_the_rows_differ_count() -> None:

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from bench.metrics.auroc_inference import auroc_interval, delong, delong_difference, paired_placements
 from bench.metrics.intervals import wilson
 from bench.metrics.ood import auroc
+from bench.metrics.ood_inference import auroc_interval, delong, delong_difference, paired_placements
 
 levels = st.sampled_from([0.8, 0.95, 0.99])
 scores = st.lists(st.integers(-3, 3), min_size=2, max_size=12)
