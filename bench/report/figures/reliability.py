@@ -66,8 +66,10 @@ class Diagrams(drawing.Drawing):
                     below.set_axis_off()
                 else:
                     _paint(above, below, diagram)
-            axes[2 * row][0].set_ylabel("accuracy, %")
-            axes[2 * row + 1][0].set_ylabel("items, %")
+            first = next(place for place, diagram in enumerate(diagrams) if diagram is not None)
+            for ax, name in ((axes[2 * row][first], "accuracy, %"), (axes[2 * row + 1][first], "items, %")):
+                ax.set_ylabel(name)
+                ax.tick_params(labelleft=True)
         for ax in axes[-1]:
             ax.set_xlabel("confidence, %")
         drawing.title(figure, self.title)
@@ -129,7 +131,9 @@ def _paint(above: Axes, below: Axes, diagram: Diagram) -> None:
     above.set_ylim(0, 100)
     name = diagram.label if diagram.readout in ("", "default") else f"{diagram.label}, {diagram.readout}"
     above.set_title(drawing.literal(name))
-    above.text(0.04, 0.96, f"ECE {100 * curve.ece:.1f} %", transform=above.transAxes, va="top", fontsize=7)
+    above.text(0.04, 0.96, f"ECE {100 * curve.ece:.1f} %", transform=above.transAxes, va="top", fontsize=7).set_bbox(
+        {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}
+    )
     shares = 100 * _shares(curve.count)
     below.bar(left, shares, width, align="edge", color="0.6", linewidth=0)
     below.set_ylim(0, 100)
