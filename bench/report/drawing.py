@@ -6,16 +6,27 @@ import io
 import textwrap
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from bench.plain import plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["DPI", "Drawing", "class_colour", "legend", "line_look", "literal", "marker_look", "title"]
+__all__ = [
+    "DPI",
+    "Drawing",
+    "class_colour",
+    "items_of",
+    "legend",
+    "legend_of_lines",
+    "line_look",
+    "literal",
+    "marker_look",
+    "title",
+]
 
 DPI = 200
 _STYLE: dict[Any, Any] = {
@@ -106,6 +117,29 @@ def legend(figure: Figure, looks: Sequence[tuple[str, Mapping[str, Any]]]) -> No
         handlelength=3,
         ncols=max(1, min(len(labels), fitting)),
     )
+
+
+class Ranked(Protocol):
+    """A line of one model."""
+
+    @property
+    def label(self) -> str:
+        """Label of the model."""
+
+    @property
+    def rank(self) -> int:
+        """Index of the model among those of the figure; it determines the look of the line in all panels."""
+
+
+def legend_of_lines(figure: Figure, lines: Iterable[Ranked]) -> None:
+    """Put a legend of the models below a figure, in the order of their ranks; each has at least one line."""
+    names = {line.rank: line.label for line in lines}
+    legend(figure, [(label, line_look(rank)) for rank, label in sorted(names.items())])
+
+
+def items_of(sizes: Iterable[int]) -> str:
+    """The number of items, as a caption gives it: ``n = 397 items``; with several numbers, ``n = 90 or 397 items``."""
+    return f"n = {' or '.join(f'{n:,}' for n in sorted(sizes))} items"
 
 
 def line_look(rank: int) -> dict[str, Any]:

@@ -104,7 +104,7 @@ def figure_of(figure: ResolvedFigure, results: Results) -> Diagrams | str:
     caption = (
         f"Accuracy of the items in each bin of the confidence ({bins} bins of equal width, (lo, hi]); a calibrated "
         "model reaches the diagonal. Hatched: distance to the mean confidence of the bin. Below: share of the items in "
-        f"each bin. n = {' or '.join(f'{n:,}' for n in sorted(sizes))} items.{pooled}"
+        f"each bin. {drawing.items_of(sizes)}.{pooled}"
     )
     return Diagrams(figure.title, tuple(kept), caption)
 

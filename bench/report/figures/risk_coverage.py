@@ -71,8 +71,7 @@ class Curves(drawing.Drawing):
             ax.set_xlim(0, 100)
             ax.set_ylim(bottom=0)
         drawing.title(figure, self.title)
-        names = {line.rank: line.label for _, lines in self.panels for line in lines}
-        drawing.legend(figure, [(label, drawing.line_look(rank)) for rank, label in sorted(names.items())])
+        drawing.legend_of_lines(figure, [line for _, lines in self.panels for line in lines])
 
 
 def risk_at(confidence: NDArray[Any], correct: NDArray[Any], coverage: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -122,5 +121,5 @@ def figure_of(figure: ResolvedFigure, results: Results) -> Curves | str:
 def _caption(sizes: set[int]) -> str:
     return (
         "Error rate of the items with the largest confidence, against their share of all items; at 100 % it is the "
-        f"error rate of the model. Mean over seeds. n = {' or '.join(f'{n:,}' for n in sorted(sizes))} items."
+        f"error rate of the model. Mean over seeds. {drawing.items_of(sizes)}."
     )

@@ -63,7 +63,6 @@ class RocCurves(drawing.Drawing):
     def paint(self, figure: Figure) -> None:
         """Draw all panels, and a legend below them."""
         axes = figure.subplots(len(self.panels), len(self.panels[0]), squeeze=False, sharex=True, sharey=True)
-        names: dict[int, str] = {}
         for row, panels in enumerate(self.panels):
             for column, panel in enumerate(panels):
                 ax = axes[row][column]
@@ -71,7 +70,6 @@ class RocCurves(drawing.Drawing):
                 for line in panel.lines:
                     look = drawing.line_look(line.rank)
                     ax.plot(100 * line.false_positives, 100 * line.true_positives, **look)
-                    names[line.rank] = line.label
                 ax.set_title(drawing.literal(f"{panel.score}, {panel.name}"))
                 ax.set_aspect("equal")
                 ax.set_xlim(-1, 101)
@@ -80,7 +78,7 @@ class RocCurves(drawing.Drawing):
         for ax in axes[-1]:
             ax.set_xlabel("other items kept, %")
         drawing.title(figure, self.title)
-        drawing.legend(figure, [(label, drawing.line_look(rank)) for rank, label in sorted(names.items())])
+        drawing.legend_of_lines(figure, [line for panels in self.panels for panel in panels for line in panel.lines])
 
 
 def roc_points(
