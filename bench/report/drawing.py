@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import textwrap
 import warnings
 from abc import ABC, abstractmethod
@@ -19,6 +20,7 @@ __all__ = [
     "DPI",
     "Drawing",
     "class_colour",
+    "grid",
     "items_of",
     "legend",
     "legend_of_lines",
@@ -29,6 +31,7 @@ __all__ = [
 ]
 
 DPI = 200
+_PANELS_A_ROW = 3
 _STYLE: dict[Any, Any] = {
     "font.size": 8,
     "axes.titlesize": 8,
@@ -89,6 +92,12 @@ class Drawing(ABC):
             metadata = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Producer": None, "Creator": None}}
             figure.savefig(buffer, format=kind, dpi=DPI, facecolor="white", metadata=metadata[kind])
         return buffer.getvalue()
+
+
+def grid(panels: int) -> tuple[int, int]:
+    """Rows and columns of panels in rows of three; the last row may be shorter."""
+    columns = min(panels, _PANELS_A_ROW)
+    return math.ceil(panels / columns), columns
 
 
 def title(figure: Figure, text: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -51,13 +50,13 @@ class Curves(drawing.Drawing):
     @property
     def size(self) -> tuple[float, float]:
         """Width and height in inches."""
-        columns = min(3, len(self.panels))
-        return max(4.2, 2.9 * columns), 2.5 * math.ceil(len(self.panels) / 3) + 0.7
+        rows, columns = drawing.grid(len(self.panels))
+        return max(4.2, 2.9 * columns), 2.5 * rows + 0.7
 
     def paint(self, figure: Figure) -> None:
         """Draw the panels in rows, and a legend below them."""
-        columns = min(3, len(self.panels))
-        axes = figure.subplots(math.ceil(len(self.panels) / 3), columns, squeeze=False, sharey=True)
+        rows, columns = drawing.grid(len(self.panels))
+        axes = figure.subplots(rows, columns, squeeze=False, sharey=True)
         for place, ax in enumerate(axes.flat):
             if place >= len(self.panels):
                 ax.set_axis_off()
