@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from bench.api import Bench
 from bench.attacks.named import ATTACKS
@@ -21,6 +22,10 @@ from bench.plan.jobs import Job, Plan
 from bench.scores.named import SCORES
 from bench.spec import BACKBONES, FAMILIES
 from bench.store import ITEMS, Record, Store
+
+# A case may wait for a busy core, which is no failure.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 TINY = """\
 [suite]

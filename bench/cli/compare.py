@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ import click
 
 from bench.cli import options
 from bench.cli.results import show_report
-from bench.cli.say import echo, echo_document, reserve_stdout
+from bench.cli.say import echo, echo_document, echo_json, reserve_stdout
 from bench.report.formats import FORMATS
 
 if TYPE_CHECKING:
@@ -104,9 +103,7 @@ def gate(
     found = Bench.here().gate(suite, profile=profile, against=against, rules=rules)
     if as_json:
         checks = [{**asdict(one), "rule": one.rule.text} for one in found.checks]
-        echo_document(
-            json.dumps({"kept": not found.broken, "compared": found.compared, "checks": checks}, indent=1) + "\n"
-        )
+        echo_json({"kept": not found.broken, "compared": found.compared, "checks": checks})
     else:
         _show(found)
     ctx.exit(BROKEN if found.broken else 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -9,11 +10,13 @@ from bench.compare.changes import changes, same_data
 from bench.compare.differences import Compared, of_families, of_weights
 from bench.compare.sides import FormerRun, Side, run_name, sides_of
 from bench.errors import NothingSelectedError, RequestError, did_you_mean
+from bench.metrics.difference import Difference
 from bench.metrics.intervals import carried_decimals
 from bench.metrics.paired import holm
 from bench.report.bold import ALPHA
 from bench.report.cells import Results
 from bench.report.claims import reason_notes
+from bench.report.deviations import deviations
 from bench.report.model import Cell, Report, Table, TableColumn, TableRow
 from bench.report.text import size_note
 from bench.suite.schema import ResolvedColumn, ResolvedModel, ResolvedTable, Suite
@@ -67,7 +70,8 @@ def compare_runs(results: Results, suite: Suite, former: FormerRun) -> Report:
     if not pairs:
         raise NothingSelectedError(f"the runs of {run_name(suite.name, suite.profile)} have no model in common")
     notes = [f"Not in {former.folder}: {', '.join(missing)}."] if missing else []
-    return _report(suite, pairs, f"difference to the run in {former.folder}", [*notes, *changes(pairs, suite)])
+    found = [f"Between the runs: {line}" for line in changes(pairs, suite)]
+    return _report(suite, pairs, f"difference to the run in {former.folder}", [*notes, *found])
 
 
 def _report(suite: Suite, pairs: Sequence[Pair], title: str, notes: Sequence[str]) -> Report:
@@ -79,13 +83,15 @@ def _report(suite: Suite, pairs: Sequence[Pair], title: str, notes: Sequence[str
         several = any(len(model.seeds) > 1 for model, *_ in rows)
         tables.append(_table(table, "weights", f"{title}, these weights", rows, _weights, _WEIGHTS))
         if several:
-            tables.append(_table(table, "families", f"{title}, these families", rows, _families, _families_note(rows)))
+            tables.append(_table(table, "families", f"{title}, these families", rows, _families, None))
     return Report(
         suite=suite.name,
         title=f"{suite.title}: {title}",
         profile=suite.profile,
         substitutions=suite.substitutions,
-        deviations=tuple(notes),
+        deviations=deviations(suite),
+        remarks=tuple(notes),
+        comparison=True,
         tables=tuple(tables),
     )
 
@@ -96,13 +102,17 @@ _WEIGHTS = (
 )
 
 
-def _families_note(rows: Sequence[Pair]) -> str:
-    fewest = min(len(model.seeds) for model, *_ in rows)
-    text = "These families: the training seeds are the sample, the interval is a t interval of the paired differences."
-    smallest = 2.0 ** (1 - fewest)
-    if fewest > 1 and smallest >= ALPHA:
-        text += f" With {fewest} seeds no p can be below {smallest:.3g}, so that no p shows a difference."
-    return text
+_FAMILIES = "These families: the training seeds are the sample."
+
+
+def _families_note(differences: Sequence[Difference]) -> str:
+    """The note on families, with the smallest p that the paired tests can give."""
+    smallest = {one.smallest_p for one in differences if one.smallest_p >= ALPHA}
+    if not smallest:
+        return _FAMILIES
+    ends = f"{min(smallest):.3g}" if len(smallest) == 1 else f"{min(smallest):.3g} to {max(smallest):.3g}"
+    seeds = " or ".join(str(round(1 - math.log2(one))) for one in sorted(smallest, reverse=True))
+    return f"{_FAMILIES} With {seeds} seeds in common no p of sign flips can be below {ends}: it shows no difference."
 
 
 def _weights(pair: Pair, column: ResolvedColumn) -> Compared:
@@ -120,7 +130,7 @@ def _table(
     title: str,
     rows: Sequence[Pair],
     compare: Callable[[Pair, ResolvedColumn], Compared],
-    note: str,
+    note: str | None,
 ) -> Table:
     compared = [[compare(pair, column) for column in table.columns] for pair in rows]
     cells = [[_cell(found, column) for found, column in zip(row, table.columns, strict=True)] for row in compared]
@@ -138,7 +148,8 @@ def _table(
             for label, pair, row in zip(labels, rows, cells, strict=True)
         ),
     )
-    tests = dict.fromkeys(one.difference.test for row in compared for one in row if one.difference is not None)
+    differences = [one.difference for row in compared for one in row if one.difference is not None]
+    tests = dict.fromkeys(one.test for one in differences)
     said = [f"Tests and intervals: {'; '.join(tests)}."] if tests else []
     if any(cell.p is not None for row in cells for cell in row):
         said.append(
@@ -148,7 +159,13 @@ def _table(
         )
     sizes = size_note(made)
     masked = [_MASKED] if any(cell.verdict == "masked" for row in cells for cell in row) else []
-    notes = [note, *said, *masked, *([sizes] if sizes else []), *reason_notes(labels, cells)]
+    notes = [
+        note or _families_note(differences),
+        *said,
+        *masked,
+        *([sizes] if sizes else []),
+        *reason_notes(labels, cells),
+    ]
     return replace(made, notes=tuple(notes))
 
 

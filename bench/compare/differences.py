@@ -66,10 +66,13 @@ def of_weights(mine: Side, other: Side, column: ResolvedColumn, *, same_items: b
     seeds = sorted({one.job.seed for one in a} & {one.job.seed for one in b})
     if not seeds and not len(a) == len(b) == 1:
         return Compared(None, "no training seed in common")
+    alone = f"over seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))} alone, which both sides have"
+    partly = alone if seeds and len(seeds) < max(len(a), len(b)) else None
     if seeds:
         a, b = ([one for one in side if one.job.seed in seeds] for side in (a, b))
     facts = Compared(
         None,
+        partly,
         n=min(one.number.n for one in (*a, *b)),
         seeds=tuple(one.job.seed for one in a),
         verdict=_worst(a, b),
@@ -104,8 +107,9 @@ def of_families(mine: Side, other: Side, column: ResolvedColumn) -> Compared:
         difference = seed_difference(np.subtract(values_a, values_b))
     else:
         difference = unpaired_seed_difference(values_a, values_b)
+    low, high = column.column.bounds
     return Compared(
-        difference,
+        _within(difference, high - low),
         n=min(one.number.n for one in both),
         seeds=tuple(a),
         verdict=_worst(tuple(a.values()), tuple(b.values())),
@@ -144,7 +148,10 @@ def _items(side: Side, column: ResolvedColumn, numbers: Sequence[Measurement]) -
 
 
 def _paired(mine: dict[int, Items], other: dict[int, Items], column: ResolvedColumn, facts: Compared) -> Compared:
-    rows = {"mine": mean_over_seeds(list(mine.values())), "other": mean_over_seeds(list(other.values()))}
+    rows = {
+        name: mean_over_seeds([side[seed] for seed in sorted(side)])
+        for name, side in (("mine", mine), ("other", other))
+    }
     (ids, values), (_, against) = common_items(rows).values()
     if len(ids) < 2:
         return replace(facts, reason="fewer than two items in common")
@@ -175,6 +182,15 @@ def _by_area(
     if compared is None:
         return replace(facts, reason="fewer than two items of a set in common")
     return replace(facts, difference=compared[0], n=compared[1])
+
+
+def _within(difference: Difference, most: float) -> Difference:
+    """The difference with its interval cut to the range of differences: two accuracies differ by 1 at most."""
+    interval = difference.interval
+    if interval is None or (interval.low >= -most and interval.high <= most):
+        return difference
+    cut = replace(interval, low=max(interval.low, -most), high=min(interval.high, most))
+    return replace(difference, interval=replace(cut, kind=f"{interval.kind}, cut to [{-most:g}, {most:g}]"))
 
 
 def _worst(a: Sequence[Measurement], b: Sequence[Measurement]) -> str | None:

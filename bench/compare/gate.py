@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from bench.compare.changes import same_data
 from bench.compare.differences import Compared, mean_of, of_weights
-from bench.compare.sides import FormerRun, Side
+from bench.compare.sides import FormerRun, Side, damage_of
 from bench.errors import NothingSelectedError, RequestError, did_you_mean
 from bench.metrics.paired import holm
 from bench.report.cells import Results
@@ -76,7 +76,7 @@ def check_rules(results: Results, suite: Suite, former: FormerRun, rules: Sequen
 
     Raises:
         RequestError: A rule names no column of the suite, or asks "not worse" of a column without a better direction.
-        NothingSelectedError: No rule could be compared on any model.
+        NothingSelectedError: A rule could be compared on no model: it would hold whatever happens.
     """
     known = named_columns(suite.evaluations)
     checks: list[Checked] = []
@@ -84,9 +84,14 @@ def check_rules(results: Results, suite: Suite, former: FormerRun, rules: Sequen
         for column in _columns(rule, known):
             checks += _check(rule, column, results, suite, former)
     found = GateResult(tuple(checks))
-    if not found.compared:
-        reasons = dict.fromkeys(f"{one.label}: {one.reason}" for one in checks)
-        raise NothingSelectedError(f"the gate compared nothing ({'; '.join(reasons) or 'no model in common'})")
+    for rule in rules:
+        of_rule = [one for one in checks if one.rule == rule]
+        compared = any(one.kept is not None for one in of_rule)
+        by_design = bool(of_rule) and all(one.reason.startswith(_BY_DESIGN) for one in of_rule)
+        if not compared and not (by_design and found.compared):
+            reasons = dict.fromkeys(f"{one.label}: {one.reason}" for one in of_rule)
+            said = "; ".join(reasons) or "no model in common"
+            raise NothingSelectedError(f"rule {rule.text!r} of the gate compared nothing ({said})")
     return found
 
 
@@ -104,6 +109,10 @@ def _columns(rule: Rule, known: Mapping[str, ResolvedColumn]) -> list[ResolvedCo
     return columns
 
 
+_BY_DESIGN = "n/a"
+_UNPAIRED = "its items cannot be paired: the runs differ in their data, or a job.json is missing; give a bound instead"
+
+
 def _check(rule: Rule, column: ResolvedColumn, results: Results, suite: Suite, former: FormerRun) -> Iterator[Checked]:
     compared: list[tuple[str, float, float, Compared]] = []
     for model in suite.models:
@@ -113,15 +122,23 @@ def _check(rule: Rule, column: ResolvedColumn, results: Results, suite: Suite, f
             continue
         cell, before = results.cell(model, column), mean_of(other, column)
         now = mean_of(mine, column)
-        if before is None:
+        damage = damage_of(other, column)
+        if before is None and damage is not None:
+            yield Checked(rule, model.label, column.id, False, value=now, reason=f"the baseline's {damage}")
+        elif before is None and now is None and cell.status == "n/a":
+            yield Checked(rule, model.label, column.id, None, reason=f"{_BY_DESIGN}: {cell.reason}")
+        elif before is None:
             yield Checked(rule, model.label, column.id, None, value=now, reason="the baseline has no number")
         elif now is None:
-            kept = None if cell.status == "n/a" else False
+            kept = None if cell.status == _BY_DESIGN else False
             reason = f"{cell.status}: {cell.reason}" if cell.reason else cell.status
             yield Checked(rule, model.label, column.id, kept, baseline=before, reason=reason)
         elif rule.is_test:
             same = same_data(mine, other, suite)
-            compared.append((model.label, now, before, of_weights(mine, other, column, same_items=same)))
+            found = of_weights(mine, other, column, same_items=same)
+            if not same:
+                found = replace(found, difference=None, reason=_UNPAIRED)
+            compared.append((model.label, now, before, found))
         else:
             yield Checked(rule, model.label, column.id, rule.kept(now - before), now, before, now - before)
     yield from _tests(rule, column, compared)

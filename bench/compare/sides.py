@@ -12,9 +12,9 @@ from bench.execute.states import Status
 from bench.report.cells import Results
 from bench.report.stored import EvaluateJob, Stored
 from bench.store import Store
-from bench.suite.schema import ResolvedModel, Suite
+from bench.suite.schema import ResolvedColumn, ResolvedModel, Suite
 
-__all__ = ["FormerRun", "Side", "former_run", "sides_of"]
+__all__ = ["FormerRun", "Side", "damage_of", "former_run", "sides_of"]
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,15 @@ class FormerRun:
         return Side(self.stored, replace(model, name=name)) if name in self.names else None
 
 
+def damage_of(side: Side, column: ResolvedColumn) -> str | None:
+    """Which result behind a number of a side is damaged, and how; None if none is."""
+    for job in side.stored.plan.evaluations(side.model.name, column.evaluation.id):
+        status = side.stored.states[job.key]
+        if job.argument in ("", column.column.argument) and status.state == "damaged":
+            return f"{job.id} is damaged: {status.reason}"
+    return None
+
+
 def sides_of(results: Results, suite: Suite) -> dict[str, Side]:
     """By name, the models of a suite in its current plan."""
     return {model.name: Side(results, model) for model in suite.models}
@@ -80,7 +89,8 @@ def former_run(folder: Path, suite: Suite) -> FormerRun:
     known = {run_name(plan.suite, plan.profile): plan for plan in runs.plans(folder)}
     wanted = run_name(suite.name, suite.profile)
     if wanted not in known:
-        raise RequestError(f"{folder} has no run of {wanted}; {did_you_mean(wanted, known)}")
+        hint = did_you_mean(wanted, known) or "no run of any suite can be read in it"
+        raise RequestError(f"{folder} has no run of {wanted}; {hint}")
     plan = known[wanted]
     jobs: dict[tuple[str, str], list[EvaluateJob]] = {}
     for key, names in plan.jobs.items():

@@ -45,6 +45,10 @@ __all__ = [
 ]
 
 
+FEWEST_RESAMPLED = 20
+"""Smallest number of items whose mean difference is tested by resampling."""
+
+
 @dataclass(frozen=True)
 class Difference:
     """A difference A - B between two models.
@@ -98,6 +102,9 @@ def mean_difference(
     1988, Journal of the Royal Statistical Society B 50:35, the symmetric bootstrap-t). The interval therefore excludes
     0 if and only if p <= 1 - level, provided that (1 - level) (resamples + 1) is a whole number.
 
+    Fewer than 20 items are too few to resample: two equal differences would have the smallest p. p is then that of sign
+    flips, and the interval Student's.
+
     Args:
         values_a: One value per item, shape (n,), n >= 2, finite.
         values_b: Values of the other model for the same items, shape (n,).
@@ -119,10 +126,17 @@ def mean_difference(
     require_level(level)
     require_at_least("resamples", resamples, 99)
     differences = paired_differences(values_a, values_b, at_least=2)
+    # Values that are equal in exact arithmetic may differ by rounding, as means over seeds in another order do.
+    scale = max(float(np.abs(np.asarray(values, dtype=np.float64)).max()) for values in (values_a, values_b))
+    if float(np.abs(differences).max()) <= 1e-12 * scale:
+        differences = np.zeros_like(differences)
     value, smallest = float(differences.mean()), 1 / (resamples + 1)
     error = float(differences.std()) / math.sqrt(differences.size)
     if error <= 1e-12 * float(np.abs(differences).max()):
         return Difference(value, None, 1.0 if value == 0 else None, "bootstrap-t", smallest)
+    if differences.size < FEWEST_RESAMPLED:
+        p, smallest = sign_flip(differences), smallest_sign_flip_p(differences.size)
+        return Difference(value, student_t(differences, level), p, "sign flip of few items", smallest)
     found = np.sort(np.abs(studentised_means(differences, seed, resamples)))
     extreme = resamples - int(np.searchsorted(found, abs(value) / error, side="left"))
     rank = min(math.ceil(level * (resamples + 1) - 1e-9), resamples)

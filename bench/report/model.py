@@ -131,6 +131,8 @@ class Report:
 
     Attributes:
         budget: The note on the cost of training one seed of each model; empty if nothing is trained.
+        remarks: Lines about the report as a whole, such as what differs between two compared runs.
+        comparison: Whether the tables hold differences, in which bold marks those that are told from 0.
         stored: Why the tables are those that a former run stored and not made anew; else empty.
     """
 
@@ -142,6 +144,8 @@ class Report:
     tables: tuple[Table, ...]
     budget: str = ""
     stored: str = ""
+    remarks: tuple[str, ...] = ()
+    comparison: bool = False
 
     def only_tables(self, ids: Sequence[str]) -> Report:
         """The report with the named tables alone, in the order of the suite; with all tables if ``ids`` is empty.

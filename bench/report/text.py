@@ -243,8 +243,8 @@ def banner(report: Report) -> list[str]:
 
 
 def preamble(report: Report) -> list[str]:
-    """Lines about the run as a whole: the banner, cost of training, deviations from the paper."""
-    lines = banner(report) + ([report.budget] if report.budget else [])
+    """Lines about the run as a whole: the banner, cost of training, remarks, deviations from the paper."""
+    lines = banner(report) + ([report.budget] if report.budget else []) + list(report.remarks)
     return lines + [f"Differs from the paper: {line}" for line in report.deviations]
 
 

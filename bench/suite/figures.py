@@ -150,6 +150,12 @@ class FigureReader(ResultsReader):
         if evaluation is None:
             return entry
         config: Any = evaluation.config
+        if isinstance(entry, ReliabilityEntry | RiskCoverageEntry):
+            known = {DEFAULT_READOUT, "fitted", *(name for model in self.models for name in model.family.readouts)}
+            for place, name in enumerate(entry.readouts):
+                if name not in known:
+                    text = f"no model of the suite has a read-out {name!r}"
+                    self.complain((*at, "readouts", place), text, did_you_mean(name, known))
         if isinstance(entry, ReliabilityEntry):
             return entry.model_copy(update={"bins": entry.bins or config.bins})
         if not isinstance(entry, HistogramEntry | RocEntry):

@@ -65,7 +65,8 @@ class ModelReader(SectionReader):
     def _chains(self, entries: list[dict[str, Any]]) -> None:
         """Check that ``init_from`` names another model of the suite, and that its chains have no circle."""
         starts = [(model_name(raw), raw.get("init_from")) for raw in entries]
-        sources = {name: start for name, start in starts if name is not None}
+        # A wrong type of init_from is reported elsewhere.
+        sources = {name: start if isinstance(start, str) else None for name, start in starts if name is not None}
         for index, (own, start) in enumerate(starts):
             at: Path = ("model", index, "init_from")
             if not isinstance(start, str):

@@ -127,7 +127,9 @@ class FigureEntry(Config):
     id: str = Field(pattern=NAME, max_length=LONGEST, description="Name in commands and file names")
     kind: str = Field(description="What is drawn")
     title: str = Field("", description="Title of the figure; default: the id")
-    models: tuple[str, ...] | None = Field(None, description="Models, by name or label; default: all models")
+    models: tuple[str, ...] | None = Field(
+        None, min_length=1, description="Models, by name or label; default: all models"
+    )
     evaluation: str | None = Field(
         None, description="Id of the evaluation that is drawn; default: the first of the kind that the figure draws"
     )

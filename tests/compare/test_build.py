@@ -56,7 +56,7 @@ def test_several_seeds_give_both_answers(project: Project) -> None:
     weights, families = cells(report)["JEM"], cells(report, 1)["JEM"]
     assert (weights.value, families.value) == (pytest.approx(-0.11), pytest.approx(-0.11))
     assert (weights.best, families.best) == (True, False)
-    assert any("With 3 seeds no p can be below 0.25" in note for note in report.tables[1].notes)
+    assert any("With 3 seeds in common no p of sign flips can be below 0.25" in note for note in report.tables[1].notes)
 
 
 def test_a_masked_number_is_never_told_apart(run: Run) -> None:
@@ -92,7 +92,7 @@ def test_equal_runs_differ_in_nothing(project: Project, run: Run) -> None:
     report = compare_runs(run.results, run.plan.suite, former.former)
     assert [cell.value for cell in cells(report).values()] == [0.0, 0.0]
     assert [cell.p for cell in cells(report).values()] == [1.0, 1.0]
-    assert report.deviations == ("weights are the same (all rows)",)
+    assert report.remarks == ("Between the runs: weights are the same (all rows)",)
 
 
 def test_runs_are_paired_by_label_and_their_differences_named(project: Project, run: Run) -> None:
@@ -105,11 +105,11 @@ def test_runs_are_paired_by_label_and_their_differences_named(project: Project, 
     report = compare_runs(run.results, run.plan.suite, before.former)
     assert {label: cell.value for label, cell in cells(report).items()} == {"JEM": pytest.approx(0.15)}
     assert cells(report)["JEM"].p == mcnemar(right(10), right(40))
-    assert f"Not in {before.folder}: Softmax." in report.deviations
-    (rate,) = [line for line in report.deviations if line.startswith("lr:")]
-    assert rate == f"lr: 0.0005 → {run.plan.suite.models[1].config.lr} (JEM)"
+    assert f"Not in {before.folder}: Softmax." in report.remarks
+    (rate,) = [line for line in report.remarks if "lr:" in line]
+    assert rate == f"Between the runs: lr: 0.0005 → {run.plan.suite.models[1].config.lr} (JEM)"
     # The records of both runs name the same weights, which no two trainings with two learning rates would give.
-    assert "weights are the same (JEM)" in report.deviations
+    assert "Between the runs: weights are the same (JEM)" in report.remarks
 
 
 def test_runs_without_a_common_model(project: Project, run: Run) -> None:

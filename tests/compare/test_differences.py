@@ -136,3 +136,34 @@ def test_the_worse_verdict_counts(run: Run) -> None:
     run.measure("jem", "pgd@8/255", {"ce": 0.25}, correct=items, verdict="no warning")
     run.measure("softmax", "pgd@8/255", {"ce": 0.25}, correct=items, verdict="masked")
     assert weights(run, "pgd@8/255").verdict == "masked"
+
+
+def test_the_order_of_seeds_has_no_effect(project: Project) -> None:
+    """Means in another order differ by rounding, which is no difference."""
+    run = Run(project, with_seeds(SUITE, 3), project.root / "results")
+    for model, order in (("jem", (1, 2, 3)), ("softmax", (3, 1, 2))):
+        for seed, place in enumerate(order, start=1):
+            run.accuracy(model, right(10 * place), seed)
+    found = weights(run)
+    assert found.difference is not None
+    assert (found.difference.value, found.difference.p) == (0.0, 1.0)
+
+
+def test_intervals_stay_in_the_range_of_differences(project: Project) -> None:
+    run = Run(project, with_seeds(SUITE, 2), project.root / "results")
+    for seed, wrong in ((1, 0), (2, 180)):
+        run.accuracy("jem", right(wrong), seed)
+        run.accuracy("softmax", right(100), seed)
+    difference = families(run).difference
+    assert difference is not None
+    assert difference.interval is not None
+    assert (difference.interval.low, difference.interval.high) == (-1.0, 1.0)
+    assert difference.interval.kind.endswith("cut to [-1, 1]")
+
+
+def test_seeds_that_are_left_out_are_said(project: Project) -> None:
+    run = Run(project, with_seeds(SUITE, 2), project.root / "results")
+    for seed in (1, 2):
+        run.accuracy("jem", right(10), seed)
+    run.accuracy("softmax", right(10), 2)
+    assert weights(run).reason == "over seed 2 alone, which both sides have"

@@ -4,6 +4,7 @@ import pytest
 
 from bench.compare.gate import Checked, GateResult, check_rules
 from bench.errors import NothingSelectedError, RequestError
+from bench.store.folder import JOB, RECORD
 from bench.suite.gate import parse_rule
 from tests.compare.conftest import SUITE, Run, right, with_seeds
 from tests.conftest import Project, planned
@@ -127,3 +128,31 @@ def test_unknown_columns_and_aimless_tests_are_refused(run: Run, before: Run) ->
         check(run, before, "acuracy >= 0")
     with pytest.raises(RequestError, match=r"calibration\.temperature has no better direction"):
         check(run, before, "calibration.temperature not worse")
+
+
+def test_each_rule_compares_something(run: Run, before: Run) -> None:
+    for side in (run, before):
+        side.accuracy("jem", right(10))
+    with pytest.raises(NothingSelectedError, match=r"rule 'calibration.nll <= 1' of the gate compared nothing"):
+        check(run, before, "accuracy >= -1", "calibration.nll <= 1")
+
+
+def test_a_damaged_baseline_breaks_the_rule(run: Run, before: Run) -> None:
+    for side in (run, before):
+        for model in ("jem", "softmax"):
+            side.accuracy(model, right(10))
+    job = planned(before.plan, "jem/digits/seed1/accuracy")
+    before.writer.store.folder(job.key).file(RECORD).write_text("{")
+    checked = one(check(run, before, "accuracy >= -1"))
+    assert checked.kept is False
+    assert "jem/digits/seed1/accuracy is damaged" in checked.reason
+
+
+def test_items_of_other_data_are_not_tested(run: Run, before: Run) -> None:
+    for side in (run, before):
+        for model in ("jem", "softmax"):
+            side.accuracy(model, right(10))
+    for job in before.plan.jobs:
+        before.writer.store.folder(job.key).file(JOB).unlink(missing_ok=True)
+    with pytest.raises(NothingSelectedError, match="its items cannot be paired"):
+        check(run, before, "accuracy not worse")

@@ -58,7 +58,7 @@ def test_ours_keep_the_contract(evaluation: Any) -> None:
         ("direction", True, "column 'mean': direction is True, expected 'up' or 'down' or None"),
         ("unit", "percent", "unit is 'percent', expected 'fraction' or 'auroc' or 'l2' or '1'"),
         ("unit", 1, "unit is 1, expected"),
-        ("test", "t-test", "test is 't-test', expected 'mcnemar' or 'permutation' or None"),
+        ("test", "t-test", "test is 't-test', expected 'mcnemar' or 'permutation' or 'auroc' or None"),
         ("definition", "", "definition is '', expected a text that says something"),
         ("definition", None, "definition is None"),
         ("definition", 3, "definition is 3"),

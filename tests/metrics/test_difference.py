@@ -218,3 +218,23 @@ def test_unpaired_seeds_without_spread_have_neither_interval_nor_p():
 def test_bad_input_is_refused(function, arguments, message):
     with pytest.raises(ValueError, match=message):
         function(*arguments)
+
+
+def test_few_items_are_not_resampled():
+    """Two items that differ alike gave the smallest p of the bootstrap, .0001."""
+    found = mean_difference([1.0, 2.0], [0.0, 0.0], seed=0)
+    assert (found.p, found.smallest_p) == (0.5, 0.5)
+    assert found.interval is not None
+    assert found.interval.low < 0
+    generator, rejected = np.random.default_rng(0), 0
+    for _ in range(400):
+        p = mean_difference(generator.normal(size=8), np.zeros(8), seed=0).p
+        rejected += p is not None and p <= 0.05
+    assert rejected <= 32  # 5 % of 400, and three standard errors
+
+
+def test_rounding_is_no_difference():
+    a = np.array([0.1 + 0.2, 0.7, 0.3] * 10)
+    b = np.array([0.3, 0.7, 0.1 + 0.2] * 10)
+    found = mean_difference(a, b, seed=0)
+    assert (found.value, found.p, found.interval) == (0.0, 1.0, None)

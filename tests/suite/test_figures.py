@@ -91,6 +91,8 @@ def test_profiles_put_in_their_data_sets(project: Project) -> None:
             "evaluation 'ood' has no set 'uniforn'; did you mean 'uniform'?",
         ),
         ('id = "r"', 1, "kind"),
+        ('id = "r"\nkind = "reliability"\nreadouts = ["papr"]', 4, "no model of the suite has a read-out 'papr'"),
+        ('id = "r"\nkind = "t-sne"\nmodels = []', 4, "models"),
     ],
 )
 def test_mistakes_have_line_and_hint(project: Project, text: str, line: int, message: str) -> None:

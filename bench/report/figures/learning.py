@@ -65,6 +65,7 @@ class Curves(drawing.Drawing):
                 ax.fill_between(line.epochs, low, high, color=look["color"], alpha=0.12, linewidth=0)
                 ax.plot(line.epochs, scale * np.asarray(line.mean), **look)
             ax.set_xlabel("epoch")
+            ax.locator_params(axis="x", integer=True)
             ax.set_ylabel(drawing.literal(panel.quantity.replace("_", " ")) + (", %" if scale == 100 else ""))
             values = [value for line in panel.lines for value in line.mean]
             if scale == 1 and min(values) > 0 and max(values) > 50 * min(values):

@@ -52,7 +52,7 @@ class Diagrams(drawing.Drawing):
     @property
     def size(self) -> tuple[float, float]:
         """Width and height in inches."""
-        return max(4.2, 1.75 * len(self.panels[0]) + 0.5), 2.3 * len(self.panels) + 0.6
+        return max(4.2, 1.7 * len(self.panels[0]) + 0.5), 2.2 * len(self.panels) + 0.6
 
     def paint(self, figure: Figure) -> None:
         """Draw each panel with the shares of its bins below it."""
@@ -99,7 +99,7 @@ def figure_of(figure: ResolvedFigure, results: Results) -> Diagrams | str:
         rows.append(tuple(row))
     kept = [row for row in rows if any(panel is not None for panel in row)]
     if not kept:
-        return "no confidences are stored yet"
+        return "no confidences are stored: not run yet, or damaged (see bench status)"
     pooled = " Items of all seeds are pooled." if max(seeds) > 1 else ""
     caption = (
         f"Accuracy of the items in each bin of the confidence ({bins} bins of equal width, (lo, hi]); a calibrated "
@@ -127,7 +127,6 @@ def _paint(above: Axes, below: Axes, diagram: Diagram) -> None:
     above.plot([0, 100], [0, 100], color="0.2", linewidth=0.7, linestyle=(0, (4, 3)))
     above.set_xlim(0, 100)
     above.set_ylim(0, 100)
-    above.set_aspect("equal")
     name = diagram.label if diagram.readout in ("", "default") else f"{diagram.label}, {diagram.readout}"
     above.set_title(drawing.literal(name))
     above.text(0.04, 0.96, f"ECE {100 * curve.ece:.1f} %", transform=above.transAxes, va="top", fontsize=7)

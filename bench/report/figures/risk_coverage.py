@@ -113,7 +113,7 @@ def figure_of(figure: ResolvedFigure, results: Results) -> Curves | str:
         if lines:
             panels.append((readout, tuple(lines)))
     if not panels:
-        return "no confidences are stored yet"
+        return "no confidences are stored: not run yet, or damaged (see bench status)"
     return Curves(figure.title, tuple(panels), _caption(sizes))
 
 

@@ -111,7 +111,7 @@ def figure_of(figure: ResolvedFigure, results: Results) -> RocCurves | str:
         if any(panel.lines for panel in row):
             rows.append(tuple(row))
     if not rows:
-        return "no scores are stored yet"
+        return "no scores are stored: not run yet, or damaged (see bench status)"
     caption = (
         "Share of the test items above a threshold of the score, against that of the items of another data set; the "
         "area below is the AUROC. The dashed diagonal is chance. One seed of each model."

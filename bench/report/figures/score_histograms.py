@@ -87,7 +87,7 @@ def figure_of(figure: ResolvedFigure, results: Results) -> Histograms | str:
         if any(panel is not None for panel in row):
             rows.append(tuple(row))
     if not rows:
-        return "no scores are stored yet"
+        return "no scores are stored: not run yet, or damaged (see bench status)"
     caption = (
         "Density of the scores of the test set and of each out-of-distribution set, one seed; larger scores say "
         f"in-distribution. Axes end at the {_INNER[0]:g} % and {_INNER[1]:g} % quantiles of all scores."

@@ -61,16 +61,19 @@ class Embeddings(drawing.Drawing):
         """Draw the panels in rows; each class has a colour and is named by its digit at its median."""
         axes = figure.subplots(*drawing.grid(len(self.panels)), squeeze=False)
         for place, ax in enumerate(axes.flat):
-            ax.set_axis_off()
             if place >= len(self.panels):
+                ax.set_axis_off()
                 continue
+            ax.set(xticks=[], yticks=[])
+            for spine in ax.spines.values():
+                spine.set(visible=True, color="0.7", linewidth=0.6)
             panel = self.panels[place]
             for label in np.unique(panel.labels):
                 own = panel.points[panel.labels == label]
                 colour = drawing.class_colour(int(label))
                 ax.scatter(*own.T, s=3, color=colour, linewidths=0, alpha=0.7, rasterized=True)
                 ax.text(*np.median(own, axis=0), str(label), ha="center", va="center", fontsize=8, weight="bold")
-            ax.set_aspect("equal")
+            ax.set_aspect("equal", adjustable="datalim")
             ax.set_title(drawing.literal(f"{panel.label}, purity {100 * panel.purity:.1f} %"))
         drawing.title(figure, self.title)
 
@@ -104,7 +107,7 @@ def figure_of(figure: ResolvedFigure, results: Results) -> Embeddings | str:
     assert isinstance(entry, TSNEEntry)
     panels = [panel for model in figure.models if (panel := _panel(model, entry, results)) is not None]
     if not panels:
-        return "no predictions on the test set are stored yet"
+        return f"no predictions of more than {max(3, entry.neighbours)} test images are stored: not run yet, or damaged"
     size = max(len(panel.labels) for panel in panels)
     perplexity = min(entry.perplexity, (size - 1) / 3)
     caption = (

@@ -52,6 +52,8 @@ FIELDS: Mapping[str, Callable[[_Place], str | float | int | None]] = {
     "flags": lambda at: "; ".join(f"{name}: {text}" for name, text in at.cell.flags.items()),
     "not_measured": lambda at: " ".join(at.cell.not_measured),
     "made_with": lambda at: at.row.made_with,
+    "p": lambda at: at.cell.p,
+    "p_corrected": lambda at: at.cell.p_corrected,
 }
 """The fields by name. ``table`` and ``column`` are ids. ``level`` and ``kind`` belong to the interval ``low`` …
 ``high``. ``made_with`` names the libraries and the machine of a row where the rows of its table differ in them.

@@ -34,6 +34,7 @@ def as_dict(report: Report) -> dict[str, Any]:
         "budget": report.budget,
         "substitutions": [list(pair) for pair in report.substitutions],
         "deviations": list(report.deviations),
+        **({"remarks": list(report.remarks)} if report.remarks else {}),
         "tables": [
             {
                 "id": table.id,
@@ -85,6 +86,7 @@ def from_dict(facts: Mapping[str, Any]) -> Report:
         tables=tuple(_table(table) for table in facts["tables"]),
         budget=facts["budget"],
         stored=facts["stored"],
+        remarks=tuple(facts.get("remarks", ())),
     )
 
 

@@ -63,6 +63,8 @@ def test_a_line_in_full(report: Report) -> None:
         "flags": "GRAD0: zero input gradient for 31% of the images & more",
         "not_measured": "",
         "made_with": "",
+        "p": "",
+        "p_corrected": "",
     }
 
 
