@@ -17,7 +17,7 @@ from bench.registry import Named, Registry, UnknownNameError
 from bench.suite.document import Document, validate
 from bench.suite.locate import Path
 from bench.suite.names import Doubtful
-from bench.suite.schema import ResolvedEvaluation, ResolvedModel
+from bench.suite.schema import ResolvedEvaluation, ResolvedModel, models_by_name
 
 __all__ = [
     "SECTIONS",
@@ -169,7 +169,7 @@ class ResultsReader(SectionReader):
         """
         if raw.get("models") is None:
             return list(self.models)
-        known = {key: model for model in self.models for key in (model.label, model.name)}
+        known = models_by_name(self.models)
         found = []
         for place, name in texts(raw["models"]):
             if name in known:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from bench.metrics.selective import risk_coverage
 from bench.report import drawing
 from bench.report.cells import Results
-from bench.report.figures.item_arrays import confidences
+from bench.report.figures.item_arrays import NO_CONFIDENCES, confidences
 from bench.suite.figures import RiskCoverageEntry
 from bench.suite.schema import ResolvedFigure
 
@@ -113,7 +113,7 @@ def figure_of(figure: ResolvedFigure, results: Results) -> Curves | str:
         if lines:
             panels.append((readout, tuple(lines)))
     if not panels:
-        return "no confidences are stored: not run yet, or damaged (see bench status)"
+        return NO_CONFIDENCES
     return Curves(figure.title, tuple(panels), _caption(sizes))
 
 

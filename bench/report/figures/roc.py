@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from bench.metrics.ood import missing_as_wrong
 from bench.report import drawing
 from bench.report.cells import Results
-from bench.report.figures.item_arrays import TEST, scores_of
+from bench.report.figures.item_arrays import NO_SCORES, TEST, scores_of
 from bench.suite.figures import RocEntry
 from bench.suite.schema import ResolvedFigure
 
@@ -111,7 +111,7 @@ def figure_of(figure: ResolvedFigure, results: Results) -> RocCurves | str:
         if any(panel.lines for panel in row):
             rows.append(tuple(row))
     if not rows:
-        return "no scores are stored: not run yet, or damaged (see bench status)"
+        return NO_SCORES
     caption = (
         "Share of the test items above a threshold of the score, against that of the items of another data set; the "
         "area below is the AUROC. The dashed diagonal is chance. One seed of each model."
