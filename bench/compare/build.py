@@ -19,7 +19,7 @@ from bench.report.claims import reason_notes
 from bench.report.deviations import deviations
 from bench.report.model import Cell, Report, Table, TableColumn, TableRow
 from bench.report.text import size_note
-from bench.suite.schema import ResolvedColumn, ResolvedModel, ResolvedTable, Suite
+from bench.suite.schema import ResolvedColumn, ResolvedModel, ResolvedTable, Suite, models_by_name
 
 __all__ = ["compare_models", "compare_runs"]
 
@@ -38,7 +38,7 @@ def compare_models(results: Results, suite: Suite, baseline: str | None) -> Repo
     Raises:
         RequestError: The suite has no model of that name, or no other one.
     """
-    known = {key: model for model in suite.models for key in (model.label, model.name)}
+    known = models_by_name(suite.models)
     if baseline is not None and baseline not in known:
         raise RequestError(f"suite {suite.name} has no model {baseline!r}; {did_you_mean(baseline, known)}")
     first = known[baseline] if baseline is not None else suite.models[0]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -172,7 +171,10 @@ def _with_absent(measure: Measure, share: float, worst: float) -> Measure:
     if not share:
         return measure
     interval = measure.interval
-    mapped = partial(lambda value: (1 - share) * value + share * worst)
+
+    def mapped(value: float) -> float:
+        return (1 - share) * value + share * worst
+
     if interval is not None:
         interval = replace(interval, low=mapped(interval.low), high=mapped(interval.high))
     return Measure(mapped(measure.value), interval)

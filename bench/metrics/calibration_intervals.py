@@ -31,7 +31,7 @@ from bench.metrics.arrays import (
 )
 from bench.metrics.calibration import classwise_ece, ece, ks_error
 from bench.metrics.intervals import Interval
-from bench.metrics.reliability import Binning, Edges, bin_edges, bin_index, confidences, last_of_ties
+from bench.metrics.reliability import Binning, Edges, binned, confidences, last_of_ties
 
 __all__ = ["KIND", "classwise_ece_interval", "ece_interval", "ks_interval"]
 
@@ -80,7 +80,7 @@ def ece_interval(
     (0.11, 0.2)
     """
     conf = confidences(confidence)
-    index = bin_index(conf, bin_edges(conf, bins, binning, edges), edges)
+    index = binned(conf, bins, binning, edges)
     hit = correct_of(conf, correct)
     cells = _Cells.of(index, conf, hit, conf.size)
     found = _interval(*_simulated(cells, seed, level, draws), level)
@@ -128,7 +128,7 @@ def classwise_ece_interval(
     parts = []
     for k in range(1 if classes == 2 else classes):
         column = np.minimum(p[:, k], 1.0)
-        index = bin_index(column, bin_edges(column, bins, binning, edges), edges)
+        index = binned(column, bins, binning, edges)
         parts.append(_Cells.of(index, column, y == k, n))
     cells = _Cells.joined(parts)
     estimate, values, simulated = _simulated(cells, seed, level, draws)
@@ -170,7 +170,7 @@ def ks_interval(
     order = np.argsort(unsorted, kind="stable")
     conf, hit = unsorted[order], correctness("correct", correct)[order]
     n = conf.size
-    index = bin_index(conf, bin_edges(conf, min(_KS_BINS, 1 + n // _KS_ITEMS), "mass"))
+    index = binned(conf, min(_KS_BINS, 1 + n // _KS_ITEMS), "mass")
     accuracy = ((np.bincount(index, weights=hit) + 2) / (np.bincount(index) + 4))[index]
     last = last_of_ties(conf)
     generator = np.random.default_rng(seed)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from bench.metrics.arrays import FloatArray, class_labels, probabilities, require_at_least, require_level
 from bench.metrics.calibration import classwise_ece, ece, ks_error
 from bench.metrics.intervals import IfCalibrated
-from bench.metrics.reliability import Binning, Edges, bin_edges, bin_index, confidences, last_of_ties
+from bench.metrics.reliability import Binning, Edges, binned, confidences, last_of_ties
 
 __all__ = ["classwise_ece_if_calibrated", "ece_if_calibrated", "ks_if_calibrated"]
 
@@ -58,7 +58,7 @@ def ece_if_calibrated(
     require_at_least("draws", draws, 100)
     require_level(level)
     conf = confidences(confidence)
-    index = bin_index(conf, bin_edges(conf, bins, binning, edges), edges)
+    index = binned(conf, bins, binning, edges)
     order = np.argsort(index, kind="stable")
     starts = np.flatnonzero(np.diff(index[order], prepend=-1))
     errors = np.concatenate(
@@ -135,8 +135,7 @@ def classwise_ece_if_calibrated(
     p = probabilities("probs", probs)
     n, classes = p.shape
     columns = [np.minimum(p[:, k], 1.0) for k in range(classes)]
-    boundaries = [bin_edges(column, bins, binning, edges) for column in columns]
-    cell = np.stack([k * bins + bin_index(column, boundaries[k], edges) for k, column in enumerate(columns)], axis=1)
+    cell = np.stack([k * bins + binned(column, bins, binning, edges) for k, column in enumerate(columns)], axis=1)
     stated = np.bincount(cell.ravel(), weights=p.ravel(), minlength=classes * bins)
     inner = np.cumsum(p, axis=1)[:, :-1]
     generator = np.random.default_rng(seed)

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.metrics.arrays import FloatArray, class_labels, log_probabilities, probabilities, require_at_least
+from bench.metrics.reliability import bin_index
 
 __all__ = ["BrierDecomposition", "brier", "brier_decomposition", "brier_values", "nll", "nll_values"]
 
@@ -124,7 +125,7 @@ def brier_decomposition(probs: npt.ArrayLike, labels: npt.ArrayLike, *, bins: in
         if bins is None:
             _, index = np.unique(forecast, return_inverse=True)
         else:
-            index = np.searchsorted(np.linspace(0.0, 1.0, bins + 1)[1:-1], forecast, side="left")
+            index = bin_index(forecast, np.linspace(0.0, 1.0, bins + 1))
         count = np.bincount(index)
         filled = count > 0
         weight = count[filled] / n

@@ -16,6 +16,7 @@ __all__ = [
     "ReliabilityCurve",
     "bin_edges",
     "bin_index",
+    "binned",
     "confidences",
     "last_of_ties",
     "reliability",
@@ -133,6 +134,17 @@ def bin_index(confidence: FloatArray, boundaries: FloatArray, edges: Edges = "ri
     side: Literal["left", "right"] = "left" if edges == "right" else "right"
     # Only the inner edges are searched, so that 0 and 1 always fall into the first and the last bin.
     return np.searchsorted(boundaries[1:-1], confidence, side=side)
+
+
+def binned(
+    confidence: FloatArray, bins: int, binning: Binning = "width", edges: Edges = "right"
+) -> npt.NDArray[np.intp]:
+    """The bin of each confidence among its own `bin_edges`, shape (n,); arguments and errors are those of `bin_edges`.
+
+    >>> binned(np.array([0.1, 0.2, 0.9]), 2)
+    array([0, 0, 1])
+    """
+    return bin_index(confidence, bin_edges(confidence, bins, binning, edges), edges)
 
 
 def last_of_ties(ordered: FloatArray) -> npt.NDArray[np.intp]:

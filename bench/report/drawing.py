@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import io
+import math
 import textwrap
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from bench.plain import plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["DPI", "Drawing", "class_colour", "legend", "line_look", "literal", "marker_look", "title"]
+__all__ = [
+    "DPI",
+    "Drawing",
+    "class_colour",
+    "grid",
+    "items_of",
+    "legend",
+    "legend_of_lines",
+    "line_look",
+    "literal",
+    "marker_look",
+    "title",
+]
 
 DPI = 200
+_PANELS_A_ROW = 3
 _STYLE: dict[Any, Any] = {
     "font.size": 8,
     "axes.titlesize": 8,
@@ -80,6 +94,12 @@ class Drawing(ABC):
         return buffer.getvalue()
 
 
+def grid(panels: int) -> tuple[int, int]:
+    """Rows and columns of panels in rows of three; the last row may be shorter."""
+    columns = min(panels, _PANELS_A_ROW)
+    return math.ceil(panels / columns), columns
+
+
 def title(figure: Figure, text: str) -> None:
     """Put a title above a figure, in as many lines as it needs."""
     unbroken = plain(text.replace(" <= ", "\u00a0<=\u00a0"))
@@ -106,6 +126,29 @@ def legend(figure: Figure, looks: Sequence[tuple[str, Mapping[str, Any]]]) -> No
         handlelength=3,
         ncols=max(1, min(len(labels), fitting)),
     )
+
+
+class Ranked(Protocol):
+    """A line of one model."""
+
+    @property
+    def label(self) -> str:
+        """Label of the model."""
+
+    @property
+    def rank(self) -> int:
+        """Index of the model among those of the figure; it determines the look of the line in all panels."""
+
+
+def legend_of_lines(figure: Figure, lines: Iterable[Ranked]) -> None:
+    """Put a legend of the models below a figure, in the order of their ranks; each has at least one line."""
+    names = {line.rank: line.label for line in lines}
+    legend(figure, [(label, line_look(rank)) for rank, label in sorted(names.items())])
+
+
+def items_of(sizes: Iterable[int]) -> str:
+    """The number of items, as a caption gives it: ``n = 397 items``; with several numbers, ``n = 90 or 397 items``."""
+    return f"n = {' or '.join(f'{n:,}' for n in sorted(sizes))} items"
 
 
 def line_look(rank: int) -> dict[str, Any]:

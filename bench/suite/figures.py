@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -10,9 +10,8 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 
 from bench.errors import did_you_mean
 from bench.suite.locate import Path
-from bench.suite.names import Doubtful
-from bench.suite.schema import FigureEntry, ResolvedEvaluation, ResolvedFigure, ResolvedModel
-from bench.suite.section import SectionReader, texts
+from bench.suite.schema import FigureEntry, ResolvedEvaluation, ResolvedFigure
+from bench.suite.section import ResultsReader
 
 __all__ = [
     "DEFAULT_READOUT",
@@ -105,30 +104,12 @@ FIGURES: dict[str, type[FigureEntry]] = {
 
 
 @dataclass(kw_only=True)
-class FigureReader(SectionReader):
-    """Reads ``[[figure]]`` entries.
-
-    Attributes:
-        models: The models without mistakes.
-        evaluations: The evaluations without mistakes.
-        unclear_models: Possible names of models with mistakes; they are not reported as unknown.
-        unclear_evaluations: Possible names of evaluations with mistakes; they are not reported as unknown.
-        outside: The profile's substitutes of out-of-distribution sets, by the name of the original.
-    """
-
-    models: Sequence[ResolvedModel]
-    evaluations: Sequence[ResolvedEvaluation]
-    unclear_models: Doubtful
-    unclear_evaluations: Doubtful
-    outside: Mapping[str, str]
+class FigureReader(ResultsReader):
+    """Reads ``[[figure]]`` entries."""
 
     def figures(self) -> list[ResolvedFigure]:
         """The figures without mistakes; mistakes in the others are reported."""
-        entries = self.entries("figure", required=False)
-        found = [self._figure(raw, ("figure", index)) for index, raw in enumerate(entries)]
-        ids = [raw["id"] if isinstance(raw.get("id"), str) else None for raw in entries]
-        self.unique([(("figure", index, "id"), id_) for index, id_ in enumerate(ids)], "figure id")
-        return [figure for figure in found if figure is not None]
+        return self.each("figure", self._figure)
 
     def _figure(self, raw: Mapping[str, Any], at: Path) -> ResolvedFigure | None:
         before = len(self.problems)
@@ -138,7 +119,7 @@ class FigureReader(SectionReader):
             self.complain((*at, "kind"), f"unknown kind of figure {kind!r}", did_you_mean(kind, FIGURES))
             return None
         entry = self.check(schema, raw, at)
-        models = self._models(raw, at)
+        models = self.shown_models(raw, at)
         if entry is None:
             return None
         evaluation = self._evaluation(entry, at) if entry.reads else None
@@ -148,19 +129,6 @@ class FigureReader(SectionReader):
         return ResolvedFigure(
             entry.id, entry.title or entry.id, entry, tuple(models), evaluation.id if evaluation is not None else ""
         )
-
-    def _models(self, raw: Mapping[str, Any], at: Path) -> list[ResolvedModel]:
-        known = {key: model for model in self.models for key in (model.label, model.name)}
-        if raw.get("models") is None:
-            return list(self.models)
-        found = []
-        for place, name in texts(raw["models"]):
-            if name in known:
-                found.append(known[name])
-            elif name not in self.unclear_models:
-                hint = did_you_mean(name, {*known, *self.unclear_models.names})
-                self.complain((*at, "models", place), f"unknown model {name!r}", hint)
-        return found
 
     def _evaluation(self, entry: FigureEntry, at: Path) -> ResolvedEvaluation | None:
         """The evaluation that a figure draws: the named one, or the first that fits."""

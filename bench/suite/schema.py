@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -32,6 +32,7 @@ __all__ = [
     "Suite",
     "SuiteHeader",
     "TableEntry",
+    "models_by_name",
 ]
 
 
@@ -324,3 +325,8 @@ class Suite:
         """K of the in-distribution data set."""
         assert self.dataset.num_classes is not None
         return self.dataset.num_classes
+
+
+def models_by_name(models: Iterable[ResolvedModel]) -> dict[str, ResolvedModel]:
+    """Models by each of the names that a person may use: label and name."""
+    return {key: model for model in models for key in (model.label, model.name)}

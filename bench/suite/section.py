@@ -1,9 +1,9 @@
-"""The base of the readers of sections of a suite. They collect problems and continue."""
+"""The bases of the readers of sections of a suite. They collect problems and continue."""
 
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path as FilePath
 from typing import Any, TypeVar
@@ -12,16 +12,29 @@ from pydantic import BaseModel
 
 from bench.data.registry import find_dataset, own_path
 from bench.data.spec import DatasetSpec
-from bench.errors import PrerequisiteError, Problem, nearest
+from bench.errors import PrerequisiteError, Problem, did_you_mean, nearest
 from bench.registry import Named, Registry, UnknownNameError
 from bench.suite.document import Document, validate
 from bench.suite.locate import Path
+from bench.suite.names import Doubtful
+from bench.suite.schema import ResolvedEvaluation, ResolvedModel, models_by_name
 
-__all__ = ["SECTIONS", "Absent", "SectionReader", "merged", "rest", "texts", "value_or_default", "with_preset"]
+__all__ = [
+    "SECTIONS",
+    "Absent",
+    "ResultsReader",
+    "SectionReader",
+    "merged",
+    "rest",
+    "texts",
+    "value_or_default",
+    "with_preset",
+]
 
 SECTIONS = ("suite", "data", "model", "evaluation", "table", "figure", "gate")
 
 M = TypeVar("M", bound=BaseModel)
+R = TypeVar("R")
 T = TypeVar("T", bound=Named)
 
 
@@ -122,6 +135,49 @@ class SectionReader:
                 self.complain(path, f"{what} {name!r} is used twice", "give one of them another")
             if name is not None:
                 seen.add(name)
+
+
+@dataclass(kw_only=True)
+class ResultsReader(SectionReader):
+    """Reads sections that show results of models, such as ``[[table]]`` and ``[[figure]]``.
+
+    Attributes:
+        models: The models without mistakes.
+        evaluations: The evaluations without mistakes.
+        unclear_models: Possible names of models with mistakes; they are not reported as unknown.
+        unclear_evaluations: Possible names of evaluations with mistakes; they are not reported as unknown.
+        outside: The profile's substitutes of out-of-distribution sets, by the name of the original.
+    """
+
+    models: Sequence[ResolvedModel]
+    evaluations: Sequence[ResolvedEvaluation]
+    unclear_models: Doubtful
+    unclear_evaluations: Doubtful
+    outside: Mapping[str, str]
+
+    def each(self, name: str, read: Callable[[Mapping[str, Any], Path], R | None]) -> list[R]:
+        """What ``read`` makes of the entries of ``[[name]]``, without None; an id that is used twice is reported."""
+        entries = self.entries(name, required=False)
+        found = [read(raw, (name, index)) for index, raw in enumerate(entries)]
+        ids = [raw["id"] if isinstance(raw.get("id"), str) else None for raw in entries]
+        self.unique([((name, index, "id"), id_) for index, id_ in enumerate(ids)], f"{name} id")
+        return [one for one in found if one is not None]
+
+    def shown_models(self, raw: Mapping[str, Any], at: Path) -> list[ResolvedModel]:
+        """The models that ``models`` of an entry names, by label or by name; all without it. Unknown ones are
+        reported.
+        """
+        if raw.get("models") is None:
+            return list(self.models)
+        known = models_by_name(self.models)
+        found = []
+        for place, name in texts(raw["models"]):
+            if name in known:
+                found.append(known[name])
+            elif name not in self.unclear_models:
+                hint = did_you_mean(name, {*known, *self.unclear_models.names})
+                self.complain((*at, "models", place), f"unknown model {name!r}", hint)
+        return found
 
 
 def rest(schema: type[BaseModel], raw: Mapping[str, Any]) -> dict[str, Any]:

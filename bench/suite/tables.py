@@ -13,9 +13,8 @@ from typing import Any
 from bench.errors import did_you_mean
 from bench.evaluate.base import Column
 from bench.suite.locate import Path
-from bench.suite.names import Doubtful
-from bench.suite.schema import ResolvedColumn, ResolvedEvaluation, ResolvedModel, ResolvedTable, TableEntry
-from bench.suite.section import SectionReader, texts
+from bench.suite.schema import ResolvedColumn, ResolvedEvaluation, ResolvedTable, TableEntry
+from bench.suite.section import ResultsReader, texts
 
 __all__ = ["TableReader", "column_name", "named_columns", "substituted"]
 
@@ -24,39 +23,25 @@ _MOST = 50
 
 
 @dataclass(kw_only=True)
-class TableReader(SectionReader):
+class TableReader(ResultsReader):
     """Reads ``[[table]]`` entries.
 
     Attributes:
-        models: The models without mistakes.
-        evaluations: The evaluations without mistakes.
-        unclear_models: Possible names of models with mistakes; they are not reported as unknown.
-        unclear_evaluations: Possible names of evaluations with mistakes; they are not reported as unknown.
         literature: Names that ``literature = [...]`` may use.
-        outside: The profile's substitutes of out-of-distribution sets, by the name of the original.
     """
 
-    models: Sequence[ResolvedModel]
-    evaluations: Sequence[ResolvedEvaluation]
-    unclear_models: Doubtful
-    unclear_evaluations: Doubtful
     literature: frozenset[str]
-    outside: Mapping[str, str]
 
     def tables(self) -> list[ResolvedTable]:
         """The tables without mistakes; mistakes in the others are reported."""
-        entries = self.entries("table", required=False)
-        found = [self._table(raw, ("table", index)) for index, raw in enumerate(entries)]
-        ids = [raw["id"] if isinstance(raw.get("id"), str) else None for raw in entries]
-        self.unique([(("table", index, "id"), id_) for index, id_ in enumerate(ids)], "table id")
-        return [table for table in found if table is not None]
+        return self.each("table", self._table)
 
     def _table(self, raw: Mapping[str, Any], at: Path) -> ResolvedTable | None:
         before = len(self.problems)
         entry = self.check(TableEntry, raw, at)
         # Columns and rows are read from ``raw``, so that a mistake in one key hides no mistake in another.
         columns = self._columns(texts(raw.get("columns")), at)
-        rows = self._rows(raw, at)
+        rows = [model.name for model in self.shown_models(raw, at)]
         for place, name in texts(raw.get("literature")):
             if name not in self.literature:
                 hint = did_you_mean(name, self.literature)
@@ -96,19 +81,6 @@ class TableReader(SectionReader):
         """Whether an unknown column may belong to an evaluation with mistakes."""
         owner = column.partition("@")[0].partition(".")[0]
         return owner not in {evaluation.id for evaluation in self.evaluations} and owner in self.unclear_evaluations
-
-    def _rows(self, raw: Mapping[str, Any], at: Path) -> list[str]:
-        rows = {key: model.name for model in self.models for key in (model.label, model.name)}
-        if raw.get("models") is None:
-            return [model.name for model in self.models]
-        found = []
-        for place, name in texts(raw["models"]):
-            if name in rows:
-                found.append(rows[name])
-            elif name not in self.unclear_models:
-                hint = did_you_mean(name, {*rows, *self.unclear_models.names})
-                self.complain((*at, "models", place), f"unknown model {name!r}", hint)
-        return found
 
 
 def column_name(evaluation: str, column: Column, *, short: bool = False) -> str:

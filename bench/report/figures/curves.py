@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -28,7 +27,6 @@ GREY_LEVELS = 255
 unit.
 """
 
-_PANELS_A_ROW = 3
 _WIDE = 16
 """The axis is logarithmic if the largest budget is at least this multiple of the smallest."""
 
@@ -88,19 +86,14 @@ class Chart(drawing.Drawing):
     caption: str
 
     @property
-    def _shape(self) -> tuple[int, int]:
-        columns = min(len(self.panels), _PANELS_A_ROW)
-        return math.ceil(len(self.panels) / columns), columns
-
-    @property
     def size(self) -> tuple[float, float]:
         """Width and height in inches."""
-        rows, columns = self._shape
+        rows, columns = drawing.grid(len(self.panels))
         return 4.2 if columns == 1 else 2.9 * columns, 2.6 * rows + 0.7
 
     def paint(self, figure: MatplotlibFigure) -> None:
         """Draw the panels in rows, and a legend below them."""
-        _paint(self, *self._shape, figure)
+        _paint(self, *drawing.grid(len(self.panels)), figure)
 
 
 def chart_of(

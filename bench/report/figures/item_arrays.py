@@ -11,9 +11,12 @@ from bench.report.cells import Results
 from bench.suite.figures import DEFAULT_READOUT
 from bench.suite.schema import ResolvedFigure, ResolvedModel
 
-__all__ = ["TEST", "confidences", "scores_of"]
+__all__ = ["NO_CONFIDENCES", "NO_SCORES", "TEST", "confidences", "scores_of"]
 
 TEST = "test set"
+NO_CONFIDENCES = "no confidences are stored: not run yet, or damaged (see bench status)"
+NO_SCORES = "no scores are stored: not run yet, or damaged (see bench status)"
+"""Why a figure that reads them cannot be drawn."""
 
 
 def scores_of(

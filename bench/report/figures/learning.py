@@ -71,8 +71,7 @@ class Curves(drawing.Drawing):
             if scale == 1 and min(values) > 0 and max(values) > 50 * min(values):
                 ax.set_yscale("log")
         drawing.title(figure, self.title)
-        names = {line.rank: line.label for panel in self.panels for line in panel.lines}
-        drawing.legend(figure, [(label, drawing.line_look(rank)) for rank, label in sorted(names.items())])
+        drawing.legend_of_lines(figure, [line for panel in self.panels for line in panel.lines])
 
 
 def figure_of(figure: ResolvedFigure, results: Results) -> Curves | str:

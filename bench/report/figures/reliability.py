@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from bench.metrics.calibration import ReliabilityCurve, reliability
 from bench.report import drawing
 from bench.report.cells import Results
-from bench.report.figures.item_arrays import confidences
+from bench.report.figures.item_arrays import NO_CONFIDENCES, confidences
 from bench.suite.figures import ReliabilityEntry
 from bench.suite.schema import ResolvedFigure
 
@@ -101,12 +101,12 @@ def figure_of(figure: ResolvedFigure, results: Results) -> Diagrams | str:
         rows.append(tuple(row))
     kept = [row for row in rows if any(panel is not None for panel in row)]
     if not kept:
-        return "no confidences are stored: not run yet, or damaged (see bench status)"
+        return NO_CONFIDENCES
     pooled = " Items of all seeds are pooled." if max(seeds) > 1 else ""
     caption = (
         f"Accuracy of the items in each bin of the confidence ({bins} bins of equal width, (lo, hi]); a calibrated "
         "model reaches the diagonal. Hatched: distance to the mean confidence of the bin. Below: share of the items in "
-        f"each bin. n = {' or '.join(f'{n:,}' for n in sorted(sizes))} items.{pooled}"
+        f"each bin. {drawing.items_of(sizes)}.{pooled}"
     )
     return Diagrams(figure.title, tuple(kept), caption)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from bench.metrics.selective import risk_coverage
 from bench.report import drawing
 from bench.report.cells import Results
-from bench.report.figures.item_arrays import confidences
+from bench.report.figures.item_arrays import NO_CONFIDENCES, confidences
 from bench.suite.figures import RiskCoverageEntry
 from bench.suite.schema import ResolvedFigure
 
@@ -51,13 +50,13 @@ class Curves(drawing.Drawing):
     @property
     def size(self) -> tuple[float, float]:
         """Width and height in inches."""
-        columns = min(3, len(self.panels))
-        return max(4.2, 2.9 * columns), 2.5 * math.ceil(len(self.panels) / 3) + 0.7
+        rows, columns = drawing.grid(len(self.panels))
+        return max(4.2, 2.9 * columns), 2.5 * rows + 0.7
 
     def paint(self, figure: Figure) -> None:
         """Draw the panels in rows, and a legend below them."""
-        columns = min(3, len(self.panels))
-        axes = figure.subplots(math.ceil(len(self.panels) / 3), columns, squeeze=False, sharey=True)
+        rows, columns = drawing.grid(len(self.panels))
+        axes = figure.subplots(rows, columns, squeeze=False, sharey=True)
         for place, ax in enumerate(axes.flat):
             if place >= len(self.panels):
                 ax.set_axis_off()
@@ -71,8 +70,7 @@ class Curves(drawing.Drawing):
             ax.set_xlim(0, 100)
             ax.set_ylim(bottom=0)
         drawing.title(figure, self.title)
-        names = {line.rank: line.label for _, lines in self.panels for line in lines}
-        drawing.legend(figure, [(label, drawing.line_look(rank)) for rank, label in sorted(names.items())])
+        drawing.legend_of_lines(figure, [line for _, lines in self.panels for line in lines])
 
 
 def risk_at(confidence: NDArray[Any], correct: NDArray[Any], coverage: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -115,12 +113,12 @@ def figure_of(figure: ResolvedFigure, results: Results) -> Curves | str:
         if lines:
             panels.append((readout, tuple(lines)))
     if not panels:
-        return "no confidences are stored: not run yet, or damaged (see bench status)"
+        return NO_CONFIDENCES
     return Curves(figure.title, tuple(panels), _caption(sizes))
 
 
 def _caption(sizes: set[int]) -> str:
     return (
         "Error rate of the items with the largest confidence, against their share of all items; at 100 % it is the "
-        f"error rate of the model. Mean over seeds. n = {' or '.join(f'{n:,}' for n in sorted(sizes))} items."
+        f"error rate of the model. Mean over seeds. {drawing.items_of(sizes)}."
     )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from bench.metrics.ood import missing_as_wrong
 from bench.report import drawing
 from bench.report.cells import Results
-from bench.report.figures.item_arrays import TEST, scores_of
+from bench.report.figures.item_arrays import NO_SCORES, TEST, scores_of
 from bench.suite.figures import RocEntry
 from bench.suite.schema import ResolvedFigure
 
@@ -63,7 +63,6 @@ class RocCurves(drawing.Drawing):
     def paint(self, figure: Figure) -> None:
         """Draw all panels, and a legend below them."""
         axes = figure.subplots(len(self.panels), len(self.panels[0]), squeeze=False, sharex=True, sharey=True)
-        names: dict[int, str] = {}
         for row, panels in enumerate(self.panels):
             for column, panel in enumerate(panels):
                 ax = axes[row][column]
@@ -71,7 +70,6 @@ class RocCurves(drawing.Drawing):
                 for line in panel.lines:
                     look = drawing.line_look(line.rank)
                     ax.plot(100 * line.false_positives, 100 * line.true_positives, **look)
-                    names[line.rank] = line.label
                 ax.set_title(drawing.literal(f"{panel.score}, {panel.name}"))
                 ax.set_aspect("equal")
                 ax.set_xlim(-1, 101)
@@ -80,7 +78,7 @@ class RocCurves(drawing.Drawing):
         for ax in axes[-1]:
             ax.set_xlabel("other items kept, %")
         drawing.title(figure, self.title)
-        drawing.legend(figure, [(label, drawing.line_look(rank)) for rank, label in sorted(names.items())])
+        drawing.legend_of_lines(figure, [line for panels in self.panels for panel in panels for line in panel.lines])
 
 
 def roc_points(
@@ -113,7 +111,7 @@ def figure_of(figure: ResolvedFigure, results: Results) -> RocCurves | str:
         if any(panel.lines for panel in row):
             rows.append(tuple(row))
     if not rows:
-        return "no scores are stored: not run yet, or damaged (see bench status)"
+        return NO_SCORES
     caption = (
         "Share of the test items above a threshold of the score, against that of the items of another data set; the "
         "area below is the AUROC. The dashed diagonal is chance. One seed of each model."

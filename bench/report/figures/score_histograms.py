@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bench.report import drawing
 from bench.report.cells import Results
-from bench.report.figures.item_arrays import scores_of
+from bench.report.figures.item_arrays import NO_SCORES, scores_of
 from bench.suite.figures import HistogramEntry
 from bench.suite.schema import ResolvedFigure
 
@@ -87,7 +87,7 @@ def figure_of(figure: ResolvedFigure, results: Results) -> Histograms | str:
         if any(panel is not None for panel in row):
             rows.append(tuple(row))
     if not rows:
-        return "no scores are stored: not run yet, or damaged (see bench status)"
+        return NO_SCORES
     caption = (
         "Density of the scores of the test set and of each out-of-distribution set, one seed; larger scores say "
         f"in-distribution. Axes end at the {_INNER[0]:g} % and {_INNER[1]:g} % quantiles of all scores."

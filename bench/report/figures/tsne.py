@@ -6,7 +6,6 @@ its picture depends on the seed. The purity is measured in the features themselv
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["Embeddings", "Panel", "figure_of", "neighbour_purity"]
-
-_COLUMNS = 3
 
 
 @dataclass(frozen=True)
@@ -57,13 +54,12 @@ class Embeddings(drawing.Drawing):
     @property
     def size(self) -> tuple[float, float]:
         """Width and height in inches."""
-        columns = min(_COLUMNS, len(self.panels))
-        return max(4.2, 2.4 * columns), 2.5 * math.ceil(len(self.panels) / _COLUMNS) + 0.7
+        rows, columns = drawing.grid(len(self.panels))
+        return max(4.2, 2.4 * columns), 2.5 * rows + 0.7
 
     def paint(self, figure: Figure) -> None:
         """Draw the panels in rows; each class has a colour and is named by its digit at its median."""
-        columns = min(_COLUMNS, len(self.panels))
-        axes = figure.subplots(math.ceil(len(self.panels) / _COLUMNS), columns, squeeze=False)
+        axes = figure.subplots(*drawing.grid(len(self.panels)), squeeze=False)
         for place, ax in enumerate(axes.flat):
             if place >= len(self.panels):
                 ax.set_axis_off()
