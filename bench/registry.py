@@ -8,14 +8,16 @@ misspelt one, and lists a broken plug-in as broken, so that it does not stop the
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar, cast
 
-from bench.errors import RequestError, did_you_mean
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-__all__ = ["Entry", "Named", "Registry", "UnknownNameError", "import_object", "when_asked"]
+from bench.errors import RequestError, did_you_mean, nearest
+
+__all__ = ["Configured", "Entry", "Named", "Registry", "UnknownNameError", "import_object", "when_asked"]
 
 
 class Named(Protocol):
@@ -36,6 +38,51 @@ class UnknownNameError(RequestError):
     def __init__(self, kind: str, name: str, reason: str, hint: str) -> None:
         self.kind, self.name, self.reason, self.hint = kind, name, reason, hint
         super().__init__(f"{reason}; {hint}" if hint else reason)
+
+
+class Configured(BaseModel):
+    """A plug-in that is its own configuration: one frozen object with its parameters, which have defaults.
+
+    Class attributes:
+        plugin_kind: What it is, as errors call it, such as ``"attack"``.
+        name: The name by which suites refer to it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    plugin_kind: ClassVar[str]
+    name: ClassVar[str]
+
+    def configured(self, params: Mapping[str, object]) -> Self:
+        """An object of this class with these parameters; the others have their defaults.
+
+        Raises:
+            ValueError: A parameter is unknown (the nearest name is suggested), or a value is invalid.
+        """
+        known = type(self).model_fields
+        for key in params:
+            if key not in known:
+                close = nearest(key, known)
+                hint = f"; did you mean {close!r}?" if close else ""
+                listed = ", ".join(known) or "none"
+                raise ValueError(f"{self.plugin_kind} {self.name!r} has no parameter {key!r}{hint} (known: {listed})")
+        try:
+            return type(self)(**params)
+        except ValidationError as error:
+            raise ValueError(f"{self.name}: {'; '.join(_said(error))}") from None
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """All parameters by name, in the order of definition."""
+        return dict(iter(self))
+
+
+def _said(error: ValidationError) -> Iterator[str]:
+    """The errors that pydantic found, each with its parameter."""
+    for found in error.errors(include_url=False, include_context=False):
+        where = ".".join(map(str, found["loc"][:1]))
+        text = found["msg"].removeprefix("Value error, ")
+        yield f"{where} {text}" if where and text.startswith("must be") else (f"{where}: {text}" if where else text)
 
 
 @dataclass(frozen=True)

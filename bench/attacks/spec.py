@@ -8,13 +8,15 @@ calls ``attack``, which imports the code that does the work. A new attack is one
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from math import ceil, isfinite
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, WithJsonSchema, model_validator
 from typing_extensions import override
+
+from bench.registry import Configured
 
 from .losses import LOSSES, get_loss, loss_schema
 from .threat import LARGEST, NORMS, StepSize, ThreatModel, format_eps, parse_eps, parse_step
@@ -101,7 +103,7 @@ def one_of(*names: str) -> BeforeValidator:
     return _checked(lambda v: v in names, " or ".join(map(repr, names)))
 
 
-class Attack(BaseModel, ABC):
+class Attack(Configured, ABC):
     """An attack with its parameters; those that are not given have their defaults.
 
     Class attributes:
@@ -117,9 +119,8 @@ class Attack(BaseModel, ABC):
         needs_surrogate: Whether it takes its gradients from another model.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    plugin_kind = "attack"
 
-    name: ClassVar[str]
     summary: ClassVar[str]
     source: ClassVar[str]
     norms: ClassVar[tuple[str, ...]] = NORMS
@@ -129,30 +130,6 @@ class Attack(BaseModel, ABC):
     targetable: ClassVar[bool] = True
     startable: ClassVar[bool] = False
     needs_surrogate: ClassVar[bool] = False
-
-    def configured(self, params: Mapping[str, object]) -> Self:
-        """The attack with these parameters.
-
-        Raises:
-            ValueError: A parameter is unknown (the nearest name is suggested), or a value is invalid.
-        """
-        from bench.errors import nearest
-
-        for key in params:
-            if key not in type(self).model_fields:
-                close = nearest(key, type(self).model_fields)
-                hint = f"; did you mean {close!r}?" if close else ""
-                known = ", ".join(type(self).model_fields)
-                raise ValueError(f"attack {self.name!r} has no parameter {key!r}{hint} (known: {known})")
-        try:
-            return type(self)(**params)
-        except ValidationError as error:
-            raise ValueError(f"{self.name}: {'; '.join(_said(error))}") from None
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """All parameters by name, in the order of definition."""
-        return dict(iter(self))
 
     @property
     def decided_by(self) -> str:
@@ -242,14 +219,6 @@ class Decaying(Attack):
         """
         super().check(threat, targeted=targeted)
         check_reach(self.steps, parse_step(self.step), threat.eps)
-
-
-def _said(error: ValidationError) -> Iterator[str]:
-    """The errors that pydantic found, each with its parameter."""
-    for found in error.errors(include_url=False, include_context=False):
-        where = ".".join(map(str, found["loc"][:1]))
-        text = found["msg"].removeprefix("Value error, ")
-        yield f"{where} {text}" if where and text.startswith("must be") else (f"{where}: {text}" if where else text)
 
 
 def written(value: object) -> str:

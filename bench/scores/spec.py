@@ -8,12 +8,13 @@ other packages, under the entry-point group ``bench.scores``.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Literal, Self, TypeAlias
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, ValidationError
+
+from bench.registry import Configured
 
 __all__ = ["OUTPUTS", "Arrays", "Pass", "Score", "UndefinedScoreError"]
 
@@ -39,7 +40,7 @@ class UndefinedScoreError(ValueError):
     """A score is not defined for the training predictions of a model, such as too few items; the message says why."""
 
 
-class Score(BaseModel, ABC):
+class Score(Configured, ABC):
     """A score with its parameters; those that are not given have their defaults.
 
     Class attributes:
@@ -53,39 +54,14 @@ class Score(BaseModel, ABC):
             version of the evaluation covers our own scores.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    plugin_kind = "score"
 
-    name: ClassVar[str]
     label: ClassVar[str]
     summary: ClassVar[str]
     source: ClassVar[str]
     reads: ClassVar[tuple[str, ...]]
     fitted: ClassVar[bool] = False
     version: ClassVar[int | None] = None
-
-    def configured(self, params: Mapping[str, object]) -> Self:
-        """The score with these parameters.
-
-        Raises:
-            ValueError: A parameter is unknown (the nearest name is suggested), or a value is invalid.
-        """
-        from bench.errors import nearest
-
-        for key in params:
-            if key not in type(self).model_fields:
-                close = nearest(key, type(self).model_fields)
-                hint = f"; did you mean {close!r}?" if close else ""
-                known = ", ".join(type(self).model_fields) or "none"
-                raise ValueError(f"score {self.name!r} has no parameter {key!r}{hint} (known: {known})")
-        try:
-            return type(self)(**params)
-        except ValidationError as error:
-            raise ValueError(f"score {self.name!r}: {'; '.join(_said(error))}") from None
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """All parameters by name, in the order of definition."""
-        return dict(iter(self))
 
     @property
     @abstractmethod
@@ -113,10 +89,3 @@ class Score(BaseModel, ABC):
                 density of zero. The score of such an item may then be -inf, too.
             fit: The result of ``fit``.
         """
-
-
-def _said(error: ValidationError) -> Iterator[str]:
-    """The errors that pydantic found, each with its parameter."""
-    for found in error.errors(include_url=False, include_context=False):
-        where = ".".join(map(str, found["loc"][:1]))
-        yield f"{where}: {found['msg'].removeprefix('Value error, ')}"

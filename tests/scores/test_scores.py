@@ -72,7 +72,7 @@ def test_unknown_names_and_parameters_are_named_with_the_nearest() -> None:
         named_score("energi")
     with pytest.raises(ValueError, match="score 'knn' has no parameter 'kk'; did you mean 'k'"):
         named_score("knn", {"kk": 3})
-    with pytest.raises(ValueError, match="score 'knn': k: Input should be greater than or equal to 1"):
+    with pytest.raises(ValueError, match="knn: k: Input should be greater than or equal to 1"):
         named_score("knn", {"k": 0})
     with pytest.raises(ValueError, match=r"score 'energy' has no parameter 'k' \(known: none\)"):
         named_score("energy", {"k": 1})
