@@ -320,25 +320,11 @@ class Bench:
 
         Raises:
             RequestError: The suite has no figure or table of a name.
+            NothingSelectedError: Nothing could be drawn.
         """
-        from bench.report.build import build_report
-        from bench.report.figures import figures_of
-        from bench.report.files import report_folder, write_figures
+        from bench.report.files import plot
 
-        results = self._results(suite, profile)
-        chosen = results.plan.suite
-        charts = {table.id: table.chart for table in build_report(results.plan, self.store, ()).tables}
-        known = [*charts, *(figure.id for figure in chosen.figures)]
-        for name in ids:
-            if name not in known:
-                raise RequestError(f"suite {chosen.name} has no figure {name!r}; {did_you_mean(name, known)}")
-        found = figures_of([figure for figure in chosen.figures if not ids or figure.id in ids], results)
-        drawn = {name: figure for name, figure in found.items() if not isinstance(figure, str)}
-        wanted = {name: chart for name, chart in charts.items() if chart is not None and (not ids or name in ids)}
-        folder = out or report_folder(self, chosen.name, chosen.profile)
-        lines = [str(path) for path in write_figures(folder, {**wanted, **drawn})]
-        lines += [f"{name}: {reason}" for name, reason in found.items() if isinstance(reason, str)]
-        return lines + [f"{name}: the table has no chart" for name in ids if name in charts and charts[name] is None]
+        return plot(self, self._results(suite, profile), ids, out)
 
     def _results(self, suite: str | Path | None, profile: str | None) -> Results:
         from bench.report.cells import Results

@@ -30,7 +30,7 @@ ARROWS: dict[str, set[str]] = {
     "plugins": {"attacks", "errors", "family", "files", "keys", "scores", "spec"},
     # Pure functions.
     "metrics": set(),
-    "scores": {"errors", "registry"},
+    "scores": {"registry"},
     "attacks": {"errors", "files", "metrics", "registry", "rng"},
     # Work: {train, predict} -> data; evaluate -> {metrics, scores, attacks}.
     "data": {"errors", "files", "keys", "plugins", "registry", "rng"},

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from bench.errors import DamagedFileError
+from bench.errors import DamagedFileError, NothingSelectedError, RequestError, did_you_mean
 from bench.files.atomic import write_atomically
+from bench.report.build import build_report
 from bench.report.cells import Results
-from bench.report.figures import figures_of
+from bench.report.drawing import Drawing
+from bench.report.figures import figures_of, safely
 from bench.report.formats import FORMATS
 from bench.report.formats.html import Picture, render
 from bench.report.model import Figure, Report
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
     from bench.api import Bench
     from bench.plan.jobs import Plan
 
-__all__ = ["pictures", "provenance_summary", "report_folder", "write_figures", "write_report"]
+__all__ = ["charts_of", "pictures", "plot", "provenance_summary", "report_folder", "write_report"]
 
 
 def write_report(bench: Bench, plan: Plan, report: Report) -> Path:
@@ -32,12 +35,58 @@ def write_report(bench: Bench, plan: Plan, report: Report) -> Path:
         if name != "html":  # report.html holds the tables
             write_atomically(folder / f"tables.{format_.ending}", format_(report).encode())
     found = figures_of(plan.suite.figures, Results(plan, bench.store, bench.states(plan)))
-    drawn: dict[str, Figure] = {name: figure for name, figure in found.items() if not isinstance(figure, str)}
-    write_figures(folder, {**{table.id: table.chart for table in report.tables}, **dict.fromkeys(found), **drawn})
+    charts = charts_of(report)
+    _write_figures(folder, {**charts, **found})
+    shown = (replace(one, chart=None) if isinstance(charts[one.id], str) else one for one in report.tables)
+    report = replace(report, tables=tuple(shown))
     page = folder / "report.html"
     meta = provenance_summary(plan, bench.store)
-    write_atomically(page, render(report, pictures(plan, bench.store), meta, drawn).encode())
+    write_atomically(page, render(report, pictures(plan, bench.store), meta, found).encode())
     return page
+
+
+def plot(bench: Bench, results: Results, ids: Sequence[str], out: Path | None) -> list[str]:
+    """Draw figures of a suite and charts of its tables, and return a line for each file or why there is none.
+
+    Args:
+        bench: The harness.
+        results: The results of the suite.
+        ids: Only these figures and tables; empty: all.
+        out: The folder of the files; None: that of the report.
+
+    Raises:
+        RequestError: The suite has no figure or table of a name.
+        NothingSelectedError: Nothing could be drawn.
+    """
+    suite = results.plan.suite
+    tables = [table.id for table in suite.tables]
+    known = [*tables, *(figure.id for figure in suite.figures)]
+    for name in ids:
+        if name not in known:
+            raise RequestError(f"suite {suite.name} has no figure {name!r}; {did_you_mean(name, known)}")
+    found: dict[str, Figure | str] = {}
+    if not ids or set(ids) & set(tables):  # the tables are made for their charts alone
+        charts = charts_of(build_report(results.plan, bench.store, ()))
+        found |= {name: chart for name, chart in charts.items() if name in ids or (not ids and chart != _NO_CHART)}
+    found |= figures_of([figure for figure in suite.figures if not ids or figure.id in ids], results)
+    written = _write_figures(out or report_folder(bench, suite.name, suite.profile), found)
+    reasons = [f"{name}: {reason}" for name, reason in found.items() if isinstance(reason, str)]
+    if not written:
+        raise NothingSelectedError("; ".join(reasons) or f"suite {suite.name} has no figures")
+    return [*map(str, written), *reasons]
+
+
+def charts_of(report: Report) -> dict[str, Figure | str]:
+    """By id of a table, its chart, or why there is none."""
+    return {table.id: _NO_CHART if table.chart is None else _drawn(table.chart) for table in report.tables}
+
+
+_NO_CHART = "the table has no chart"
+
+
+def _drawn(chart: Figure) -> Figure | str:
+    made = safely(lambda: cast(Drawing, chart))
+    return made if isinstance(made, str) else chart
 
 
 def report_folder(bench: Bench, suite: str, profile: str | None) -> Path:
@@ -45,17 +94,15 @@ def report_folder(bench: Bench, suite: str, profile: str | None) -> Path:
     return bench.settings.results / "reports" / (suite + (f"-{profile}" if profile else ""))
 
 
-def write_figures(folder: Path, figures: Mapping[str, Figure | None]) -> list[Path]:
+def _write_figures(folder: Path, figures: Mapping[str, Figure | str]) -> list[Path]:
     """Write the PNG and PDF file of each figure, and return their paths.
 
-    Args:
-        folder: The folder of the report.
-        figures: The figures by id; the files of an earlier run of one that is None are outdated and deleted.
+    The files that an earlier run left of a figure that cannot be drawn now are outdated and deleted.
     """
     written = []
     for name, figure in figures.items():
         png, pdf = folder / f"{name}.png", folder / f"{name}.pdf"
-        if figure is None:
+        if isinstance(figure, str):
             png.unlink(missing_ok=True)
             pdf.unlink(missing_ok=True)
         else:

@@ -105,7 +105,13 @@ FIGURES: dict[str, type[FigureEntry]] = {
 
 @dataclass(kw_only=True)
 class FigureReader(ResultsReader):
-    """Reads ``[[figure]]`` entries."""
+    """Reads ``[[figure]]`` entries.
+
+    Attributes:
+        tables: Ids of the tables: both give names to files of one folder.
+    """
+
+    tables: frozenset[str]
 
     def figures(self) -> list[ResolvedFigure]:
         """The figures without mistakes; mistakes in the others are reported."""
@@ -122,6 +128,8 @@ class FigureReader(ResultsReader):
         models = self.shown_models(raw, at)
         if entry is None:
             return None
+        if entry.id in self.tables:
+            self.complain((*at, "id"), f"a table has the id {entry.id!r}, too", "give one of them another")
         evaluation = self._evaluation(entry, at) if entry.reads else None
         entry = self._of_evaluation(entry, evaluation, at)
         if len(self.problems) > before or (entry.reads and evaluation is None):

@@ -92,6 +92,7 @@ class _Reader(SectionReader):
             unclear_models=models.unclear,
             unclear_evaluations=evaluations.unclear,
             outside=applied.outside,
+            tables=frozenset(table.id for table in tables),
         ).figures()
         gate = self._section(GateSection, "gate") if "gate" in self.document.data else None
         if dataset is not None and data is not None:

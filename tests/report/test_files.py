@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import html
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from bench.report.drawing import Drawing
+from bench.report.figures import safely
 from bench.report.figures.curves import Chart, Line, Panel
-from bench.report.files import write_report
+from bench.report.files import charts_of, write_report
 from bench.report.formats.html import render
 from bench.report.model import Report
 
@@ -43,3 +45,29 @@ def test_the_page_draws_for_itself_where_nobody_did(report: Report) -> None:
     drawn = replace(report, tables=(replace(report.tables[0], chart=CHART), report.tables[1]))
     assert render(drawn).count('<figure class="chart">') == 1
     assert render(report).count('<figure class="chart">') == 0
+
+
+@dataclass(frozen=True)
+class Broken(Drawing):
+    """A figure that matplotlib refuses."""
+
+    title = "Broken"
+    caption = "No picture."
+
+    @property
+    def size(self) -> tuple[float, float]:
+        return 2.0, 2.0
+
+    def paint(self, figure: object) -> None:
+        raise ValueError("no such axis")
+
+
+def test_a_figure_that_cannot_be_drawn_costs_no_report(project: Project, report: Report) -> None:
+    reason = safely(Broken)
+    assert reason == "could not be drawn: ValueError: no such axis"
+    broken = replace(report, tables=(replace(report.tables[0], chart=Broken()), report.tables[1]))
+    assert charts_of(broken)[report.tables[0].id] == reason
+    page = write_report(project.bench, project.plan(), broken)
+    assert '<section id="table-main_table">' in page.read_text(encoding="utf-8")
+    text = render(report, figures={"broken": str(reason)})
+    assert '<p id="figure-broken">broken: could not be drawn: ValueError: no such axis.</p>' in text

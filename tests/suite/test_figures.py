@@ -110,3 +110,10 @@ def test_a_figure_needs_its_evaluation(project: Project) -> None:
     text = re.sub(r'\[\[evaluation\]\]\nkind = "ood".*', "", SUITE, flags=re.S)
     with pytest.raises(SuiteError, match="a figure of kind 'roc' needs an evaluation of kind 'ood'"):
         project.plan(f'{text}[[figure]]\nid = "r"\nkind = "roc"')
+
+
+def test_a_figure_and_a_table_have_different_ids(project: Project) -> None:
+    """Both would be written into one file."""
+    text = f'{SUITE}[[table]]\nid = "r"\ncolumns = ["calibration.nll"]\n[[figure]]\nid = "r"\nkind = "t-sne"'
+    with pytest.raises(SuiteError, match="a table has the id 'r', too"):
+        project.plan(text)

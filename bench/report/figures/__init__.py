@@ -8,13 +8,14 @@ nothing can be drawn. Nothing is computed but what a picture needs of stored arr
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from bench.report.cells import Results
 from bench.report.drawing import Drawing
 from bench.report.figures import learning, reliability, risk_coverage, roc, score_histograms, tsne
 from bench.suite.schema import ResolvedFigure
 
-__all__ = ["KINDS", "figures_of"]
+__all__ = ["KINDS", "figures_of", "safely"]
 
 KINDS: Mapping[str, Callable[[ResolvedFigure, Results], Drawing | str]] = {
     "reliability": reliability.figure_of,
@@ -34,4 +35,15 @@ def figures_of(figures: Sequence[ResolvedFigure], results: Results) -> dict[str,
         figures: Figures of the suite.
         results: The results in the store.
     """
-    return {figure.id: KINDS[figure.entry.kind](figure, results) for figure in figures}
+    return {figure.id: safely(partial(KINDS[figure.entry.kind], figure, results)) for figure in figures}
+
+
+def safely(make: Callable[[], Drawing | str]) -> Drawing | str:
+    """A figure with its files drawn, or why that failed: one figure must not cost a report its tables."""
+    try:
+        made = make()
+        if not isinstance(made, str):
+            _ = made.png, made.pdf  # drawn once and kept
+    except Exception as error:
+        return f"could not be drawn: {type(error).__name__}: {error}"
+    return made

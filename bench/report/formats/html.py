@@ -56,7 +56,7 @@ def render(
     report: Report,
     pictures: Sequence[Picture] = (),
     meta: Mapping[str, str] | None = None,
-    figures: Mapping[str, Figure] | None = None,
+    figures: Mapping[str, Figure | str] | None = None,
 ) -> str:
     """The report as the text of one self-contained HTML file, to be encoded as UTF-8.
 
@@ -64,7 +64,7 @@ def render(
         report: The report.
         pictures: Pictures to show below the tables, in this order.
         meta: Provenance, as name → text (versions, devices, commands).
-        figures: Figures of the suite by their ids, to show between tables and pictures.
+        figures: Figures of the suite by their ids, to show between tables and pictures; or why one cannot be drawn.
     """
     cost = {"cost": report.budget} if report.budget else {}
     page = _templates().get_template("page.html")
