@@ -95,7 +95,7 @@ def gate(
     this run lacks breaks a rule, unless it is n/a by design.
 
     \b
-    Exit codes: 0 all rules are kept, 4 a rule is broken, 2 a rule is wrong, 3 nothing could be compared.
+    Exit codes: 0 all rules are kept, 4 a rule is broken, 2 a rule is wrong, 3 a rule compared nothing.
     """
     reserve_stdout(ctx)
     from bench.api import Bench

@@ -12,7 +12,8 @@ from typing import Literal
 
 import numpy as np
 
-from bench.metrics.paired import MAX_SIGN_FLIP_DIFFERENCES, holm, mcnemar, permutation_mean, sign_flip
+from bench.metrics.difference import seed_difference
+from bench.metrics.paired import holm, mcnemar, permutation_mean
 from bench.report.items import Items, mean_area, scored_difference
 from bench.report.stored import Scored
 
@@ -101,7 +102,9 @@ def indistinguishable_over_seeds(
     sums = {name: sign * sum(row.values()) for name, row in rows.items()}
 
     def p_value(a: str, b: str, _: int) -> float:
-        return sign_flip([rows[a][seed] - rows[b][seed] for seed in seeds[:MAX_SIGN_FLIP_DIFFERENCES]])
+        p = seed_difference([rows[a][seed] - rows[b][seed] for seed in seeds]).p
+        assert p is not None  # a sign flip always has one
+        return p
 
     return _best_and_equals(sums, p_value)
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from bench.metrics.paired import holm, mcnemar
-from bench.report.bold import ALPHA, indistinguishable_from_best
+from bench.report.bold import ALPHA, indistinguishable_from_best, indistinguishable_over_seeds
 from bench.report.items import Items
 
 N = 100
@@ -130,3 +130,14 @@ def test_means_are_compared_by_permutation() -> None:
     assert indistinguishable_from_best(rows, test="permutation", higher_is_better=False) >= {"less"}
     # A shift of every item is seen however small it is: pairs, not samples, are compared.
     assert "less" not in indistinguishable_from_best({"best": values(1.0), "less": values(0.999)}, test="permutation")
+
+
+def test_all_seeds_count_when_families_are_compared() -> None:
+    """More than twenty seeds cannot be enumerated; the first twenty alone would not tell these rows apart."""
+    even = dict.fromkeys(range(60), 0.0)
+    late = {seed: (0.01 if seed % 2 else -0.01) if seed < 20 else 0.02 for seed in range(60)}
+    assert indistinguishable_over_seeds({"even": even, "late": late}) == {"late"}
+    first = {seed: value for seed, value in late.items() if seed < 20}
+    both = indistinguishable_over_seeds({"even": dict.fromkeys(first, 0.0), "late": first})
+    assert both == {"even", "late"}
+    assert indistinguishable_over_seeds({"even": {1: 0.0}, "late": {1: 1.0}}) is None
