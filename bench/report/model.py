@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 from bench.errors import RequestError, did_you_mean
 from bench.metrics.intervals import IfCalibrated, Interval
 
-__all__ = ["Cell", "CellStatus", "Figure", "Report", "Table", "TableColumn", "TableRow"]
+__all__ = ["Block", "Cell", "CellStatus", "Figure", "Report", "Table", "TableColumn", "TableRow"]
 
 CellStatus = Literal["ok", "n/a", "failed", "diverged", "pending"]
 
@@ -40,6 +40,7 @@ class Cell:
         signed: Whether the number is a difference, which is printed with its sign.
         p: p value of a difference of 0; None if it was not tested.
         p_corrected: The same after the correction for the rows of the column.
+        text: What stands in place of a number, in a table of settings; None in a table of numbers.
     """
 
     column: str
@@ -61,6 +62,7 @@ class Cell:
     signed: bool = False
     p: float | None = None
     p_corrected: float | None = None
+    text: str | None = None
 
 
 @dataclass(frozen=True)
@@ -78,19 +80,34 @@ class TableColumn:
 
 @dataclass(frozen=True)
 class TableRow:
-    """A model, or numbers quoted from a paper.
+    """A model, numbers quoted from a paper, or the differences between the two.
 
     Attributes:
         origin: For literature: the source, and a remark if the numbers are not comparable.
         made_with: Libraries and machines behind its numbers, where the rows of the table differ in them.
+        group: Heading of the rows that it stands with; empty in a table without groups of rows.
     """
 
     label: str
     family: str
-    source: Literal["measured", "literature"]
+    source: Literal["measured", "literature", "difference"]
     cells: tuple[Cell, ...]
     origin: str = ""
     made_with: str = ""
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Columns that people read below those of the block before it, under the same headings.
+
+    Attributes:
+        title: Heading of the block.
+        columns: Indices of its columns in the table.
+    """
+
+    title: str
+    columns: tuple[int, ...]
 
 
 class Figure(Protocol):
@@ -115,7 +132,12 @@ class Figure(Protocol):
 
 @dataclass(frozen=True)
 class Table:
-    """A table with the notes below it, and its chart, if its columns are points of curves."""
+    """A table with the notes below it, and its chart, if its columns are points of curves.
+
+    Attributes:
+        blocks: How the columns are stacked for people; empty if they stand side by side.
+        transposed: Whether people read models from left to right and columns from top to bottom.
+    """
 
     id: str
     title: str
@@ -123,6 +145,8 @@ class Table:
     rows: tuple[TableRow, ...]
     notes: tuple[str, ...] = ()
     chart: Figure | None = None
+    blocks: tuple[Block, ...] = ()
+    transposed: bool = False
 
 
 @dataclass(frozen=True)

@@ -13,15 +13,14 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from bench.plain import plain
+from bench.report.layout import grid_of, neighbours
 from bench.report.model import Report, Table
 from bench.report.text import (
     aside_text,
     cell_text,
     counted,
     definitions,
-    groups,
     has_intervals,
-    header,
     mark_text,
     preamble,
     report_title,
@@ -52,7 +51,7 @@ def render(report: Report, console: Console) -> None:
 def _print_table(table: Table, console: Console) -> None:
     console.print(Text(plain(table.title), style="bold"))
     label_width = max(_LEAST_LABEL_WIDTH, console.width // 3)
-    everything = range(len(table.columns))
+    everything = range(len(grid_of(table).heads))
     with_intervals = _Layout(table, intervals=True, label_width=label_width)
     needed = with_intervals.width(everything, console)
     narrow = []
@@ -86,9 +85,9 @@ def _blocks(layout: _Layout, console: Console) -> list[list[int]]:
     """
     blocks: list[list[int]] = []
     start = 0
-    for _, columns in groups(layout.table):
-        group = list(range(start, start + len(columns)))
-        start += len(columns)
+    for _, heads in neighbours(grid_of(layout.table).heads):
+        group = list(range(start, start + len(heads)))
+        start += len(heads)
         fits = layout.width(group, console) <= console.width
         for piece in [group] if fits else [[index] for index in group]:
             if blocks and layout.width([*blocks[-1], *piece], console) <= console.width:
@@ -113,35 +112,43 @@ class _Layout:
 
     def grid(self, columns: Sequence[int]) -> Grid:
         """The grid of the label column and these columns."""
+        shown = grid_of(self.table)
         grid = Grid(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1), header_style="")
         # Only labels may wrap.
-        grid.add_column(Text("model"), overflow="fold", vertical="bottom", max_width=self.label_width)
+        grid.add_column(Text(shown.corner), overflow="fold", vertical="bottom", max_width=self.label_width)
         texts = []
         for index in columns:
             heading, cells = self._column(index)
             grid.add_column(heading, no_wrap=True, vertical="bottom")
             texts.append(cells)
-        last_measured = sum(row.source == "measured" for row in self.table.rows) - 1
-        for number, row in enumerate(self.table.rows):
-            style = "italic" if row.source == "literature" else ""
-            cells = [text[number] for text in texts]
-            grid.add_row(Text(plain(row.label)), *cells, style=style, end_section=number == last_measured)
+        number = 0
+        for section in shown.sections:
+            if section.title:
+                grid.add_row(Text(plain(section.title), style="bold"))
+            for line in section.lines:
+                cells = [text[number] for text in texts]
+                last = line is section.lines[-1]
+                grid.add_row(Text(plain(line.label)), *cells, style="italic" if line.quoted else "", end_section=last)
+                number += 1
         return grid
 
     def _column(self, index: int) -> tuple[Text, list[Text]]:
-        """Heading and cells of a column, padded to one width.
+        """Heading and cells of a column of the grid, padded to one width.
 
         The cells are padded here because rich, when it aligns to the right, strips the blanks that stand for a missing
         mark or interval.
         """
-        column = self.table.columns[index]
-        lines = [plain(line) for line in ([column.group] if column.group else []) + [header(column)]]
+        shown = grid_of(self.table)
+        head = shown.heads[index]
+        lines = [plain(line) for line in ([head.group] if head.group else []) + [head.text]]
         sizes = counted(self.table)
-        cells = [row.cells[index] for row in self.table.rows]
         parts = []
-        for cell in cells:
-            aside = aside_text(cell, column.unit, sizes, interval=self.intervals)
-            parts.append((cell_text(cell, column.unit), mark_text(cell), f" {aside}" if aside else ""))
+        cells = []
+        for entry in (line.entries[index] for line in shown.lines):
+            cell, unit = entry.cell, entry.column.unit
+            aside = aside_text(cell, unit, sizes, interval=self.intervals)
+            parts.append((plain(cell_text(cell, unit)), mark_text(cell), f" {aside}" if aside else ""))
+            cells.append(cell)
         numbers, marks, asides = (max((cell_len(part[i]) for part in parts), default=0) for i in range(3))
         total = max(numbers + marks + asides, *map(cell_len, lines))
         texts = []

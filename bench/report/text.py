@@ -19,7 +19,6 @@ __all__ = [
     "counted",
     "definitions",
     "full_header",
-    "groups",
     "has_intervals",
     "header",
     "interval_text",
@@ -203,7 +202,9 @@ def p_text(p: float) -> str:
 
 
 def cell_text(cell: Cell, unit: str) -> str:
-    """The number of a cell, without bold and mark, or its status if it has none."""
+    """The number of a cell, without bold and mark, or its status if it has none; its text in a table of settings."""
+    if cell.text is not None:
+        return cell.text
     if cell.value is None:
         return {"pending": "…", "ok": ""}.get(cell.status, cell.status)
     text = value_text(abs(cell.value) if cell.signed else cell.value, unit, cell.n, cell.decimals)
@@ -246,14 +247,3 @@ def preamble(report: Report) -> list[str]:
     """Lines about the run as a whole: the banner, cost of training, remarks, deviations from the paper."""
     lines = banner(report) + ([report.budget] if report.budget else []) + list(report.remarks)
     return lines + [f"Differs from the paper: {line}" for line in report.deviations]
-
-
-def groups(table: Table) -> list[tuple[str, list[TableColumn]]]:
-    """Neighbouring columns of one group, as (heading, columns); a column without a group is alone, with heading ""."""
-    found: list[tuple[str, list[TableColumn]]] = []
-    for column in table.columns:
-        if found and column.group and found[-1][0] == column.group:
-            found[-1][1].append(column)
-        else:
-            found.append((column.group, [column]))
-    return found

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.plain import plain
 from bench.report import text
+from bench.report.layout import grid_of, neighbours
 from bench.report.model import Cell, Figure, Report, Table, TableColumn, TableRow
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def _templates() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    functions = (anchor, data_uri, facts_of, hover, png_width)
+    functions = (anchor, data_uri, facts_of, grid_of, hover, neighbours, png_width)
     environment.globals |= {name: getattr(text, name) for name in text.__all__}
     environment.globals |= {function.__name__: function for function in functions}
     return environment

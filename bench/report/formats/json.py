@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from bench.metrics.intervals import IfCalibrated, Interval
-from bench.report.model import Cell, Report, Table, TableColumn, TableRow
+from bench.report.model import Block, Cell, Report, Table, TableColumn, TableRow
 from bench.report.text import column_name
 
 __all__ = ["ENDING", "SCHEMA", "as_dict", "from_dict", "render"]
@@ -58,11 +58,14 @@ def as_dict(report: Report) -> dict[str, Any]:
                         "source": row.source,
                         "origin": row.origin,
                         "made_with": row.made_with,
+                        **({"group": row.group} if row.group else {}),
                         "cells": [_cell(cell) for cell in row.cells],
                     }
                     for row in table.rows
                 ],
                 "notes": list(table.notes),
+                **({"blocks": [asdict(block) for block in table.blocks]} if table.blocks else {}),
+                **({"transposed": True} if table.transposed else {}),
             }
             for table in report.tables
         ],
@@ -93,7 +96,15 @@ def from_dict(facts: Mapping[str, Any]) -> Report:
 def _table(facts: Mapping[str, Any]) -> Table:
     columns = tuple(TableColumn(**{**column, "label": _own_label(column)}) for column in facts["columns"])
     rows = tuple(TableRow(**{**row, "cells": tuple(map(_read_cell, row["cells"]))}) for row in facts["rows"])
-    return Table(facts["id"], facts["title"], columns, rows, tuple(facts["notes"]))
+    return Table(
+        facts["id"],
+        facts["title"],
+        columns,
+        rows,
+        tuple(facts["notes"]),
+        blocks=tuple(Block(block["title"], tuple(block["columns"])) for block in facts.get("blocks", ())),
+        transposed=facts.get("transposed", False),
+    )
 
 
 def _own_label(column: Mapping[str, Any]) -> str:
@@ -129,5 +140,6 @@ def _cell(cell: Cell) -> dict[str, Any]:
         "flags": dict(cell.flags),
         "not_measured": list(cell.not_measured),
         "records": list(cell.records),
+        **({"text": cell.text} if cell.text is not None else {}),
         **({"signed": True, "p": cell.p, "p_corrected": cell.p_corrected} if cell.signed else {}),
     }

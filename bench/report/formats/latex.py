@@ -17,15 +17,14 @@ import re
 import unicodedata
 
 from bench.plain import plain
-from bench.report.model import Cell, Report, Table, TableColumn, TableRow
+from bench.report.layout import Entry, Grid, Line, grid_of, neighbours
+from bench.report.model import Report, Table
 from bench.report.text import (
     aside_text,
     cell_text,
     counted,
     definitions,
-    groups,
     has_intervals,
-    header,
     mark_text,
     origins,
     preamble,
@@ -172,15 +171,15 @@ def render_table(table: Table) -> str:
 
     Best values are bold; literature rows stand below a rule, in italics, with their origins numbered in the notes.
     """
-    with_intervals, scaled = _shows_intervals(table), _needs_scaling(table)
+    grid, with_intervals, scaled = grid_of(table), _shows_intervals(table), _needs_scaling(table)
     environment = "table*" if scaled or _share_of_page(table) > _COLUMN else "table"
-    body = _heading(table)
-    for source in ("measured", "literature"):
-        rows = [row for row in table.rows if row.source == source]
-        if rows:
-            body.append(r"\midrule")
-        for row in rows:
-            body += _row(row, table)
+    body = _heading(grid)
+    for section in grid.sections:
+        body.append(r"\midrule")
+        if section.title:
+            body.append(rf"\multicolumn{{{len(grid.heads) + 1}}}{{l}}{{\textit{{{escaped(section.title)}}}}} \\")
+        for line in section.lines:
+            body += _line(line, table)
     label = re.sub(r"[^A-Za-z0-9:.-]", "-", table.id)
     lines = [
         rf"\begin{{{environment}}}[tbp]",
@@ -191,7 +190,7 @@ def render_table(table: Table) -> str:
         r"\small" if with_intervals else r"\footnotesize",
         rf"\setlength{{\tabcolsep}}{{{'4.5pt' if with_intervals else '3pt'}}}",
         *([r"\resizebox{\textwidth}{!}{%"] if scaled else []),
-        rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
+        rf"\begin{{tabular}}{{l{'r' * len(grid.heads)}}}",
         r"\toprule",
         *body,
         r"\bottomrule",
@@ -216,15 +215,15 @@ def _comments(report: Report) -> str:
     return "".join(f"% {plain(line)}\n" for line in lines)
 
 
-def _heading(table: Table) -> list[str]:
-    """One header row, or two where columns have groups, with rules under the groups."""
-    labels = " & ".join(["model", *(_label(header(column)) for column in table.columns)]) + r" \\"
-    if not any(column.group for column in table.columns):
+def _heading(grid: Grid) -> list[str]:
+    """One header row, or two where headings have groups, with rules under the groups."""
+    labels = " & ".join([grid.corner, *(_label(head.text) for head in grid.heads)]) + r" \\"
+    if not any(head.group for head in grid.heads):
         return [labels]
     cells, rules = [""], []
     first = 2
-    for group, columns in groups(table):
-        width = len(columns)
+    for group, heads in neighbours(grid.heads):
+        width = len(heads)
         cells.append(rf"\multicolumn{{{width}}}{{c}}{{{escaped(group)}}}" if group else "")
         if group:
             rules.append(rf"\cmidrule(lr){{{first}-{first + width - 1}}}")
@@ -249,43 +248,41 @@ def _broken(text: str) -> list[str]:
 
 
 def _shows_intervals(table: Table) -> bool:
-    return len(table.columns) <= MAX_COLUMNS_WITH_INTERVALS
+    return len(grid_of(table).heads) <= MAX_COLUMNS_WITH_INTERVALS
 
 
 def _needs_scaling(table: Table) -> bool:
-    return len(table.columns) > MAX_COLUMNS_UNSCALED or _share_of_page(table) > 1
+    return len(grid_of(table).heads) > MAX_COLUMNS_UNSCALED or _share_of_page(table) > 1
 
 
 def _share_of_page(table: Table) -> float:
     """Estimated width of a table as a share of the page."""
-    with_intervals, sizes = _shows_intervals(table), counted(table)
+    grid, with_intervals, sizes = grid_of(table), _shows_intervals(table), counted(table)
     widths = []
-    for index, column in enumerate(table.columns):
-        cells = [row.cells[index] for row in table.rows]
-        texts = _broken(header(column)) + [cell_text(cell, column.unit) + mark_text(cell) for cell in cells]
-        asides = [aside_text(cell, column.unit, sizes, interval=with_intervals) for cell in cells]
+    for index, head in enumerate(grid.heads):
+        entries = [line.entries[index] for line in grid.lines]
+        texts = _broken(head.text) + [cell_text(e.cell, e.column.unit) + mark_text(e.cell) for e in entries]
+        asides = [aside_text(e.cell, e.column.unit, sizes, interval=with_intervals) for e in entries]
         widths.append(max([float(len(text)) for text in texts] + [_TINY * len(text) for text in asides]))
-    labels = max(map(len, ["model", *(plain(row.label) for row in table.rows)]))
+    labels = max(map(len, [grid.corner, *(plain(line.label) for line in grid.lines)]))
     total = labels + 2.0 * (len(widths) + 1)
     start = 0
-    for group, columns in groups(table):
-        size = len(columns)
+    for group, heads in neighbours(grid.heads):
+        size = len(heads)
         total += max(sum(widths[start : start + size]), len(group) - 2 * (size - 1))
         start += size
     return total / (_PAGE_WITH_INTERVALS if with_intervals else _PAGE_WITHOUT_INTERVALS)
 
 
-def _row(row: TableRow, table: Table) -> list[str]:
-    quoted = row.source == "literature"
-    label = escaped(row.label)
-    if quoted:
+def _line(line: Line, table: Table) -> list[str]:
+    label = escaped(line.label)
+    if line.row is not None and line.quoted:
         label = rf"\textit{{{label}}}"
-        if row.origin:
-            label += rf"\textsuperscript{{{origins(table).index(row.origin) + 1}}}"
-    pairs = list(zip(row.cells, table.columns, strict=True))
-    lines = [" & ".join([label, *(_cell(cell, column, quoted) for cell, column in pairs)]) + r" \\"]
+        if line.row.origin:
+            label += rf"\textsuperscript{{{origins(table).index(line.row.origin) + 1}}}"
+    lines = [" & ".join([label, *(_cell(entry) for entry in line.entries)]) + r" \\"]
     with_intervals, sizes = _shows_intervals(table), counted(table)
-    asides = [aside_text(cell, column.unit, sizes, interval=with_intervals) for cell, column in pairs]
+    asides = [aside_text(e.cell, e.column.unit, sizes, interval=with_intervals) for e in line.entries]
     if any(asides):
         # The asterisk forbids a page break here; the negative space moves the interval close to its number.
         lines[0] += r"*[-3pt]"
@@ -294,11 +291,12 @@ def _row(row: TableRow, table: Table) -> list[str]:
     return lines
 
 
-def _cell(cell: Cell, column: TableColumn, quoted: bool) -> str:
-    shown = escaped(cell_text(cell, column.unit))
+def _cell(entry: Entry) -> str:
+    cell = entry.cell
+    shown = escaped(cell_text(cell, entry.column.unit))
     if cell.best:
         shown = rf"\textbf{{{shown}}}"
-    if quoted:
+    if entry.row.source == "literature":
         shown = rf"\textit{{{shown}}}"
     mark = escaped(mark_text(cell))
     # A box without width keeps the digits of the column aligned.

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 
 from bench.plain import plain
-from bench.report.model import Cell, Report, Table, TableColumn
-from bench.report.text import aside_text, cell_text, counted, definitions, full_header, mark_text, preamble
+from bench.report.layout import Entry, Line, full_head, grid_of
+from bench.report.model import Report, Table
+from bench.report.text import aside_text, cell_text, counted, definitions, mark_text, preamble
 
 __all__ = ["ENDING", "escaped", "render", "render_table"]
 
@@ -43,14 +44,13 @@ def render_table(table: Table) -> str:
 
     Labels, titles and notes are escaped, so that they are shown as they are spelt.
     """
-    heads = ["model", *(escaped(full_header(c)) for c in table.columns)]
-    sizes = counted(table)
+    grid, sizes = grid_of(table), counted(table)
+    heads = [grid.corner, *(escaped(full_head(head)) for head in grid.heads)]
     rows = []
-    for row in table.rows:
-        label = escaped(row.label)
-        if row.source == "literature":
-            label = f"*{label}* ({escaped(row.origin)})"
-        rows.append([label, *(_cell(cell, c, sizes) for cell, c in zip(row.cells, table.columns, strict=True))])
+    for section in grid.sections:
+        if section.title:
+            rows.append([f"**{escaped(section.title)}**", *("" for _ in grid.heads)])
+        rows += [[_label(line), *(_cell(entry, sizes) for entry in line.entries)] for line in section.lines]
     widths = [max(len(line[i]) for line in [heads, *rows]) for i in range(len(heads))]
     lines = [f"**{escaped(table.title) or escaped(table.id)}**", "", _line(heads, widths)]
     lines.append(
@@ -63,11 +63,17 @@ def render_table(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _cell(cell: Cell, column: TableColumn, sizes: frozenset[str]) -> str:
-    text = cell_text(cell, column.unit) + mark_text(cell)
+def _label(line: Line) -> str:
+    label = escaped(line.label)
+    return f"*{label}* ({escaped(line.row.origin)})" if line.row is not None and line.quoted else label
+
+
+def _cell(entry: Entry, sizes: frozenset[str]) -> str:
+    cell, unit = entry.cell, entry.column.unit
+    text = escaped(cell.text) if cell.text is not None else cell_text(cell, unit) + mark_text(cell)
     if cell.best:
         text = f"**{text}**"
-    aside = aside_text(cell, column.unit, sizes)
+    aside = aside_text(cell, unit, sizes)
     return f"{text} {aside}" if aside else text
 
 
