@@ -39,7 +39,7 @@ class Generation(SampleEvaluation):
     """
 
     name = "generation"
-    version = 3
+    version = 4
     summary = "Class-conditional sample grid; distances, scores and coverage in the features of a judge (fcd, cs, kcd)."
     source = "GMMC paper, Figs. 3 and 7 and Table 1, with a judge instead of Inception"
     Config = GenerationConfig

@@ -67,7 +67,7 @@ class FID(SampleEvaluation):
     """
 
     name = "fid"
-    version = 3
+    version = 4
     summary = "FID, IS, KID, precision, recall, density and coverage with the TF-ported Inception weights."
     source = "GMMC paper, Table 1; Heusel et al. 2017; Salimans et al. 2016; Bińkowski et al. 2018; Naeem et al. 2020"
     Config = FIDConfig

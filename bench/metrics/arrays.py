@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from numbers import Integral, Real
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -25,7 +28,7 @@ def vector(name: str, values: npt.ArrayLike, *, at_least: int = 1) -> FloatArray
     >>> vector("scores", [1, 2])
     array([1., 2.])
     """
-    array = np.asarray(values, dtype=np.float64)
+    array = _real(name, values)
     if array.ndim != 1:
         raise ValueError(f"{name} must have shape (n,), got {array.shape}")
     if array.size < at_least:
@@ -55,7 +58,7 @@ def matrix(name: str, values: npt.ArrayLike) -> FloatArray:
     >>> matrix("features", [[1, 2]])
     array([[1., 2.]])
     """
-    array = np.asarray(values, dtype=np.float64)
+    array = _real(name, values)
     if array.ndim != 2 or 0 in array.shape:
         raise ValueError(f"{name} must have shape (n, m) with n, m >= 1, got {array.shape}")
     _reject_nan(name, array)
@@ -165,19 +168,77 @@ def require_level(level: float) -> None:
     Traceback (most recent call last):
     ValueError: level must lie in (0, 1), such as 0.95, got 1.0
     """
+    require_number("level", level)
     if not 0 < level < 1:
         raise ValueError(f"level must lie in (0, 1), such as 0.95, got {level}")
 
 
+def require_number(name: str, value: object) -> None:
+    """Raises a ValueError if an option is no finite real number.
+
+    >>> require_number("gamma", float("nan"))
+    Traceback (most recent call last):
+    ValueError: gamma must be a finite number, got nan
+    """
+    if not isinstance(value, Real) or not np.isfinite(float(value)):
+        raise ValueError(f"{name} must be a finite number, got {value!r}")
+
+
+def require_range(within: tuple[float, float]) -> None:
+    """Raises a ValueError if the range of a number is not (low, high) with low < high; the ends may be infinite.
+
+    >>> require_range((1, 0))
+    Traceback (most recent call last):
+    ValueError: within must be (low, high) with low < high, got (1, 0)
+    """
+    low, *rest = within
+    if len(rest) != 1 or not low < rest[0]:
+        raise ValueError(f"within must be (low, high) with low < high, got {within}")
+
+
 def require_at_least(name: str, value: int, least: int) -> None:
-    """Raises a ValueError if an option, such as a number of resamples, is too small.
+    """Raises a ValueError if an option, such as a number of resamples, is no whole number or too small.
 
     >>> require_at_least("bins", 0, 1)
     Traceback (most recent call last):
     ValueError: bins must be at least 1, got 0
     """
+    require_whole(name, value)
     if value < least:
         raise ValueError(f"{name} must be at least {least}, got {value}")
+
+
+def require_whole(name: str, value: object) -> None:
+    """Raises a ValueError if an option is no whole number.
+
+    >>> require_whole("degree", 1.5)
+    Traceback (most recent call last):
+    ValueError: degree must be a whole number, got 1.5
+    """
+    if not isinstance(value, Integral):
+        raise ValueError(f"{name} must be a whole number, got {value!r}")
+
+
+def random_generator(seed: int) -> np.random.Generator:
+    """NumPy's default generator with a seed.
+
+    Raises:
+        ValueError: If the seed is not a whole number >= 0.
+
+    >>> random_generator(-1)
+    Traceback (most recent call last):
+    ValueError: seed must be at least 0, got -1
+    """
+    require_at_least("seed", seed, 0)
+    return np.random.default_rng(seed)
+
+
+def _real(name: str, values: npt.ArrayLike) -> npt.NDArray[Any]:
+    """The values as float64; numbers alone are converted, so that text and imaginary parts are not lost."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{name} must hold real numbers, got {array.dtype}")
+    return array.astype(np.float64, copy=False)
 
 
 def _reject_infinite(name: str, array: FloatArray) -> None:

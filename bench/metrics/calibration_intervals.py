@@ -26,6 +26,7 @@ from bench.metrics.arrays import (
     correct_of,
     correctness,
     probabilities,
+    random_generator,
     require_at_least,
     require_level,
 )
@@ -173,7 +174,7 @@ def ks_interval(
     index = binned(conf, min(_KS_BINS, 1 + n // _KS_ITEMS), "mass")
     accuracy = ((np.bincount(index, weights=hit) + 2) / (np.bincount(index) + 4))[index]
     last = last_of_ties(conf)
-    generator = np.random.default_rng(seed)
+    generator = random_generator(seed)
     noise = np.empty(draws)
     rows = max(1, _MOST_DRAWN // n)
     for start in range(0, draws, rows):
@@ -244,7 +245,7 @@ def _simulated(cells: _Cells, seed: int, level: float, draws: int) -> tuple[floa
     gaps = _gaps(observed, room * weight, candidates)
     values = np.abs(gaps).sum(axis=1)
     accuracy = np.clip(cells.stated + gaps / weight, 0.0, 1.0)
-    generator = np.random.default_rng(seed)
+    generator = random_generator(seed)
     draws = min(draws, max(100, _MOST_DRAWN // accuracy.size))
     shape = (*accuracy.shape, draws)
     counts = generator.binomial(cells.count[:, None], accuracy[:, :, None], size=shape)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.metrics.arrays import FloatArray, finite_matrix
+from bench.metrics.arrays import FloatArray, finite_matrix, random_generator, require_at_least, require_whole
 
 __all__ = ["GaussianStats", "frechet_distance", "frechet_infinity"]
 
@@ -62,6 +62,8 @@ class GaussianStats:
             ValueError: If the shape is not (n, d) with n >= 2, or a value is not finite.
         """
         rows = np.asarray(features)
+        if rows.dtype.kind not in "biuf":
+            raise ValueError(f"features must hold real numbers, got {rows.dtype}")
         if rows.ndim != 2 or rows.shape[1] == 0:
             raise ValueError(f"features must have shape (n, d) with d >= 1, got {rows.shape}")
         n, d = rows.shape
@@ -190,14 +192,14 @@ def frechet_infinity(
     >>> abs(frechet_infinity(standard, features)) < all_samples
     True
     """
-    rows = np.asarray(features)
+    rows = finite_matrix("features", features)
     n = len(rows)
     smallest = max(2, n // 10) if least is None else least
-    if points < 2:
-        raise ValueError(f"a line needs at least 2 points, got {points}")
+    require_at_least("points", points, 2)
+    require_whole("least", smallest)
     if not 2 <= smallest < n:
         raise ValueError(f"least must lie in 2 … n - 1 = {n - 1}, got {smallest}")
-    generator = np.random.default_rng(seed)
+    generator = random_generator(seed)
     sizes = np.unique(np.linspace(smallest, n, points).round().astype(int))
     distances = [
         frechet_distance(reference, GaussianStats.from_features(rows[generator.choice(n, int(size), replace=False)]))

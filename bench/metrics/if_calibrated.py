@@ -9,7 +9,14 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from bench.metrics.arrays import FloatArray, class_labels, probabilities, require_at_least, require_level
+from bench.metrics.arrays import (
+    FloatArray,
+    class_labels,
+    probabilities,
+    random_generator,
+    require_at_least,
+    require_level,
+)
 from bench.metrics.calibration import classwise_ece, ece, ks_error
 from bench.metrics.intervals import IfCalibrated
 from bench.metrics.reliability import Binning, Edges, binned, confidences, last_of_ties
@@ -138,7 +145,7 @@ def classwise_ece_if_calibrated(
     cell = np.stack([k * bins + binned(column, bins, binning, edges) for k, column in enumerate(columns)], axis=1)
     stated = np.bincount(cell.ravel(), weights=p.ravel(), minlength=classes * bins)
     inner = np.cumsum(p, axis=1)[:, :-1]
-    generator = np.random.default_rng(seed)
+    generator = random_generator(seed)
     found = np.empty(draws)
     for draw in range(draws):
         label = (generator.random((n, 1)) >= inner).sum(axis=1)
@@ -153,7 +160,7 @@ def _drawn(confidence: FloatArray, seed: int, draws: int) -> list[npt.NDArray[np
 
     Random numbers of 24 bits are enough: the probability of an item is off by at most 6e-8.
     """
-    generator = np.random.default_rng(seed)
+    generator = random_generator(seed)
     rows = max(1, _BLOCK // confidence.size)
     sizes = [min(rows, draws - start) for start in range(0, draws, rows)]
     return [generator.random((size, confidence.size), dtype=np.float32) < confidence for size in sizes]

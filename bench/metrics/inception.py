@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import entr
 
-from bench.metrics.arrays import FloatArray, log_probabilities
+from bench.metrics.arrays import FloatArray, log_probabilities, require_whole
 
 
 def inception_score(log_probs: npt.ArrayLike, *, splits: int = 1) -> tuple[float, float]:
@@ -39,6 +39,7 @@ def inception_score(log_probs: npt.ArrayLike, *, splits: int = 1) -> tuple[float
     """
     log_p = log_probabilities("log_probs", log_probs)
     n = log_p.shape[0]
+    require_whole("splits", splits)
     if not 1 <= splits <= n:
         raise ValueError(f"splits must lie in 1 … n = {n}, got {splits}")
     bounds = [i * n // splits for i in range(splits + 1)]

@@ -12,7 +12,15 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import bdtr, ndtri, stdtrit
 
-from bench.metrics.arrays import FloatArray, finite_vector, require_at_least, require_level, vector
+from bench.metrics.arrays import (
+    FloatArray,
+    finite_vector,
+    require_at_least,
+    require_level,
+    require_range,
+    require_whole,
+    vector,
+)
 from bench.metrics.resampling import studentised_means
 
 
@@ -90,6 +98,7 @@ def wilson(successes: int, n: int, level: float = 0.95) -> Interval:
     (0.4902, 0.9433)
     """
     require_at_least("n", n, 1)
+    require_whole("successes", successes)
     if not 0 <= successes <= n:
         raise ValueError(f"successes must lie in 0 … n = {n}, got {successes}")
     low, high = wilson_ends(successes / n, n, normal_quantile(level))
@@ -121,6 +130,7 @@ def student_t(
     (-0.4841, 4.4841)
     """
     require_level(level)
+    require_range(within)
     array = finite_vector("values", values, at_least=2)
     if _all_equal(array):
         return None
@@ -186,6 +196,7 @@ def bootstrap_mean(
     """
     require_level(level)
     require_at_least("resamples", resamples, 100)
+    require_range(within)
     array = finite_vector("values", values, at_least=2)
     if _all_equal(array):
         return None

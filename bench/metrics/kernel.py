@@ -11,7 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bench.metrics.arrays import FloatArray, finite_matrix, require_at_least
+from bench.metrics.arrays import (
+    FloatArray,
+    finite_matrix,
+    random_generator,
+    require_at_least,
+    require_number,
+    require_whole,
+)
 
 __all__ = ["PolynomialKernel", "kernel_distance", "kernel_distances"]
 
@@ -23,14 +30,23 @@ class PolynomialKernel:
     """k(x, y) = (gamma x·y + coef0)^degree.
 
     Attributes:
-        degree: At least 1.
-        gamma: None: 1 / d, with the dimension d of the features.
-        coef0: Added constant.
+        degree: A whole number, at least 1; a fraction of a negative base is no number.
+        gamma: Finite; None: 1 / d, with the dimension d of the features.
+        coef0: Added constant, finite.
+
+    Raises:
+        ValueError: If one of them is out of range.
     """
 
     degree: int = 3
     gamma: float | None = None
     coef0: float = 1.0
+
+    def __post_init__(self) -> None:
+        require_at_least("degree", self.degree, 1)
+        require_number("coef0", self.coef0)
+        if self.gamma is not None:
+            require_number("gamma", self.gamma)
 
     def __call__(self, a: FloatArray, b: FloatArray) -> FloatArray:
         """Kernel values, shape (n, m), of rows (n, d) and (m, d)."""
@@ -105,14 +121,14 @@ def kernel_distance(
     """
     kernel = PolynomialKernel(degree, gamma, coef0)
     first, second = _pair(a, b)
-    require_at_least("degree", degree, 1)
     least = min(len(first), len(second))
     if subset_size is None:
         return _distance(kernel, first, second), 0.0
     require_at_least("subsets", subsets, 1)
+    require_whole("subset_size", subset_size)
     if not 2 <= subset_size <= least:
         raise ValueError(f"subset_size must lie in 2 … {least}, the size of the smaller set, got {subset_size}")
-    generator = np.random.default_rng(seed)
+    generator = random_generator(seed)
     found = []
     for _ in range(subsets):
         rows_a = generator.choice(len(first), subset_size, replace=False)

@@ -1,8 +1,9 @@
 """Nearest neighbours by Euclidean distance, exact and in bounded memory.
 
 Squared distances are |a|² + |b|² - 2 a·b in float64, in blocks, by matrix products. Their rounding error is of the
-order of 1e-14 of |a|² + |b|². So a squared distance below ``DUPLICATE`` times this sum counts as 0: equal rows have the
-distance 0 and not one of rounding, and comparisons of distances of equal rows are ties.
+order of 1e-14 of |a|² + |b|². Callers centre rows first (`centre_of`), so that a cloud far from the origin loses no
+digits. Squared distances that are small beside this sum are computed again from differences: equal rows have the
+distance 0, and near ones the right distance.
 """
 
 from __future__ import annotations
@@ -13,12 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.metrics.arrays import FloatArray, finite_matrix
+from bench.metrics.arrays import FloatArray, finite_matrix, require_whole
 
-__all__ = ["neighbour_radii", "nearest_neighbours", "squared_distance_blocks"]
+__all__ = ["centre_of", "neighbour_radii", "nearest_neighbours", "squared_distance_blocks"]
 
-DUPLICATE = 1e-12
-"""Rows whose squared distance is a smaller share of the sum of their squared norms count as equal."""
+_CANCELLED = 1e-6  # squared distances below this share of the sum of squared norms have lost half of their digits
 _BLOCK = 2**24  # entries of one block of distances: 128 MiB
 _ROWS = 4096  # 4096 x 4096 distances are one such block
 
@@ -48,8 +48,11 @@ def nearest_neighbours(
     """
     a, b = np.asarray(queries), np.asarray(reference)
     _check_dimensions("queries", a, "reference", b)
+    require_whole("k", k)
     if not 1 <= k <= len(b):
         raise ValueError(f"k must lie in 1 … {len(b)}, the number of reference rows, got {k}")
+    # Rows of the first block stand for all: a centre needs only to be near the cloud.
+    centre = centre_of(finite_matrix("reference", b[:_ROWS]))
     indices = np.empty((len(a), k), dtype=np.int64)
     distances = np.empty((len(a), k))
     for start in range(0, len(a), _ROWS):
@@ -58,7 +61,7 @@ def nearest_neighbours(
         found = np.empty((len(rows), 0), dtype=np.int64)
         for first in range(0, len(b), _ROWS):
             block = finite_matrix("reference", b[first : first + _ROWS])
-            (_, squared), *_ = squared_distance_blocks(rows, block)
+            (_, squared), *_ = squared_distance_blocks(rows - centre, block - centre)
             numbers = np.broadcast_to(np.arange(first, first + len(block)), squared.shape)
             squared, numbers = np.hstack([best, squared]), np.hstack([found, numbers])
             # A stable sort: equal distances keep the order of the reference.
@@ -86,6 +89,7 @@ def neighbour_radii(features: npt.ArrayLike, k: int) -> FloatArray:
     [1.0, 1.0, 4.0]
     """
     rows = finite_matrix("features", features)
+    require_whole("k", k)
     if not 1 <= k < len(rows):
         raise ValueError(f"k must lie in 1 … n - 1 = {len(rows) - 1}, got {k}")
     radii = np.empty(len(rows))
@@ -113,9 +117,29 @@ def squared_distance_blocks(a: FloatArray, b: FloatArray) -> Iterator[tuple[slic
         rows = slice(start, min(start + step, len(a)))
         norms = norms_a[rows, None] + norms_b
         squared = norms - 2.0 * (a[rows] @ b.T)
-        norms *= DUPLICATE
-        squared[squared < norms] = 0.0
+        norms *= _CANCELLED
+        near, other = np.nonzero(squared <= norms)
+        for first in range(0, near.size, pairs := max(1, _BLOCK // a.shape[1])):
+            i, j = near[first : first + pairs], other[first : first + pairs]
+            squared[i, j] = np.square(a[start + i] - b[j]).sum(axis=1)
         yield rows, squared
+
+
+def centre_of(rows: FloatArray) -> FloatArray:
+    """A vector near the rows: the lower median of each column, shape (d,).
+
+    It consists of values of the data and not of means: the differences of whole numbers, and of floats near each
+    other, are exact, so that distances that are equal without centring stay equal.
+
+    Args:
+        rows: Shape (n, d), float64.
+
+    >>> centre_of(np.array([[1e6], [1e6 + 2], [1e6 + 1]]))
+    array([1000001.])
+    """
+    middle = (len(rows) - 1) // 2
+    centre: FloatArray = np.partition(rows, middle, axis=0)[middle]
+    return centre
 
 
 def _check_dimensions(name_a: str, a: npt.NDArray[Any], name_b: str, b: npt.NDArray[Any]) -> None:

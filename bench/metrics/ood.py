@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from bench.metrics.arrays import FloatArray, vector
+from bench.metrics.arrays import FloatArray, require_number, vector
 
 Positive = Literal["in", "out"]
 
@@ -130,6 +130,7 @@ def fpr_at_tpr(in_scores: npt.ArrayLike, out_scores: npt.ArrayLike, tpr: float =
     >>> fpr_at_tpr([1, 2, 3, 4], [0.0, 1.5], positive="in")
     0.5
     """
+    require_number("tpr", tpr)
     if not 0 < tpr <= 1:
         raise ValueError(f"tpr must lie in (0, 1], got {tpr}")
     wanted, other = by_positive(in_scores, out_scores, positive)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import bdtr
 
-from bench.metrics.arrays import FloatArray, correctness, finite_vector, require_at_least, vector
+from bench.metrics.arrays import FloatArray, correctness, finite_vector, random_generator, require_at_least, vector
 
 MAX_SIGN_FLIP_DIFFERENCES = 20
 """The largest k for which all sign patterns are enumerated; there are 2^(k-1)."""
@@ -137,7 +137,7 @@ def permutation_mean(values_a: npt.ArrayLike, values_b: npt.ArrayLike, seed: int
         return 1.0
     if d.size <= MAX_SIGN_FLIP_DIFFERENCES:
         return sign_flip(d)
-    generator = np.random.default_rng(seed)
+    generator = random_generator(seed)
     total, tolerance = float(d.sum()), 1e-12 * float(np.abs(d).sum())
     extreme, left = 0, resamples
     while left:

@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from bench.metrics.arrays import finite_matrix
-from bench.metrics.neighbours import neighbour_radii, squared_distance_blocks
+from bench.metrics.arrays import finite_matrix, require_whole
+from bench.metrics.neighbours import centre_of, neighbour_radii, squared_distance_blocks
 
 __all__ = ["PRDC", "Rule", "prdc"]
 
@@ -48,8 +48,8 @@ def prdc(real: npt.ArrayLike, samples: npt.ArrayLike, *, k: int = 5, rule: Rule 
     With the default ``<`` and k = 5 the results are those of the package prdc and of dgm-eval. torch-fidelity takes
     ``<=`` and k = 3. The rules differ only where distances are equal, such as among duplicates.
 
-    Distances are computed in float64 in blocks of at most 128 MiB; rows that are equal up to rounding have the distance
-    0 (see `bench.metrics.neighbours`).
+    Distances are computed in float64, from centred features in blocks of at most 128 MiB: a constant that is added to
+    all features has no effect, and equal rows have the distance 0 (see `bench.metrics.neighbours`).
 
     Args:
         real: Features of real items, shape (n, d), finite, n > k.
@@ -71,9 +71,12 @@ def prdc(real: npt.ArrayLike, samples: npt.ArrayLike, *, k: int = 5, rule: Rule 
     a, b = finite_matrix("real", real), finite_matrix("samples", samples)
     if a.shape[1] != b.shape[1]:
         raise ValueError(f"real items and samples must have one dimension, got {a.shape[1]} and {b.shape[1]}")
+    require_whole("k", k)
     if not 1 <= k < min(len(a), len(b)):
         raise ValueError(f"k must be at least 1 and below both set sizes, {len(a)} and {len(b)}; got {k}")
     inside = np.less if rule == "<" else np.less_equal
+    centre = centre_of(np.concatenate([a, b]))
+    a, b = a - centre, b - centre
     real_radii, sample_radii = neighbour_radii(a, k), neighbour_radii(b, k)
     balls = np.zeros(len(b), dtype=np.int64)
     recalled, covered = np.empty(len(a), dtype=np.bool_), np.empty(len(a), dtype=np.bool_)

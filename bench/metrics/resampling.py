@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 import numpy.typing as npt
 
-from bench.metrics.arrays import FloatArray
+from bench.metrics.arrays import FloatArray, random_generator
 
 GROUPS = 20
 """Default number of groups of the jackknife."""
@@ -103,7 +103,7 @@ def stratified_draws(
     [[0, 1], [0, 1]]
     """
     labels = np.asarray(strata)
-    generator = np.random.default_rng(seed)
+    generator = random_generator(seed)
     members = {int(stratum): np.flatnonzero(labels == stratum) for stratum in np.unique(labels)}
     available = {stratum: len(items) for stratum, items in members.items()}
     counts = allocate(shares or {s: float(n) for s, n in available.items()}, size, available)
@@ -171,7 +171,7 @@ def leave_outs(strata: npt.ArrayLike, seed: int, *, groups: int = GROUPS, repeat
     groups = min(groups, labels.size)
     if groups < 3:
         return []
-    generator = np.random.default_rng(seed)
+    generator = random_generator(seed)
     divisions = []
     for _ in range(repeats):
         shuffled = generator.permutation(labels.size)
@@ -200,7 +200,7 @@ def bootstrap_draws(n: int, draws: int, seed: int) -> Iterator[Indices]:
     >>> [items.tolist() for items in bootstrap_draws(1, draws=2, seed=0)]
     [[0], [0]]
     """
-    generator = np.random.default_rng(seed)
+    generator = random_generator(seed)
     for _ in range(draws):
         yield generator.integers(n, size=n)
 
@@ -228,7 +228,7 @@ def studentised_means(values: FloatArray, seed: int, resamples: int) -> FloatArr
     >>> studentised_means(np.array([0.0, 1.0]), seed=0, resamples=5).round(3).tolist()  # both values, or one twice
     [-2.449, -2.449, 0.0, 0.0, 2.449]
     """
-    generator = np.random.default_rng(seed)
+    generator = random_generator(seed)
     if values.size > _MOST_VALUES:
         of_group = -(-values.size // _MOST_VALUES)
         kept = generator.permutation(values)[: values.size // of_group * of_group]

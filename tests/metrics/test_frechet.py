@@ -246,7 +246,7 @@ def test_an_exact_line_in_one_over_n_is_extrapolated_exactly(monkeypatch):
 
 def test_impossible_extrapolations_are_refused():
     standard = GaussianStats(None, np.zeros(2), np.eye(2))
-    with pytest.raises(ValueError, match="at least 2 points"):
+    with pytest.raises(ValueError, match="points must be at least 2"):
         frechet_infinity(standard, np.zeros((9, 2)), points=1)
     with pytest.raises(ValueError, match="least must lie in 2 … n - 1 = 8"):
         frechet_infinity(standard, np.zeros((9, 2)), least=9)

@@ -67,6 +67,33 @@ def test_identical_sets_and_far_clusters(rule):
     assert (far.precision, far.recall, far.density, far.coverage) == (0.0, 0.0, 0.0, 0.0)
 
 
+@pytest.mark.parametrize(("shift", "scale"), [(1e6, 1e-3), (-1e5, 1e-4), (0.0, 1e-9)])
+def test_a_cloud_far_from_the_origin_is_that_cloud(shift, scale):
+    """Of features 1e6 + 1e-3 x the square of a distance is 1e-18 of the squared norms, below rounding."""
+    generator = np.random.default_rng(0)
+    real, samples = generator.normal(size=(80, 6)), 0.8 * generator.normal(size=(70, 6))
+    assert prdc(shift + scale * real, shift + scale * samples, k=3) == prdc(real, samples, k=3)
+
+
+def test_two_clouds_far_from_each_other_keep_their_own_distances():
+    generator = np.random.default_rng(0)
+    rows = 1e-3 * generator.normal(size=(90, 4)) + 1e6 * (np.arange(90) % 2)[:, None]
+    real, samples = rows[:50], rows[50:]
+    found = prdc(real, samples, k=3)
+    assert [found.precision, found.recall, found.density, found.coverage] == pytest.approx(brute(real, samples, 3, "<"))
+    assert found.precision < 1
+
+
+def test_centring_breaks_no_ties():
+    """Whole numbers far from the origin: the distance of a sample equals the radius of a ball exactly."""
+    grid = np.stack(np.meshgrid(np.arange(7.0), np.arange(7.0)), axis=-1).reshape(-1, 2) + 1e6 + 3
+    for rule in ("<", "<="):
+        found = prdc(grid, grid[::2] + 1, k=4, rule=rule)
+        assert [found.precision, found.recall, found.density, found.coverage] == pytest.approx(
+            brute(grid, grid[::2] + 1, 4, rule)
+        )
+
+
 def test_expectations_under_equality():
     """Density 1 and coverage 1 - 2^-k (Naeem et al. 2020, section 3.2 and lemma 2), here for k = 3."""
     generator = np.random.default_rng(0)
