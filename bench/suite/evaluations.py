@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bench.data.spec import DatasetSpec
-from bench.errors import did_you_mean
+from bench.errors import Problem, did_you_mean
 from bench.evaluate.base import EVALUATIONS, Evaluation
 from bench.evaluate.declared import planned_problems
 from bench.spec import FamilySpec
@@ -24,6 +24,7 @@ class EvaluationReader(SectionReader):
     """Reads ``[[evaluation]]`` entries.
 
     Attributes:
+        substitutes: The profile's substitutes of out-of-distribution sets, by the name of the original.
         inside: The in-distribution data set, if it is known.
         models: Names of the models without mistakes.
         families: The families of these models.
@@ -33,6 +34,7 @@ class EvaluationReader(SectionReader):
         outside: Set by ``evaluations``: the data sets that they name, each with its place.
     """
 
+    substitutes: Mapping[str, str]
     inside: DatasetSpec | None
     models: Collection[str]
     families: Collection[FamilySpec]
@@ -61,7 +63,9 @@ class EvaluationReader(SectionReader):
         evaluation = self.named(EVALUATIONS, kind, (*at, "kind")) if isinstance(kind, str) else None
         if evaluation is None:
             return None
+        checked = len(self.problems)
         config = self.check(evaluation.Config, rest(EvaluationEntry, raw), at, EvaluationEntry.model_fields)
+        self.problems[checked:] = map(self._with_originals, self.problems[checked:])
         self._datasets(evaluation, raw, at)
         self._models(evaluation, raw, at)
         if evaluation_id(raw) in _TAKEN:
@@ -73,6 +77,15 @@ class EvaluationReader(SectionReader):
         if entry is None or config is None or len(self.problems) > before:
             return None
         return ResolvedEvaluation(evaluation_id(raw) or evaluation.name, evaluation, config, entry.kind)
+
+    def _with_originals(self, problem: Problem) -> Problem:
+        """The problem with the names that the file has for sets which the profile substituted, if it names some."""
+        meant = [
+            f"{name!r} is the profile's substitute of {original!r}"
+            for original, name in self.substitutes.items()
+            if original != name and repr(name) in problem.message
+        ]
+        return replace(problem, hint="; ".join(part for part in (problem.hint, *meant) if part)) if meant else problem
 
     def _datasets(self, evaluation: Evaluation, raw: Mapping[str, Any], at: Path) -> None:
         known: set[str] = set()

@@ -68,6 +68,7 @@ class _Reader(SectionReader):
         evaluations = EvaluationReader(
             document=self.document,
             problems=self.problems,
+            substitutes=applied.outside,
             inside=dataset,
             models=[model.name for model in read_models],
             families=[model.family for model in read_models],

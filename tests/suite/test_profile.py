@@ -136,6 +136,16 @@ def test_a_mistake_in_a_group_is_reported_at_its_place(project: Project) -> None
     assert (line, key, said) == (20, "evaluation[0].groups.near[1]", "'svhn' is listed twice")
 
 
+def test_a_mistake_in_a_group_names_the_set_of_the_file(project: Project) -> None:
+    """The evaluation sees the substitute alone; who wrote the suite knows the original."""
+    suite = SUITE.replace('sets = ["svhn", "patches"]', 'sets = ["patches"]\ngroups = { near = ["svhn"] }')
+    suite = suite.replace('"ood@svhn"', '"ood@patches"')
+    (_, line, key, said, hint), *_ = messages(project, PROFILE, suite)
+    assert (line, key) == (17, "evaluation[0]")
+    assert "'interpolations' in 'near' is not among the sets" in said
+    assert "'interpolations' is the profile's substitute of 'svhn'" in hint
+
+
 def test_the_shipped_profile_fits_a_suite_on_cifar10(project: Project) -> None:
     suite = project.bench.suite(str(project.suite(SUITE)), "smoke")
     assert suite.dataset.name == "digits"
