@@ -75,25 +75,34 @@ def compare_runs(results: Results, suite: Suite, former: FormerRun) -> Report:
 
 
 def _report(suite: Suite, pairs: Sequence[Pair], title: str, notes: Sequence[str]) -> Report:
-    tables = []
+    tables: list[Table] = []
+    empty: list[Table] = []
     for table in suite.tables:
         rows = [pair for pair in pairs if pair[0].name in table.rows]
         if not rows:
             continue
         several = any(len(model.seeds) > 1 for model, *_ in rows)
-        tables.append(_table(table, "weights", f"{title}, these weights", rows, _weights, _WEIGHTS))
+        made = [_table(table, "weights", f"{title}, these weights", rows, _weights)]
         if several:
-            tables.append(_table(table, "families", f"{title}, these families", rows, _families, None))
+            made.append(_table(table, "families", f"{title}, these families", rows, _families))
+        for one in made:
+            (tables if any(cell.value is not None for row in one.rows for cell in row.cells) else empty).append(one)
     return Report(
         suite=suite.name,
         title=f"{suite.title}: {title}",
         profile=suite.profile,
         substitutions=suite.substitutions,
         deviations=deviations(suite),
-        remarks=tuple(notes),
+        remarks=(*notes, *(_nothing(one) for one in empty if tables)),
         comparison=True,
-        tables=tuple(tables),
+        tables=tuple(tables or empty),
     )
+
+
+def _nothing(table: Table) -> str:
+    """The remark in place of a table without any difference."""
+    reasons = dict.fromkeys(cell.reason for row in table.rows for cell in row.cells if cell.reason)
+    return f"No table “{table.title}”: {'; '.join(reasons)}."
 
 
 _WEIGHTS = (
@@ -105,14 +114,18 @@ _WEIGHTS = (
 _FAMILIES = "These families: the training seeds are the sample."
 
 
-def _families_note(differences: Sequence[Difference]) -> str:
-    """The note on families, with the smallest p that the paired tests can give."""
-    smallest = {one.smallest_p for one in differences if one.smallest_p >= ALPHA}
-    if not smallest:
-        return _FAMILIES
-    ends = f"{min(smallest):.3g}" if len(smallest) == 1 else f"{min(smallest):.3g} to {max(smallest):.3g}"
-    seeds = " or ".join(str(round(1 - math.log2(one))) for one in sorted(smallest, reverse=True))
-    return f"{_FAMILIES} With {seeds} seeds in common no p of sign flips can be below {ends}: it shows no difference."
+def _untold_note(untold: Sequence[tuple[Difference, int]]) -> list[str]:
+    """The note on differences whose tests cannot reach ``ALPHA``, each with the number of rows of its correction."""
+    limits = sorted({(one.smallest_p, tests) for one, tests in untold}, reverse=True)
+    if not limits:
+        return []
+    said = "; ".join(
+        f"{smallest:.3g} with {round(1 - math.log2(smallest))} of them"
+        + (f" ({min(1.0, tests * smallest):.3g} corrected for {tests} rows)" if tests > 1 and smallest < ALPHA else "")
+        for smallest, tests in limits
+    )
+    few = f"No p where the test, sign flips of so few differences, could not show one: its smallest p is {said}."
+    return [f"{few} Student's intervals assume that the differences are normal."]
 
 
 def _weights(pair: Pair, column: ResolvedColumn) -> Compared:
@@ -130,12 +143,16 @@ def _table(
     title: str,
     rows: Sequence[Pair],
     compare: Callable[[Pair, ResolvedColumn], Compared],
-    note: str | None,
 ) -> Table:
     compared = [[compare(pair, column) for column in table.columns] for pair in rows]
     cells = [[_cell(found, column) for found, column in zip(row, table.columns, strict=True)] for row in compared]
+    untold: list[tuple[Difference, int]] = []
     for index in range(len(table.columns)):
-        for row, cell in zip(cells, _corrected([row[index] for row in cells]), strict=True):
+        column = [row[index].difference for row in compared]
+        tests = sum(one is not None and one.p is not None for one in column)
+        hopeless = [one is not None and one.smallest_p * tests >= ALPHA for one in column]
+        untold += [(one, tests) for one, none in zip(column, hopeless, strict=True) if one is not None and none]
+        for row, cell in zip(cells, _corrected([row[index] for row in cells], hopeless), strict=True):
             row[index] = cell
     columns = tuple(_column(column) for column in table.columns)
     labels = [pair[0].label for pair in rows]
@@ -149,24 +166,36 @@ def _table(
         ),
     )
     differences = [one.difference for row in compared for one in row if one.difference is not None]
-    tests = dict.fromkeys(one.test for one in differences)
-    said = [f"Tests and intervals: {'; '.join(tests)}."] if tests else []
-    if any(cell.p is not None for row in cells for cell in row):
+    said = _methods(differences)
+    if any(cell.p_corrected is not None for row in cells for cell in row):
         said.append(
-            f"p is corrected by Holm's method for the {len(rows)} rows of its column; bold: p < {ALPHA:g}."
+            f"p is corrected by Holm's method for the {len(rows)} rows of its column, intervals are not; "
+            f"bold: p < {ALPHA:g}."
             if len(rows) > 1
             else f"Bold: p < {ALPHA:g}."
         )
     sizes = size_note(made)
     masked = [_MASKED] if any(cell.verdict == "masked" for row in cells for cell in row) else []
     notes = [
-        note or _families_note(differences),
+        _WEIGHTS if question == "weights" else _FAMILIES,
         *said,
+        *_untold_note(untold),
         *masked,
         *([sizes] if sizes else []),
         *reason_notes(labels, cells),
     ]
     return replace(made, notes=tuple(notes))
+
+
+def _methods(differences: Sequence[Difference]) -> list[str]:
+    """The note that names tests and intervals."""
+    tests = dict.fromkeys(one.test for one in differences if one.p is not None)
+    kinds = dict.fromkeys(one.interval.kind.partition(", cut")[0] for one in differences if one.interval is not None)
+    intervals = ["Student's t" if kind == "t" else kind for kind in kinds]
+    if list(tests) == intervals:
+        return [f"Tests and 95% intervals: {'; '.join(tests)}."] if tests else []
+    said = [f"Tests: {'; '.join(tests)}."] if tests else []
+    return [*said, *([f"95% intervals: {'; '.join(intervals)}."] if intervals else [])]
 
 
 _MASKED = "† masked on one side: that number does not measure robustness, so its difference is never bold."
@@ -197,13 +226,18 @@ def _cell(found: Compared, column: ResolvedColumn) -> Cell:
     )
 
 
-def _corrected(cells: Sequence[Cell]) -> list[Cell]:
-    """The cells of a column with p corrected for their number, and bold where it is below ``ALPHA``."""
+def _corrected(cells: Sequence[Cell], hopeless: Sequence[bool]) -> list[Cell]:
+    """The cells of a column with p corrected for their number, and bold where it is below ``ALPHA``.
+
+    A test that cannot reach ``ALPHA`` has no corrected p: "p = 1" beside an interval without 0 would be read as
+    evidence of no difference.
+    """
     tested = [cell.p for cell in cells if cell.p is not None]
     corrected = iter(holm(tested) if tested else ())
     found = []
-    for cell in cells:
+    for cell, none in zip(cells, hopeless, strict=True):
         p = next(corrected) if cell.p is not None else None
+        p = None if none else p
         found.append(replace(cell, p_corrected=p, best=p is not None and p < ALPHA and cell.verdict != "masked"))
     return found
 

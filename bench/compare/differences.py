@@ -26,7 +26,7 @@ from bench.report.items import Items, common_items, mean_over_seeds, scored_diff
 from bench.report.stored import Measurement
 from bench.suite.schema import ResolvedColumn
 
-__all__ = ["Compared", "mean_of", "of_families", "of_weights"]
+__all__ = ["Compared", "mean_of", "means_of", "of_families", "of_weights"]
 
 
 @dataclass(frozen=True)
@@ -62,14 +62,10 @@ def of_weights(mine: Side, other: Side, column: ResolvedColumn, *, same_items: b
     found = _numbers(mine, other, column)
     if isinstance(found, str):
         return Compared(None, found)
-    a, b = found
-    seeds = sorted({one.job.seed for one in a} & {one.job.seed for one in b})
-    if not seeds and not len(a) == len(b) == 1:
-        return Compared(None, "no training seed in common")
-    alone = f"over seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))} alone, which both sides have"
-    partly = alone if seeds and len(seeds) < max(len(a), len(b)) else None
-    if seeds:
-        a, b = ([one for one in side if one.job.seed in seeds] for side in (a, b))
+    common = _of_common_seeds(*found)
+    if isinstance(common, str):
+        return Compared(None, common)
+    a, b, partly = common
     facts = Compared(
         None,
         partly,
@@ -136,6 +132,23 @@ def _numbers(mine: Side, other: Side, column: ResolvedColumn) -> tuple[list[Meas
     return sides[0], sides[1]
 
 
+def _of_common_seeds(
+    mine: Sequence[Measurement], other: Sequence[Measurement]
+) -> tuple[list[Measurement], list[Measurement], str | None] | str:
+    """The numbers of both sides of the seeds that both have, and a remark if seeds are left out; or why there are none.
+
+    One number of each side is compared even if the seeds differ.
+    """
+    seeds = sorted({one.job.seed for one in mine} & {one.job.seed for one in other})
+    if not seeds and not len(mine) == len(other) == 1:
+        return "no training seed in common"
+    if not seeds or len(seeds) == max(len(mine), len(other)):
+        return list(mine), list(other), None
+    alone = f"over seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))} alone, which both sides have"
+    a, b = ([one for one in side if one.job.seed in seeds] for side in (mine, other))
+    return a, b, alone
+
+
 def _items(side: Side, column: ResolvedColumn, numbers: Sequence[Measurement]) -> dict[int, Items] | None:
     """By seed, ids and results over items; None if a seed has none."""
     if column.column.across is not None:
@@ -199,7 +212,23 @@ def _worst(a: Sequence[Measurement], b: Sequence[Measurement]) -> str | None:
 
 
 def mean_of(side: Side, column: ResolvedColumn) -> float | None:
-    """The mean over seeds of the numbers of a side; None if it has none."""
-    numbers, _ = side.stored.numbers(side.model, column)
+    """The mean over all seeds of the numbers of a side; None if it has none."""
+    return _mean(side.stored.numbers(side.model, column)[0])
+
+
+def means_of(mine: Side, other: Side, column: ResolvedColumn) -> tuple[float, float, str | None] | str:
+    """The means of two sides that have numbers, over the seeds that `of_weights` compares, and its remark on them; or
+    why they cannot be compared.
+    """
+    sides = (side.stored.numbers(side.model, column)[0] for side in (mine, other))
+    common = _of_common_seeds(*sides)
+    if isinstance(common, str):
+        return common
+    a, b, partly = common
+    now, before = _mean(a), _mean(b)
+    return "no number of a seed in common" if now is None or before is None else (now, before, partly)
+
+
+def _mean(numbers: Sequence[Measurement]) -> float | None:
     values = [float(one.number.value) for one in numbers if one.number.value is not None]
     return float(np.mean(values)) if values else None

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from bench.compare.changes import same_data
-from bench.compare.differences import Compared, mean_of, of_weights
+from bench.compare.differences import Compared, mean_of, means_of, of_weights
 from bench.compare.sides import FormerRun, Side, damage_of
 from bench.errors import NothingSelectedError, RequestError, did_you_mean
 from bench.metrics.paired import holm
@@ -28,10 +28,11 @@ class Checked:
         label: Label of the model.
         column: Id of the column.
         kept: Whether it is kept; None if there is nothing to compare by design, such as an ``n/a`` cell.
-        value, baseline: The means; None if a side has none.
+        value, baseline: The means over the seeds that both have; None if a side has none. Of a side that is alone,
+            the mean over all its seeds.
         difference: Value less baseline.
         p: Corrected p value of a rule that asks for significance.
-        reason: Why it is broken without a number, or not compared.
+        reason: Why it is broken without a number, or not compared; or a remark on the seeds.
     """
 
     rule: Rule
@@ -133,14 +134,20 @@ def _check(rule: Rule, column: ResolvedColumn, results: Results, suite: Suite, f
             kept = None if cell.status == _BY_DESIGN else False
             reason = f"{cell.status}: {cell.reason}" if cell.reason else cell.status
             yield Checked(rule, model.label, column.id, kept, baseline=before, reason=reason)
+        elif isinstance(means := means_of(mine, other, column), str):
+            yield Checked(rule, model.label, column.id, None, reason=means)
         elif rule.is_test:
+            now, before, _ = means
             same = same_data(mine, other, suite)
             found = of_weights(mine, other, column, same_items=same)
             if not same:
                 found = replace(found, difference=None, reason=_UNPAIRED)
             compared.append((model.label, now, before, found))
         else:
-            yield Checked(rule, model.label, column.id, rule.kept(now - before), now, before, now - before)
+            now, before, partly = means
+            difference = now - before
+            kept = rule.kept(difference)
+            yield Checked(rule, model.label, column.id, kept, now, before, difference, reason=partly or "")
     yield from _tests(rule, column, compared)
 
 
@@ -159,4 +166,5 @@ def _tests(
         adjusted = next(corrected)
         wrong = one.difference.value < 0 if downwards else one.difference.value > 0
         kept = not (wrong and adjusted < rule.bound)
-        yield Checked(rule, label, column.id, kept, now, before, one.difference.value, adjusted)
+        remark = one.reason or ""
+        yield Checked(rule, label, column.id, kept, now, before, one.difference.value, adjusted, remark)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -18,6 +19,17 @@ THREE = SUITE.replace("[[evaluation]]", '[[model]]\nfamily = "gmmc-dis"\nbackbon
 
 def cells(report: Report, table: int = 0) -> dict[str, Cell]:
     return {row.label: row.cells[0] for row in report.tables[table].rows}
+
+
+THIRD = """\
+[[model]]
+family = "softmax"
+name = "third"
+label = "Third"
+seeds = [1, 2, 3, 4, 5, 6]
+backbone = "wrn-10-1"
+lr = 1e-3
+"""
 
 
 def test_each_model_is_compared_with_the_first_or_the_named_one(project: Project) -> None:
@@ -56,7 +68,39 @@ def test_several_seeds_give_both_answers(project: Project) -> None:
     weights, families = cells(report)["JEM"], cells(report, 1)["JEM"]
     assert (weights.value, families.value) == (pytest.approx(-0.11), pytest.approx(-0.11))
     assert (weights.best, families.best) == (True, False)
-    assert any("With 3 seeds in common no p of sign flips can be below 0.25" in note for note in report.tables[1].notes)
+    assert (families.p, families.p_corrected) == (0.25, None)
+    notes = " ".join(report.tables[1].notes)
+    assert "its smallest p is 0.25 with 3 of them." in notes
+    assert "95% intervals: Student's t." in notes
+    assert "corrected by Holm" not in notes
+
+
+def test_a_p_that_the_correction_alone_keeps_above_the_level_is_left_out(project: Project) -> None:
+    """Six seeds have 1/32; two rows double it to more than .05. One row keeps it."""
+    run = Run(project, with_seeds(SUITE, 6).replace("[[evaluation]]", THIRD + "[[evaluation]]", 1), project.root / "r")
+    for seed in range(1, 7):
+        run.accuracy("softmax", right(10), seed)
+        run.accuracy("jem", right(30 + seed), seed)
+        run.accuracy("third", right(10 + seed), seed)
+    report = compare_models(run.results, run.plan.suite, None)
+    families = report.tables[1]
+    assert {row.cells[0].p_corrected for row in families.rows} == {None}
+    assert "0.0312 with 6 of them (0.0625 corrected for 2 rows)" in " ".join(families.notes)
+    alone = compare_models(run.results, replace(run.plan.suite, models=run.plan.suite.models[:2]), None)
+    (row,) = alone.tables[1].rows
+    assert (row.cells[0].p_corrected, row.cells[0].best) == (1 / 32, True)
+
+
+def test_a_table_without_any_difference_is_a_remark(project: Project) -> None:
+    """Only accuracies are stored: the table of calibration has nothing to compare."""
+    text = SUITE + '[[table]]\nid = "calibration"\ntitle = "Calibration"\ncolumns = ["calibration.nll"]\n'
+    run = Run(project, text, project.root / "results")
+    run.accuracy("softmax", right(10))
+    run.accuracy("jem", right(30))
+    report = compare_models(run.results, run.plan.suite, None)
+    assert [table.id for table in report.tables] == ["main-weights"]
+    (remark,) = report.remarks
+    assert remark.startswith("No table “Calibration: difference to Softmax, these weights”: JEM: ")
 
 
 def test_a_masked_number_is_never_told_apart(run: Run) -> None:

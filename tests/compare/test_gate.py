@@ -48,12 +48,37 @@ def test_the_sign_of_a_bound_is_that_of_the_difference(run: Run, before: Run) ->
 
 def test_means_over_seeds_are_compared(project: Project) -> None:
     run = Run(project, with_seeds(SUITE, 2), project.root / "results")
-    before = Run(project, SUITE, project.root / "old")
+    before = Run(project, with_seeds(SUITE, 2), project.root / "old")
     for seed, wrong in ((1, 10), (2, 30)):
         run.accuracy("jem", right(wrong), seed)
-    before.accuracy("jem", right(20))
+        before.accuracy("jem", right(20), seed)
     checked = one(check(run, before, "accuracy >= 0"))
     assert (checked.kept, checked.value, checked.baseline) == (True, pytest.approx(0.9), 0.9)
+    assert checked.reason == ""
+
+
+@pytest.mark.parametrize("rule", ["accuracy >= 0", "accuracy not worse at 0.05"])
+def test_the_seeds_that_both_have_are_compared_and_said(project: Project, rule: str) -> None:
+    """A bound and a test are about the same difference: seed 2 alone would break the bound."""
+    run = Run(project, with_seeds(SUITE, 2), project.root / "results")
+    before = Run(project, SUITE, project.root / "old")
+    for seed, wrong in ((1, 10), (2, 60)):
+        run.accuracy("jem", right(wrong), seed)
+    before.accuracy("jem", right(20))
+    checked = one(check(run, before, rule))
+    assert (checked.kept, checked.value, checked.baseline) == (True, 0.95, 0.9)
+    assert checked.difference == pytest.approx(0.05)
+    assert checked.reason == "over seed 1 alone, which both sides have"
+
+
+def test_runs_without_a_common_seed_are_not_compared(project: Project) -> None:
+    run = Run(project, with_seeds(SUITE, 2), project.root / "results")
+    before = Run(project, SUITE.replace('family = "jem"', 'family = "jem"\nseeds = [3]'), project.root / "old")
+    for seed in (1, 2):
+        run.accuracy("jem", right(10), seed)
+    before.accuracy("jem", right(20), 3)
+    with pytest.raises(NothingSelectedError, match="no training seed in common"):
+        check(run, before, "accuracy >= 0")
 
 
 @pytest.mark.parametrize(("wrong", "kept"), [(6, True), (15, True), (16, False), (0, True)])
