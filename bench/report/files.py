@@ -12,9 +12,10 @@ from bench.files.atomic import write_atomically
 from bench.report.build import build_report
 from bench.report.cells import Results
 from bench.report.drawing import Drawing
-from bench.report.figures import figures_of, safely
+from bench.report.figures import safely
 from bench.report.formats import FORMATS
 from bench.report.formats.html import Picture, render
+from bench.report.kept import figures_in, keep
 from bench.report.model import Figure, Report
 from bench.store import Store
 
@@ -28,15 +29,17 @@ __all__ = ["charts_of", "pictures", "plot", "provenance_summary", "report_folder
 def write_report(bench: Bench, plan: Plan, report: Report) -> Path:
     """Write tables, figures and report into the folder of a report and return the html file's path.
 
-    The chart of a table and each ``[[figure]]`` are ``<id>.png`` and ``<id>.pdf``.
+    The chart of a table and each ``[[figure]]`` are ``<id>.png`` and ``<id>.pdf``. A figure whose inputs are those of
+    the files in the folder is not drawn again.
     """
     folder = report_folder(bench, report.suite, report.profile)
     for name, format_ in FORMATS.items():
         if name != "html":  # report.html holds the tables
             write_atomically(folder / f"tables.{format_.ending}", format_(report).encode())
-    found = figures_of(plan.suite.figures, Results(plan, bench.store, bench.states(plan)))
+    found, inputs = figures_in(folder, plan.suite.figures, Results(plan, bench.store, bench.states(plan)))
     charts = charts_of(report)
     _write_figures(folder, {**charts, **found})
+    keep(folder, found, inputs)
     shown = (replace(one, chart=None) if isinstance(charts[one.id], str) else one for one in report.tables)
     report = replace(report, tables=tuple(shown))
     page = folder / "report.html"
@@ -68,8 +71,11 @@ def plot(bench: Bench, results: Results, ids: Sequence[str], out: Path | None) -
     if not ids or set(ids) & set(tables):  # the tables are made for their charts alone
         charts = charts_of(build_report(results.plan, bench.store, ()))
         found |= {name: chart for name, chart in charts.items() if name in ids or (not ids and chart != _NO_CHART)}
-    found |= figures_of([figure for figure in suite.figures if not ids or figure.id in ids], results)
-    written = _write_figures(out or report_folder(bench, suite.name, suite.profile), found)
+    folder = out or report_folder(bench, suite.name, suite.profile)
+    figures, inputs = figures_in(folder, [figure for figure in suite.figures if not ids or figure.id in ids], results)
+    found |= figures
+    written = _write_figures(folder, found)
+    keep(folder, figures, inputs)
     reasons = [f"{name}: {reason}" for name, reason in found.items() if isinstance(reason, str)]
     if not written:
         raise NothingSelectedError("; ".join(reasons) or f"suite {suite.name} has no figures")
