@@ -28,6 +28,7 @@ __all__ = [
     "literal",
     "marker_look",
     "title",
+    "width",
 ]
 
 DPI = 200
@@ -40,8 +41,9 @@ _STYLE: dict[Any, Any] = {
     "pdf.fonttype": 42,  # letters stay text that can be searched and edited; journals ask for it
 }
 
-# Okabe and Ito's palette, which colour-blind readers can tell apart; styles and markers serve prints without colour.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# Okabe and Ito's palette, which colour-blind readers can tell apart. Neighbours in this order differ in lightness, and
+# styles and markers differ, for prints without colour.
+_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#56B4E9", "#D55E00", "#CC79A7", "#000000")
 _STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
@@ -98,6 +100,21 @@ def grid(panels: int) -> tuple[int, int]:
     """Rows and columns of panels in rows of three; the last row may be shorter."""
     columns = min(panels, _PANELS_A_ROW)
     return math.ceil(panels / columns), columns
+
+
+def width(columns: int, panel: float) -> float:
+    """Width in inches of a figure, so that its letters of 8 points are at least 6 points high in print.
+
+    Up to two columns of panels are readable in a column of 3.3 inches, and more of them across a page of 6.9 inches.
+
+    Args:
+        columns: Number of columns of panels.
+        panel: Width of a panel in inches, if there is room.
+
+    >>> width(2, 2.9), width(3, 2.5), width(7, 1.7)
+    (4.4, 7.5, 9.2)
+    """
+    return 4.4 if columns <= 2 else min(panel * columns, 9.2)
 
 
 def title(figure: Figure, text: str) -> None:

@@ -22,6 +22,7 @@ __all__ = [
     "ReliabilityEntry",
     "RiskCoverageEntry",
     "RocEntry",
+    "SamplesEntry",
     "TSNEEntry",
 ]
 
@@ -92,6 +93,19 @@ class TSNEEntry(FigureEntry):
     seed: NonNegativeInt = Field(0, description="Seed of t-SNE")
 
 
+class SamplesEntry(FigureEntry):
+    """Generated images of the models side by side."""
+
+    reads = "generation"
+    kind: Literal["samples"]
+    selections: tuple[Literal["samples", "closest", "farthest"], ...] = Field(
+        ("samples", "closest", "farthest"),
+        min_length=1,
+        description="Rows of the figure: all images, those closest to the center of their class, and those farthest "
+        "from it; only models with class centers have the latter two",
+    )
+
+
 FIGURES: dict[str, type[FigureEntry]] = {
     "reliability": ReliabilityEntry,
     "risk-coverage": RiskCoverageEntry,
@@ -99,6 +113,7 @@ FIGURES: dict[str, type[FigureEntry]] = {
     "roc": RocEntry,
     "learning": LearningEntry,
     "t-sne": TSNEEntry,
+    "samples": SamplesEntry,
 }
 """The schema of each kind of figure."""
 

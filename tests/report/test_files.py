@@ -32,7 +32,7 @@ def test_charts_stand_beside_the_report_and_in_it(project: Project, report: Repo
     png = (page.parent / "main_table.png").read_bytes()
     text = page.read_text(encoding="utf-8")
     section = text.split('<section id="table-main_table">')[1].split("</section>")[0]
-    (data,) = re.findall(r'<figure class="chart">\n<img src="data:image/png;base64,([^"]+)" width="420"', section)
+    (data,) = re.findall(r'<figure class="chart">\n<img src="data:image/png;base64,([^"]+)" width="440"', section)
     assert base64.b64decode(data) == png
     assert '<figcaption>Robust "accuracy" & more; n = 30.</figcaption>' in html.unescape(section)
     assert text.count("<img") == 1

@@ -12,7 +12,7 @@ from functools import partial
 
 from bench.report.cells import Results
 from bench.report.drawing import Drawing
-from bench.report.figures import learning, reliability, risk_coverage, roc, score_histograms, tsne
+from bench.report.figures import learning, reliability, risk_coverage, roc, samples, score_histograms, tsne
 from bench.suite.schema import ResolvedFigure
 
 __all__ = ["KINDS", "figures_of", "safely"]
@@ -24,6 +24,7 @@ KINDS: Mapping[str, Callable[[ResolvedFigure, Results], Drawing | str]] = {
     "roc": roc.figure_of,
     "learning": learning.figure_of,
     "t-sne": tsne.figure_of,
+    "samples": samples.figure_of,
 }
 """The function that draws each kind; `bench.suite.figures.FIGURES` has their options."""
 

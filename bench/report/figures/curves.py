@@ -89,7 +89,7 @@ class Chart(drawing.Drawing):
     def size(self) -> tuple[float, float]:
         """Width and height in inches."""
         rows, columns = drawing.grid(len(self.panels))
-        return 4.2 if columns == 1 else 2.9 * columns, 2.6 * rows + 0.7
+        return drawing.width(columns, 2.9), 2.6 * rows + 0.7
 
     def paint(self, figure: MatplotlibFigure) -> None:
         """Draw the panels in rows, and a legend below them."""

@@ -52,7 +52,7 @@ class Curves(drawing.Drawing):
     @property
     def size(self) -> tuple[float, float]:
         """Width and height in inches."""
-        return max(4.2, 2.9 * len(self.panels)), 3.2
+        return drawing.width(len(self.panels), 2.9), 3.2
 
     def paint(self, figure: Figure) -> None:
         """Draw the panels, and a legend below them."""

@@ -52,7 +52,7 @@ class Diagrams(drawing.Drawing):
     @property
     def size(self) -> tuple[float, float]:
         """Width and height in inches."""
-        return max(4.2, 1.7 * len(self.panels[0]) + 0.5), 2.2 * len(self.panels) + 0.6
+        return drawing.width(len(self.panels[0]), 1.8), 2.2 * len(self.panels) + 0.6
 
     def paint(self, figure: Figure) -> None:
         """Draw each panel with the shares of its bins below it."""
@@ -131,7 +131,7 @@ def _paint(above: Axes, below: Axes, diagram: Diagram) -> None:
     above.set_ylim(0, 100)
     name = diagram.label if diagram.readout in ("", "default") else f"{diagram.label}, {diagram.readout}"
     above.set_title(drawing.literal(name))
-    above.text(0.04, 0.96, f"ECE {100 * curve.ece:.1f} %", transform=above.transAxes, va="top", fontsize=7).set_bbox(
+    above.text(0.04, 0.96, f"ECE {100 * curve.ece:.1f} %", transform=above.transAxes, va="top").set_bbox(
         {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}
     )
     shares = 100 * _shares(curve.count)

@@ -51,7 +51,7 @@ class Curves(drawing.Drawing):
     def size(self) -> tuple[float, float]:
         """Width and height in inches."""
         rows, columns = drawing.grid(len(self.panels))
-        return max(4.2, 2.9 * columns), 2.5 * rows + 0.7
+        return drawing.width(columns, 2.9), 2.5 * rows + 0.7
 
     def paint(self, figure: Figure) -> None:
         """Draw the panels in rows, and a legend below them."""

@@ -58,7 +58,7 @@ class RocCurves(drawing.Drawing):
     @property
     def size(self) -> tuple[float, float]:
         """Width and height in inches."""
-        return max(4.2, 2.3 * len(self.panels[0]) + 0.4), 2.5 * len(self.panels) + 0.7
+        return drawing.width(len(self.panels[0]), 2.4), 2.5 * len(self.panels) + 0.7
 
     def paint(self, figure: Figure) -> None:
         """Draw all panels, and a legend below them."""

@@ -52,7 +52,7 @@ class Histograms(drawing.Drawing):
     @property
     def size(self) -> tuple[float, float]:
         """Width and height in inches."""
-        return max(4.2, 2.6 * len(self.panels[0])), 1.45 * len(self.panels) + 0.9
+        return drawing.width(len(self.panels[0]), 2.6), 1.45 * len(self.panels) + 0.9
 
     def paint(self, figure: Figure) -> None:
         """Draw all panels, and a legend of the data sets below them."""

@@ -55,7 +55,7 @@ class Embeddings(drawing.Drawing):
     def size(self) -> tuple[float, float]:
         """Width and height in inches."""
         rows, columns = drawing.grid(len(self.panels))
-        return max(4.2, 2.4 * columns), 2.5 * rows + 0.7
+        return drawing.width(columns, 2.4), 2.5 * rows + 0.7
 
     def paint(self, figure: Figure) -> None:
         """Draw the panels in rows; each class has a colour and is named by its digit at its median."""

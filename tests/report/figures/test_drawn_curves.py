@@ -13,7 +13,7 @@ from matplotlib.image import imread
 from bench.report.drawing import DPI
 from bench.report.figures.curves import Chart, Line, Panel
 
-COLOURS = {0: (0, 114, 178), 1: (213, 94, 0), 2: (0, 158, 115)}
+COLOURS = {0: (0, 114, 178), 1: (230, 159, 0), 2: (0, 158, 115)}
 
 
 def line(rank: int, label: str, *, steps: bool, masked: bool = False) -> Line:

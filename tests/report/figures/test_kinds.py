@@ -15,13 +15,14 @@ from sklearn.metrics import roc_curve
 from bench.execute.states import job_states
 from bench.plan.jobs import Plan
 from bench.report.cells import Results as Reader
-from bench.report.drawing import Drawing
+from bench.report.drawing import Drawing, line_look
 from bench.report.figures import figures_of
 from bench.report.figures.learning import Curves
 from bench.report.figures.reliability import Diagrams
 from bench.report.figures.risk_coverage import GRID, risk_at
 from bench.report.figures.risk_coverage import Curves as RiskCurves
 from bench.report.figures.roc import RocCurves, roc_points
+from bench.report.figures.samples import Grids
 from bench.report.figures.score_histograms import Histograms
 from bench.report.figures.tsne import Embeddings, neighbour_purity
 from bench.store import HISTORY, OUTPUTS
@@ -87,10 +88,27 @@ def drawn(figure: Drawing | str) -> Drawing:
     image = Image.open(io.BytesIO(figure.png))
     assert image.size == tuple(round(200 * inches) for inches in figure.size)
     assert np.asarray(image.convert("L")).std() > 1
+    assert letters_in_print(figure) >= 6 - 1e-9
     assert figure.pdf.startswith(b"%PDF-")
     assert b"/CreationDate" not in figure.pdf
     assert figure.caption.endswith(".")
     return figure
+
+
+def letters_in_print(figure: Drawing) -> float:
+    """Height in points of the smallest letters in print: in a column of 3.3 inches, or across a page of 6.9 inches for
+    figures with more than two columns of panels.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.text import Text
+
+    empty = Figure(figsize=figure.size)
+    figure.paint(empty)
+    columns = max(ax.get_subplotspec().get_gridspec().ncols for ax in empty.axes)
+    texts = [text for text in empty.findobj(Text) if text.get_text().strip()]
+    # Ticks and titles have 8 points in the style that is set when files are drawn, 10 and 12 outside of it.
+    smallest = min(min(text.get_fontsize(), 8) for text in texts) if texts else 8
+    return smallest * (3.3 if columns <= 2 else 6.9) / figure.size[0]
 
 
 def test_reliability(case: Case) -> None:
@@ -223,3 +241,44 @@ def test_purity_is_the_share_of_equal_neighbours() -> None:
     labels = np.array([0, 1, 0, 1, 1])
     # Nearest two: (1, 3), (0, 3), (1, 0), (11, 3), (10, 3).
     assert neighbour_purity(features, labels, 2) == pytest.approx((1 + 0 + 1 + 1 + 1) / 10)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_samples(case: Case, mode: str) -> None:
+    from PIL import Image
+
+    generation = '[[evaluation]]\nkind = "generation"\n[[figure]]'
+    text = SUITE.replace('"gmmc-dis"', '"gmmc-gen"').replace("[[figure]]", generation)
+    case.plan = case.project.plan(text + 'kind = "samples"\nselections = ["samples", "farthest"]')
+    assert str(case.figure()).startswith("no pictures of generated images are stored: no model generates")
+    pictures = {}
+    for name, shade in (("samples", 40), ("closest", 90), ("farthest", 200)):
+        content = io.BytesIO()
+        Image.new(mode, (30, 20), shade if mode == "L" else (shade, 0, 0)).save(content, format="PNG")
+        pictures[f"{name}.png"] = content.getvalue()
+    job = planned(case.plan, "gmmc-gen/digits/seed1/generation")
+    folder = case.results.store.folder(job.key)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    for name, stored in pictures.items():
+        folder.file(name).write_bytes(stored)
+    case.results.finish(job, list(pictures))
+    figure = drawn(case.figure())
+    assert isinstance(figure, Grids)
+    (panel,) = figure.panels
+    assert (panel.label, panel.seed, figure.selections) == ("GMMC (Gen)", 1, ("samples", "farthest"))
+    shades = {name: int(pixels.reshape(-1)[0]) for name, pixels in panel.pictures.items()}
+    assert shades == {"samples": 40, "farthest": 200}
+    assert panel.pictures["samples"].shape == ((20, 30) if mode == "L" else (20, 30, 3))
+    assert "Training seed 1. Order in a row: samples: the oldest chains first; farthest" in figure.caption
+    folder.file("samples.png").write_bytes(b"damaged")
+    assert isinstance(case.figure(), str)
+
+
+def test_lines_differ_in_style_and_neighbours_in_lightness() -> None:
+    """Lightness by ITU-R BT.709, as prints without colour show it."""
+    from matplotlib.colors import to_rgb
+
+    looks = [line_look(rank) for rank in range(5)]
+    assert len({str(look["linestyle"]) for look in looks}) == 5
+    grey = [float(np.dot(to_rgb(look["color"]), (0.2126, 0.7152, 0.0722))) for look in looks]
+    assert min(abs(np.diff(grey))) > 0.15
