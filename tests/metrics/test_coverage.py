@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -10,7 +10,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy.special import expit, log_softmax, logit, softmax
 
-from bench.metrics.calibration_intervals import ece_interval, ks_interval
+from bench.metrics.calibration import debiased_ece
+from bench.metrics.calibration_intervals import classwise_ece_interval, ece_interval, ks_interval
 from bench.metrics.intervals import Interval, bootstrap_mean
 from bench.metrics.proper_scores import brier_values, nll_values
 from bench.metrics.reliability import bin_edges
@@ -90,6 +91,44 @@ def test_ece(bins: int, binning: str, error: float, n: int) -> None:
         hits += covered(ece_interval(own, correct, bins=bins, binning=binning, seed=trial, draws=200), true)
     assert hits / TRIALS >= LEAST
     assert hits / TRIALS <= MOST or 0 < error * np.sqrt(n) < 1
+
+
+@pytest.mark.parametrize("n", SIZES)
+@pytest.mark.parametrize("error", [0.0, 0.02, 0.05, 0.15])
+def test_debiased_ece(error: float, n: int) -> None:
+    """It estimates the same number as the ECE and has its interval, extended to the value where that lies below."""
+    confidence = population().confidence
+    accuracy, cumulated = overconfident(confidence, error, np.linspace(0, 1, 21)[1:-1])
+    true = error_of(cumulated, confidence, np.linspace(0, 1, 21)[1:-1])
+    generator, hits = np.random.default_rng(12), 0
+    for trial in range(TRIALS):
+        items = generator.integers(ITEMS, size=n)
+        own, correct = confidence[items], generator.random(n) < accuracy[items]
+        found = ece_interval(own, correct, seed=trial, draws=200)
+        hits += covered(replace(found, low=min(found.low, debiased_ece(own, correct))), true)
+    assert hits / TRIALS >= LEAST
+    assert hits / TRIALS <= MOST or error
+
+
+@pytest.mark.parametrize("n", SIZES)
+@pytest.mark.parametrize("scale", [1.0, 0.8, 0.5, 0.25])
+def test_classwise_ece(scale: float, n: int) -> None:
+    """Labels follow the softmax of the scaled logits: 1 is calibrated, less is overconfident."""
+    logits = population().logits
+    stated, true = softmax(logits, axis=1), softmax(scale * logits, axis=1)
+    error = 0.0
+    for k in range(10):
+        gaps = np.bincount(
+            np.searchsorted(np.linspace(0, 1, 21)[1:-1], stated[:, k]), weights=true[:, k] - stated[:, k]
+        )
+        error += float(np.abs(gaps).sum()) / ITEMS / 10 if scale < 1 else 0.0
+    generator, hits, trials = np.random.default_rng(3), 0, 300
+    for trial in range(trials):
+        items = generator.integers(ITEMS, size=n)
+        labels = (scale * logits[items] + generator.gumbel(size=(n, 10))).argmax(axis=1)
+        hits += covered(classwise_ece_interval(stated[items], labels, seed=trial, draws=200), error)
+    assert hits / trials >= LEAST
+    assert hits / trials <= MOST or scale < 1
 
 
 @pytest.mark.parametrize("n", SIZES)

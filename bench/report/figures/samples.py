@@ -74,7 +74,7 @@ class Grids(drawing.Drawing):
         return [] if picture is None else [(picture.shape[0], picture.shape[1])]
 
     def paint(self, figure: Figure) -> None:
-        """Draw the pictures, smoothed only where they are drawn smaller; a model that lacks one leaves its place empty."""
+        """Draw the pictures, smoothed only where drawn smaller; a model that lacks one leaves its place empty."""
         axes = figure.subplots(len(self.selections), len(self.panels), squeeze=False)
         for row, selection in enumerate(self.selections):
             for ax, panel in zip(axes[row], self.panels, strict=True):
