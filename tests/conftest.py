@@ -18,6 +18,7 @@ from bench.api import Bench
 from bench.attacks.named import ATTACKS
 from bench.data.registry import DATASETS
 from bench.evaluate.base import EVALUATIONS
+from bench.execute.context import Site as Where
 from bench.plan.jobs import Job, Plan
 from bench.scores.named import SCORES
 from bench.spec import BACKBONES, FAMILIES
@@ -173,6 +174,18 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 def planned(plan: Plan, name: str) -> Job:
     """The job of a plan with an id."""
     return next(job for job in plan.jobs if job.id == name)
+
+
+def named(plan: Plan, ending: str) -> Job:
+    """The one job of a plan whose id ends like this."""
+    (job,) = [job for job in plan.jobs if job.id.endswith(ending)]
+    return job
+
+
+@pytest.fixture
+def where(project: Project) -> Where:
+    """The folders that jobs of the project read and write, on the CPU."""
+    return Where(project.results / "store", project.root / "data", project.root / "weights", "cpu", "bench run")
 
 
 class Results:

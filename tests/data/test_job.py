@@ -20,6 +20,7 @@ from bench.execute.worker import run_job
 from bench.plan.jobs import Job, Plan
 from bench.plan.tasks import PredictTask
 from bench.store import Store
+from tests.conftest import named
 
 SUITE = """\
 [suite]
@@ -101,18 +102,8 @@ def own_in_suites(project: Any) -> Path:
     return own(project.root / "suites" / "own.npz")
 
 
-@pytest.fixture
-def where(project: Any) -> Site:
-    return Site(project.results / "store", project.root / "data", project.root / "weights", "cpu", "bench run own")
-
-
 def plan_of(project: Any, data: str, ood: str = "uniform") -> Plan:
     found: Plan = project.bench.plan(project.suite(SUITE.format(data=data, ood=ood), "own"))
-    return found
-
-
-def named(plan: Plan, ending: str) -> Job:
-    (found,) = [one for one in plan.jobs if one.id.endswith(ending)]
     return found
 
 

@@ -89,12 +89,6 @@ def plan(project: Any) -> Callable[..., Plan]:
 
 
 @pytest.fixture
-def where(project: Any) -> Site:
-    root = project.root
-    return Site(root / "results" / "store", root / "data", root / "weights", "cpu", "bench run small")
-
-
-@pytest.fixture
 def failing(site: Any) -> Callable[[str, str], str]:
     """Makes families whose fifth training step does something; returns a reference to the spec."""
 
@@ -108,11 +102,6 @@ def failing(site: Any) -> Callable[[str, str], str]:
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "store")
-
-
-def named(plan: Plan, ending: str) -> Job:
-    (job,) = [job for job in plan.jobs if job.id.endswith(ending)]
-    return job
 
 
 def folder(where: Site, job: Job) -> JobFolder:

@@ -21,7 +21,8 @@ from bench.plan.jobs import Plan
 from bench.store import PlannedJob
 from bench.train import checkpoint
 from bench.train.loop import Trainer
-from tests.execute.conftest import CAPS, SMALL, folder, named, record
+from tests.conftest import named
+from tests.execute.conftest import CAPS, SMALL, folder, record
 
 
 def test_a_training_job_leaves_weights_history_and_a_record(plan: Callable[..., Plan], where: Site) -> None:
@@ -33,7 +34,7 @@ def test_a_training_job_leaves_weights_history_and_a_record(plan: Callable[..., 
     assert (found["family"], found["seed"], found["epochs"]) == ("gmmc-gen", 1, 2)
     assert found["weights"] == hashlib.sha256(place.file("weights.safetensors").read_bytes()).hexdigest()
     assert found["data"]["n_train"] == 96
-    assert found["provenance"]["command"] == "bench run small"
+    assert found["provenance"]["command"] == "bench run"
     assert found["provenance"]["versions"]["torch"].startswith(torch.__version__.split("+")[0])
     assert found["seconds"] > 0
     assert (found["trips"], found["restarts"], found["resumed"]) == ([], 0, None)

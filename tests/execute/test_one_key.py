@@ -18,6 +18,7 @@ from bench.execute.executors import InProcess, Pool
 from bench.execute.scheduler import run_plan
 from bench.rng import preserved, seeded
 from bench.store import OUTPUTS, Store
+from tests.execute.conftest import CAPS
 
 if TYPE_CHECKING:
     from bench.plan.jobs import Plan
@@ -73,15 +74,6 @@ steps = 3
 eps   = ["25/255"]
 items = 16
 batch_size = 8
-"""
-
-CAPS = """\
-[profile]
-name = "caps"
-[caps]
-train      = 96
-validation = 40
-items      = 16
 """
 
 

@@ -17,7 +17,8 @@ from bench.execute.worker import run_job
 from bench.plan.jobs import Plan
 from bench.store import Record
 from bench.train.loop import Trainer
-from tests.execute.conftest import folder, named, record
+from tests.conftest import named
+from tests.execute.conftest import folder, record
 
 
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -74,7 +75,7 @@ def test_an_exception_leaves_the_traceback_and_the_log(
     assert error is not None
     assert (error["job"], error["type"], error["message"]) == (job.id, "RuntimeError", "no more")
     assert "in training_step" in error["traceback"]
-    assert error["provenance"]["command"] == "bench run small"
+    assert error["provenance"]["command"] == "bench run"
     assert "about to fail" in place.log()
     assert "Traceback" in place.log()
     assert capfd.readouterr() == ("", "")
