@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
+from bench.metrics.intervals import agresti_min_ends
 from bench.metrics.paired import mcnemar, permutation_mean
 
 __all__ = ["Answer", "against", "binary", "gap", "mean_gap", "p_value"]
@@ -48,18 +48,10 @@ def gap(before: NDArray[np.bool_], after: NDArray[np.bool_], family: int = 1) ->
 
 
 def mean_gap(before: NDArray[np.float64], after: NDArray[np.float64], family: int = 1) -> tuple[float, float, float]:
-    """Mean of (M,) paired differences and the ends of its 95 % interval (Agresti and Min 2005, Statistics in Medicine
-    24:729).
-
-    This is the normal interval after adding half a pair to each cell of the two by two table, which adds two pairs to
-    the total and one to the discordant pairs. The same formula applies to shares of attack seeds instead of booleans.
-    """
+    """Mean of (M,) paired differences and the ends of its 95 % interval (`agresti_min_ends`)."""
     difference = before - after
-    pairs = len(difference) + 2
-    middle = float(difference.sum()) / pairs
-    spread = max((float((difference**2).sum()) + 1) / pairs - middle**2, 0.0)
-    half = float(ndtri(1 - (1 - LEVEL) / (2 * family))) * math.sqrt(spread / pairs)
-    return float(difference.mean()), middle - half, middle + half
+    low, high = agresti_min_ends(difference, float(ndtri(1 - (1 - LEVEL) / (2 * family))))
+    return float(difference.mean()), low, high
 
 
 def p_value(before: NDArray[Any], after: NDArray[Any]) -> float:

@@ -20,6 +20,7 @@ from bench.metrics.difference import (
     independent_difference,
     mean_difference,
     seed_difference,
+    share_difference,
     unpaired_seed_difference,
 )
 from bench.report.items import Items, common_items, mean_over_seeds, scored_difference, with_finite_values
@@ -161,6 +162,7 @@ def _items(side: Side, column: ResolvedColumn, numbers: Sequence[Measurement]) -
 
 
 def _paired(mine: dict[int, Items], other: dict[int, Items], column: ResolvedColumn, facts: Compared) -> Compared:
+    shares = all(values.dtype == np.bool_ for side in (mine, other) for _, values in side.values())
     rows = {
         name: mean_over_seeds([side[seed] for seed in sorted(side)])
         for name, side in (("mine", mine), ("other", other))
@@ -170,6 +172,8 @@ def _paired(mine: dict[int, Items], other: dict[int, Items], column: ResolvedCol
         return replace(facts, reason="fewer than two items in common")
     if values.dtype == against.dtype == np.bool_:
         difference = accuracy_difference(values, against)
+    elif shares or column.column.bounds == (0.0, 1.0):
+        difference = share_difference(values, against, column.evaluation.config.seed)
     elif not (np.isfinite(values).all() and np.isfinite(against).all()):
         return replace(facts, reason="a value of an item is not finite")
     else:

@@ -260,6 +260,28 @@ def wilson_ends(proportion: float, trials: float, z: float) -> tuple[float, floa
     return low, high
 
 
+def agresti_min_ends(differences: FloatArray, z: float) -> tuple[float, float]:
+    """Ends of the interval of a difference of shares over the same items (Agresti and Min 2005, Statistics in Medicine
+    24:729).
+
+    It is the normal interval after adding half a pair to each cell of the two by two table, which adds two pairs to the
+    total and one to the discordant pairs. The same formula applies to means of shares over runs.
+
+    Args:
+        differences: Difference of each item, in [-1, 1], shape (n,).
+        z: Quantile of the normal distribution, such as 1.96.
+
+    >>> low, high = agresti_min_ends(np.zeros(98), 1.96)
+    >>> round(low, 4), round(high, 4)
+    (-0.0196, 0.0196)
+    """
+    pairs = differences.size + 2
+    middle = float(differences.sum()) / pairs
+    spread = max((float((differences**2).sum()) + 1) / pairs - middle**2, 0.0)
+    half = z * math.sqrt(spread / pairs)
+    return middle - half, middle + half
+
+
 def normal_quantile(level: float) -> float:
     """The quantile z of a two-sided normal interval: P(|Z| <= z) = level.
 

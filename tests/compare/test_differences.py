@@ -11,8 +11,8 @@ from bench.compare.sides import sides_of
 from bench.metrics.difference import (
     accuracy_difference,
     independent_difference,
-    mean_difference,
     seed_difference,
+    share_difference,
     unpaired_seed_difference,
 )
 from bench.metrics.intervals import wilson
@@ -84,7 +84,7 @@ def test_three_seeds_are_answered_twice(project: Project) -> None:
         run.accuracy("jem", jem[seed], seed + 1)
         run.accuracy("softmax", softmax[seed], seed + 1)
     found = weights(run)
-    assert found.difference == mean_difference(np.mean(jem, axis=0), np.mean(softmax, axis=0), 0)
+    assert found.difference == share_difference(np.mean(jem, axis=0), np.mean(softmax, axis=0), 0)
     assert found.difference.p is not None
     assert found.difference.p < 0.05
     over_seeds = families(run)

@@ -14,6 +14,7 @@ from bench.metrics.difference import (
     auroc_difference,
     mean_difference,
     seed_difference,
+    share_difference,
     unpaired_seed_difference,
 )
 from bench.metrics.paired import permutation_mean
@@ -23,6 +24,7 @@ from tests.metrics.test_coverage_intervals import nll
 
 SIZES = (100, 400, 2000)
 SIZE = (3.5, 6.0)
+FEW_SHARES = "added pairs and few permutations are conservative where few items differ"
 CONSERVATIVE = (0.0, 6.0)
 Values = Callable[[np.random.Generator, int], Any]
 
@@ -44,6 +46,19 @@ def means(differences: Values, truth: float, n: int) -> Draw:
         other = generator.exponential(1, n)
         seed = int(generator.integers(2**31))
         return mean_difference(other + differences(generator, n), other, seed, resamples=399), truth
+
+    return draw
+
+
+def shares(varying: float, right_a: float, right_b: float, n: int) -> Draw:
+    """n items and three seeds; on a share of the items each seed is right by chance, and on the others all are."""
+
+    def draw(generator: np.random.Generator) -> tuple[Any, float]:
+        hard = generator.random((n, 1)) < varying
+        a, b = (~hard | (generator.random((n, 3)) < right) for right in (right_a, right_b))
+        seed = int(generator.integers(2**31))
+        found = share_difference(a.mean(axis=1), b.mean(axis=1), seed, resamples=399)
+        return found, varying * (right_a - right_b)
 
     return draw
 
@@ -162,6 +177,19 @@ CASES = [
         )
         for a, b in ((0.05, 0.05), (0.1, 0.05), (0.01, 0.01), (0.3, 0.2))
         for n in SIZES
+    ),
+    *(
+        Case(
+            "share_difference",
+            f"three seeds, {varying:.0%} of the items vary, {a:g} and {b:g} of these right",
+            str(n),
+            shares(varying, a, b, n),
+            (93.0, 97.5) if n * varying > 20 else (93.0, 100.0),
+            (CONSERVATIVE if n * varying <= 20 else (3.0, 6.0)) if a == b else None,
+            FEW_SHARES,
+        )
+        for varying, a, b in ((0.2, 0.7, 0.7), (0.02, 0.7, 0.7), (0.2, 0.8, 0.5))
+        for n in (30, *SIZES)
     ),
     *(of_means(name, values, truth, n) for name, values, truth in MEANS for n in SIZES),
     *(

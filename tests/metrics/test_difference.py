@@ -14,6 +14,7 @@ from bench.metrics.difference import (
     auroc_difference,
     mean_difference,
     seed_difference,
+    share_difference,
     unpaired_seed_difference,
 )
 from bench.metrics.intervals import Interval
@@ -238,3 +239,34 @@ def test_rounding_is_no_difference():
     b = np.array([0.3, 0.7, 0.1 + 0.2] * 10)
     found = mean_difference(a, b, seed=0)
     assert (found.value, found.p, found.interval) == (0.0, 1.0, None)
+
+
+def test_shares_have_added_pairs():
+    """One item of 100 differs in all seeds: 1/102 -+ 1.96 sqrt((2/102 - 1/102^2) / 102), and p is that of one sign."""
+    a, b = np.r_[1.0, np.full(99, 2 / 3)], np.r_[0.0, np.full(99, 2 / 3)]
+    found = share_difference(a, b, seed=0)
+    half = 1.959964 * np.sqrt((2 / 102 - 1 / 102**2) / 102)
+    assert found.interval is not None
+    assert (found.value, found.p) == (pytest.approx(0.01), 1.0)
+    assert [found.interval.low, found.interval.high] == pytest.approx([1 / 102 - half, 1 / 102 + half], abs=1e-6)
+    bootstrap = mean_difference(a, b, seed=0).interval
+    assert bootstrap is not None
+    assert bootstrap.high - bootstrap.low > 3 * (found.interval.high - found.interval.low)
+
+
+@given(st.lists(st.tuples(st.sampled_from([0, 1 / 3, 2 / 3, 1]), st.sampled_from([0, 1 / 3, 2 / 3, 1])), min_size=1))
+def test_shares_are_antisymmetric_and_in_range(pairs):
+    a, b = np.array(pairs).T
+    found, turned = share_difference(a, b, seed=1), share_difference(b, a, seed=1)
+    assert found.interval is not None
+    assert turned.interval is not None
+    assert (turned.value, turned.p) == (pytest.approx(-found.value), pytest.approx(found.p))
+    assert turned.interval.low == pytest.approx(-found.interval.high)
+    assert -1 <= found.interval.low < found.interval.high <= 1
+
+
+def test_no_shares_are_refused():
+    with pytest.raises(ValueError, match=r"shares_b must lie in \[0, 1\], got 0 … 1.5"):
+        share_difference([1, 0], [0, 1.5], seed=0)
+    with pytest.raises(ValueError, match="same items"):
+        share_difference([1, 0], [0], seed=0)
