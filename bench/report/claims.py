@@ -32,7 +32,10 @@ def seed_note(cells: Iterable[Cell]) -> str | None:
         parts.append("An interval over two seeds has one degree of freedom: two runs do not show how runs vary.")
     if fewest < ENOUGH_SEEDS:
         smallest = smallest_sign_flip_p(fewest)
-        parts.append(f"No paired test over {fewest} seeds can tell models apart at 5% (smallest p = {smallest:.3g}).")
+        parts.append(
+            f"No paired test over {fewest} seeds can tell families apart at 5% (smallest p = {smallest:.3g}); bold is "
+            "about these weights."
+        )
     if counts[0] == 1:
         parts.append("Cells of one seed have intervals over test items.")
     return " ".join(parts)
@@ -105,16 +108,32 @@ def control_notes(columns: Sequence[ResolvedColumn], models: Sequence[ResolvedMo
 def reason_notes(labels: Sequence[str], cells: Sequence[Sequence[Cell]]) -> list[str]:
     """Notes with the reasons of missing numbers and the remarks on others, each once with its rows.
 
+    A remark on numbers names their columns, unless it is about all numbers of its rows.
+
     Args:
         labels: Labels of the rows.
         cells: The cells by row and column.
     """
-    reasons: dict[str, list[str]] = {}
+    reasons: dict[str, dict[str, list[str]]] = {}
     for label, row in zip(labels, cells, strict=True):
         for cell in row:
             if cell.status != "ok" or cell.reason:
-                reasons.setdefault(f"{cell.status}: {cell.reason}", []).append(label)
-    return [f"{text.removeprefix('ok: ')} ({row_names(rows, len(labels))})." for text, rows in reasons.items()]
+                reasons.setdefault(f"{cell.status}: {cell.reason}", {}).setdefault(label, []).append(cell.column)
+    filled = {
+        label: [cell.column for cell in row if cell.value is not None] for label, row in zip(labels, cells, strict=True)
+    }
+    notes = []
+    for text, columns in reasons.items():
+        said = text.removeprefix("ok: ")
+        if said == text or all(columns[label] == filled[label] for label in columns):
+            notes.append(f"{said} ({row_names(list(columns), len(labels))}).")
+            continue
+        alike: dict[str, list[str]] = {}
+        for label, names in columns.items():
+            alike.setdefault(", ".join(names), []).append(label)
+        each = (f"{names} ({row_names(rows, len(labels))})" for names, rows in alike.items())
+        notes.append(f"{said}: {'; '.join(each)}.")
+    return notes
 
 
 def calibration_notes(

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,7 +9,7 @@ import pytest
 
 from bench.metrics.intervals import Interval
 from bench.report.build import build_report
-from bench.report.claims import seed_note
+from bench.report.claims import reason_notes, seed_note
 from bench.report.formats.markdown import render_table
 from bench.report.model import Cell, Table
 from bench.store import Record
@@ -162,3 +162,19 @@ def test_no_more_digits_are_printed_than_a_number_carries(case: Case) -> None:
     text = render_table(case.tables()[0])
     assert "4.6 [2.7, 6.5]" in text
     assert "9.71 [9.61, 9.80]" in text
+
+
+def test_a_remark_names_its_columns_unless_it_is_about_all_numbers_of_its_rows() -> None:
+    def row(*reasons: str | None) -> list[Cell]:
+        return [
+            Cell(column=name, value=0.5, status="ok", reason=reason)
+            for name, reason in zip(("a", "b", "c"), reasons, strict=True)
+        ]
+
+    cells = [row("n = 1 to 2", "n = 1 to 2", None), row("n = 1 to 2", None, None), row("old", "old", "old")]
+    missing = [replace(cell, value=None, status="n/a", reason="no weights") for cell in row(None, None, None)]
+    assert reason_notes(["A", "B", "C", "D"], [*cells, missing]) == [
+        "n = 1 to 2: a, b (A); a (B).",
+        "old (C).",
+        "n/a: no weights (D).",
+    ]
