@@ -173,6 +173,17 @@ def require_level(level: float) -> None:
         raise ValueError(f"level must lie in (0, 1), such as 0.95, got {level}")
 
 
+def require_simulation(draws: int, level: float) -> None:
+    """Raises a ValueError if a simulation has fewer than 100 draws, or a nominal coverage lies outside (0, 1).
+
+    >>> require_simulation(99, 0.95)
+    Traceback (most recent call last):
+    ValueError: draws must be at least 100, got 99
+    """
+    require_at_least("draws", draws, 100)
+    require_level(level)
+
+
 def require_number(name: str, value: object) -> None:
     """Raises a ValueError if an option is no finite real number.
 

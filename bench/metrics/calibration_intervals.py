@@ -27,8 +27,7 @@ from bench.metrics.arrays import (
     correctness,
     probabilities,
     random_generator,
-    require_at_least,
-    require_level,
+    require_simulation,
 )
 from bench.metrics.calibration import classwise_ece, ece, ks_error
 from bench.metrics.intervals import Interval
@@ -164,8 +163,7 @@ def ks_interval(
     >>> round(interval.low, 2), round(interval.high, 2)
     (0.11, 0.19)
     """
-    require_at_least("draws", draws, 100)
-    require_level(level)
+    require_simulation(draws, level)
     estimate = ks_error(confidence, correct)
     unsorted = confidences(confidence)
     order = np.argsort(unsorted, kind="stable")
@@ -227,8 +225,7 @@ class _Cells:
 
 def _simulated(cells: _Cells, seed: int, level: float, draws: int) -> tuple[float, FloatArray, FloatArray]:
     """The estimated error; candidate values, shape (m,); and estimates simulated for each, shape (m, draws)."""
-    require_at_least("draws", draws, 100)
-    require_level(level)
+    require_simulation(draws, level)
     weight = cells.count / cells.n
     observed = weight * (cells.happened - cells.stated)
     estimate = float(np.abs(observed).sum())

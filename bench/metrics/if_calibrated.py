@@ -9,14 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from bench.metrics.arrays import (
-    FloatArray,
-    class_labels,
-    probabilities,
-    random_generator,
-    require_at_least,
-    require_level,
-)
+from bench.metrics.arrays import FloatArray, class_labels, probabilities, random_generator, require_simulation
 from bench.metrics.calibration import classwise_ece, ece, ks_error
 from bench.metrics.intervals import IfCalibrated
 from bench.metrics.reliability import Binning, Edges, binned, confidences, last_of_ties
@@ -62,8 +55,7 @@ def ece_if_calibrated(
     >>> round(found.mean, 2), round(found.upper, 2), found.p_value < 0.01  # mean sqrt(2 / pi) * 0.3 / 10
     (0.02, 0.06, True)
     """
-    require_at_least("draws", draws, 100)
-    require_level(level)
+    require_simulation(draws, level)
     conf = confidences(confidence)
     index = binned(conf, bins, binning, edges)
     order = np.argsort(index, kind="stable")
@@ -93,8 +85,7 @@ def ks_if_calibrated(
     >>> round(ks_if_calibrated(np.full(100, 0.9)).mean, 2)  # of one tie: sqrt(2 / pi) * 0.3 / 10
     0.02
     """
-    require_at_least("draws", draws, 100)
-    require_level(level)
+    require_simulation(draws, level)
     conf = np.sort(confidences(confidence))
     last = last_of_ties(conf)
     expected = np.cumsum(conf)[last]
@@ -137,8 +128,7 @@ def classwise_ece_if_calibrated(
     >>> round(classwise_ece_if_calibrated(probs, bins=1).mean, 2)
     0.02
     """
-    require_at_least("draws", draws, 100)
-    require_level(level)
+    require_simulation(draws, level)
     p = probabilities("probs", probs)
     n, classes = p.shape
     columns = [np.minimum(p[:, k], 1.0) for k in range(classes)]
