@@ -172,10 +172,10 @@ def _paired(mine: dict[int, Items], other: dict[int, Items], column: ResolvedCol
         return replace(facts, reason="fewer than two items in common")
     if values.dtype == against.dtype == np.bool_:
         difference = accuracy_difference(values, against)
-    elif shares or column.column.bounds == (0.0, 1.0):
-        difference = share_difference(values, against, column.evaluation.config.seed)
     elif not (np.isfinite(values).all() and np.isfinite(against).all()):
         return replace(facts, reason="a value of an item is not finite")
+    elif shares or column.column.bounds == (0.0, 1.0):
+        difference = share_difference(values, against, column.evaluation.config.seed)
     else:
         difference = mean_difference(values, against, column.evaluation.config.seed)
     return replace(facts, difference=difference, n=len(ids))
