@@ -102,7 +102,9 @@ def figure_of(figure: ResolvedFigure, results: Results) -> Diagrams | str:
     kept = [row for row in rows if any(panel is not None for panel in row)]
     if not kept:
         return NO_CONFIDENCES
-    pooled = " Items of all seeds are pooled." if max(seeds) > 1 else ""
+    pooled = ""
+    if max(seeds) > 1:  # more items have less upward bias
+        pooled = " Items of all seeds are pooled, so the ECE is below the mean over seeds that tables print."
     caption = (
         f"Accuracy of the items in each bin of the confidence ({bins} bins of equal width, (lo, hi]); a calibrated "
         "model reaches the diagonal. Hatched: distance to the mean confidence of the bin. Below: share of the items in "
