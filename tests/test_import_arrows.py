@@ -76,7 +76,8 @@ ONLY: dict[tuple[str, str], set[str]] = {
     ("report", "attacks"): {"bench.attacks.diagnostics", "bench.attacks.threat", "bench.attacks.verdict"},
     ("suite", "evaluate"): {"bench.evaluate.base", "bench.evaluate.declared"},
     ("plan", "evaluate"): {"bench.evaluate.base"},
-    ("suite", "data"): {"bench.data.registry", "bench.data.spec"},
+    # `bench.data.decoded` says where the user's cache folder is.
+    ("suite", "data"): {"bench.data.decoded", "bench.data.registry", "bench.data.spec"},
     ("plan", "data"): {"bench.data.job", "bench.data.registry", "bench.data.spec"},
     ("evaluate", "data"): {"bench.data.job", "bench.data.splits", "bench.data.spec"},
 }

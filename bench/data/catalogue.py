@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from bench.data import fashion_mnist, sklearn_sets
+from bench.data import fashion_mnist, pictures, sklearn_sets
 from bench.data import torchvision_sets as torchvision
+from bench.data.mnist import MNIST
 from bench.data.spec import DatasetSpec, always_found
 
 __all__ = ["DATASETS"]
@@ -100,6 +101,63 @@ DATASETS: tuple[DatasetSpec, ...] = (
         checksums=torchvision.CELEBA.checksums,
         fingerprint=torchvision.CELEBA.fingerprint,
         sizes={"test": 19_962},
+    ),
+    DatasetSpec(
+        name="mnist",
+        summary="70,000 handwritten digits of 28x28 grey pixels",
+        source="Y. LeCun, C. Cortes and C. J. C. Burges, The MNIST Database of Handwritten Digits, 1998",
+        license="not stated by its authors; often given as CC BY-SA 3.0",
+        num_classes=10,
+        image_shape=(1, 28, 28),
+        version=1,
+        implementation="bench.data.mnist:load",
+        find=MNIST.find,
+        checksums=MNIST.checksums,
+        fingerprint=MNIST.fingerprint,
+        validation=5_000,
+        sizes={"train": 60_000, "test": 10_000},
+    ),
+    DatasetSpec(
+        name="textures",
+        summary="The 5,640 pictures of the Describable Textures Dataset (DTD), centre squares resized, unlabelled",
+        source="M. Cimpoi et al., Describing Textures in the Wild, CVPR 2014",
+        license="research purposes only",
+        num_classes=None,
+        image_shape=None,
+        version=1,
+        implementation="bench.data.pictures:load_textures",
+        find=pictures.TEXTURES.find,
+        checksums=pictures.TEXTURES.checksums,
+        fingerprint=pictures.TEXTURES.fingerprint,
+        sizes={"test": pictures.TEXTURES.count},
+    ),
+    DatasetSpec(
+        name="places365",
+        summary="The 36,500 validation pictures of Places365 (the small ones of 256x256 pixels), resized, unlabelled",
+        source="B. Zhou et al., Places: A 10 Million Image Database for Scene Recognition, PAMI 2017",
+        license="non-commercial research and education only",
+        num_classes=None,
+        image_shape=None,
+        version=1,
+        implementation="bench.data.pictures:load_places365",
+        find=pictures.PLACES365.find,
+        checksums=pictures.PLACES365.checksums,
+        fingerprint=pictures.PLACES365.fingerprint,
+        sizes={"test": pictures.PLACES365.count},
+    ),
+    DatasetSpec(
+        name="tiny-imagenet",
+        summary="The 10,000 validation pictures of Tiny ImageNet (64x64 pixels), resized, unlabelled",
+        source="Y. Le and X. Yang, Tiny ImageNet Visual Recognition Challenge, Stanford CS 231N, 2015",
+        license="that of ImageNet: non-commercial research and education only",
+        num_classes=None,
+        image_shape=None,
+        version=1,
+        implementation="bench.data.pictures:load_tiny_imagenet",
+        find=pictures.TINY_IMAGENET.find,
+        checksums=pictures.TINY_IMAGENET.checksums,
+        fingerprint=pictures.TINY_IMAGENET.fingerprint,
+        sizes={"test": pictures.TINY_IMAGENET.count},
     ),
     DatasetSpec(
         name="patches",

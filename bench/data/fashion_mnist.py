@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
-import struct
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from bench.data.idx import parse_idx
 from bench.data.published import exists, read_verified
-from bench.data.spec import DamagedData, ImageShape, Split
+from bench.data.spec import ImageShape, Split
 from bench.files.checksums import Checksum
 
 __all__ = ["LIMIT", "SHA256", "checksums", "find", "load"]
@@ -94,17 +93,5 @@ def _read_part(folder: Path, prefix: str) -> Split:
 
 
 def _read(folder: Path, name: str, *, dimensions: int) -> npt.NDArray[np.uint8]:
-    """Read an idx file of unsigned bytes: magic 0, 0, 8, number of dimensions; big-endian sizes; the values."""
     file = _checksum(folder, name)
-    content = read_verified(file)
-    start = 4 + 4 * dimensions
-    if len(content) < start:
-        raise DamagedData(f"{file.path} has {len(content)} bytes, less than the header of an idx file")
-    header = struct.unpack_from(f">4B{dimensions}I", content)
-    if header[:4] != (0, 0, 8, dimensions):
-        raise DamagedData(f"{file.path} is no idx file of bytes with {dimensions} dimensions")
-    shape = header[4:]
-    # Python integers, since the product of four large sizes overflows those of NumPy.
-    if math.prod(shape) != len(content) - start:
-        raise DamagedData(f"{file.path} says that it holds {shape} values; {len(content) - start:,} follow")
-    return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape)
+    return parse_idx(read_verified(file), file.path, dimensions)

@@ -1,4 +1,4 @@
-"""Converts images to another shape: grey to colour and back, then antialiased bilinear resampling."""
+"""Converts images to another shape: centred crop, grey to colour and back, antialiased bilinear resampling."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from bench.data.spec import ImageShape, Split
 
-__all__ = ["conform", "to_channels"]
+__all__ = ["conform", "cropped", "to_channels"]
 
 _Images = npt.NDArray[np.float32] | npt.NDArray[np.uint8]
 
@@ -37,6 +37,26 @@ def conform(split: Split, image_shape: ImageShape) -> Split:
     if images.shape[2:] != (height, width):
         images = _resample(images, height, width)
     return Split(images, split.labels, split.ids)
+
+
+def cropped(images: _Images, height: int, width: int) -> _Images:
+    """The largest centred part of images that has the aspect ratio ``height`` : ``width``.
+
+    Args:
+        images: Shape (..., H, W).
+        height: Height of the images that will be made of it, at least 1.
+        width: Their width, at least 1.
+
+    Returns:
+        A view of shape (..., H', W') with H' = H or W' = W.
+    """
+    have, wide = images.shape[-2:]
+    if wide * height > have * width:
+        rows, columns = have, max(1, round(have * width / height))
+    else:
+        rows, columns = max(1, round(wide * height / width)), wide
+    top, left = (have - rows) // 2, (wide - columns) // 2
+    return images[..., top : top + rows, left : left + columns]
 
 
 def to_channels(images: _Images, channels: int) -> _Images:

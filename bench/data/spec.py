@@ -78,14 +78,14 @@ class DatasetSpec:
         license: Licence, or the authors' statement about use.
         num_classes: Number of classes; None for an unlabelled set, usable only as out-of-distribution data.
         image_shape: Channels, height, width as loaded; None if the images are generated in the shape of the
-            in-distribution set.
+            in-distribution set, or resized to it by the loader because they have no common shape.
         version: Raised by hand when code changes what is loaded.
         implementation: ``"module:function"`` with the signature
             ``load(root, *, like, image_shape, seed) -> dict[str, Split]``. The keys of the result are
             ``train`` and ``test`` (official splits), or ``all`` (no official split), or ``test`` alone.
             ``like`` is None, or the test split of the in-distribution set if this set is loaded as
             out-of-distribution data; then a loader may return the test part alone.
-            ``image_shape`` and ``seed`` (the data seed) are for sets that are generated, not read.
+            ``image_shape`` is for sets without a shape of their own, ``seed`` (the data seed) for generated ones.
         find: Light check of the files below the data root: None if all are there, else one sentence that says
             what is missing and where to put it.
         fingerprint: Published checksums, or sha256 of the content; the loader verifies them.

@@ -15,8 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from bench.data.content import FILE_BYTES
+from bench.data.decoded import decoded, marks
+from bench.data.pictures import fitted, picture
 from bench.data.published import PublishedFiles
 from bench.data.spec import DamagedData, ImageShape, Split
 from bench.errors import DamagedFileError, first_line
@@ -58,18 +61,16 @@ SVHN = PublishedFiles(
 _CELEBA_IMAGES = "celeba/img_align_celeba"
 _CELEBA_SIZE = (178, 218)
 _CELEBA_SIDE = 32
+_CELEBA_AGAIN = "unpack img_align_celeba.zip again: the aligned and cropped images are needed"
 
 CELEBA = PublishedFiles(
     {
-        "celeba/list_attr_celeba.txt": "75e246fa4810816ffd6ee81facbd244c",
-        "celeba/identity_CelebA.txt": "32bd1bd63d3c78cd57e08160ec5ed1e2",
-        "celeba/list_bbox_celeba.txt": "00566efa6fedff7a56946cd1c10f1c16",
-        "celeba/list_landmarks_align_celeba.txt": "cc24ecafdb5b50baae59b03474781f8c",
         "celeba/list_eval_partition.txt": "d32c9cbf5e040fd4025c592c306e6668",
     },
-    "unpack img_align_celeba.zip into {root}/celeba and put the five lists of CelebA beside it",
+    "unpack img_align_celeba.zip into {root}/celeba and put list_eval_partition.txt beside it",
     _CELEBA_IMAGES,
 )
+"""Of CelebA's five lists the one that says which images are the test part; the others are not needed."""
 
 
 def load_cifar10(root: Path, *, like: Split | None, image_shape: ImageShape | None, seed: int) -> dict[str, Split]:
@@ -119,47 +120,37 @@ def load_celeba(root: Path, *, like: Split | None, image_shape: ImageShape | Non
     """The official ``test`` part (19,962 aligned faces), unlabelled: uint8, shape (n, 3, 32, 32).
 
     The centre 178x178 of the 178x218 pixels, then Pillow's antialiased bilinear filter to 32x32. (JEM resizes
-    the short side to 32 only, which gives 39x32 pixels; its 8x8 pooling then ignores the lowest features.)
+    the short side to 32 only, which gives 39x32 pixels; its 8x8 pooling then ignores the lowest features.) The images
+    are decoded once (`bench.data.decoded`).
 
     Raises:
-        DamagedData: A list has another MD5 than published, or an image is missing, unreadable or not of
+        DamagedData: The list has another MD5 than published, or an image is missing, unreadable or not of
             178x218 pixels. The pixels cannot be verified: no checksums of single images are published.
     """
     del like, image_shape, seed
-    lists = {name: CELEBA.read(root, name) for name in CELEBA.digests}
-    partition = "celeba/list_eval_partition.txt"
+    partition, folder = "celeba/list_eval_partition.txt", root / _CELEBA_IMAGES
+    content = CELEBA.read(root, partition)
     with _parsing(root / partition):
-        rows = [line.split() for line in lists[partition].decode("ascii").splitlines()]
-        names = [name for name, part in rows if int(part) == 2]
-    images = np.empty((len(names), 3, _CELEBA_SIDE, _CELEBA_SIDE), dtype=np.uint8)
-    for index, name in enumerate(names):
-        images[index] = _face(root / _CELEBA_IMAGES / name)
-    return {"test": Split.numbered(images)}
-
-
-def _face(path: Path) -> Any:
-    """One face as uint8 of shape (3, 32, 32); its size is checked before it is decoded."""
-    from PIL import Image
-
-    top = (_CELEBA_SIZE[1] - _CELEBA_SIZE[0]) // 2
-    box = (0, top, _CELEBA_SIZE[0], top + _CELEBA_SIZE[0])
-    again = "unpack img_align_celeba.zip again"
+        rows = [line.split() for line in content.decode("ascii").splitlines()]
+        files = [folder / name for name, part in rows if int(part) == 2]
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of sizes that are refused here, and of harmless damage
-            with Image.open(io.BytesIO(read_measured(path, FILE_BYTES)), formats=("JPEG", "PNG")) as face:
-                size = face.size
-                if size == _CELEBA_SIZE:
-                    small = face.convert("RGB").crop(box).resize((_CELEBA_SIDE,) * 2, Image.Resampling.BILINEAR)
-                    return np.asarray(small).transpose(2, 0, 1)
-    except DamagedFileError as error:
-        raise DamagedData(f"{path} cannot be read ({error.problem}); {again}") from error
-    # Pillow may raise any exception over a damaged picture, as in `bench.data.folder`.
-    except Exception as error:
-        raise DamagedData(f"{path} cannot be read ({type(error).__name__}: {error}); {again}") from error
-    raise DamagedData(
-        f"{path} has {size[0]}x{size[1]} pixels, expected 178x218: the aligned and cropped images are needed"
-    )
+        facts = [*CELEBA.digests.values(), *marks(files)]
+    except OSError as error:
+        raise DamagedData(f"{error.filename} cannot be read ({error.strerror}); {_CELEBA_AGAIN}") from error
+    return {"test": Split.numbered(decoded(f"celeba-3x{_CELEBA_SIDE}x{_CELEBA_SIDE}", facts, lambda: _faces(files)))}
+
+
+def _faces(files: list[Path]) -> npt.NDArray[np.uint8]:
+    """The faces as uint8 of shape (n, 3, 32, 32); the size of each is checked before it is decoded."""
+    shape = (3, _CELEBA_SIDE, _CELEBA_SIDE)
+    images = np.empty((len(files), *shape), dtype=np.uint8)
+    for index, path in enumerate(files):
+        try:
+            content = read_measured(path, FILE_BYTES)
+        except DamagedFileError as error:
+            raise DamagedData(f"{path} cannot be read ({error.problem}); {_CELEBA_AGAIN}") from error
+        images[index] = fitted(picture(content, path, _CELEBA_AGAIN, _CELEBA_SIZE), shape)
+    return images
 
 
 def _parts(like: Split | None) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from bench.data.decoded import user_cache
 from bench.errors import Problem, RequestError, SuiteError, did_you_mean, shortened
 from bench.spec import Config
 from bench.suite.document import read, validate
@@ -100,7 +101,7 @@ def load_settings(start: Path | None = None, environ: Mapping[str, str] | None =
         if environ.get(variable):
             values[name], sources[name] = environ[variable], variable
     base = home or start
-    cache = Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bench"
+    cache = user_cache(environ)
     defaults = {"data": cache / "data", "results": base / "results", "weights": cache / "weights"}
     suite = values.get("default_suite", "digits")
     roots = {name: _absolute(values.get(name), base) or default for name, default in defaults.items()}

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torchvision
 
-from bench.data import fashion_mnist, torchvision_sets
+from bench.data import fashion_mnist, mnist, pictures, torchvision_sets
 from bench.data.catalogue import DATASETS
 from bench.data.spec import DatasetSpec
 from bench.registry import import_object
@@ -13,7 +13,7 @@ from bench.registry import import_object
 BY_NAME = {spec.name: spec for spec in DATASETS}
 
 
-def test_names_are_the_ten_announced_ones_without_repetition() -> None:
+def test_names_are_the_announced_ones_without_repetition() -> None:
     assert [spec.name for spec in DATASETS] == [
         "digits",
         "fashion-mnist",
@@ -21,6 +21,10 @@ def test_names_are_the_ten_announced_ones_without_repetition() -> None:
         "cifar100",
         "svhn",
         "celeba",
+        "mnist",
+        "textures",
+        "places365",
+        "tiny-imagenet",
         "patches",
         "interpolations",
         "uniform",
@@ -49,8 +53,12 @@ def test_checksums_are_those_that_torchvision_publishes() -> None:
     svhn = {parts[part][1]: parts[part][2] for part in ("train", "test")}
     assert svhn == torchvision_sets.SVHN.digests
     lists = {f"celeba/{name}": md5 for _, md5, name in torchvision.datasets.CelebA.file_list}
-    celeba = {name: md5 for name, md5 in lists.items() if name.endswith(".txt")}
-    assert celeba == torchvision_sets.CELEBA.digests
+    assert torchvision_sets.CELEBA.digests.items() <= lists.items()
+    resources = torchvision.datasets.MNIST.resources
+    assert {f"MNIST/raw/{name}": md5 for name, md5 in resources} == mnist.MNIST.digests
+    assert pictures.TEXTURES.md5 == torchvision.datasets.DTD._MD5
+    archive = torchvision.datasets.Places365._IMAGES_META["val", True]
+    assert (pictures.PLACES365.archive, pictures.PLACES365.md5) == archive
 
 
 def test_published_digests_of_fashion_mnist_are_in_its_documentation() -> None:
@@ -80,7 +88,11 @@ def test_missing_files_are_named_with_the_place_to_put_them(tmp_path: Path, monk
         "cifar10": ("cifar-10-batches-py/data_batch_1", "cifar-10-python.tar.gz"),
         "cifar100": ("cifar-100-python/train", "cifar-100-python.tar.gz"),
         "svhn": ("train_32x32.mat", "test_32x32.mat"),
-        "celeba": ("celeba/list_attr_celeba.txt", "img_align_celeba.zip"),
+        "celeba": ("celeba/list_eval_partition.txt", "img_align_celeba.zip"),
+        "mnist": ("MNIST/raw/train-images-idx3-ubyte.gz", "MNIST/raw"),
+        "textures": ("dtd/dtd-r1.0.1.tar.gz", "dtd/dtd/images"),
+        "places365": ("val_256.tar", "val_256"),
+        "tiny-imagenet": ("tiny-imagenet-200.zip", "tiny-imagenet-200/val"),
     }
     for name, words in expected.items():
         sentence = BY_NAME[name].find(tmp_path)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from bench.data.resize import conform, to_channels
+from bench.data.resize import conform, cropped, to_channels
 from bench.data.spec import Split
 
 
@@ -84,3 +84,16 @@ def test_unknown_channels_and_empty_shapes_are_errors() -> None:
         conform(split(noise(1, 2, 4, 4)), (1, 4, 4))
     with pytest.raises(ValueError, match="positive height and width"):
         conform(split(noise(1, 1, 4, 4)), (1, 0, 4))
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 40), st.integers(1, 40))
+def test_the_crop_is_the_largest_centred_part_of_the_aspect_ratio(h: int, w: int, height: int, width: int) -> None:
+    images = np.arange(h * w, dtype=np.float32).reshape(1, 1, h, w)
+    part = cropped(images, height, width)
+    rows, columns = part.shape[2:]
+    assert rows == h or columns == w
+    # The other side is the nearest whole number to the one of the exact ratio.
+    assert abs(rows - columns * height / width) <= 0.5 * max(1, height / width) or 1 in (rows, columns)
+    top, left = divmod(int(part[0, 0, 0, 0]), w)
+    assert (top, left) == ((h - rows) // 2, (w - columns) // 2)
+    np.testing.assert_array_equal(part, images[..., top : top + rows, left : left + columns])

@@ -273,25 +273,13 @@ def test_damaged_svhn_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def prepare_celeba(root: Path, monkeypatch: pytest.MonkeyPatch, partition: list[int]) -> None:
     names = [f"{index + 1:06d}.jpg" for index in range(len(partition))]
-    count = str(len(names))
-
-    def listing(columns: int, header: list[str]) -> bytes:
-        rows = [f"{name} " + "  ".join(["1"] * columns) for name in names]
-        return ("\n".join([*header, *rows]) + "\n").encode()
-
     files = {
-        "celeba/list_attr_celeba.txt": listing(2, [count, "Bald Smiling"]),
-        "celeba/identity_CelebA.txt": listing(1, []),
-        "celeba/list_bbox_celeba.txt": listing(4, [count, "image_id x_1 y_1 width height"]),
-        "celeba/list_landmarks_align_celeba.txt": listing(10, [count, "lefteye_x lefteye_y"]),
         "celeba/list_eval_partition.txt": "".join(
             f"{name} {part}\n" for name, part in zip(names, partition, strict=True)
         ).encode(),
     }
     sums = write(root, files)
     publish(monkeypatch, "celeba", sums)
-    published = [("", "", "img_align_celeba.zip"), *(("", sums[name], name.split("/")[1]) for name in files)]
-    monkeypatch.setattr(datasets.CelebA, "file_list", published)
     folder = root / "celeba" / "img_align_celeba"
     folder.mkdir()
     for index, name in enumerate(names):
@@ -372,3 +360,20 @@ def test_celeba_without_images_is_missing(tmp_path: Path, monkeypatch: pytest.Mo
         file.unlink()
     folder.rmdir()
     assert "img_align_celeba is not there" in str(sets.CELEBA.find(tmp_path))
+
+
+def test_celeba_is_decoded_once_and_again_when_an_image_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare_celeba(tmp_path, monkeypatch, [0, 2, 1, 2])
+    first = call(sets.load_celeba, tmp_path)["test"].images
+    with monkeypatch.context() as patch:
+        patch.setattr(sets, "picture", lambda *_: pytest.fail("decoded again"))
+        np.testing.assert_array_equal(call(sets.load_celeba, tmp_path)["test"].images, first)
+        # An image of another part is not read.
+        (tmp_path / "celeba" / "img_align_celeba" / "000001.jpg").unlink()
+        np.testing.assert_array_equal(call(sets.load_celeba, tmp_path)["test"].images, first)
+    Image.new("RGB", (178, 218), (9, 9, 9)).save(tmp_path / "celeba" / "img_align_celeba" / "000002.jpg")
+    changed = call(sets.load_celeba, tmp_path)["test"].images
+    assert (changed[0] == 9).all()
+    np.testing.assert_array_equal(changed[1], first[1])
