@@ -29,6 +29,7 @@ COMMANDS = [
     "describe gmmc-gen",
     "describe wrn-28-10",
     "describe cifar10",
+    "data list",
     "describe pgd",
     "describe calibration.ece",
     "table digits",

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
-from typing import Any
 
 import click
 
 from bench.cli import options
+from bench.cli.data import progress
 from bench.cli.say import echo, echo_json
 
 __all__ = ["clean", "describe", "doctor", "list_", "schema"]
@@ -130,12 +129,9 @@ def doctor(ctx: click.Context, verify: bool, as_json: bool) -> None:
     With --verify the exit code is 5 if a file is damaged.
     """
     from bench.api import Bench
-    from bench.commands.clean import damaged, examine
+    from bench.commands.clean import examine
+    from bench.commands.data import damaged
     from bench.errors import PrerequisiteError
-
-    def progress(file: Any, place: int, count: int) -> None:
-        if sys.stderr.isatty():
-            echo(f"verifying {place + 1} of {count}: {file.path}", err=True)
 
     sections = examine(Bench.here(), verify=verify, progress=progress)
     _show(sections, as_json)

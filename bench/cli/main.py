@@ -10,6 +10,7 @@ import sys
 import click
 
 from bench.cli.compare import compare, gate
+from bench.cli.data import data
 from bench.cli.inspect import clean, describe, doctor, list_, schema
 from bench.cli.models import export, import_, sample, train
 from bench.cli.results import plot, show, table, verify
@@ -103,7 +104,7 @@ for command in (
     *(run, plan, check, status),
     *(table, plot, compare, gate, show, verify),
     *(train, sample, import_, export),
-    *(list_, describe, schema, clean, doctor),
+    *(list_, describe, schema, data, clean, doctor),
 ):
     cli.add_command(command)
 

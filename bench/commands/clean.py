@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import runs as remembered
-from bench.data.registry import DATASETS
+from bench.commands.data import INCEPTION, published_states
+from bench.data.decoded import decoded_folder
 from bench.errors import BenchError, SuiteError
-from bench.evaluate.inception import FID, FILE, weights_path
 from bench.execute.devices import cpu_cores, gpu_count
-from bench.execute.prerequisites import Needed, Progress, Verified, of_dataset
-from bench.files.checksums import Checksum
+from bench.execute.prerequisites import Progress
 from bench.runs import running_commands
 from bench.store import JobFolder
 from bench.suite.document import read
@@ -26,10 +25,7 @@ from bench.train.checkpoint_files import files_of, remove_orphans
 if TYPE_CHECKING:
     from bench.api import Bench
 
-__all__ = ["DAMAGED", "Leftover", "damaged", "examine", "orphaned", "remove", "remove_orphaned", "unreferenced"]
-
-DAMAGED = ", but damaged: "
-"""Text by which `examine` marks a file that is present but damaged."""
+__all__ = ["Leftover", "examine", "orphaned", "remove", "remove_orphaned", "unreferenced"]
 
 _PACKAGES = (
     "torch",
@@ -169,11 +165,7 @@ def examine(bench: Bench, *, verify: bool = False, progress: Progress | None = N
         progress: Called before each such file is read.
     """
     settings = bench.settings
-    files = {spec.name: of_dataset(spec, settings.data) for spec in DATASETS.values()}
-    inception = [Needed(file, "FID") for file in FID().checksums(settings.weights)]
-    verdicts = _verdicts(
-        [*(one for own in files.values() for one in own), *inception], bench.verified, verify, progress
-    )
+    states = published_states(bench, verify=verify, progress=progress)
     return {
         "versions": {name: _version(name) for name in ("gmmc-bench", *_PACKAGES)},
         "devices": {"CPU cores": str(cpu_cores()), "CUDA GPUs": str(gpu_count())},
@@ -183,50 +175,12 @@ def examine(bench: Bench, *, verify: bool = False, progress: Progress | None = N
             "results": f"{settings.results} ({settings.sources['results']}), {_space(bench)}",
             "checkpoints": _checkpoints(bench),
             "weights": f"{settings.weights} ({settings.sources['weights']})",
+            "decoded pictures": f"{decoded_folder()}, {_size(decoded_folder().glob('*')) / 1e6:.1f} MB;"
+            " may be deleted at any time",
         },
-        "data sets": {
-            spec.name: f"found{_verdict(files[spec.name], verdicts)}"
-            if (problem := spec.find(settings.data)) is None
-            else f"missing: {problem}"
-            for spec in DATASETS.values()
-        },
-        "weights": {"Inception (FID, IS)": _inception(bench) + _verdict(inception, verdicts)},
+        "data sets": {state.name: state.text for state in states if state.name != INCEPTION},
+        "weights": {"Inception (FID, IS)": next(state.text for state in states if state.name == INCEPTION)},
     }
-
-
-def damaged(facts: Mapping[str, Mapping[str, str]]) -> bool:
-    """Whether `examine` has found a damaged file."""
-    return any(DAMAGED in text for section in facts.values() for text in section.values())
-
-
-def _verdicts(
-    files: Sequence[Needed], verified: Verified, verify: bool, progress: Progress | None
-) -> dict[Checksum, str | None]:
-    """The verdict on each file: None if it is intact, an empty text if it was not read, else the problem."""
-    found: dict[Checksum, str | None] = {}
-    for place, one in enumerate(files):
-        if verify:
-            if progress is not None:
-                progress(one.file, place, len(files))
-            problem = verified.verify(one.file)
-            found[one.file] = None if problem is None else f"{one.file.path} {problem}"
-        else:
-            found[one.file] = None if verified.holds(one.file) else ""
-    if verify:
-        verified.keep()
-    return found
-
-
-def _verdict(files: Sequence[Needed], verdicts: Mapping[Checksum, str | None]) -> str:
-    """The text after "found" in a line of `examine`; empty without files that have published checksums."""
-    if not files:
-        return ""
-    problems = [problem for one in files if (problem := verdicts[one.file])]
-    if problems:
-        return f"{DAMAGED}{'; '.join(problems)}"
-    if all(verdicts[one.file] is None for one in files):
-        return ", verified"
-    return ", not verified: bench doctor --verify reads it"
 
 
 def _version(name: str) -> str:
@@ -259,8 +213,3 @@ def _size(paths: Iterable[Path]) -> int:
         with contextlib.suppress(FileNotFoundError):  # a job at work may have deleted it
             total += path.stat().st_size
     return total
-
-
-def _inception(bench: Bench) -> str:
-    path = weights_path(bench.settings.weights)
-    return f"found: {path}" if path else f"missing: put {FILE} into {bench.settings.weights}"

@@ -248,7 +248,8 @@ def picture(content: bytes, path: Path, again: str, size: tuple[int, int] | None
 def fitted(image: npt.NDArray[np.uint8], shape: ImageShape) -> npt.NDArray[np.uint8]:
     """One picture of shape (C, H, W) in another shape: the largest centred part of its aspect ratio, resampled."""
     part = cropped(image[None], shape[1], shape[2])
-    return conform(Split.numbered(part), shape).images[0].astype(np.uint8, copy=False)
+    small: npt.NDArray[np.uint8] = conform(Split.numbered(part), shape).images[0].astype(np.uint8, copy=False)
+    return small
 
 
 def _shape(name: str, image_shape: ImageShape | None) -> ImageShape:

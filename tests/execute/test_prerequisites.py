@@ -149,7 +149,7 @@ def test_doctor_says_what_is_known_and_verifies_when_asked(
         result = CliRunner().invoke(cli, ["doctor", "--json", *options])
         return result.exit_code, json.loads(result.stdout)
 
-    unknown = "found, not verified: bench doctor --verify reads it"
+    unknown = "found, not verified: bench data verify reads it"
     code, facts = doctor()
     assert (code, facts["data sets"]["fashion-mnist"]) == (0, unknown)
     code, facts = doctor("--verify")
