@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import stat
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.data.content import CLASSES, check_memory, check_parts, memory_limit, shown
+from bench.data.own_options import KEYS, OwnOptions, of_archive
+from bench.data.resize import resized
 from bench.data.spec import Split
 from bench.errors import DamagedFileError, nearest
 from bench.files.arrays import load_arrays
@@ -18,7 +21,7 @@ from bench.keys import file_digest
 __all__ = ["archive_digest", "read_archive"]
 
 _ARRAYS = "x_train, y_train, x_test, y_test (or x_test, y_test; or x, y)"
-_KNOWN = ("x", "y", "x_train", "y_train", "x_test", "y_test")
+_KNOWN = ("x", "y", "x_train", "y_train", "x_test", "y_test", *KEYS)
 
 
 def archive_digest(path: Path) -> str:
@@ -36,8 +39,8 @@ def archive_digest(path: Path) -> str:
     return file_digest(path)
 
 
-def read_archive(path: Path, digest: str) -> dict[str, Split]:
-    """The parts of an archive by the rules of `bench.data.user.spec_for_path`.
+def read_archive(path: Path, digest: str) -> tuple[dict[str, Split], OwnOptions]:
+    """The parts of an archive and its options by the rules of `bench.data.user.spec_for_path`.
 
     Args:
         path: The archive.
@@ -51,17 +54,22 @@ def read_archive(path: Path, digest: str) -> dict[str, Split]:
         arrays = load_arrays(path, sha256=digest, limit=memory_limit())
     except DamagedFileError as error:
         raise ValueError(f"{where}: not a readable .npz archive of plain arrays ({error.problem})") from error
-    suffixes = _parts(arrays, where)
+    options = of_archive(arrays, where)
+    suffixes = _parts({name: array for name, array in arrays.items() if name not in KEYS}, where)
     raw = {}
     for part, suffix in suffixes.items():
         x, y = arrays[f"x{suffix}"], arrays[f"y{suffix}"]
         if x.ndim == 0:
             raise ValueError(f"{where}, x{suffix}: a single value; expected images")
         pixels = _images(x, f"{where}, x{suffix}")
+        if options.resize is not None:
+            check_memory(len(x) * pixels.shape[1] * math.prod(options.resize) * pixels.itemsize, f"{where}, resized")
+            pixels = resized(pixels, *options.resize)
         numbers = _labels(y, len(x), f"{where}, y{suffix}")
         raw[part] = Split.numbered(pixels, numbers)
     check_parts(raw, where)
-    return raw
+    options.check(next(iter(raw.values())).image_shape, where)
+    return raw, options
 
 
 def _parts(arrays: dict[str, npt.NDArray[Any]], where: str) -> dict[str, str]:
@@ -77,8 +85,8 @@ def _parts(arrays: dict[str, npt.NDArray[Any]], where: str) -> dict[str, str]:
     absent = [name for name in _KNOWN if name not in arrays]
     close = {name: nearest(name, absent) for name in sorted(arrays) if name not in _KNOWN}
     hints = [f"for {shown(name)!r} did you mean {meant!r}?" for name, meant in close.items() if meant]
-    if set(_KNOWN[2:]) < set(arrays) or set(arrays) > set(_KNOWN[:2]):
-        wanted = _KNOWN[2:] if set(_KNOWN[2:]) < set(arrays) else _KNOWN[:2]
+    if set(_KNOWN[2:6]) < set(arrays) or set(arrays) > set(_KNOWN[:2]):
+        wanted = _KNOWN[2:6] if set(_KNOWN[2:6]) < set(arrays) else _KNOWN[:2]
         hints = [f"take out {', '.join(shown(name) for name in sorted(arrays) if name not in wanted)}"]
     held = ", ".join(shown(name) for name in sorted(arrays)) or "none"
     raise ValueError(f"{where}: has the arrays {held}; expected {_ARRAYS}{'; ' if hints else ''}{'; '.join(hints[:6])}")

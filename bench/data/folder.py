@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.data.content import FILE_BYTES, PIXELS, check_memory, check_parts, shown
+from bench.data.own_options import FILE, OwnOptions, of_folder
+from bench.data.resize import resized
 from bench.data.spec import Split
 from bench.errors import DamagedFileError, first_line
 from bench.files.checksums import read_measured
@@ -28,38 +30,43 @@ _LAYOUT = "expected train/CLASS/IMAGE and test/CLASS/IMAGE, or test alone"
 
 
 def folder_digest(root: Path) -> str:
-    """SHA-256 over the relative names and the bytes of the images, in sorted order.
+    """SHA-256 over the relative names and the bytes of the images, in sorted order, and before them the bytes of
+    `bench.data.own_options.FILE` if there is one.
 
     Raises:
         ValueError: The folder has another layout, or an image cannot be read.
     """
-    digest = hashlib.sha256()
+    _, stated = of_folder(root)
+    digest = _began(stated)
     for _ in _contents(root, _image_files(root), digest):
         pass
     return digest.hexdigest()
 
 
-def read_folder(root: Path) -> tuple[dict[str, Split], str]:
-    """The parts of a folder by the rules of `bench.data.user.spec_for_path`, and the `folder_digest` of their bytes.
+def read_folder(root: Path) -> tuple[dict[str, Split], str, OwnOptions]:
+    """The parts and the options of a folder by the rules of `bench.data.user.spec_for_path`, and the `folder_digest`.
 
     Returns:
-        uint8 images by part, and 64 hexadecimal digits.
+        uint8 images by part, 64 hexadecimal digits, and the options.
 
     Raises:
         ValueError: The folder breaks a rule; the message names the file.
     """
     where = shown(root)
+    options, stated = of_folder(root)
     files = _image_files(root)
     classes = _classes(root, files)
-    digest = hashlib.sha256()
+    digest = _began(stated)
     pixels: list[npt.NDArray[np.uint8]] = []
     size: tuple[int, int] | None = None
     for file, content in _contents(root, files, digest):
         try:
-            image = decode(content, shown(file), size)
+            image = decode(content, shown(file), None if options.resize else size)
         except ValueError as error:
             first = "" if size is None or "expected" not in str(error) else f" as {shown(files[0])} has"
             raise ValueError(f"{error}{first}") from error
+        if options.resize is not None:
+            image = resized(image[None], *options.resize)[0].astype(np.uint8, copy=False)
         if size is None:
             size = (image.shape[1], image.shape[2])
             check_memory(2 * len(files) * image.size, f"{where}: {len(files):,} images of {size[0]}x{size[1]} pixels")
@@ -73,7 +80,16 @@ def read_folder(root: Path) -> tuple[dict[str, Split], str]:
         images = np.stack([np.repeat(pixels[i], channels // len(pixels[i]), axis=0) for i in places])
         raw[part] = Split.numbered(images, [number[files[i].parent.name] for i in places])
     check_parts(raw, where, {index: shown(name) for index, name in enumerate(classes)})
-    return raw, digest.hexdigest()
+    options.check(next(iter(raw.values())).image_shape, where)
+    return raw, digest.hexdigest(), options
+
+
+def _began(stated: bytes | None) -> hashlib._Hash:
+    """A digest that has read the file of options, if there is one."""
+    digest = hashlib.sha256()
+    if stated is not None:
+        digest.update(FILE.encode() + b"\0" + hashlib.sha256(stated).digest())
+    return digest
 
 
 def decode(content: bytes, where: str, size: tuple[int, int] | None = None) -> npt.NDArray[np.uint8]:
@@ -152,7 +168,7 @@ def _classes(root: Path, files: list[Path]) -> list[str]:
 
 def _image_files(root: Path) -> list[Path]:
     """Every image below root/train/CLASS and root/test/CLASS, in sorted order."""
-    parts = _entries(root)
+    parts = [entry for entry in _entries(root) if entry.name != FILE]
     if {entry.name for entry in parts} not in ({"train", "test"}, {"test"}):
         raise ValueError(f"{shown(root)}: holds {_named(parts)}; {_LAYOUT}")
     files: list[Path] = []

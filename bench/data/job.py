@@ -11,8 +11,9 @@ from bench.data.loading import load_ood, load_splits
 from bench.data.registry import find_dataset
 from bench.data.spec import DamagedData, DatasetSpec, MissingData, Split
 from bench.data.splits import Caps, Splits
+from bench.plugins.sources import source_facts
 
-__all__ = ["JobData", "OodData", "job_dataset", "job_ood", "job_splits"]
+__all__ = ["JobData", "OodData", "hold_loader", "job_dataset", "job_ood", "job_splits"]
 
 _DESCRIBED: dict[tuple[str, str], DatasetSpec] = {}
 """Descriptions by reference and fingerprint, so that a user's own data are not read again if their content is equal."""
@@ -23,7 +24,7 @@ class JobData:
     """The in-distribution data of a job.
 
     Attributes:
-        dataset: Name of the data set, or absolute path of a user's own data.
+        dataset: Name of the data set, ``"module:SPEC"``, or absolute path of a user's own data.
         fingerprint: Fingerprint of its content; the worker compares the data that it reads with it.
         identity: Its identity in keys; see ``bench.data.spec.identity``.
         seed: The data seed.
@@ -89,6 +90,20 @@ def job_dataset(data: JobData) -> DatasetSpec:
         MissingData: The data set no longer exists.
     """
     return _planned(data.dataset, data.fingerprint)
+
+
+def hold_loader(data: JobData | OodData) -> None:
+    """Compare the code of a data set without a version with that for which the job was planned.
+
+    Raises:
+        DamagedData: It has changed since then.
+    """
+    planned = data.identity.get("code")
+    if planned is None:
+        return
+    spec = _planned(data.dataset, data.fingerprint)
+    if dict(source_facts(spec.implementation)) != dict(planned):
+        raise DamagedData(f"the code of data set {data.dataset} has changed since the suite was read; run again")
 
 
 def job_splits(data: JobData, root: Path) -> Splits:

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from bench.data.content import FILE_BYTES, PIXELS
 from bench.data.decoded import decoded, marks
 from bench.data.published import exists, read_verified
-from bench.data.resize import conform, cropped
+from bench.data.resize import resized, to_channels
 from bench.data.spec import DamagedData, ImageShape, Split
 from bench.errors import DamagedFileError, first_line
 from bench.files.checksums import Checksum, read_measured
@@ -246,9 +246,10 @@ def picture(content: bytes, path: Path, again: str, size: tuple[int, int] | None
 
 
 def fitted(image: npt.NDArray[np.uint8], shape: ImageShape) -> npt.NDArray[np.uint8]:
-    """One picture of shape (C, H, W) in another shape: the largest centred part of its aspect ratio, resampled."""
-    part = cropped(image[None], shape[1], shape[2])
-    small: npt.NDArray[np.uint8] = conform(Split.numbered(part), shape).images[0].astype(np.uint8, copy=False)
+    """One picture of shape (C, H, W) in another shape: its channels converted, its centre resized (`resized`)."""
+    small: npt.NDArray[np.uint8] = resized(to_channels(image[None], shape[0]), *shape[1:])[0].astype(
+        np.uint8, copy=False
+    )
     return small
 
 

@@ -20,7 +20,6 @@ def dataset_problems(spec: DatasetSpec) -> list[str]:
         checks.text(field)
     checks.reference("implementation")
     checks.version()
-    checks.expect("version", spec.version is not None, "a whole number")
     checks.function("find")
     classes = spec.num_classes
     checks.expect("num_classes", classes is None or (_whole(classes) and classes > 0), "1 or more, or None")
@@ -86,20 +85,24 @@ def _registered(name: str) -> bool:
 
 
 def find_dataset(name: str, relative_to: Path) -> DatasetSpec:
-    """A registered data set, or the user's own if ``name`` is a path (`own_path`).
+    """A registered data set, one that ``"module:SPEC"`` names, or the user's own if ``name`` is a path (`own_path`).
 
     Args:
-        name: A registered name, or the path of an ``.npz`` file or a folder of images.
+        name: A registered name, ``"module:SPEC"``, or the path of an ``.npz`` file or a folder of images.
         relative_to: The suite's folder, from which relative paths start.
 
     Raises:
         UnknownNameError: No data set has that name.
-        ValueError: The path is not a data set.
+        ValueError: The path is not a data set, or an unregistered set has the name of a registered one.
         OSError: No file can have this name.
     """
     path = own_path(name, relative_to)
     if path is None:
-        return DATASETS.get(name)
+        spec = DATASETS.get(name)
+        # Splits, records and comparisons with the paper know a data set by its name.
+        if ":" in name and spec.name in DATASETS.names() and DATASETS.get(spec.name) is not spec:
+            raise ValueError(f"{name} calls itself {spec.name!r}, which is another data set; give it another name")
+        return spec
     from bench.data.user import spec_for_path
 
     return spec_for_path(path)

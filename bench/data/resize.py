@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from bench.data.spec import ImageShape, Split
 
-__all__ = ["conform", "cropped", "to_channels"]
+__all__ = ["conform", "cropped", "resized", "to_channels"]
 
 _Images = npt.NDArray[np.float32] | npt.NDArray[np.uint8]
 
@@ -57,6 +57,21 @@ def cropped(images: _Images, height: int, width: int) -> _Images:
         rows, columns = max(1, round(wide * height / width)), wide
     top, left = (have - rows) // 2, (wide - columns) // 2
     return images[..., top : top + rows, left : left + columns]
+
+
+def resized(images: _Images, height: int, width: int) -> _Images:
+    """Images in another size: the largest centred part of the aspect ratio, resampled as by `conform`.
+
+    Args:
+        images: Shape (n, C, H, W).
+        height: The new height, at least 1.
+        width: The new width, at least 1.
+
+    Returns:
+        Shape (n, C, height, width), same dtype.
+    """
+    part = cropped(images, height, width)
+    return part if part.shape[2:] == (height, width) else _resample(part, height, width)
 
 
 def to_channels(images: _Images, channels: int) -> _Images:

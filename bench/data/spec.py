@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from bench.errors import PrerequisiteError
 from bench.files.checksums import Checksum
+from bench.plugins.sources import source_facts
 
 __all__ = [
     "RESAMPLING",
@@ -79,7 +80,8 @@ class DatasetSpec:
         num_classes: Number of classes; None for an unlabelled set, usable only as out-of-distribution data.
         image_shape: Channels, height, width as loaded; None if the images are generated in the shape of the
             in-distribution set, or resized to it by the loader because they have no common shape.
-        version: Raised by hand when code changes what is loaded.
+        version: Raised by hand when code changes what is loaded; None: the source of the implementation and of all
+            that it imports is in the keys (`bench.plugins.sources`).
         implementation: ``"module:function"`` with the signature
             ``load(root, *, like, image_shape, seed) -> dict[str, Split]``. The keys of the result are
             ``train`` and ``test`` (official splits), or ``all`` (no official split), or ``test`` alone.
@@ -106,10 +108,10 @@ class DatasetSpec:
     license: str
     num_classes: int | None
     image_shape: ImageShape | None
-    version: int
     implementation: str
     find: Callable[[Path], str | None]
     fingerprint: str
+    version: int | None = None
     augmentation: Augmentation = "none"
     validation: int = 0
     test: int | None = None
@@ -158,7 +160,7 @@ def identity(spec: DatasetSpec, image_shape: ImageShape | None, seed: int | None
         transform = f"native {_text(target)}"
     else:
         transform = f"{_text(native)} to {_text(target)}, {RESAMPLING}"
-    return {
+    facts: dict[str, Any] = {
         "name": spec.name,
         "version": spec.version,
         "fingerprint": spec.fingerprint,
@@ -168,6 +170,9 @@ def identity(spec: DatasetSpec, image_shape: ImageShape | None, seed: int | None
         "test": spec.test,
         "seed": seed,
     }
+    if spec.version is None:
+        facts["code"] = dict(source_facts(spec.implementation))
+    return facts
 
 
 def _text(shape: ImageShape) -> str:

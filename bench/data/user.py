@@ -9,6 +9,7 @@ from pathlib import Path
 from bench.data.archive import archive_digest, read_archive
 from bench.data.content import held_out, shown, warnings_about
 from bench.data.folder import folder_digest, read_folder
+from bench.data.own_options import OwnOptions
 from bench.data.spec import DamagedData, DatasetSpec, ImageShape, MissingData, Split
 
 __all__ = ["fingerprint", "is_own", "load", "read", "spec_for_path"]
@@ -30,8 +31,13 @@ def spec_for_path(path: Path, *, name: str | None = None) -> DatasetSpec:
     .jpeg, all of one size. Classes are numbered in sorted order of the names below train (or test, if alone). The set
     is grey if all images are grey, else colour. Names that begin with a dot are ignored; any other file is an error.
 
-    A tenth of the training items, at most 5,000, is held out for validation. There is no augmentation. Change either
-    with ``dataclasses.replace``.
+    **Options** (`bench.data.own_options`): ``augmentation`` names what training may apply to the images ("none", the
+    default, "crop" or "crop-flip"); ``resize`` is the height and width to which every image is brought, by
+    `bench.data.resize.resized`, so that a folder may hold pictures of any size. An archive has them as arrays of these
+    names, a folder as keys of the file ``bench-data.toml`` in it. Pixels are not normalised: images stay in [0, 1], and
+    scaling them is the model's part.
+
+    A tenth of the training items, at most 5,000, is held out for validation. Change this with ``dataclasses.replace``.
 
     The fingerprint is the SHA-256 of the bytes that were parsed. Sizes are checked against the limits of
     `bench.data.content` before anything is unpacked.
@@ -49,7 +55,7 @@ def spec_for_path(path: Path, *, name: str | None = None) -> DatasetSpec:
     problem = _absent(path, path)
     if problem is not None:
         raise MissingData(label, problem)
-    raw, digest = _read(path)
+    raw, digest, options = _read(path)
     sizes = {part: len(split) for part, split in raw.items()}
     test = None
     if "all" in sizes:
@@ -67,6 +73,7 @@ def spec_for_path(path: Path, *, name: str | None = None) -> DatasetSpec:
         implementation=_IMPLEMENTATION,
         find=functools.partial(_absent, path),
         fingerprint=digest,
+        augmentation=options.augmentation,
         validation=min(5_000, sizes.get("train", 0) // 10),
         test=test,
         sizes=sizes,
@@ -76,7 +83,7 @@ def spec_for_path(path: Path, *, name: str | None = None) -> DatasetSpec:
 
 
 def fingerprint(path: Path) -> str:
-    """``"sha256:…"`` of an archive's bytes, or of the relative names and bytes of a folder's images.
+    """``"sha256:…"`` of an archive's bytes, or of the relative names and bytes of a folder's images and its options.
 
     Raises:
         ValueError: The path cannot be read.
@@ -101,7 +108,7 @@ def read(spec: DatasetSpec) -> dict[str, Split]:
     assert spec.location is not None
     advice = f"{shown(spec.location)} has changed since the suite was read; start again with the new content"
     try:
-        raw, found = _read(spec.location)
+        raw, found, _ = _read(spec.location)
     except ValueError as error:
         raise DamagedData(f"{advice} ({error})") from error
     if found != spec.fingerprint:
@@ -121,23 +128,23 @@ def load(
     return _read(root)[0]
 
 
-def _read(path: Path) -> tuple[dict[str, Split], str]:
-    """The checked parts and the fingerprint of the bytes that were parsed.
+def _read(path: Path) -> tuple[dict[str, Split], str, OwnOptions]:
+    """The checked parts, the fingerprint of the bytes that were parsed, and the options.
 
     Raises:
         ValueError: It is neither archive nor folder, cannot be read, or breaks a rule.
     """
     try:
         if path.is_dir():
-            raw, digest = read_folder(path)
+            raw, digest, options = read_folder(path)
         elif path.suffix.lower() == ".npz":
             digest = archive_digest(path)
-            raw = read_archive(path, digest)
+            raw, options = read_archive(path, digest)
         else:
             raise ValueError(f"{shown(path)}: expected an .npz archive or a folder of images")
     except OSError as error:
         raise ValueError(f"{shown(path)}: cannot be read: {error.strerror or error}") from error
-    return raw, f"sha256:{digest}"
+    return raw, f"sha256:{digest}", options
 
 
 def _absent(location: Path, root: Path) -> str | None:

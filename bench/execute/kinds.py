@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from bench.data.job import hold_loader
 from bench.errors import BenchError, RequestError
 from bench.evaluate.base import EVALUATIONS
 from bench.execute import context
@@ -87,7 +88,8 @@ def uses_network(task: Task) -> bool:
 
 
 def hold_code(task: Task) -> None:
-    """Compare the code, and the files that the family declares, with those that the job was planned with.
+    """Compare the code, and the files that the family declares, with those that the job was planned with. The code of
+    data sets counts, too.
 
     The code of a component with a declared version is not compared: its version identifies it.
 
@@ -111,6 +113,9 @@ def hold_code(task: Task) -> None:
             raise BenchError(
                 f"the code of {kind.partition(' ')[0]} {name!r} has changed since the suite was read; run again"
             )
+    hold_loader(task.train.data)
+    if isinstance(task, PredictTask) and task.ood is not None:
+        hold_loader(task.ood)
     if family.identity is None or planned is None:
         return
     facts = dict(family.identity(family.config.model_validate_json(canonical(model.config))))

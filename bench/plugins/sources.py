@@ -26,7 +26,7 @@ SEEDING_VERSION = 1
 them. It is in the keys of backbones that declare ``draws``, and of all code that declares no version.
 """
 
-_CONTRACT = ("bench.family", "bench.metrics", "bench.scores", "bench.attacks")
+_CONTRACT = ("bench.family", "bench.metrics", "bench.scores", "bench.attacks", "bench.data.resize")
 """Modules and packages of the harness that compute numbers for plug-ins; each counts as a whole."""
 _REQUIRED = {
     *("torch", "torchvision", "numpy", "scipy", "sklearn", "pandas", "matplotlib", "PIL", "torchattacks"),

@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
 
+from bench.data.registry import DATASETS, own_path
 from bench.data.spec import DatasetSpec
 from bench.evaluate.base import Column, Evaluation, EvaluationConfig
 from bench.plugins.sources import uncovered
@@ -63,7 +64,7 @@ class SuiteHeader(Config):
 class DataSection(Config):
     """``[data]``: the in-distribution data set and how it is split."""
 
-    dataset: FileName = Field(description="A registered data set, an .npz file or a folder of images")
+    dataset: FileName = Field(description="A registered data set, 'module:SPEC', an .npz file or a folder of images")
     seed: NonNegativeInt = Field(0, description="Data seed: splits and subsets, shared by all models")
     validation: PositiveInt | None = Field(None, description="Validation items; default: the data set's")
 
@@ -301,6 +302,9 @@ class Suite:
 
     def _uncovered(self) -> Iterator[str]:
         """Warnings about plug-ins without a version whose source digest does not cover all that they depend on."""
+        registered = [DATASETS.get(name) for name in self._outside() if own_path(name, self.path.parent) is None]
+        for spec in (self.dataset, *registered):
+            yield from uncovered(f"data set {spec.name!r}", spec.version, spec.implementation)
         for model in self.models:
             family, backbone = model.family, model.backbone
             yield from uncovered(f"family {family.name!r}", family.version, family.implementation)
@@ -313,6 +317,15 @@ class Suite:
             yield from uncovered(f"evaluation {evaluation.name!r}", evaluation.version, module)
             for used in evaluation.uses(resolved.config):
                 yield from uncovered(f"{used.kind} {used.name!r}", used.version, f"{used.module}:_")
+
+    def _outside(self) -> Iterator[str]:
+        """Names of the data sets that evaluations read."""
+        for resolved in self.evaluations:
+            for key in resolved.evaluation.dataset_fields:
+                value = getattr(resolved.config, key)
+                lists = value.values() if isinstance(value, Mapping) else [value]
+                for names in lists:
+                    yield from [names] if isinstance(names, str) else names or ()
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

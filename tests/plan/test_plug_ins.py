@@ -1,4 +1,4 @@
-"""The code of an attack or a score of others is in the key of the evaluation that runs it."""
+"""The code of an attack, a score or a data set of others is in the keys of what reads it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bench.attacks.named import ATTACKS
-from bench.errors import BenchError
+from bench.data.job import _DESCRIBED
+from bench.data.registry import DATASETS
+from bench.errors import BenchError, SuiteError
 from bench.execute.kinds import hold_code
 from bench.scores.named import SCORES
 
@@ -159,3 +161,115 @@ def test_each_of_several_scores_is_in_the_key(project: Project, site: Site) -> N
         with pytest.raises(BenchError, match=f"the code of score '{name}-t' has changed since the suite was read"):
             hold_code(before["ood"].task)
         write(name, 1)
+
+
+DATASET = """\
+import numpy as np
+from bench.data.spec import DatasetSpec, Split, always_found
+from own_helper_t import LOW
+
+def load(root, *, like, image_shape, seed):
+    images = np.random.default_rng(0).integers(LOW, 256, size=(60, 1, 8, 8)).astype(np.uint8)
+    whole = Split.numbered(images, np.arange(60) %% 2)
+    return {"train": whole.take(np.arange(40)), "test": Split.numbered(images[40:], np.arange(20) %% 2)}
+
+OWN = DatasetSpec(
+    name="%(name)s", summary="Noise.", source="this test", license="none", num_classes=2, image_shape=(1, 8, 8),
+    implementation="own_sets_t:load", find=always_found, fingerprint="made", sizes={"train": 40, "test": 20},
+    validation=8, version=%(version)s,
+)
+"""
+ON_OWN = """\
+[suite]
+name = "own"
+[data]
+dataset = "own_sets_t:OWN"
+[[model]]
+family     = "softmax"
+backbone   = "wrn-10-1"
+epochs     = 1
+batch_size = 8
+[[evaluation]]
+kind = "accuracy"
+[[evaluation]]
+kind = "ood"
+sets = ["digits"]
+"""
+AGAINST_OWN = ON_OWN.replace('dataset = "own_sets_t:OWN"', 'dataset = "digits"').replace(
+    '"digits"]', '"own_sets_t:OWN"]'
+)
+
+
+def own_sets(site: Site, helper: str, version: str = "None", name: str = "own") -> None:
+    site.module("own_sets_t", DATASET % {"name": name, "version": version})
+    site.module("own_helper_t", helper)
+    for module in ("own_sets_t", "own_helper_t"):
+        sys.modules.pop(module, None)
+    importlib.invalidate_caches()
+    DATASETS.reset()
+    _DESCRIBED.clear()
+
+
+@pytest.mark.parametrize("suite", [ON_OWN, AGAINST_OWN], ids=["inside", "outside"])
+def test_an_edit_of_what_a_loader_imports_is_another_data_set(project: Project, site: Site, suite: str) -> None:
+    own_sets(site, "LOW = 0")
+    before = project.plan(suite).jobs
+    own_sets(site, "LOW = 0  # a remark")
+    assert [job.key for job in project.plan(suite).jobs] == [job.key for job in before]
+    own_sets(site, "LOW = 9")
+    after = project.plan(suite).jobs
+    changed = {job.id for old, job in zip(before, after, strict=True) if old.key != job.key}
+    inside = {job.id for job in after if suite == ON_OWN or "predict/own" in job.id or job.evaluation == "ood"}
+    assert changed == inside
+    reader = {job.id for job in after if job.kind == "train" or job.id.endswith("predict/own")}
+    for old, job in zip(before, after, strict=True):
+        hold_code(job.task)
+        if job.id in reader & changed:
+            with pytest.raises(BenchError, match="the code of data set own_sets_t:OWN has changed since the suite was"):
+                hold_code(old.task)
+
+
+def test_a_version_speaks_for_a_loader(project: Project, site: Site) -> None:
+    own_sets(site, "LOW = 0", version="1")
+    before = [job.key for job in project.plan(ON_OWN).jobs]
+    own_sets(site, "LOW = 9", version="1")
+    assert [job.key for job in project.plan(ON_OWN).jobs] == before
+    own_sets(site, "LOW = 9", version="2")
+    assert not set(before) & {job.key for job in project.plan(ON_OWN).jobs}
+
+
+@pytest.mark.parametrize("suite", [ON_OWN, AGAINST_OWN], ids=["inside", "outside"])
+def test_dependencies_that_no_key_covers_are_told(project: Project, site: Site, suite: str) -> None:
+    own_sets(site, "LOW = 0\ndef late():\n    return open('low.txt')")
+    assert any("data set 'own'" in text and "own_helper_t" in text for text in project.plan(suite).suite.warnings)
+
+
+def test_a_data_set_of_others_is_trained_on_and_measured(project: Project, site: Site) -> None:
+    own_sets(site, "LOW = 0")
+    for name, suite in (("inside", ON_OWN), ("outside", AGAINST_OWN.replace("batch_size = 8", "batch_size = 400"))):
+        path = project.suite(suite.replace('"own"', f'"{name}"', 1), name)
+        run = project.bench.run(str(path), in_process=True)
+        assert run.exit_code() == 0
+        measured = {job.evaluation for job in run.plan.jobs if job.kind == "evaluate"}
+        assert measured == {"accuracy", "ood"}
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("own_sets_t:OWM", "cannot be imported: module 'own_sets_t' has no attribute 'OWM'"),
+        ("own_sets_t:load", "is a function, expected a DatasetSpec"),
+        ("nowhere_t:OWN", "No module named 'nowhere_t'; install its package, or put its folder on the path"),
+    ],
+)
+def test_a_wrong_name_is_told_with_its_place(project: Project, site: Site, name: str, message: str) -> None:
+    own_sets(site, "LOW = 0")
+    with pytest.raises(SuiteError, match=message) as caught:
+        project.plan(ON_OWN.replace("own_sets_t:OWN", name))
+    assert "tiny.toml:4" in str(caught.value)
+
+
+def test_a_data_set_of_others_may_not_pass_for_a_registered_one(project: Project, site: Site) -> None:
+    own_sets(site, "LOW = 0", name="cifar10")
+    with pytest.raises(SuiteError, match="own_sets_t:OWN calls itself 'cifar10', which is another data set"):
+        project.plan(ON_OWN)

@@ -106,7 +106,7 @@ DATASET = [
     ("sizes={'trian': 1}", "sizes: there is no part 'trian'"),
     ("fingerprint=''", "fingerprint is ''"),
     ("find=None", "find is None, expected a function"),
-    ("version=None", "version is None, expected a whole number"),
+    ("version=-1", "version is -1, expected a whole number of 0 or more, or None"),
     ("location='here'", "location is 'here', expected a pathlib.Path, or None"),
 ]
 CASES = [
@@ -170,8 +170,8 @@ def test_a_pattern_that_breaks_on_a_name_is_named(site: Site, project: Project) 
 
 
 def test_a_data_set_that_cannot_say_whether_it_is_there_is_named(site: Site, project: Project) -> None:
-    site.module("mine", MODULE % ("DATASET", "find=fails"))
-    with pytest.raises(RequestError, match=r"data set 'digits': find\(root\) raises RuntimeError: no"):
+    site.module("mine", MODULE % ("DATASET", "name='mine', find=fails"))
+    with pytest.raises(RequestError, match=r"data set 'mine': find\(root\) raises RuntimeError: no"):
         project.plan(TINY.replace('"digits"', '"mine:CHANGED"'))
 
 
