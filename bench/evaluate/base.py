@@ -217,6 +217,8 @@ class Evaluation(ABC):
             reads in addition to the measured one.
         dataset_fields: Fields of the parameters that hold names of data sets, which profiles substitute: a name, a list
             of names, or lists by another name, such as groups.
+        skips_absent_sets: Whether it measures the other data sets if the files of one are missing;
+            else all of its numbers are n/a then. `Inputs.absent_sets` names the missing ones.
         file_fields: Fields of the parameters that hold the path of a file, relative to the suite, or None. The content
             of the file is in the key.
         reads_model: Whether the job needs the model itself rather than its predictions.
@@ -231,6 +233,7 @@ class Evaluation(ABC):
     Config: ClassVar[type[EvaluationConfig]]
     requires: ClassVar[frozenset[str]] = frozenset()
     dataset_fields: ClassVar[tuple[str, ...]] = ()
+    skips_absent_sets: ClassVar[bool] = False
     file_fields: ClassVar[tuple[str, ...]] = ()
     model_fields: ClassVar[tuple[str, ...]] = ()
     reads_model: ClassVar[bool] = False

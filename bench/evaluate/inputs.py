@@ -57,6 +57,13 @@ class Inputs:
         """
         return self.store.folder(self.task.needs[f"{split}/{output}"].key).arrays(OUTPUTS)
 
+    @property
+    def absent_sets(self) -> Mapping[str, str]:
+        """Why the declared needs of other data sets cannot be read, by name of the set: its files are missing. Empty
+        unless the evaluation declares ``skips_absent_sets``.
+        """
+        return self.task.absent_sets
+
     def model(self, *, with_state: bool = False) -> Classifier:
         """The trained classifier in eval mode on ``device``; its digest goes into the record."""
         return self._load(self.task.train, with_state=with_state)

@@ -138,7 +138,8 @@ class OOD(Evaluation):
 
     Scores that are fitted read predictions of the training items, un-augmented. The scores of every item are stored:
     the array ``<score>`` of the test items and ``<score>@<set>`` of each set, beside ``ids`` and ``ids@<set>``, NaN
-    where an item has none.
+    where an item has none. If the files of a set are missing, the numbers that need it are n/a, and the others are
+    measured.
     """
 
     name = "ood"
@@ -147,6 +148,7 @@ class OOD(Evaluation):
     source = "GMMC paper, Table 3; JEM paper, Sec. 5.3"
     Config = OODConfig
     dataset_fields = ("sets", "groups")
+    skips_absent_sets = True
 
     def needs(self, config: OODConfig) -> tuple[Need, ...]:
         """The outputs that the scores read, on the test set and on every other set; of the training items those that
@@ -176,20 +178,25 @@ class OOD(Evaluation):
         """Compute scores from stored predictions, and numbers from the scores; an item without a score is ranked
         wrongly against the other set.
         """
-        from bench.evaluate.ood_numbers import number
+        from bench.evaluate.ood_numbers import no_number, number
         from bench.evaluate.ood_scores import fit_score, score_items
 
         scores = config.named
         train = _read(inputs, "train", _passes(score for score in scores if score.fitted))
         fits = {score.name: fit_score(score, train) for score in scores}
         found: dict[str, dict[str, NDArray[Any]]] = {}
-        for done, name in enumerate(("", *config.sets)):
+        present = [name for name in config.sets if name not in inputs.absent_sets]
+        for done, name in enumerate(("", *present)):
             arrays = _read(inputs, f"ood:{name}" if name else "test", _passes(scores))
             values = {score.name: score_items(score, fits[score.name], arrays) for score in scores}
             found[name] = {"ids": arrays["ids"], **values}
-            inputs.progress({"done": done + 1, "total": len(config.sets) + 1})
+            inputs.progress({"done": done + 1, "total": len(present) + 1})
         numbers = []
         for place in _places(config):
+            absent = [inputs.absent_sets[name] for name in place.sets if name in inputs.absent_sets]
+            if absent:
+                numbers.append(no_number(place.column, "; ".join(absent)))
+                continue
             outside = {name: found[name][place.score.name] for name in place.sets}
             inside = found[""][place.score.name]
             numbers.append(number(place.column, place.metric, inside, outside, fits[place.score.name]))

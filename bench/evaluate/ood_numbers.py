@@ -14,7 +14,7 @@ from bench.metrics.ood import auroc, average_precision, fpr_at_tpr, missing_as_w
 from bench.metrics.ood_inference import FEWEST, fpr_interval, mean_auroc_interval
 from bench.metrics.predictions import absence
 
-__all__ = ["number"]
+__all__ = ["number", "no_number"]
 
 Scores = npt.NDArray[np.float64]
 
@@ -44,16 +44,7 @@ def number(column: Column, metric: str, inside: Scores, outside: Mapping[str, Sc
     reason = fit.reason or " and ".join(lost) or None
     n = sum(map(len, sizes.values()))
     if reason is not None:
-        counted = 0 if fit.reason else sum(absent.values())
-        return Number(
-            metric=column.metric,
-            argument=column.argument,
-            value=None,
-            n=n,
-            definition=column.definition,
-            reason=reason,
-            not_finite=counted,
-        )
+        return no_number(column, reason, n=n, not_finite=0 if fit.reason else sum(absent.values()))
     pairs = [missing_as_wrong(inside, scores) for scores in outside.values()]
     interval, without = _interval(metric, pairs, sizes)
     some = [said[which] for which in sizes if absent[which]]
@@ -73,6 +64,26 @@ def number(column: Column, metric: str, inside: Scores, outside: Mapping[str, Sc
         definition=column.definition,
         not_finite=sum(absent.values()),
         note="; ".join(remarks) or None,
+    )
+
+
+def no_number(column: Column, reason: str, *, n: int = 0, not_finite: int = 0) -> Number:
+    """The number of a column that has no value, with the reason.
+
+    Args:
+        column: The column.
+        reason: Why it has none.
+        n: Items on which it would be measured; 0 if they are missing.
+        not_finite: Of these, items without a finite score.
+    """
+    return Number(
+        metric=column.metric,
+        argument=column.argument,
+        value=None,
+        n=n,
+        definition=column.definition,
+        reason=reason,
+        not_finite=not_finite,
     )
 
 

@@ -10,7 +10,7 @@ from bench.data.spec import identity
 from bench.evaluate.base import Judge, Need
 from bench.keys import file_digest
 from bench.plan.jobs import Job, Plan
-from bench.plan.tasks import EvaluateTask, GivenFile, PredictTask, TrainTask
+from bench.plan.tasks import EvaluateTask, GivenFile, PredictTask, TrainTask, of_present_sets
 from bench.plugins.sources import component
 from bench.spec import BACKBONES, FAMILIES, BackboneSpec, FamilySpec, TrainingConfig
 from bench.suite.schema import ResolvedEvaluation, ResolvedModel, Suite
@@ -182,6 +182,9 @@ class _Planner:
         for part in evaluation.parts(resolved.config):
             needs = evaluation.needs(part.config) if possible else ()
             predictions = {f"{need.split}/{need.output}": self._predict(need, model, train) for need in needs}
+            absent_sets: dict[str, str] = {}
+            if evaluation.skips_absent_sets:
+                predictions, absent_sets = of_present_sets(predictions)
             judge = evaluation.judge(part.config) if possible else None
             task = EvaluateTask(
                 train=train,
@@ -197,6 +200,7 @@ class _Planner:
                 network=evaluation.feature_network(part.config) if possible else None,
                 passes=evaluation.passes(part.config, self._size("test"), model.family),
                 absent=absent,
+                absent_sets=absent_sets,
                 tolerates_divergence=evaluation.reads_diverged,
             )
             argument = f"@{part.argument}" if part.argument else ""

@@ -18,7 +18,7 @@ from bench.plugins.sources import SEEDING_VERSION
 from bench.rng import derive_seed
 from bench.weights.find import Blueprint, Found
 
-__all__ = ["EvaluateTask", "GivenFile", "Kind", "PredictTask", "Task", "TrainTask"]
+__all__ = ["EvaluateTask", "GivenFile", "Kind", "PredictTask", "Task", "TrainTask", "of_present_sets"]
 
 TRAIN_VERSION = 1
 """Raise when a change of the training loop changes a number."""
@@ -245,6 +245,8 @@ class EvaluateTask:
             ``bench.evaluate.base.Evaluation.feature_network``.
         passes: As in `TrainTask`.
         absent: Why the evaluation does not apply to this model, if it does not.
+        absent_sets: Why the predictions of other data sets are left out of ``needs``, by name of the set in the suite.
+            The key need not contain them: it contains the parameters, and the predictions that are read.
         tolerates_divergence: Whether it can run for a model whose training diverged.
     """
 
@@ -263,6 +265,7 @@ class EvaluateTask:
     network: Mapping[str, Any] | None = None
     passes: float = 0.0
     absent: str | None = None
+    absent_sets: Mapping[str, str] = field(default_factory=dict)
     tolerates_divergence: bool = False
 
     @cached_property
@@ -358,6 +361,23 @@ class EvaluateTask:
             "files": {name: {"path": str(file.path), "sha256": file.sha256} for name, file in self.files.items()},
             "models": {task.key: task.as_json() for task in self.trainings},
         }
+
+
+def of_present_sets(needs: Mapping[str, PredictTask]) -> tuple[dict[str, PredictTask], dict[str, str]]:
+    """The predictions without those of other data sets whose files are missing; all of them if every such set is.
+
+    Args:
+        needs: Predictions by split and output, as in `EvaluateTask.needs`.
+
+    Returns:
+        The predictions, and why each set is left out, by its name in the suite.
+    """
+    others = {name: task for name, task in needs.items() if task.ood is not None}
+    absent = {name: task.absent for name, task in others.items() if task.absent is not None}
+    if len(absent) == len(others):
+        return dict(needs), {}
+    sets = {name.removeprefix("ood:").rpartition("/")[0]: reason for name, reason in absent.items()}
+    return {name: task for name, task in needs.items() if name not in absent}, sets
 
 
 Task: TypeAlias = TrainTask | PredictTask | EvaluateTask

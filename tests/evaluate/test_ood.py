@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -45,6 +46,24 @@ def test_by_hand_with_a_tie(given: Callable[..., Any], keeps_its_word: Callable[
     # 1/48 + 1/16 = 1/12 is a proportion of .75 * .25 * 12 = 2.25 trials; the limits are 2 and 2 (1 + 2 * .25 / 1.96^2).
     ends = wilson_ends(0.75, 2.25, 1.959964)
     assert (number.interval.low, number.interval.high) == pytest.approx(ends, abs=1e-6)
+
+
+def test_a_set_whose_files_are_missing_costs_no_other_number(
+    given: Callable[..., Any], keeps_its_word: Callable[..., None]
+) -> None:
+    config = OODConfig(
+        sets=("near", "far"), scores=("log-density",), groups={"both": ("near", "far"), "one": ("near",)}
+    )
+    outputs = {"test/forward": forward([3, 2, 1]), "ood:near/forward": forward([0, 2])}
+    inputs = given(outputs)
+    inputs.task = replace(inputs.task, absent_sets={"far": "far.zip not found"})
+    outcome = OOD().evaluate(config, inputs)
+    keeps_its_word(OOD(), config, outcome)
+    found = {number.argument: (number.value, number.reason) for number in outcome.numbers}
+    value = pytest.approx(4.5 / 6)
+    missing = (None, "far.zip not found")
+    assert found == {"near": (value, None), "far": missing, "both": missing, "one": (value, None)}
+    assert set(outcome.sets) == {"near"}
 
 
 def test_each_score_reads_its_own_output(given: Callable[..., Any], keeps_its_word: Callable[..., None]) -> None:

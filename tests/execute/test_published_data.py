@@ -24,6 +24,7 @@ from tests.data.test_pictures import contents, pack
 from tests.data.test_torchvision_sets import prepare_celeba, prepare_cifar, prepare_svhn
 
 if TYPE_CHECKING:
+    from bench.report.model import Cell
     from tests.conftest import Project
 
 SUITE = """\
@@ -125,13 +126,31 @@ def test_a_damaged_file_stops_the_run_before_anything_is_trained(file: str, proj
     assert not list(project.bench.store.folders())
 
 
-def test_absent_faces_are_told_and_cost_no_accuracy(project: Project, data: Path) -> None:
-    (data / "celeba" / "list_eval_partition.txt").unlink()
+def test_absent_faces_are_told_and_cost_no_other_number(project: Project, data: Path) -> None:
+    lists = data / "celeba" / "list_eval_partition.txt"
+    content = lists.read_bytes()
+    lists.unlink()
     suite = project.suite(SUITE.format(inside="cifar10", outside="svhn", width=1), "cifar10")
-    run = project.bench.run(str(suite), in_process=True)
-    assert run.exit_code() == 0
-    (table,) = project.bench.tables(str(suite)).tables
-    accuracy, *others = table.rows[0].cells
-    assert accuracy.value is not None
-    assert all(cell.value is None for cell in others)
-    assert "celeba/list_eval_partition.txt not found below" in str(others[1].reason)
+
+    def run() -> list[Cell]:
+        assert project.bench.run(str(suite), in_process=True).exit_code() == 0
+        (table,) = project.bench.tables(str(suite)).tables
+        return list(table.rows[0].cells)
+
+    before = run()
+    assert [cell.value is None for cell in before] == [False, False, True, False]
+    assert "celeba/list_eval_partition.txt not found below" in str(before[2].reason)
+    lists.write_bytes(content)
+    after = run()
+    assert None not in [cell.value for cell in after]
+    assert [cell.value for cell in after[:2]] == [cell.value for cell in before[:2]]
+
+
+def test_without_any_of_its_sets_an_evaluation_is_told_when_planning(project: Project, data: Path) -> None:
+    for file in ("celeba/list_eval_partition.txt", "test_32x32.mat", pictures.TEXTURES.archive):
+        (data / file).unlink()
+    plan = project.bench.plan(str(project.suite(SUITE.format(inside="cifar10", outside="svhn", width=1), "cifar10")))
+    assert {job.evaluation: job.blocked is None for job in plan.jobs if job.kind == "evaluate"} == {
+        "accuracy": True,
+        "ood": False,
+    }

@@ -58,14 +58,33 @@ def test_missing_data_block_everything_with_the_reason(project: Project, tiny: s
             assert str(project.bench.settings.data) in job.blocked
 
 
-def test_a_missing_out_of_distribution_set_blocks_what_reads_it(project: Project, tiny: str) -> None:
-    plan = project.plan(replaced(tiny, 'sets = ["patches"]', 'sets = ["patches", "svhn"]'))
+@pytest.mark.parametrize(("sets", "whole"), [('["patches", "svhn"]', False), ('["svhn"]', True)])
+def test_a_missing_out_of_distribution_set_blocks_its_predictions(
+    project: Project, tiny: str, sets: str, whole: bool
+) -> None:
+    """The evaluation is blocked only if no set is left; otherwise it knows which one is missing and why."""
+    plan = project.plan(replaced(tiny, 'sets = ["patches"]', f"sets = {sets}"))
     blocked = {
         job.id.removeprefix("gmmc-gen/digits/seed1/") for job in plan.jobs if job.blocked and job.model == "gmmc-gen"
     }
-    assert blocked == {"predict/svhn", "predict/svhn.gradient", "ood"}
+    assert blocked == {"predict/svhn", "predict/svhn.gradient", *(["ood"] if whole else [])}
     ood = planned(plan, "gmmc-gen/digits/seed1/ood")
-    assert "train_32x32.mat" in str(ood.blocked)
+    assert isinstance(ood.task, EvaluateTask)
+    reason = ood.blocked if whole else ood.task.absent_sets["svhn"]
+    assert "train_32x32.mat" in str(reason)
+    assert whole or {name.rpartition("/")[0] for name in ood.task.needs} == {"test", "ood:patches"}
+
+
+def test_a_set_that_is_found_later_gives_another_key(
+    project: Project, tiny: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = replaced(tiny, 'sets = ["patches"]', 'sets = ["patches", "svhn"]')
+    before = {job.id: job.key for job in project.plan(text).jobs}
+    monkeypatch.setattr("bench.plan.planner.absence", lambda *_: None)
+    after = {job.id: job.key for job in project.plan(text).jobs}
+    assert {name for name in after if before[name] != after[name]} == {
+        f"{model}/digits/seed1/ood" for model in ("softmax", "gmmc-gen")
+    }
 
 
 def test_an_absent_capability_blocks_and_needs_nothing(project: Project, tiny: str) -> None:

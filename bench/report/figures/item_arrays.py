@@ -11,7 +11,7 @@ from bench.report.cells import Results
 from bench.suite.figures import DEFAULT_READOUT
 from bench.suite.schema import ResolvedFigure, ResolvedModel
 
-__all__ = ["NO_CONFIDENCES", "NO_SCORES", "TEST", "confidences", "scores_of"]
+__all__ = ["NO_CONFIDENCES", "NO_SCORES", "TEST", "confidences", "scores_of", "stored_sets"]
 
 TEST = "test set"
 NO_CONFIDENCES = "no confidences are stored: not run yet, or damaged (see bench status)"
@@ -37,6 +37,22 @@ def scores_of(
         seed: {name: np.asarray(array, dtype=np.float64) for name, array in zip((TEST, *sets), arrays, strict=True)}
         for seed, arrays in found.items()
     }
+
+
+def stored_sets(
+    figure: ResolvedFigure, scores: Sequence[str], sets: Sequence[str], results: Results
+) -> tuple[list[str], str]:
+    """The sets of which some model of a figure has stored scores, and a sentence that names the others.
+
+    The files of the others are missing on the machine that measured, or their evaluation was not run.
+    """
+    found = [
+        name
+        for name in sets
+        if any(scores_of(model, figure, score, (name,), results) for model in figure.models for score in scores)
+    ]
+    others = [name for name in sets if name not in found]
+    return found, f" Without {', '.join(others)}: no scores are stored." if others else ""
 
 
 def confidences(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from bench.metrics.ood import missing_as_wrong
 from bench.report import drawing
 from bench.report.cells import Results
-from bench.report.figures.item_arrays import NO_SCORES, TEST, scores_of
+from bench.report.figures.item_arrays import NO_SCORES, TEST, scores_of, stored_sets
 from bench.suite.figures import RocEntry
 from bench.suite.schema import ResolvedFigure
 
@@ -105,9 +105,10 @@ def figure_of(figure: ResolvedFigure, results: Results) -> RocCurves | str:
     """The curves of a ``[[figure]]``, or why there are none; of several seeds the first is drawn."""
     entry = figure.entry
     assert isinstance(entry, RocEntry)
+    sets, remark = stored_sets(figure, entry.scores, entry.sets, results)
     rows = []
     for score in entry.scores:
-        row = [Panel(score, name, _lines(figure, score, name, results)) for name in entry.sets]
+        row = [Panel(score, name, _lines(figure, score, name, results)) for name in sets]
         if any(panel.lines for panel in row):
             rows.append(tuple(row))
     if not rows:
@@ -115,6 +116,7 @@ def figure_of(figure: ResolvedFigure, results: Results) -> RocCurves | str:
     caption = (
         "Share of the test items above a threshold of the score, against that of the items of another data set; the "
         "area below is the AUROC. The dashed diagonal is chance. One seed of each model."
+        f"{remark}"
     )
     return RocCurves(figure.title, tuple(rows), caption)
 

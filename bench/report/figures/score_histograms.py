@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bench.report import drawing
 from bench.report.cells import Results
-from bench.report.figures.item_arrays import NO_SCORES, scores_of
+from bench.report.figures.item_arrays import NO_SCORES, scores_of, stored_sets
 from bench.suite.figures import HistogramEntry
 from bench.suite.schema import ResolvedFigure
 
@@ -78,11 +78,14 @@ def figure_of(figure: ResolvedFigure, results: Results) -> Histograms | str:
     """The histograms of a ``[[figure]]``, or why there are none; of several seeds the first is drawn."""
     entry = figure.entry
     assert isinstance(entry, HistogramEntry)
+    sets, remark = stored_sets(figure, entry.scores, entry.sets, results)
+    if not sets:
+        return NO_SCORES
     rows = []
     for model in figure.models:
         row = []
         for score in entry.scores:
-            found = scores_of(model, figure, score, entry.sets, results)
+            found = scores_of(model, figure, score, sets, results)
             row.append(Panel(model.label, score, next(iter(found.values()))) if found else None)
         if any(panel is not None for panel in row):
             rows.append(tuple(row))
@@ -90,7 +93,7 @@ def figure_of(figure: ResolvedFigure, results: Results) -> Histograms | str:
         return NO_SCORES
     caption = (
         "Density of the scores of the test set and of each out-of-distribution set, one seed; larger scores say "
-        f"in-distribution. Axes end at the {_INNER[0]:g} % and {_INNER[1]:g} % quantiles of all scores."
+        f"in-distribution. Axes end at the {_INNER[0]:g} % and {_INNER[1]:g} % quantiles of all scores.{remark}"
     )
     return Histograms(figure.title, tuple(rows), caption)
 

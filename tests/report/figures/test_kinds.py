@@ -191,6 +191,20 @@ def test_roc(case: Case) -> None:
     assert line.true_positives == pytest.approx(true)
 
 
+@pytest.mark.parametrize("kind", ["score-histograms", "roc"])
+def test_sets_without_scores_are_named_and_cost_no_other_set(case: Case, kind: str) -> None:
+    with_svhn = SUITE.replace('sets = ["uniform"]', 'sets = ["uniform", "svhn"]')
+    case.plan = case.project.plan(f'{with_svhn}kind = "{kind}"')
+    assert str(case.figure()).startswith("no scores are stored: not run yet")
+    scores(case, "gmmc-dis")
+    figure = drawn(case.figure())
+    assert figure.caption.endswith(" Without svhn: no scores are stored.")
+    ((panel,),) = figure.panels  # type: ignore[attr-defined]
+    assert (panel.name if kind == "roc" else list(panel.sets)) == (
+        "uniform" if kind == "roc" else ["test set", "uniform"]
+    )
+
+
 def test_the_area_below_roc_points_is_the_auroc() -> None:
     from bench.metrics.ood import auroc
 
