@@ -114,7 +114,7 @@ def published_states(
         )
     if not names or INCEPTION in names:
         path = weights_path(settings.weights)
-        missing = f"put {FILE} into {settings.weights}" if path is None else None
+        missing = None if path else f"put {FILE} into {settings.weights}; or: bench data get {INCEPTION}"
         state = _state(INCEPTION, missing, weights, verdicts, _INCEPTION, _LICENSE, _SOURCE, {})
         found.append(replace(state, text=state.text.replace("found", f"found: {path}", 1)) if path else state)
     return found
@@ -140,7 +140,7 @@ def offers(bench: Bench, names: Sequence[str]) -> list[Offer]:
             found.append(_offer(bench, _INCEPTION, root, _LICENSE, _SOURCE, checksums, layout))
             continue
         spec, root = _dataset(name), bench.settings.data
-        what, layout = DOWNLOADS.get(name), absence(spec, root)
+        what, layout = DOWNLOADS.get(name), spec.find(root)
         if what is None:
             here = "needs no download" if layout is None else f"cannot be downloaded by bench: {layout}"
             raise RequestError(f"data set {name!r} {here}; bench downloads {', '.join([*DOWNLOADS, INCEPTION])}")
@@ -193,7 +193,7 @@ def _state(
     if missing is None:
         text = f"found{_verdict(files, verdicts, offered)}"
     else:
-        text = f"missing: {missing}" + (f"; or: bench data get {name}" if offered is not None else "")
+        text = f"missing: {missing}"
     paths = tuple(str(one.file.path) for one in files)
     size = offered.size if offered is not None else None
     return State(name, missing is None, text, paths, size, license_, source, sizes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import get_args
 
+from bench.data.downloads import DOWNLOADS
 from bench.data.spec import Augmentation, DatasetSpec
 from bench.errors import RequestError
 from bench.plugins.declared import Checks, keyed
@@ -109,7 +110,8 @@ def find_dataset(name: str, relative_to: Path) -> DatasetSpec:
 
 
 def absence(spec: DatasetSpec, root: Path) -> str | None:
-    """A sentence about the files that are missing below the data root and where to put them; None if none is.
+    """A sentence about the files that are missing below the data root, where to put them and how to download them; None
+    if none is.
 
     Raises:
         RequestError: The set's ``find`` breaks its contract.
@@ -122,4 +124,6 @@ def absence(spec: DatasetSpec, root: Path) -> str | None:
         raise RequestError(
             f"data set {spec.name!r}: find(root) is {said!r}, expected None or a text that says what is missing"
         )
-    return said
+    if said is None or spec.name not in DOWNLOADS:
+        return said
+    return f"{said}; or: bench data get {spec.name}"

@@ -72,6 +72,7 @@ def test_a_missing_out_of_distribution_set_blocks_its_predictions(
     assert isinstance(ood.task, EvaluateTask)
     reason = ood.blocked if whole else ood.task.absent_sets["svhn"]
     assert "train_32x32.mat" in str(reason)
+    assert str(reason).endswith("; or: bench data get svhn")
     assert whole or {name.rpartition("/")[0] for name in ood.task.needs} == {"test", "ood:patches"}
 
 
