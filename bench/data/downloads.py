@@ -13,6 +13,7 @@ import http.client
 import shutil
 import socket
 import urllib.error
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,7 +77,8 @@ def download(
         )
     with _alone(what.name, stage):
         try:
-            with _patience():
+            with _patience(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of NumPy, over pickles that NumPy 1 wrote
                 what.fetch(stage)
             absent = [unit for unit in what.units if not (stage / unit).exists()]
             if absent:

@@ -8,8 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torchvision
+from PIL import Image
 
 from bench.data import mnist
+from bench.data.catalogue import DATASETS
+from bench.data.loading import load_ood
 from bench.data.spec import DamagedData, Split
 from tests.data.test_fashion_mnist import FILES, LABELS, PIXELS, SIZES
 
@@ -64,3 +67,18 @@ def test_damage_is_named(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mnist, "LIMIT", 2**10)
     with pytest.raises(DamagedData, match=r"train-images-idx3-ubyte\.gz holds more than 1,024 bytes when unpacked"):
         load(root)
+
+
+def test_against_colour_images_it_is_colour_and_resized(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = replace(
+        next(one for one in DATASETS if one.name == "mnist"),
+        find=mnist.MNIST.find,
+        fingerprint=mnist.MNIST.fingerprint,
+        sizes={"train": 6, "test": 3},
+    )
+    like = Split.numbered(np.zeros((1, 3, 32, 32), np.uint8))
+    found = load_ood(spec, root, like=like, seed=0)
+    for image, place in zip(found.images, found.ids, strict=True):
+        digit = Image.fromarray(PIXELS[SIZES["t10k"]][place]).resize((32, 32), Image.Resampling.BILINEAR)
+        for channel in image:
+            np.testing.assert_array_equal(channel, np.asarray(digit))

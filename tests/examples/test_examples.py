@@ -60,12 +60,12 @@ eps    = ["8/255"]
 
 [[evaluation]]
 kind   = "ood"
-sets   = ["uniform"]
+sets   = ["uniform", "bars"]
 scores = ["entropy"]
 
 [[table]]
 id      = "main"
-columns = ["noise@0.1", "mi@8/255", "ood.entropy.auroc@uniform"]
+columns = ["noise@0.1", "mi@8/255", "ood.entropy.auroc@uniform", "ood.entropy.auroc@bars"]
 """
 
 
@@ -126,6 +126,7 @@ def tables_of(suite: str) -> list[dict[str, Any]]:
         ("backbones", "cnn-<channels>", "bench"),
         ("attacks", "momentum", "bench-momentum"),
         ("scores", "entropy", "bench-entropy"),
+        ("datasets", "bars", "bench-bars"),
     ],
 )
 def test_it_is_listed(with_examples: Project, kind: str, name: str, origin: str) -> None:
@@ -133,7 +134,7 @@ def test_it_is_listed(with_examples: Project, kind: str, name: str, origin: str)
     assert (entries[name]["origin"], entries[name]["error"]) == (origin, None)
 
 
-@pytest.mark.parametrize("name", ["smoothed-softmax", "noise", "cnn-32", "momentum", "entropy"])
+@pytest.mark.parametrize("name", ["smoothed-softmax", "noise", "cnn-32", "momentum", "entropy", "bars"])
 def test_it_is_described(with_examples: Project, name: str) -> None:
     assert bench("describe", name).startswith(f"{name}: ")
 
@@ -158,13 +159,13 @@ def test_all_of_them_run_together(with_examples: Project) -> None:
     assert done.exit_code(strict=True) == 0, done.summary
     (table,) = tables_of("together")
     (row,) = table["rows"]
-    cell, attacked, ranked = row["cells"]
+    cell, attacked, ranked, against_bars = row["cells"]
     assert (row["label"], row["family"]) == ("softmax, smoothed", "smoothed-softmax")
     assert (cell["status"], cell["n"]) == ("ok", 16)
     assert cell["interval"]["kind"] == "wilson"
     assert (attacked["status"], attacked["n"]) == ("ok", 16)
     assert attacked["value"] <= 1
-    assert (ranked["status"], ranked["n"]) == ("ok", 32)
+    assert (ranked["status"], ranked["n"]) == (against_bars["status"], against_bars["n"]) == ("ok", 32)
     assert "softmax at T = 1, mean and sd over training items" in table["columns"][2]["definition"]
     assert "momentum-linf[8/255, steps=10, decay=1, loss=ce" in table["columns"][1]["definition"]
 
