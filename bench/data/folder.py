@@ -63,7 +63,8 @@ def read_folder(root: Path) -> tuple[dict[str, Split], str, OwnOptions]:
         try:
             image = decode(content, shown(file), None if options.resize else size)
         except ValueError as error:
-            first = "" if size is None or "expected" not in str(error) else f" as {shown(files[0])} has"
+            other = size is not None and "expected" in str(error)
+            first = f" as {shown(files[0])} has; resize in {FILE} brings all to one size" if other else ""
             raise ValueError(f"{error}{first}") from error
         if options.resize is not None:
             image = resized(image[None], *options.resize)[0].astype(np.uint8, copy=False)

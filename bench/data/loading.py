@@ -18,6 +18,7 @@ from bench.data.resize import conform
 from bench.data.spec import UNLABELLED, DamagedData, DatasetSpec, ImageShape, MissingData, Split
 from bench.data.splits import Caps, Splits, make_splits, make_test
 from bench.errors import BenchError
+from bench.plugins.sources import source_facts
 from bench.registry import import_object
 from bench.rng import derive_seed, seeded
 
@@ -117,6 +118,7 @@ def _load(spec: DatasetSpec, root: Path, *, like: Split | None, image_shape: Ima
     key = (
         spec.name,
         spec.version,
+        "" if spec.version is not None else str(source_facts(spec.implementation)),
         spec.fingerprint,
         spec.implementation,
         where.absolute(),

@@ -31,9 +31,9 @@ __all__ = [
     "TEXTURES",
     "TINY_IMAGENET",
     "Pictures",
+    "fitted",
     "load_places365",
     "load_textures",
-    "fitted",
     "load_tiny_imagenet",
     "picture",
 ]
@@ -247,9 +247,7 @@ def picture(content: bytes, path: Path, again: str, size: tuple[int, int] | None
 
 def fitted(image: npt.NDArray[np.uint8], shape: ImageShape) -> npt.NDArray[np.uint8]:
     """One picture of shape (C, H, W) in another shape: its channels converted, its centre resized (`resized`)."""
-    small: npt.NDArray[np.uint8] = resized(to_channels(image[None], shape[0]), *shape[1:])[0].astype(
-        np.uint8, copy=False
-    )
+    small: npt.NDArray[np.uint8] = resized(to_channels(image[None], shape[0]), *shape[1:])[0].astype(np.uint8)
     return small
 
 

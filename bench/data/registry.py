@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import get_args
 
-from bench.data.downloads import DOWNLOADS
 from bench.data.spec import Augmentation, DatasetSpec
 from bench.errors import RequestError
 from bench.plugins.declared import Checks, keyed
@@ -124,6 +123,8 @@ def absence(spec: DatasetSpec, root: Path) -> str | None:
         raise RequestError(
             f"data set {spec.name!r}: find(root) is {said!r}, expected None or a text that says what is missing"
         )
-    if said is None or spec.name not in DOWNLOADS:
-        return said
-    return f"{said}; or: bench data get {spec.name}"
+    if said is None:
+        return None
+    from bench.data.downloads import DOWNLOADS
+
+    return said if spec.name not in DOWNLOADS else f"{said}; or: bench data get {spec.name}"

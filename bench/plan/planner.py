@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench.data.job import JobData, OodData
-from bench.data.registry import absence, find_dataset
+from bench.data.registry import absence, find_dataset, own_path
 from bench.data.spec import identity
 from bench.evaluate.base import Judge, Need
 from bench.keys import file_digest
@@ -243,7 +243,5 @@ def _dataset_reference(name: str, suite: Suite) -> str:
     """A reference that a worker resolves to the same data set in any working folder: a name, or the absolute form of a
     path, which is relative to the suite file.
     """
-    if "/" not in name and not name.endswith(".npz"):
-        return name
-    path = Path(name).expanduser()
-    return str((path if path.is_absolute() else suite.path.parent / path).resolve())
+    path = own_path(name, suite.path.parent)
+    return name if path is None else str(path.resolve())
