@@ -99,7 +99,8 @@ def published_states(
     """
     settings = bench.settings
     specs = [_dataset(name) for name in names if name != INCEPTION] if names else list(DATASETS.values())
-    files = {spec.name: of_dataset(spec, settings.data) for spec in specs}
+    missing = {spec.name: _missing(spec, settings.data) for spec in specs}
+    files = {spec.name: [] if missing[spec.name] else of_dataset(spec, settings.data) for spec in specs}
     weights = [Needed(file, "FID") for file in FID().checksums(settings.weights)]
     shown = weights if not names or INCEPTION in names else []
     verdicts = _verdicts([*(one for own in files.values() for one in own), *shown], bench.verified, verify, progress)
@@ -108,14 +109,14 @@ def published_states(
         offered = DOWNLOADS.get(spec.name)
         found.append(
             _state(
-                *(spec.name, absence(spec, settings.data), files[spec.name], verdicts),
+                *(spec.name, missing[spec.name], files[spec.name], verdicts),
                 *(offered, spec.license, spec.source, spec.sizes),
             )
         )
     if not names or INCEPTION in names:
         path = weights_path(settings.weights)
-        missing = None if path else f"put {FILE} into {settings.weights}; or: bench data get {INCEPTION}"
-        state = _state(INCEPTION, missing, weights, verdicts, _INCEPTION, _LICENSE, _SOURCE, {})
+        put = None if path else f"put {FILE} into {settings.weights}; or: bench data get {INCEPTION}"
+        state = _state(INCEPTION, put, weights, verdicts, _INCEPTION, _LICENSE, _SOURCE, {})
         found.append(replace(state, text=state.text.replace("found", f"found: {path}", 1)) if path else state)
     return found
 
@@ -178,6 +179,14 @@ def _dataset(name: str) -> DatasetSpec:
     if name not in names:
         raise RequestError(f"unknown data set {name!r}; {did_you_mean(name, names)}")
     return DATASETS.get(name)
+
+
+def _missing(spec: DatasetSpec, root: Path) -> str | None:
+    """What is missing, or what is wrong with a plug-in that cannot say it: one broken set costs no list."""
+    try:
+        return absence(spec, root)
+    except RequestError as error:
+        return str(error)
 
 
 def _state(

@@ -17,11 +17,12 @@ import numpy.typing as npt
 
 from bench.errors import DamagedFileError
 from bench.files.arrays import load_arrays, save_arrays
+from bench.keys import source_digest
 
 __all__ = ["decoded", "decoded_folder", "marks", "user_cache"]
 
-_VERSION = 1
-"""Raise when a change of the way from files to pixels changes a pixel."""
+_CODE = ("pictures.py", "resize.py", "torchvision_sets.py")
+"""The modules beside this one that make pixels of files; an edit of one decodes again, so nobody can forget it."""
 
 
 def user_cache(environ: Mapping[str, str] = os.environ) -> Path:
@@ -54,13 +55,14 @@ def decoded(name: str, facts: Iterable[str], make: Callable[[], npt.NDArray[np.u
 
     Args:
         name: Name of the data set and the shape of its images, such as ``"celeba-3x32x32"``.
-        facts: All that determines the pixels, such as `marks` of the files and a published checksum.
+        facts: All that determines the pixels beside the code, such as `marks` of the files and a published checksum.
         make: Decodes the pictures: uint8 of shape (n, C, H, W).
     """
     from PIL import __version__ as pillow
 
     key = hashlib.sha256()
-    for fact in (str(_VERSION), pillow, *facts):
+    code = (source_digest(Path(__file__).with_name(module)) for module in _CODE)
+    for fact in (pillow, *code, *facts):
         key.update(fact.encode("utf-8", "backslashreplace") + b"\0")
     path = decoded_folder() / f"{name}-{key.hexdigest()[:32]}.npz"
     found = _stored(path)
@@ -73,7 +75,8 @@ def decoded(name: str, facts: Iterable[str], make: Callable[[], npt.NDArray[np.u
         images = make()
         with contextlib.suppress(OSError):
             save_arrays(path, {"images": images, "sha256": _digest(images)})
-            for other in path.parent.glob(f"{name}-*.npz"):
+            # Arrays of former files, and what a kill left of writing.
+            for other in (*path.parent.glob(f"{name}-*.npz"), *path.parent.glob(f".{name}-*.tmp")):
                 if other != path:
                     other.unlink()
         return images

@@ -265,4 +265,4 @@ _ALL = (
 )  # fmt: skip
 
 DOWNLOADS = {one.name: one for one in _ALL}
-"""By name of the data set. The sizes are those that the servers state."""
+"""By name of the data set. The sizes are rounded where the published one is not known to the byte."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -142,3 +143,29 @@ def test_inception_goes_into_the_weights_folder(project: Project, monkeypatch: p
     assert result.exit_code == 5
     assert "expected to begin with 00000000" in result.stderr
     assert not (project.bench.settings.weights / inception.FILE).exists()
+
+
+def test_a_set_that_cannot_say_whether_it_is_there_costs_no_list(
+    project: Project, fetched: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(root: Path) -> None:
+        raise RuntimeError("no")
+
+    broken = replace(DATASETS.get("tiny"), name="broken", find=fails)
+    monkeypatch.setattr("bench.data.catalogue.DATASETS", (broken, DATASETS.get("digits")))
+    DATASETS.reset()
+    assert "missing: data set 'broken': find(root) raises RuntimeError: no" in ok("data", "list")
+    assert loaded("doctor", "--json")["data sets"]["digits"] == "found"
+
+
+@pytest.mark.parametrize("kind", ["a file", "not writable"])
+def test_a_data_root_that_cannot_be_written(project: Project, fetched: list[Path], kind: str) -> None:
+    place = root(project)
+    place.parent.mkdir(parents=True)
+    place.write_text("a file") if kind == "a file" else place.mkdir(mode=0o500)
+    if kind == "not writable" and os.access(place, os.W_OK):
+        pytest.skip("this user may write everywhere")
+    result = bench("data", "get", "tiny", "--yes")
+    assert result.exit_code == 5
+    assert str(place) in result.stderr
+    assert fetched == []

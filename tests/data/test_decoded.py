@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from bench.data import decoded as module_under_test
 from bench.data.decoded import decoded, decoded_folder, marks, user_cache
 
 IMAGES = np.random.default_rng(0).integers(256, size=(5, 3, 4, 4)).astype(np.uint8)
@@ -44,6 +45,27 @@ def test_other_facts_are_decoded_again_and_take_the_place_of_the_old(cache: Path
     assert len(CALLS) == 3
     assert old not in stored()
     assert [path.name.partition("-")[0] for path in stored()] == ["other", "set"]
+
+
+def test_what_a_kill_left_goes(cache: Path) -> None:
+    decoded_folder().mkdir(parents=True)
+    left, foreign = (decoded_folder() / f".{name}-0.npz.x1.tmp" for name in ("set", "other"))
+    for path in (left, foreign):
+        path.write_bytes(b"half")
+    decoded("set", ["a"], make)
+    assert not left.exists()
+    assert foreign.exists()
+
+
+@pytest.mark.parametrize("module", module_under_test._CODE)
+def test_edited_code_decodes_again(cache: Path, module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded("set", ["a"], make)
+    digest = module_under_test.source_digest
+    monkeypatch.setattr(
+        module_under_test, "source_digest", lambda path: digest(path) + ("'" if path.name == module else "")
+    )
+    decoded("set", ["a"], make)
+    assert len(CALLS) == 2
 
 
 def test_other_facts_are_not_those_that_read_alike(cache: Path) -> None:
