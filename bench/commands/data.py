@@ -234,7 +234,8 @@ def _verdict(files: Sequence[Needed], verdicts: Mapping[Checksum, str | None], o
     if problems:
         return f"{DAMAGED}{'; '.join(problems)}"
     if all(verdicts[one.file] is None for one in files):
-        return ", verified"
+        remark = "" if offered is None or not offered.unverified else f" ({offered.unverified})"
+        return f", verified{remark}"
     return ", not verified: bench data verify reads it"
 
 

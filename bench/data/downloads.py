@@ -42,6 +42,7 @@ class Download:
         page: The page of its authors, where a person finds the files.
         fetch: Downloads and unpacks into a folder, in the layout of the root.
         units: What takes its place below the root, in this order: names of files and folders.
+        unverified: What has no published checksums, as a remark; empty if everything has.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Download:
     page: str
     fetch: Callable[[Path], None]
     units: tuple[str, ...]
+    unverified: str = ""
 
 
 def download(
@@ -248,6 +250,7 @@ _ALL = (
     Download(
         "celeba", 1_446_000_000, "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html", _celeba,
         (torchvision_sets.CELEBA.folder, *torchvision_sets.CELEBA.digests),
+        "its images have no published checksums",
     ),
     Download(
         "fashion-mnist", 30_878_645, "https://github.com/zalandoresearch/fashion-mnist", _fashion_mnist,

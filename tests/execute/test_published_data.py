@@ -4,6 +4,7 @@ the place of the published ones.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from bench.commands.data import published_states
 from bench.data import pictures
 from bench.data import torchvision_sets as sets
 from bench.data.catalogue import DATASETS as SHIPPED
@@ -144,6 +146,17 @@ def test_absent_faces_are_told_and_cost_no_other_number(project: Project, data: 
     after = run()
     assert None not in [cell.value for cell in after]
     assert [cell.value for cell in after[:2]] == [cell.value for cell in before[:2]]
+
+
+def test_the_state_of_each_set_is_told(project: Project, data: Path) -> None:
+    states = {state.name: state.text for state in published_states(project.bench, verify=True)}
+    assert states["cifar10"] == states["svhn"] == states["textures"] == "found, verified"
+    assert states["celeba"] == "found, verified (its images have no published checksums)"
+    archive = data / pictures.TEXTURES.archive
+    shutil.unpack_archive(archive, archive.parent)
+    archive.unlink()
+    (state,) = published_states(project.bench, ["textures"], verify=True)
+    assert state.text == "found, but cannot be verified: only what is unpacked is there"
 
 
 def test_without_any_of_its_sets_an_evaluation_is_told_when_planning(project: Project, data: Path) -> None:
