@@ -99,3 +99,12 @@ def test_links_to_headings_lead_somewhere() -> None:
             titles = re.findall(r"^#+ (.*)$", (page.parent / target).read_text(encoding="utf-8"), re.MULTILINE)
             anchors = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
             assert heading in anchors, f"{page.name} links to {target}#{heading}"
+
+
+def test_every_data_set_is_on_its_page() -> None:
+    from bench.data.catalogue import DATASETS
+    from bench.data.downloads import DOWNLOADS
+
+    sets, places = (ROOT / "docs" / "data.md").read_text(encoding="utf-8").partition("## Places")[::2]
+    assert [spec.name for spec in DATASETS if f"`{spec.name}`" not in sets] == []
+    assert [name for name in DOWNLOADS if f"`{name}`" not in places.partition("## Downloads")[0]] == []
