@@ -57,7 +57,11 @@ ARROWS: dict[str, set[str]] = {
         *("attacks", "data", "errors", "evaluate", "execute", "family", "files", "keys", "registry", "rng", "runs"),
         *("scores", "spec", "store", "suite", "train", "weights"),
     },
-    "cli": {"api", "commands", "errors", "execute", "files", "plain", "report", "weights"},
+    "conformance": {
+        *("api", "attacks", "data", "errors", "evaluate", "family", "plugins", "predict", "registry", "rng", "scores"),
+        *("spec", "store", "train"),
+    },
+    "cli": {"api", "commands", "conformance", "errors", "execute", "files", "plain", "report", "weights"},
     "__init__": {"api"},
     "__main__": {"cli"},
 }

@@ -20,7 +20,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
     # Of results only what is quoted: measured ones may lie beside.
-    for name in ("bench", "models", "suites", "results/literature"):
+    for name in ("bench", "models", "suites", "skeletons", "results/literature"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
@@ -42,6 +42,8 @@ def test_what_is_in_the_wheel(wheel: Path) -> None:
         assert f"bench/_suites/{suite.relative_to(ROOT / 'suites').as_posix()}" in names
     for source in (ROOT / "results" / "literature").glob("*.toml"):
         assert f"bench/_literature/{source.name}" in names
+    for skeleton in [*(ROOT / "skeletons").rglob("*.py"), *(ROOT / "skeletons").rglob("*.toml")]:
+        assert f"bench/_skeletons/{skeleton.relative_to(ROOT / 'skeletons').as_posix()}" in names
     modules = {f"bench/{path.relative_to(ROOT / 'bench').as_posix()}" for path in (ROOT / "bench").rglob("*.py")}
     modules |= {f"bench_models/{path.name}" for path in (ROOT / "models").glob("*.py")}
     assert modules <= set(names)

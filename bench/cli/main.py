@@ -13,6 +13,7 @@ from bench.cli.compare import compare, gate
 from bench.cli.data import data
 from bench.cli.inspect import clean, describe, doctor, list_, schema
 from bench.cli.models import export, import_, sample, train
+from bench.cli.plugins import check_plugin, new
 from bench.cli.results import plot, show, table, verify
 from bench.cli.run import check, plan, run, status
 from bench.cli.say import echo, prepare
@@ -105,6 +106,7 @@ for command in (
     *(table, plot, compare, gate, show, verify),
     *(train, sample, import_, export),
     *(list_, describe, schema, data, clean, doctor),
+    *(new, check_plugin),
 ):
     cli.add_command(command)
 

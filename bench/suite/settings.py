@@ -20,7 +20,16 @@ from bench.spec import Config
 from bench.suite.document import read, validate
 from bench.suite.schema import FileName
 
-__all__ = ["Settings", "SettingsFile", "find_profile", "find_suite", "is_path", "load_settings", "suite_folders"]
+__all__ = [
+    "Settings",
+    "SettingsFile",
+    "find_profile",
+    "find_suite",
+    "is_path",
+    "load_settings",
+    "packaged",
+    "suite_folders",
+]
 
 FILE, LOCAL = "bench.toml", "bench.local.toml"
 
@@ -68,7 +77,7 @@ class Settings:
     @property
     def literature(self) -> tuple[Path, ...]:
         """Folders of literature rows: the project's own first, then the package's."""
-        return (self.results / "literature", _packaged("_literature", "results/literature"))
+        return (self.results / "literature", packaged("_literature", "results/literature"))
 
 
 def load_settings(start: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
@@ -117,7 +126,7 @@ def load_settings(start: Path | None = None, environ: Mapping[str, str] | None =
 
 def suite_folders(settings: Settings) -> tuple[Path, ...]:
     """The folders searched for bare suite names: the project's ``suites/``, then the package's."""
-    folders = (settings.home / "suites", _packaged("_suites", "suites"))
+    folders = (settings.home / "suites", packaged("_suites", "suites"))
     return tuple(dict.fromkeys(folder for folder in folders if folder.is_dir()))
 
 
@@ -183,7 +192,7 @@ def _absolute(value: str | None, base: Path) -> Path | None:
     return path if path.is_absolute() else base / path
 
 
-def _packaged(installed: str, checkout: str) -> Path:
+def packaged(installed: str, checkout: str) -> Path:
     """A data folder of the package: beside the code in a wheel, in the checkout otherwise."""
     package = Path(__file__).resolve().parent.parent
     inside = package / installed
