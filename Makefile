@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test smoke slow peer extra lint types format check-wheel clean help
+.PHONY: demo test smoke slow peer extra docs lint types format check-wheel clean help
 
 help:
 	@echo "make demo    train and compare all five families on digits (minutes on two cores), print the tables"
@@ -13,7 +13,8 @@ help:
 	@echo "make smoke   every shipped suite at smoke size, on one store"
 	@echo "make lint    ruff, format check;   make types   mypy --strict;   make slow   the long tests"
 	@echo "make peer    the metrics against other packages, which it installs into an environment of their own"
-	@echo "make extra   what TeX and a browser make of tables and reports (needs pdflatex and chromium)"
+	@echo "make docs    the documentation as a site in site/, strict; its tools get an environment of their own"
+	@echo "make extra   the site, and what TeX and a browser make of tables and reports (needs pdflatex and chromium)"
 
 $(READY): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -30,7 +31,7 @@ test: $(READY)
 slow: $(READY)
 	$(BIN)/python -m pytest -m slow
 
-extra: $(READY)
+extra: $(READY) docs
 	$(BIN)/python -m pytest -m extra tests/extra
 	$(BIN)/python -m pytest tests/report/formats
 
@@ -42,6 +43,13 @@ peer: $(READY)
 	.venv-peer/bin/pip install --quiet --disable-pip-version-check netcal prdc pytorch-ood torch-fidelity uncertainty-calibration
 	@rm -rf .venv-peer/lib/python3*/site-packages/tests  # prdc installs its tests under this name
 	OMP_NUM_THREADS=1 .venv-peer/bin/python -m pytest -m peer
+
+# torchattacks, a requirement of bench, pins an old version of a library that these need.
+docs:
+	@test -x .venv-docs/bin/python || $(PYTHON) -m venv .venv-docs
+	@.venv-docs/bin/pip install --quiet --disable-pip-version-check 'mkdocs<2' 'mkdocs-material>=9.5,<10' 'mkdocstrings[python]>=0.26'
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
+	@echo "site/index.html"
 
 # One store for all suites, apart from measured results; what two suites share is computed once.
 smoke: $(READY)
@@ -64,4 +72,4 @@ types: $(READY)
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) .venv-peer .cache build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-peer .venv-docs site .cache build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -7,23 +7,60 @@ import importlib.metadata
 import importlib.util
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from bench_models.centers import max_mahalanobis_centers
 
+from bench.commands.schema import schema
+
 ROOT = Path(__file__).parent.parent
 
 
-def test_the_protocol_page_is_made_from_the_schemas() -> None:
-    spec = importlib.util.spec_from_file_location("make_protocol", ROOT / "docs" / "make_protocol.py")
+def script(name: str) -> Any:
+    """A script of docs/ as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
+
+
+def test_the_protocol_page_is_made_from_the_schemas() -> None:
     written = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
-    assert written == module.protocol(), "run: python docs/make_protocol.py"
+    assert written == script("make_protocol").protocol(), "run: python docs/make_protocol.py"
+
+
+def test_the_reference_of_the_suite_file_is_made_from_the_schemas() -> None:
+    written = (ROOT / "docs" / "suite-file.md").read_text(encoding="utf-8")
+    assert written == script("make_suite_reference").reference(), "run: python docs/make_suite_reference.py"
+
+
+def test_the_reference_has_every_key_of_the_schema() -> None:
+    page = (ROOT / "docs" / "suite-file.md").read_text(encoding="utf-8")
+
+    def keys(found: Any) -> Iterator[str]:
+        if isinstance(found, dict):
+            for name, value in found.get("properties", {}).items():
+                if "properties" not in value:
+                    yield name
+                yield from keys(value)
+            for part in ("items", "oneOf"):
+                yield from keys(found.get(part))
+        elif isinstance(found, list):
+            for one in found:
+                yield from keys(one)
+
+    every = {name for kind in ("suite", "settings") for name in keys(schema(kind))}
+    sections = {"suite", "data", "model", "evaluation", "table", "figure", "gate"}
+    assert len(every) > 100
+    assert {
+        name for name in every - sections if not re.search(rf"^\| `([\w.-]+\.)?{name}` \|", page, re.MULTILINE)
+    } == set()
 
 
 @pytest.mark.parametrize(("classes", "told"), [(10, "0.006 for 10 classes"), (100, "0.010 for 100")])
