@@ -42,8 +42,9 @@ def list_(kind: str, as_json: bool) -> None:
 def describe(name: str, suite: str | None, profile: str | None, as_json: bool) -> None:
     """Explain whatever has a name: definition, parameters, defaults, units, source.
 
-    NAME is a family, backbone, data set, evaluation, attack, score, suite or profile; a metric of an evaluation, such
-    as calibration.ece; or a column of a table, such as pgd-40.margin@8/255.
+    NAME is a family, backbone, data set, evaluation, attack, score, suite or profile; a metric, such as fcd or
+    calibration.ece; a column of a table, such as pgd-40.margin@8/255; a flag or word beside a number, such as GRAD0 or
+    masked.
     """
     from bench.api import Bench
     from bench.commands.describe import description

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from bench.attacks.named import ATTACKS
 from bench.attacks.spec import Attack
+from bench.commands import glossary
 from bench.data.registry import DATASETS, absence
 from bench.data.spec import DatasetSpec
 from bench.errors import BenchError, RequestError, SuiteError, did_you_mean, nearest
@@ -87,7 +88,7 @@ def _files(pattern: str, section: str, key: str) -> list[Listed]:
 
 
 def description(bench: Bench, name: str, suite: str | None = None, profile: str | None = None) -> str:
-    """Describe everything with a name: plug-ins, suites, profiles, a metric, or a column of a suite.
+    """Describe everything with a name: plug-ins, suites, profiles, flags, verdicts, metrics, or a column of a suite.
 
     Args:
         bench: Settings and the suite last run.
@@ -99,7 +100,8 @@ def description(bench: Bench, name: str, suite: str | None = None, profile: str 
         RequestError: Nothing has this name, or the thing that has it is broken.
     """
     # A suite and its data set, or an evaluation and its attack, can have the same name.
-    if suite is None and (found := [*_plug_ins(name), *_suites_and_profiles(bench, name)]):
+    said = ["\n".join(lines) for lines in (glossary.flag(name), glossary.word(name)) if lines]
+    if suite is None and (found := [*_plug_ins(name), *_suites_and_profiles(bench, name), *said]):
         return "\n\n".join(found)
     known = [] if suite is not None else _names()
     for one in _where_columns_are(bench, suite, profile):
@@ -110,6 +112,8 @@ def description(bench: Bench, name: str, suite: str | None = None, profile: str 
     kind, _, metric = name.partition(".")
     if suite is None and metric and kind in EVALUATIONS.names():
         return _metric(EVALUATIONS.get(kind), metric)
+    if suite is None and (lines := _bare_metric(name)):
+        return "\n".join(lines)
     close = nearest(name, known)
     hint = f"did you mean {close!r}?" if close else "see bench list families, or evaluations, datasets, suites, …"
     raise RequestError(f"nothing is called {name!r}{f' in suite {suite}' if suite else ''}; {hint}")
@@ -241,7 +245,7 @@ def _names() -> list[str]:
     known += [row.name for kind in ("suites", "profiles") for row in listing(kind)]
     for evaluation in EVALUATIONS.values():
         known += [f"{evaluation.name}.{column.metric}" for column in _example_columns(evaluation)]
-    return known
+    return [*known, *glossary.FLAGS, *glossary.WORDS, *glossary.METRICS]
 
 
 def _family(spec: FamilySpec) -> str:
@@ -304,6 +308,18 @@ def _metric(evaluation: Evaluation, metric: str) -> str:
         hint = did_you_mean(metric, [column.metric for column in columns])
         raise RequestError(f"{evaluation.name} has no metric {metric!r}; {hint}")
     return "\n".join([*lines, f"source: {evaluation.source}"])
+
+
+def _bare_metric(name: str) -> list[str]:
+    """A metric without its evaluation: what it is, and each evaluation's numbers of this name."""
+    numbers: list[str] = []
+    for evaluation in EVALUATIONS.values():
+        for column in _example_columns(evaluation):
+            first = f"{evaluation.name}.{column.metric}" not in "".join(numbers)
+            if first and name in (column.metric, column.metric.rpartition(".")[2]):
+                numbers += _number(evaluation.name, column)
+    head, *rest = glossary.metric(name) or ([f"{name}: a metric"] if numbers else [""])
+    return [head, *rest[:-1], *numbers, *rest[-1:]] if head else []
 
 
 def _dataset(spec: DatasetSpec) -> str:

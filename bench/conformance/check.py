@@ -11,7 +11,7 @@ from importlib import metadata
 from typing import Any
 
 from bench.attacks.named import ATTACKS
-from bench.errors import BenchError, RequestError, did_you_mean
+from bench.errors import BenchError, RequestError, did_you_mean, first_line
 from bench.evaluate.base import EVALUATIONS
 from bench.registry import Registry, UnknownNameError, import_object
 from bench.scores.named import SCORES
@@ -114,7 +114,7 @@ def _of_type(reference: str) -> dict[str, Registry[Any]]:
         value = import_object(reference)
     except (Exception, SystemExit) as error:  # a plug-in's module may raise anything at import
         hint = "put its folder on the path: PYTHONPATH=. bench …" if isinstance(error, ModuleNotFoundError) else ""
-        told = f"plug-in {reference!r} cannot be imported: {error or type(error).__name__}"
+        told = f"plug-in {reference!r} cannot be imported: {first_line(error)}"
         raise RequestError(f"{told}; {hint}" if hint else told) from error
     made = value if isinstance(value, type) else type(value)
     return {kind: registry for kind, registry in KINDS.items() if issubclass(made, registry.type)}

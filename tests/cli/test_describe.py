@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner, Result
 
+from bench.attacks.verdict import CHECKS, WORDS
 from bench.cli.main import cli
-from bench.commands.describe import listing
+from bench.commands import glossary
+from bench.commands.describe import _example_columns, listing
+from bench.evaluate.base import EVALUATIONS
 from bench.runs import write_last
 
 if TYPE_CHECKING:
@@ -181,3 +185,50 @@ def test_what_is_not_registered_is_described_by_reference(project: Project, site
         "absent_minded:SPCE"
     )
     assert "softmax: softmax, a model family" in ok("bench_models.specs:SOFTMAX")
+
+
+class TestGlossary:
+    def test_a_flag_in_any_case(self, project: Project) -> None:
+        text = ok("grad0")
+        assert text.startswith(
+            "GRAD0: a flag of robust accuracies and norms\nThe loss has an exactly zero input gradient"
+        )
+        assert "raised, it implies: masked or inconclusive" in text
+        assert "docs/robustness.md#the-flags" in text
+
+    def test_every_flag_of_the_verdicts_has_an_answer_that_the_page_agrees_with(self) -> None:
+        page = (Path(__file__).parents[2] / "docs" / "robustness.md").read_text(encoding="utf-8")
+        assert set(CHECKS) <= set(glossary.FLAGS)
+        for name in glossary.FLAGS:
+            rows = [row for row in page.splitlines() if re.match(rf"\| {name}\b", row)]
+            assert rows, name
+            told = {word for row in rows for word in ("masked", "inconclusive") if word in row.rpartition("| ")[2]}
+            told |= {word for row in rows for word in ("masked", "inconclusive") if word in row.split("|")[-2]}
+            assert told == set(glossary.IMPLIED.get(name, ("inconclusive",))), name
+            assert len(glossary.flag(name)[1]) > 20
+
+    @pytest.mark.parametrize("name", WORDS)
+    def test_every_verdict(self, project: Project, name: str) -> None:
+        assert ok(name).startswith(f"{name}: a word beside or in place of a number\nThe verdict")
+
+    def test_a_metric_without_its_evaluation(self, project: Project) -> None:
+        text = ok("fcd")
+        assert text.startswith("fcd: a metric\nFréchet distance between generated and training images")
+        assert "generation.fcd: unit 1, lower is better\n  fcd[judge-cnn 128-d" in text
+        assert "starts at which the input gradient" in ok("zero-gradient")
+        assert "ood.log-density.auroc@svhn: unit auroc, higher is better" in ok("auroc")
+
+    def test_every_metric_of_ours_has_a_sentence(self) -> None:
+        metrics = {c.metric for one in EVALUATIONS.values() for c in _example_columns(one)}
+        bare = {metric.rpartition(".")[2] for metric in metrics if not metric.startswith("winner.")}
+        assert {name for name in bare if not glossary.metric(name)} == set()
+
+    def test_every_pointer_leads_to_a_heading(self) -> None:
+        for _, pointer in (*glossary.WORDS.values(), *glossary.METRICS.values()):
+            page, _, anchor = pointer.partition("#")
+            text = (Path(__file__).parents[2] / "docs" / page).read_text(encoding="utf-8")
+            titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}, pointer
+
+    def test_a_misspelt_flag(self, project: Project) -> None:
+        assert "did you mean 'LOSSGAP'?" in refused("LOSGAP")
