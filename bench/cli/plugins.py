@@ -69,7 +69,9 @@ def check_plugin(
         took = time.perf_counter() - began
         rows.append({"check": check.name, "ok": problem is None, "problem": problem, "seconds": round(took, 3)})
         if not as_json:
-            echo(f"ok    {check.name}" if problem is None else f"FAIL  {check.name}\n      {problem}")
+            # One mistake may fail every check that builds on the first.
+            said = "as above" if problem in [row["problem"] for row in rows[:-1]] else problem
+            echo(f"ok    {check.name}" if problem is None else f"FAIL  {check.name}\n      {said}")
     failed = sum(not row["ok"] for row in rows)
     if as_json:
         echo_json({"plugin": name, "checks": rows})

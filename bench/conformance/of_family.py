@@ -17,13 +17,13 @@ from torch import Tensor
 from bench.conformance import small
 from bench.conformance.check import Check, require
 from bench.conformance.network import backbone
-from bench.errors import RequestError
+from bench.errors import RequestError, did_you_mean
 from bench.family import Batch, Classifier, Family, Iteration, Samples
 from bench.plugins.family_contract import check_rows, checked_model, checked_state, checked_step, checked_streams
 from bench.predict.outputs import forward_outputs, gradient_outputs
 from bench.registry import import_object
 from bench.rng import seeded
-from bench.spec import FamilySpec, Task
+from bench.spec import FamilySpec, Task, settings
 from bench.train import checkpoint
 from bench.train.loop import Trainer, TrainingInterrupted
 
@@ -92,6 +92,9 @@ class Trial:
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             key = ".".join(map(str, first["loc"]))
+            if first["type"] == "extra_forbidden":
+                known = [setting.key for setting in settings(self.spec.config)]
+                raise RequestError(f"{self.spec.name} has no setting {key!r}; {did_you_mean(key, known)}") from None
             said = f"{key}: {first['msg']}" if key else first["msg"].removeprefix("Value error, ")
             raise RequestError(f"a training of two epochs: {said}; --set {key or 'KEY'}=VALUE") from None
 

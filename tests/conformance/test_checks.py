@@ -233,3 +233,10 @@ def test_the_command_has_a_line_for_each_check() -> None:
     said = CliRunner().invoke(cli, ["check-plugin", "wrn-10-1"], catch_exceptions=False).stdout.splitlines()
     assert len(said) == len(rows) + 1
     assert said[-1] == "3 of 3 checks passed"
+
+
+def test_one_mistake_is_told_once() -> None:
+    done = CliRunner().invoke(cli, ["check-plugin", "jem", "--set", "sampler.stepz=3"], catch_exceptions=False)
+    assert done.exit_code == 1
+    assert done.stdout.count("jem has no setting 'sampler.stepz'; did you mean 'sampler.steps'?") == 1
+    assert "      as above" in done.stdout
