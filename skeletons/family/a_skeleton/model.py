@@ -119,10 +119,10 @@ class ASkeleton(Family[ASkeletonConfig]):
 
     def _advanced(self, model: ASkeletonClassifier, state: Chains, count: int, iteration: Iteration) -> Tensor:
         """Up to ``count`` chains of the buffer, each ``steps`` further; some start again from noise."""
-        draw = {"generator": iteration.generator, "device": iteration.generator.device}
-        slots = torch.randperm(len(state.age), **draw)[:count]
-        fresh = torch.rand(len(slots), **draw) < self.config.sampler.reinit
-        noise = torch.rand(len(slots), *model.image_shape, **draw)
+        generator, device = iteration.generator, iteration.generator.device
+        slots = torch.randperm(len(state.age), generator=generator, device=device)[:count]
+        fresh = torch.rand(len(slots), generator=generator, device=device) < self.config.sampler.reinit
+        noise = torch.rand(len(slots), *model.image_shape, generator=generator, device=device)
         start = torch.where(fresh[:, None, None, None], noise, state.images[slots])
         samples = model.ascend(start, state.labels[slots], self.config.sampler.steps)
         state.images[slots] = samples
