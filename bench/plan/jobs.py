@@ -70,10 +70,22 @@ class Job:
 
 @dataclass(frozen=True)
 class Plan:
-    """The jobs of a suite, ordered so that inputs come before the jobs that read them."""
+    """The jobs of a suite, ordered so that inputs come before the jobs that read them.
+
+    Attributes:
+        suite: The suite.
+        jobs: Its jobs, those of its parts among them.
+        parts: The plans of the suite's parts; empty if it has none.
+    """
 
     suite: Suite
     jobs: tuple[Job, ...]
+    parts: tuple[Plan, ...] = ()
+
+    @property
+    def leaves(self) -> list[Plan]:
+        """The plans of the suites of one data set that the suite consists of, in the order of ``Suite.leaves``."""
+        return [leaf for part in self.parts for leaf in part.leaves] if self.parts else [self]
 
     @cached_property
     def _by_key(self) -> dict[str, Job]:
@@ -118,7 +130,7 @@ class Plan:
         for job in reversed(self.jobs):
             if job.key in wanted:
                 wanted.update(job.inputs)
-        return Plan(self.suite, tuple(job for job in self.jobs if job.key in wanted))
+        return Plan(self.suite, tuple(job for job in self.jobs if job.key in wanted), self.parts)
 
     def downstream(self, patterns: Sequence[str]) -> list[Job]:
         """The jobs whose id matches one of the glob patterns, and all jobs that depend on them."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from bench.data.job import JobData, OodData
@@ -27,7 +29,39 @@ def make_plan(suite: Suite, data_root: Path, weights_root: Path) -> Plan:
         data_root: Where data sets are looked for, to mark jobs that cannot run.
         weights_root: Where foreign weights are looked for, for the same purpose.
     """
-    return _Planner(suite, data_root, weights_root).plan()
+    if not suite.parts:
+        return _Planner(suite, data_root, weights_root).plan()
+    return _joined(suite, [make_plan(part, data_root, weights_root) for part in suite.parts])
+
+
+def _joined(suite: Suite, plans: Sequence[Plan]) -> Plan:
+    """The plan of a suite of parts. A job that several parts have is there once, for its key is the same.
+
+    If two parts have different jobs of one id, that of the later part gets the name of the part before it.
+    """
+    keys: dict[str, str] = {}
+    jobs: dict[tuple[str, str], Job] = {}
+    parts = []
+    for plan in plans:
+        part = plan.suite.on or plan.suite.name
+        own = []
+        for job in plan.jobs:
+            taken = keys.setdefault(job.id, job.key) != job.key and (job.id, job.key) not in jobs
+            named = replace(job, id=f"{part}:{job.id}") if taken else job
+            jobs.setdefault((named.id, named.key), named)
+            own.append(named)
+        parts.append(_renamed(plan, own))
+    return Plan(suite, tuple(jobs.values()), tuple(parts))
+
+
+def _renamed(plan: Plan, jobs: Sequence[Job]) -> Plan:
+    """A plan with other names for its jobs, in its parts, too."""
+    names = {(job.key, job.model, job.evaluation, job.argument): job for job in jobs}
+    parts = [
+        _renamed(part, [names[job.key, job.model, job.evaluation, job.argument] for job in part.jobs])
+        for part in plan.parts
+    ]
+    return Plan(plan.suite, tuple(jobs), tuple(parts))
 
 
 class _Planner:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.execute.states import job_states
+from bench.execute.states import Status, job_states
 from bench.plan.jobs import Plan
 from bench.report.bold import (
     ALPHA,
@@ -23,16 +23,18 @@ from bench.report.claims import calibration_notes, control_notes, item_notes, re
 from bench.report.common import Across, across_rows
 from bench.report.deviations import deviations
 from bench.report.figures.curves import chart_of
+from bench.report.hyperparameters import settings_table
 from bench.report.items import Items, common_items, mean_area, mean_over_seeds
-from bench.report.literature import load_literature
 from bench.report.minimal import with_norm_checks
-from bench.report.model import Cell, Report, Table, TableColumn, TableRow
+from bench.report.model import Block, Cell, Report, Table, TableColumn, TableRow
 from bench.report.origins import origins
+from bench.report.parts import Parts, joined, merged_lines
+from bench.report.quoted import difference_rows, quoted_rows
 from bench.report.stored import Scored
 from bench.report.text import size_note
 from bench.report.verdicts import with_curve_checks
 from bench.store import Store
-from bench.suite.schema import ResolvedColumn, ResolvedModel, ResolvedTable, Suite
+from bench.suite.schema import ResolvedColumn, ResolvedModel, ResolvedTable
 
 __all__ = ["build_report"]
 
@@ -45,17 +47,22 @@ def build_report(plan: Plan, store: Store, literature: Sequence[Path]) -> Report
         store: The store that holds the records.
         literature: Folders of quoted numbers.
     """
+    return _report(plan, store, job_states(plan, store), literature)
+
+
+def _report(plan: Plan, store: Store, states: Mapping[str, Status], literature: Sequence[Path]) -> Report:
     suite = plan.suite
-    results = Results(plan, store, job_states(plan, store))
-    tables = tuple(_table(table, suite, results, literature) for table in suite.tables)
+    if suite.parts and not suite.parts[0].on:
+        return joined(suite, [_report(part, store, states, literature) for part in plan.parts])
+    parts = Parts({part.suite.on: Results(part, store, states) for part in plan.leaves}, plan)
     return Report(
         suite=suite.name,
         title=suite.title,
         profile=suite.profile,
-        substitutions=suite.substitutions,
-        deviations=deviations(suite),
-        tables=tables,
-        budget=_budget(plan),
+        substitutions=tuple(dict.fromkeys(pair for leaf in suite.leaves for pair in leaf.substitutions)),
+        deviations=merged_lines({leaf.on: deviations(leaf) for leaf in suite.leaves}),
+        tables=tuple(_table(table, parts, store, literature) for table in suite.tables),
+        budget=" ".join(dict.fromkeys(filter(None, (_budget(part) for part in plan.leaves)))),
     )
 
 
@@ -67,10 +74,15 @@ def _budget(plan: Plan) -> str:
         if job.kind == "train" and job.model in labels and job.passes:
             passes.setdefault(labels[job.model], job.passes)
     costs = ", ".join(f"{label} {cost:,.0f}" for label, cost in passes.items())
-    return f"Training of one seed in network passes of one image, without validation: {costs}." if costs else ""
+    on = f" on {plan.suite.on}" if plan.suite.on else ""
+    return f"Training of one seed{on} in network passes of one image, without validation: {costs}." if costs else ""
 
 
-def _table(table: ResolvedTable, suite: Suite, results: Results, literature: Sequence[Path]) -> Table:
+def _table(table: ResolvedTable, parts: Parts, store: Store, literature: Sequence[Path]) -> Table:
+    models = parts.models(table.rows)
+    quoted = quoted_rows(table, parts, literature)
+    if table.settings:
+        return settings_table(_title(table, parts, models), table, models, quoted.rows, quoted.notes)
     columns = tuple(
         TableColumn(
             id=column.id,
@@ -83,29 +95,43 @@ def _table(table: ResolvedTable, suite: Suite, results: Results, literature: Seq
         )
         for column in table.columns
     )
-    models = [model for name in table.rows for model in suite.models if model.name == name]
-    across = {c.id: across_rows(models, c, results) for c in table.columns if c.column.across is not None}
-    cells = [[_cell(model, column, across, results) for column in table.columns] for model in models]
+    across = {c.id: across_rows(models, c, parts.of(c)) for c in table.columns if c.column.across is not None}
+    cells = [[_cell(model, column, across, parts.of(column)) for column in table.columns] for model in models]
     tests: dict[str, str | None] = {}
     for index, column in enumerate(table.columns):
-        bold = _bold(table, index, models, cells, across, results)
+        bold = _bold(table, index, models, cells, across, parts.of(column))
         if column.column.direction is not None:
             tests[column.id] = bold.test if bold.rows is not None else None
         for row, model in enumerate(models):
             cell = replace(cells[row][index], n_common=bold.n_common if cells[row][index].value is not None else None)
             cells[row][index] = replace(cell, best=model.name in (bold.rows or ()))
-    made = origins(models, cells, results.plan, results.store)
-    rows = [
-        TableRow(model.label, model.family.name, "measured", tuple(row), made_with=made.rows[model.name])
+    made = origins(models, cells, parts.plan, store)
+    measured = [
+        TableRow(
+            model.label,
+            model.family.name,
+            "measured",
+            tuple(row),
+            made_with=made.rows[model.name],
+            group=table.groups.get(model.name, ""),
+        )
         for model, row in zip(models, cells, strict=True)
     ]
-    for name in table.literature:
-        rows += _quoted(name, table, suite, literature)
-    title = _title(table, suite, models)
+    rows = [*measured, *quoted.rows]
+    if table.differences:
+        rows += difference_rows(measured, quoted, columns)
+    title = _title(table, parts, models)
+    only = parts.only
     made_table = Table(
-        table.id, title, columns, tuple(rows), chart=chart_of(title, table.columns, models, cells, results)
+        table.id,
+        title,
+        columns,
+        tuple(rows),
+        chart=chart_of(title, table.columns, models, cells, only) if only is not None else None,
+        blocks=tuple(Block(*block) for block in table.blocks),
+        transposed=table.transposed,
     )
-    notes = _notes(table, suite, cells, across, tests, models, results)
+    notes = [*_notes(table, cells, across, tests, models, parts), *quoted.notes]
     sizes = size_note(made_table)
     return replace(made_table, notes=(*notes, *([sizes] if sizes else []), *made.notes))
 
@@ -182,42 +208,23 @@ def _bold(
     )
 
 
-def _title(table: ResolvedTable, suite: Suite, models: list[ResolvedModel]) -> str:
+def _title(table: ResolvedTable, parts: Parts, models: list[ResolvedModel]) -> str:
+    suite = parts.plan.suite
     if suite.profile is None:
         return table.title
     networks = ", ".join(dict.fromkeys(model.backbone.name for model in models))
     items = f", n <= {suite.caps.items}" if suite.caps.items is not None else ""
-    return f"{table.title} (PROFILE {suite.profile}: {suite.dataset.name}, {networks}{items})"
-
-
-def _quoted(name: str, table: ResolvedTable, suite: Suite, folders: Sequence[Path]) -> list[TableRow]:
-    literature = load_literature(name, folders)
-    wanted = [column.id for column in table.columns]
-    rows = []
-    for row in literature.rows:
-        if not any(column in row.values for column in wanted):
-            continue
-        same = row.dataset == suite.dataset.name and suite.profile is None
-        comparable = "" if same else f", {row.dataset.upper()}, not comparable"
-        cells = tuple(
-            Cell(column=column, value=row.values[column], status="ok")
-            if column in row.values
-            else Cell(column=column, status="n/a", reason="not in the source")
-            for column in wanted
-        )
-        origin = f"{literature.source.title}, {row.table}{comparable}"
-        rows.append(TableRow(row.label, row.family, "literature", cells, origin))
-    return rows
+    data = ", ".join(dict.fromkeys(leaf.dataset.name for leaf in suite.leaves))
+    return f"{table.title} (PROFILE {suite.profile}: {data}, {networks}{items})"
 
 
 def _notes(
     table: ResolvedTable,
-    suite: Suite,
     cells: list[list[Cell]],
     across: Mapping[str, Across],
     tests: Mapping[str, str | None],
     models: Sequence[ResolvedModel],
-    results: Results,
+    parts: Parts,
 ) -> list[str]:
     """The notes below a table: its own note, what its numbers can claim, and the reasons for missing numbers."""
     notes = [table.note] if table.note else []
@@ -225,7 +232,8 @@ def _notes(
     of_seeds = seed_note(filled)
     notes += [of_seeds] if of_seeds else []
     notes += item_notes(table.columns, cells)
-    notes += control_notes(table.columns, models, results)
+    for on, results in parts.results.items():
+        notes += control_notes([column for column in table.columns if column.dataset == on], models, results)
     notes += calibration_notes(table.columns, models, cells)
     notes += [column.note for column in across.values() if column.note]
     made = "; ".join(dict.fromkeys(test for test in tests.values() if test))
@@ -257,7 +265,13 @@ def _notes(
             f"Where an attack draws, its accuracy is the mean over {counts} attack seeds (its definition says how "
             "many), and the interval covers items and seeds."
         )
-    notes += [f"Warning: {text}." for model in suite.models if model.name in table.rows for text in model.warnings]
-    labels = {model.name: model.label for model in suite.models}
-    notes += reason_notes([labels[name] for name in table.rows], cells)
+    warned = (
+        text
+        for leaf in parts.plan.suite.leaves
+        for model in leaf.models
+        if model.name in table.rows
+        for text in model.warnings
+    )
+    notes += [f"Warning: {text}." for text in dict.fromkeys(warned)]
+    notes += reason_notes([model.label for model in models], cells)
     return notes

@@ -11,7 +11,7 @@ from bench.errors import SuiteError
 from bench.spec import Config
 from bench.suite.document import read, validate
 
-__all__ = ["Literature", "literature_names", "load_literature"]
+__all__ = ["Literature", "LiteratureRow", "literature_names", "load_literature"]
 
 
 class Source(Config):
@@ -30,6 +30,12 @@ class LiteratureRow(Config):
     family: str = Field("", description="The registered family that it corresponds to, if any")
     dataset: str = Field(description="Data set that the numbers are for")
     table: str = Field(description="Where in the source")
+    group: str = Field("", description="Heading of the rows that it stands with in the source, if it has groups")
+    page: int | None = Field(None, ge=1, description="Page of the source")
+    n: int | None = Field(None, ge=1, description="Number of test items behind its shares, where it is known")
+    threat: str = Field("", description="Norm and budget of the attack behind its numbers, if they are under attack")
+    secondary: str = Field("", description="Where the numbers were read, if not in their own source")
+    caveat: str = Field("", description="What to know about the numbers; printed below the table")
     values: Mapping[str, float] = Field(description="By column id of the shipped suites; fractions in [0, 1]")
 
 

@@ -8,7 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PlainValidator,
+    PositiveInt,
+    WithJsonSchema,
+)
 
 from bench.data.registry import DATASETS, own_path
 from bench.data.spec import DatasetSpec
@@ -18,7 +27,9 @@ from bench.spec import BackboneSpec, Config, FamilySpec, TrainingConfig
 from bench.weights.module_spec import ModuleConfig
 
 __all__ = [
+    "BlockEntry",
     "Caps",
+    "ColumnEntry",
     "DataSection",
     "EvaluationEntry",
     "FigureEntry",
@@ -29,6 +40,7 @@ __all__ = [
     "ResolvedFigure",
     "ResolvedModel",
     "ResolvedTable",
+    "RowGroupEntry",
     "Substitutes",
     "Suite",
     "SuiteHeader",
@@ -59,6 +71,9 @@ class SuiteHeader(Config):
     name: str = Field(pattern=NAME, max_length=LONGEST, description="Name in commands and file names")
     title: str = Field("", description="Title of the report")
     paper: str = Field("", description="The tables and figures of a paper that the suite reproduces")
+    include: tuple[FileName, ...] = Field(
+        (), description="Other suites, by bare name or path, that this one consists of; it then has no other section"
+    )
 
 
 class DataSection(Config):
@@ -106,13 +121,83 @@ class EvaluationEntry(_Open):
     )
 
 
+class ColumnEntry(Config):
+    """A column, by its name or with a heading of one's own."""
+
+    column: str = Field(description="[<data set>/]<evaluation id>[.<metric>][@<argument>]")
+    label: str | None = Field(None, min_length=1, max_length=200, description="Heading of the column")
+    group: str | None = Field(None, max_length=200, description="Heading over neighbouring columns of one group")
+
+
+def _column_entry(value: Any) -> ColumnEntry:
+    """An entry of ``columns``. Raises ValueError if it is neither a name nor a table."""
+    if isinstance(value, str):
+        return ColumnEntry(column=value)
+    if not isinstance(value, Mapping):
+        raise ValueError("expected the name of a column in quotes, or a table with column, label and group")
+    return ColumnEntry.model_validate(value)
+
+
+Columns = Annotated[
+    tuple[
+        Annotated[
+            ColumnEntry,
+            PlainValidator(_column_entry),
+            WithJsonSchema(
+                {
+                    "anyOf": [
+                        {"type": "string"},
+                        {
+                            "type": "object",
+                            "additionalProperties": False,
+                            "required": ["column"],
+                            "properties": {name: {"type": "string"} for name in ("column", "label", "group")},
+                        },
+                    ]
+                }
+            ),
+        ],
+        ...,
+    ],
+    Field(min_length=1),
+]
+"""Columns by name, or with a heading of one's own."""
+
+
+class BlockEntry(Config):
+    """Columns that stand below those of the block before, under the same headings."""
+
+    title: str = Field(min_length=1, max_length=200, description="Heading of the block")
+    columns: Columns = Field(description="As many columns as each other block has")
+
+
+class RowGroupEntry(Config):
+    """Rows that stand together below a heading."""
+
+    title: str = Field(min_length=1, max_length=200, description="Heading; quoted rows of this group join it")
+    models: tuple[str, ...] = Field((), description="Its models, by name or label")
+
+
 class TableEntry(Config):
     """``[[table]]``."""
 
     id: str = Field(pattern=NAME, max_length=LONGEST, description="Name in commands and file names")
     title: str = Field("", description="Caption")
-    columns: tuple[str, ...] = Field(min_length=1, description="<evaluation id>[.<metric>][@<argument>]")
+    columns: Columns | None = Field(
+        None, min_length=1, description="<evaluation id>[.<metric>][@<argument>], or a table with column, label, group"
+    )
+    blocks: tuple[BlockEntry, ...] | None = Field(
+        None, min_length=2, description="In place of columns: blocks of as many columns each, one below the other"
+    )
+    settings: tuple[str, ...] | None = Field(
+        None, min_length=1, description="In place of columns: hyper-parameters, such as sampler.steps"
+    )
     models: tuple[str, ...] | None = Field(None, description="Rows, by name or label; default: all models")
+    groups: tuple[RowGroupEntry, ...] = Field((), description="Groups of rows; a model is in one of them or in none")
+    transpose: bool = Field(False, description="Models from left to right, columns from top to bottom")
+    differences: bool = Field(
+        False, description="Add the differences of measured to quoted numbers of the same family and data set"
+    )
     literature: tuple[str, ...] = Field((), description="Names of files in results/literature")
     note: str = Field("", description="Printed below the table")
 
@@ -225,16 +310,34 @@ class ResolvedEvaluation:
 
 @dataclass(frozen=True)
 class ResolvedColumn:
-    """A column of a table: a number of an evaluation."""
+    """A column of a table: a number of an evaluation.
+
+    Attributes:
+        id: Its name in the suite.
+        evaluation: The evaluation.
+        column: The number, with the heading that the table gives it.
+        dataset: Name of its data set as the suite file has it; empty if the suite has only one.
+    """
 
     id: str
     evaluation: ResolvedEvaluation
     column: Column
+    dataset: str = ""
 
 
 @dataclass(frozen=True)
 class ResolvedTable:
-    """A table of the suite; ``rows`` are names of models."""
+    """A table of the suite.
+
+    Attributes:
+        columns: Its columns; empty in a table of settings.
+        rows: Names of its models.
+        blocks: Titles of its blocks with the indices of their columns; empty if it has none.
+        settings: Names of the hyper-parameters that it shows in place of numbers.
+        groups: Heading of the group of each model that has one, by name, in the order of the table.
+        transposed: Whether models stand from left to right.
+        differences: Whether it has rows with the differences to quoted numbers.
+    """
 
     id: str
     title: str
@@ -242,6 +345,11 @@ class ResolvedTable:
     rows: tuple[str, ...]
     literature: tuple[str, ...]
     note: str
+    blocks: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    settings: tuple[str, ...] = ()
+    groups: Mapping[str, str] = field(default_factory=dict)
+    transposed: bool = False
+    differences: bool = False
 
 
 @dataclass(frozen=True)
@@ -275,6 +383,10 @@ class Suite:
         rules: The rules of the suite's gate.
         baseline: Results folder of the gate's baseline, if the suite names it.
         original_dataset: The data set that the file names, before substitution.
+        on: Of a part with one of several data sets: the data set, as the file names it; else empty.
+        parts: The suites that it includes, or one suite for each of its data sets; empty if it has one data set. A
+            suite of parts has the data set, models and evaluations of the first, and tables of its own only if its
+            parts are data sets.
     """
 
     name: str
@@ -293,10 +405,19 @@ class Suite:
     profile: str | None = None
     substitutions: tuple[tuple[str, str], ...] = ()
     original_dataset: str = ""
+    on: str = ""
+    parts: tuple[Suite, ...] = ()
+
+    @property
+    def leaves(self) -> list[Suite]:
+        """The suites of one data set that it consists of: itself, or those of its parts."""
+        return [leaf for part in self.parts for leaf in part.leaves] if self.parts else [self]
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """Warnings to show before the suite runs."""
+        if self.parts:
+            return tuple(dict.fromkeys(text for part in self.parts for text in part.warnings))
         found = [*self.dataset.warnings, *(text for model in self.models for text in model.warnings)]
         return tuple(dict.fromkeys([*found, *self._uncovered()]))
 

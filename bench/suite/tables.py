@@ -6,14 +6,22 @@ The name of a column is ``<evaluation id>[.<metric>][@<argument>]``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from bench.errors import did_you_mean
 from bench.evaluate.base import Column
+from bench.spec import settings
 from bench.suite.locate import Path
-from bench.suite.schema import ResolvedColumn, ResolvedEvaluation, ResolvedTable, TableEntry
+from bench.suite.schema import (
+    ResolvedColumn,
+    ResolvedEvaluation,
+    ResolvedModel,
+    ResolvedTable,
+    TableEntry,
+    models_by_name,
+)
 from bench.suite.section import ResultsReader, texts
 
 __all__ = ["TableReader", "column_name", "named_columns", "substituted"]
@@ -39,48 +47,133 @@ class TableReader(ResultsReader):
     def _table(self, raw: Mapping[str, Any], at: Path) -> ResolvedTable | None:
         before = len(self.problems)
         entry = self.check(TableEntry, raw, at)
+        given = [key for key in _CONTENTS if raw.get(key) is not None]
+        if len(given) != 1:
+            what = " and ".join(given) if given else "none of columns, blocks and settings"
+            self.complain((*at, given[1]) if given else at, f"a table has {what}", "it needs one of them")
         # Columns and rows are read from ``raw``, so that a mistake in one key hides no mistake in another.
-        columns = self._columns(texts(raw.get("columns")), at)
-        rows = [model.name for model in self.shown_models(raw, at)]
+        columns = self._columns(raw.get("columns"), (*at, "columns"))
+        blocks, columns = self._blocks(raw.get("blocks"), at, columns)
+        models = self.shown_models(raw, at)
+        self._settings(raw.get("settings"), at, models)
+        groups = self._groups(raw.get("groups"), at, models)
         for place, name in texts(raw.get("literature")):
             if name not in self.literature:
                 hint = did_you_mean(name, self.literature)
                 self.complain((*at, "literature", place), f"unknown literature {name!r}", hint)
+        if raw.get("differences") is True and not raw.get("literature"):
+            self.complain((*at, "differences"), "differences need quoted numbers", 'such as literature = ["gmmc-2021"]')
         if entry is None or len(self.problems) > before:
             return None
         return ResolvedTable(
             id=entry.id,
             title=entry.title or entry.id,
             columns=tuple(columns),
-            rows=tuple(rows),
+            rows=tuple(model.name for model in models),
             literature=entry.literature,
             note=entry.note,
+            blocks=tuple(blocks),
+            settings=entry.settings or (),
+            groups=groups,
+            transposed=entry.transpose,
+            differences=entry.differences,
         )
 
-    def _columns(self, names: Sequence[tuple[int, str]], at: Path) -> list[ResolvedColumn]:
+    def _columns(self, given: Any, at: Path) -> list[ResolvedColumn]:
         columns: list[ResolvedColumn] = []
         unknown = 0
-        for place, name in names:
-            meant = substituted(name, self.evaluations, self.outside)
-            column = self._known.get(meant)
+        for place, item in enumerate(given if isinstance(given, list) else []):
+            name = item.get("column") if isinstance(item, Mapping) else item
+            if not isinstance(name, str):
+                continue  # the schema reports it
+            column = self._column(name)
             if column is None:
                 unknown += not self._unclear(name)
                 # Each search for the nearest name takes time.
                 if not self._unclear(name) and unknown <= _MOST:
-                    self.complain((*at, "columns", place), f"unknown column {name!r}", did_you_mean(name, self._known))
-            elif column.column.argument not in self.outside.values() or column not in columns:
+                    path = (*at, place, "column") if isinstance(item, Mapping) else (*at, place)
+                    self.complain(path, f"unknown column {name!r}", did_you_mean(name, self._known))
+                continue
+            column = _headed(column, item)
+            if column.column.argument not in self._substitutes or column not in columns:
                 # Two sets of a suite may share a substitute; its column then appears once.
                 columns.append(column)
         return columns
+
+    def _column(self, name: str) -> ResolvedColumn | None:
+        """The column of a name; under a profile that of the substituted set."""
+        return self._known.get(substituted(name, self.evaluations, self.outside))
+
+    @cached_property
+    def _substitutes(self) -> frozenset[str]:
+        return frozenset(self.outside.values())
 
     @cached_property
     def _known(self) -> dict[str, ResolvedColumn]:
         return named_columns(self.evaluations)
 
+    def _blocks(
+        self, given: Any, at: Path, columns: list[ResolvedColumn]
+    ) -> tuple[list[tuple[str, tuple[int, ...]]], list[ResolvedColumn]]:
+        """Titles and indices of the blocks, and all columns; those of blocks have no heading over several columns."""
+        blocks: list[tuple[str, tuple[int, ...]]] = []
+        for place, raw in enumerate(given if isinstance(given, list) else []):
+            if not isinstance(raw, Mapping):
+                continue
+            path = (*at, "blocks", place)
+            found = self._columns(raw.get("columns"), (*path, "columns"))
+            found = [replace(one, column=replace(one.column, group="")) for one in found]
+            first = [columns[index] for index in blocks[0][1]] if blocks else found
+            if len(found) != len(first):
+                message = f"the block has {len(found)} columns and the first {len(first)}"
+                self.complain((*path, "columns"), message, "each block has as many")
+            for one, other in zip(found, first, strict=False):
+                if (one.column.unit, one.column.direction) != (other.column.unit, other.column.direction):
+                    message = f"{one.id} stands below {other.id}, and they differ in unit or direction"
+                    self.complain((*path, "columns"), message)
+            blocks.append((str(raw.get("title")), tuple(range(len(columns), len(columns) + len(found)))))
+            columns = [*columns, *found]
+        return blocks, columns
+
+    def _settings(self, given: Any, at: Path, models: Sequence[ResolvedModel]) -> None:
+        """Report hyper-parameters that no model of the table has."""
+        known = {setting.key for model in models for setting in settings(model.family.config)}
+        for place, name in texts(given):
+            if name not in known and models:
+                self.complain((*at, "settings", place), f"no model has {name!r}", did_you_mean(name, known))
+
+    def _groups(self, given: Any, at: Path, models: Sequence[ResolvedModel]) -> dict[str, str]:
+        """The group of each model; a model in two groups, and one that the table does not show, are reported."""
+        known = models_by_name(models)
+        found: dict[str, str] = {}
+        for place, raw in enumerate(given if isinstance(given, list) else []):
+            for index, name in texts(raw.get("models") if isinstance(raw, Mapping) else None):
+                path = (*at, "groups", place, "models", index)
+                if name in known and known[name].name in found:
+                    self.complain(path, f"{name!r} is in two groups")
+                elif name in known:
+                    found[known[name].name] = str(raw.get("title"))
+                elif name not in self.unclear_models:
+                    self.complain(path, f"{name!r} is no model of the table", did_you_mean(name, known))
+        return found
+
     def _unclear(self, column: str) -> bool:
         """Whether an unknown column may belong to an evaluation with mistakes."""
         owner = column.partition("@")[0].partition(".")[0]
         return owner not in {evaluation.id for evaluation in self.evaluations} and owner in self.unclear_evaluations
+
+
+_CONTENTS = ("columns", "blocks", "settings")
+
+
+def _headed(column: ResolvedColumn, item: Any) -> ResolvedColumn:
+    """A column with the heading that a table gives it. A label of one's own stands without the group of the column."""
+    if not isinstance(item, Mapping):
+        return column
+    label, group = item.get("label"), item.get("group")
+    if isinstance(label, str):
+        column = replace(column, column=replace(column.column, label=label, group=""))
+    return replace(column, column=replace(column.column, group=group)) if isinstance(group, str) else column
 
 
 def column_name(evaluation: str, column: Column, *, short: bool = False) -> str:
