@@ -114,7 +114,8 @@ class Bench:
         """A suite by path or bare name (default: the settings' default suite), with a profile if one is named."""
         path = find_suite(str(name or self.settings.default_suite), self.settings)
         overlay = find_profile(profile, self.settings) if profile else None
-        return load_suite(path, overlay, literature=literature_names(self.settings.literature))
+        known = literature_names(self.settings.literature)
+        return load_suite(path, overlay, literature=known, find=lambda name: find_suite(name, self.settings))
 
     def plan(self, suite: str | Path | None = None, *, profile: str | None = None, only: Sequence[str] = ()) -> Plan:
         """The jobs of a suite; ``only`` keeps those whose id matches a glob pattern, and the jobs that they need."""
@@ -261,6 +262,7 @@ class Bench:
         results = self._results(suite, profile)
         if against is None:
             return compare_models(results, results.plan.suite, baseline)
+        _alone(results.plan.suite, "compares runs of")
         return compare_runs(results, results.plan.suite, former_run(against, results.plan.suite))
 
     def gate(
@@ -288,6 +290,7 @@ class Bench:
 
         results = self._results(suite, profile)
         chosen = results.plan.suite
+        _alone(chosen, "gates")
         rules, against = rules or chosen.rules, against or chosen.baseline
         if not rules:
             raise RequestError("a gate needs a rule: --rule 'accuracy >= -0.005', or [gate] in the suite")
@@ -396,6 +399,7 @@ class Bench:
         path: str | Path
         path, profile = (suite, profile) if suite is not None else self.last(profile)
         chosen = self.plan(path, profile=profile)
+        suites = {job.key: part.suite for part in chosen.leaves for job in part.jobs}
         trains = [job for job in chosen.jobs if job.kind == "train"]
         for job in trains:
             if name in (job.model, job.id, job.id.removesuffix("/train")):
@@ -405,7 +409,9 @@ class Bench:
                     overlay = f" --profile {profile}" if profile else ""
                     raise RequestError(f"{job.id} is not trained; run it: bench run {path}{overlay} --only '{job.id}'")
                 shape = job_splits(job.task.train.data, self.settings.data).train.image_shape
-                model, _ = load(folder, job.task.train.model, chosen.suite.num_classes, shape, device, with_state=True)
+                model, _ = load(
+                    folder, job.task.train.model, suites[job.key].num_classes, shape, device, with_state=True
+                )
                 return model
         known = [job.model for job in trains] + [job.id.removesuffix("/train") for job in trains]
         raise RequestError(f"no model {name!r} in suite {chosen.suite.name}; {did_you_mean(name, known)}")
@@ -420,6 +426,13 @@ class Bench:
         except Exception as error:
             warnings.warn(f"the tables of the run could not be stored: {error}", stacklevel=3)
         return report
+
+
+def _alone(suite: Suite, what: str) -> None:
+    """Raises RequestError if a suite consists of parts."""
+    if suite.parts:
+        names = ", ".join(part.on or part.name for part in suite.parts)
+        raise RequestError(f"{suite.name} has parts ({names}); bench {what} a suite of one data set")
 
 
 def run(suite: str | Path | None = None, **options: Any) -> Run:

@@ -152,7 +152,7 @@ def write_plan(results: Path, home: Path, plan: Plan) -> None:
         "file": _portable(plan.suite.path, results, home),
         "profile": plan.suite.profile,
         "written": _now(),
-        "labels": {model.name: model.label for model in plan.suite.models},
+        "labels": {model.name: model.label for leaf in plan.suite.leaves for model in leaf.models},
         "jobs": jobs,
         "features": sorted(plan.keys - jobs.keys()),
     }

@@ -229,12 +229,14 @@ def check(suite: str, profile: str | None) -> None:
 
     bench = Bench.here()
     chosen = bench.plan(suite, profile=profile)
-    for name in dict.fromkeys(name for table in chosen.suite.tables for name in table.literature):
+    leaves = chosen.suite.leaves
+    tables = chosen.suite.all_tables
+    for name in dict.fromkeys(name for table in tables for name in table.literature):
         load_literature(name, bench.settings.literature)
     missing = dict.fromkeys(job.blocked for job in chosen.jobs if job.blocked)
     echo(
-        f"{chosen.suite.path}: ok, {len(chosen.suite.models)} models, {len(chosen.suite.evaluations)} evaluations, "
-        f"{len(chosen.suite.tables)} tables, {len(chosen.jobs)} jobs"
+        f"{chosen.suite.path}: ok, {sum(len(leaf.models) for leaf in leaves)} models, "
+        f"{sum(len(leaf.evaluations) for leaf in leaves)} evaluations, {len(tables)} tables, {len(chosen.jobs)} jobs"
     )
     for text in chosen.suite.warnings:
         echo(f"warning: {text}")

@@ -206,6 +206,9 @@ def _suite(suite: Suite) -> str:
     """The models, evaluations and tables of a suite."""
     lines = [f"{suite.name}: a suite", suite.title, f"file: {suite.path}"]
     lines += [f"paper: {suite.paper}"] if suite.paper else []
+    if suite.parts:
+        lines += [f"{part.on or part.name}: {part.title}" for part in suite.parts]
+        return "\n".join([*lines, *_tables(suite)])
     lines.append(f"data: {suite.dataset.name}, data seed {suite.data.seed}")
     lines.append("models:")
     for model in suite.models:
@@ -216,10 +219,15 @@ def _suite(suite: Suite) -> str:
     for evaluation in suite.evaluations:
         kind = "" if evaluation.id == evaluation.evaluation.name else f" ({evaluation.evaluation.name})"
         lines.append(f"  {evaluation.id}{kind}: {evaluation.evaluation.summary}")
-    lines.append("tables:")
-    for table in suite.tables:
-        lines += [f"  {table.id}: {table.title}", f"      {', '.join(column.id for column in table.columns)}"]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_tables(suite)])
+
+
+def _tables(suite: Suite) -> list[str]:
+    lines = ["tables:"]
+    for table in suite.all_tables:
+        names = [column.id for column in table.columns] or table.settings
+        lines += [f"  {table.id}: {table.title}", f"      {', '.join(names)}"]
+    return lines
 
 
 def _profile(document: Document, profile: ProfileFile) -> str:

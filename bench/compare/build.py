@@ -18,6 +18,7 @@ from bench.report.cells import Results
 from bench.report.claims import reason_notes
 from bench.report.deviations import deviations
 from bench.report.model import Cell, Report, Table, TableColumn, TableRow
+from bench.report.parts import joined
 from bench.report.text import size_note
 from bench.suite.schema import ResolvedColumn, ResolvedModel, ResolvedTable, Suite, models_by_name
 
@@ -38,6 +39,12 @@ def compare_models(results: Results, suite: Suite, baseline: str | None) -> Repo
     Raises:
         RequestError: The suite has no model of that name, or no other one.
     """
+    if suite.parts:
+        parts = [
+            compare_models(replace(results, plan=part), _with_tables(part.suite, suite), baseline)
+            for part in results.plan.parts
+        ]
+        return replace(joined(suite, parts), comparison=True, remarks=tuple(r for part in parts for r in part.remarks))
     known = models_by_name(suite.models)
     if baseline is not None and baseline not in known:
         raise RequestError(f"suite {suite.name} has no model {baseline!r}; {did_you_mean(baseline, known)}")
@@ -47,6 +54,17 @@ def compare_models(results: Results, suite: Suite, baseline: str | None) -> Repo
     if not pairs:
         raise RequestError(f"suite {suite.name} has no model to compare {first.label} with")
     return _report(suite, pairs, f"difference to {first.label}", [])
+
+
+def _with_tables(part: Suite, whole: Suite) -> Suite:
+    """A part of a suite; if it is one of several data sets, with the suite's tables cut to its columns."""
+    if not part.on:
+        return part
+    tables = (
+        replace(table, id=f"{table.id}-{part.on}", columns=tuple(c for c in table.columns if c.dataset == part.on))
+        for table in whole.tables
+    )
+    return replace(part, tables=tuple(table for table in tables if table.columns))
 
 
 def compare_runs(results: Results, suite: Suite, former: FormerRun) -> Report:

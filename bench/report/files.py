@@ -36,7 +36,7 @@ def write_report(bench: Bench, plan: Plan, report: Report) -> Path:
     for name, format_ in FORMATS.items():
         if name != "html":  # report.html holds the tables
             write_atomically(folder / f"tables.{format_.ending}", format_(report).encode())
-    found, inputs = figures_in(folder, plan.suite.figures, Results(plan, bench.store, bench.states(plan)))
+    found, inputs = _figures_of(bench, folder, plan, ())
     charts = charts_of(report)
     _write_figures(folder, {**charts, **found})
     keep(folder, found, inputs)
@@ -62,8 +62,8 @@ def plot(bench: Bench, results: Results, ids: Sequence[str], out: Path | None) -
         NothingSelectedError: Nothing could be drawn.
     """
     suite = results.plan.suite
-    tables = [table.id for table in suite.tables]
-    known = [*tables, *(figure.id for figure in suite.figures)]
+    tables = [table.id for table in suite.all_tables]
+    known = [*tables, *(figure.id for leaf in suite.leaves for figure in leaf.figures)]
     for name in ids:
         if name not in known:
             raise RequestError(f"suite {suite.name} has no figure {name!r}; {did_you_mean(name, known)}")
@@ -72,7 +72,7 @@ def plot(bench: Bench, results: Results, ids: Sequence[str], out: Path | None) -
         charts = charts_of(build_report(results.plan, bench.store, ()))
         found |= {name: chart for name, chart in charts.items() if name in ids or (not ids and chart != _NO_CHART)}
     folder = out or report_folder(bench, suite.name, suite.profile)
-    figures, inputs = figures_in(folder, [figure for figure in suite.figures if not ids or figure.id in ids], results)
+    figures, inputs = _figures_of(bench, folder, results.plan, ids)
     found |= figures
     written = _write_figures(folder, found)
     keep(folder, figures, inputs)
@@ -80,6 +80,27 @@ def plot(bench: Bench, results: Results, ids: Sequence[str], out: Path | None) -
     if not written:
         raise NothingSelectedError("; ".join(reasons) or f"suite {suite.name} has no figures")
     return [*map(str, written), *reasons]
+
+
+def _figures_of(
+    bench: Bench, folder: Path, plan: Plan, ids: Sequence[str]
+) -> tuple[dict[str, Figure | str], dict[str, str]]:
+    """The figures of all parts of a suite, with the digests of their inputs; of ``ids`` alone, if it names any.
+
+    A figure whose id an earlier part has, too, gets the name of its suite.
+    """
+    states = bench.states(plan)
+    found: dict[str, Figure | str] = {}
+    inputs: dict[str, str] = {}
+    for part in plan.leaves:
+        wanted = []
+        for figure in part.suite.figures:
+            named = replace(figure, id=f"{part.suite.name}-{figure.id}") if figure.id in found else figure
+            wanted += [named] if not ids or named.id in ids else []
+        drawn, of_drawn = figures_in(folder, wanted, Results(part, bench.store, states))
+        found |= drawn
+        inputs |= of_drawn
+    return found, inputs
 
 
 def charts_of(report: Report) -> dict[str, Figure | str]:
@@ -120,26 +141,28 @@ def _write_figures(folder: Path, figures: Mapping[str, Figure | str]) -> list[Pa
 
 def pictures(plan: Plan, store: Store) -> tuple[Picture, ...]:
     """The pictures that evaluations stored, labelled by model and seed."""
-    found = []
-    labels = {model.name: model.label for model in plan.suite.models}
-    for job in plan.jobs:
-        if job.kind != "evaluate":
-            continue
-        folder = store.folder(job.key)
-        record = folder.record()
-        for name in record.measured.files if record is not None else ():
-            if not name.endswith(".png"):
+    found: dict[tuple[str, str], Picture] = {}
+    for part in plan.leaves:
+        labels = {model.name: model.label for model in part.suite.models}
+        for job in part.jobs:
+            if job.kind != "evaluate":
                 continue
-            try:
-                content = folder.read(name)
-            except DamagedFileError:  # the job's cells say so
-                folder.distrust()
-                continue
-            label = f"{labels[job.model]}, seed {job.seed}"
-            what = name.removesuffix(".png")
-            caption = f"{job.evaluation}: {what}; {_READ.get(what, 'rows are classes')}"
-            found.append(Picture(label, caption, content))
-    return tuple(found)
+            folder = store.folder(job.key)
+            record = folder.record()
+            for name in record.measured.files if record is not None else ():
+                if not name.endswith(".png") or (job.key, name) in found:
+                    continue
+                try:
+                    content = folder.read(name)
+                except DamagedFileError:  # the job's cells say so
+                    folder.distrust()
+                    continue
+                on = f", {part.suite.on}" if part.suite.on else ""
+                label = f"{labels[job.model]}{on}, seed {job.seed}"
+                what = name.removesuffix(".png")
+                caption = f"{job.evaluation}: {what}; {_READ.get(what, 'rows are classes')}"
+                found[job.key, name] = Picture(label, caption, content)
+    return tuple(found.values())
 
 
 _READ = {
@@ -169,7 +192,9 @@ def provenance_summary(plan: Plan, store: Store) -> dict[str, str]:
     devices.discard("none")
     return {
         "suite": str(plan.suite.path.name),
-        "data set": f"{plan.suite.dataset.name}, data seed {plan.suite.data.seed}",
+        "data set": "; ".join(
+            dict.fromkeys(f"{leaf.dataset.name}, data seed {leaf.data.seed}" for leaf in plan.suite.leaves)
+        ),
         "devices": ", ".join(sorted(devices)),
         "worker time": f"{seconds:,.0f} s",
         "commands": "; ".join(sorted(commands)),

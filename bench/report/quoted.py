@@ -59,6 +59,8 @@ def quoted_rows(table: ResolvedTable, parts: Parts, folders: Sequence[Path]) -> 
         source = load_literature(name, folders)
         found: dict[tuple[str, str, str], list[LiteratureRow]] = {}
         for row in source.rows:
+            if table.quotes is not None and row.table not in table.quotes:
+                continue
             if any(_quotes(row, key, data) for _, key, data in wanted):
                 found.setdefault((row.label, row.table, row.secondary), []).append(row)
         for (label, where, secondary), quoted in found.items():

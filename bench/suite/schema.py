@@ -79,7 +79,13 @@ class SuiteHeader(Config):
 class DataSection(Config):
     """``[data]``: the in-distribution data set and how it is split."""
 
-    dataset: FileName = Field(description="A registered data set, 'module:SPEC', an .npz file or a folder of images")
+    dataset: Annotated[
+        FileName,
+        WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}),
+    ] = Field(
+        description="A registered data set, 'module:SPEC', an .npz file or a folder of images; or a list of them, on "
+        "each of which every model is trained and measured"
+    )
     seed: NonNegativeInt = Field(0, description="Data seed: splits and subsets, shared by all models")
     validation: PositiveInt | None = Field(None, description="Validation items; default: the data set's")
 
@@ -107,6 +113,9 @@ class ModelEntry(_Open):
     init_from: str | None = Field(
         None, description="Another model of the suite to start from; it is trained once and shared"
     )
+    on: Mapping[str, Mapping[str, Any]] = Field(
+        default_factory=dict, description="[model.on.<data set>]: other values on one of several data sets"
+    )
     weights: FileName | None = Field(
         None, description="Weights to evaluate without training: a name given to `bench import`, or a .safetensors file"
     )
@@ -116,6 +125,9 @@ class EvaluationEntry(_Open):
     """``[[evaluation]]``: keys beyond these are parameters of the protocol."""
 
     kind: str = Field(description="A registered evaluation")
+    on: Mapping[str, Mapping[str, Any]] = Field(
+        default_factory=dict, description="[evaluation.on.<data set>]: other values on one of several data sets"
+    )
     id: str | None = Field(
         None, pattern=NAME, max_length=LONGEST, description="Name in columns and job ids; default: the kind"
     )
@@ -199,6 +211,9 @@ class TableEntry(Config):
         False, description="Add the differences of measured to quoted numbers of the same family and data set"
     )
     literature: tuple[str, ...] = Field((), description="Names of files in results/literature")
+    quotes: tuple[str, ...] | None = Field(
+        None, min_length=1, description="Tables of these sources whose rows are quoted; default: all of them"
+    )
     note: str = Field("", description="Printed below the table")
 
 
@@ -213,6 +228,9 @@ class FigureEntry(Config):
 
     id: str = Field(pattern=NAME, max_length=LONGEST, description="Name in commands and file names")
     kind: str = Field(description="What is drawn")
+    on: Mapping[str, Mapping[str, Any]] = Field(
+        default_factory=dict, description="[figure.on.<data set>]: other values on one of several data sets"
+    )
     title: str = Field("", description="Title of the figure; default: the id")
     models: tuple[str, ...] | None = Field(
         None, min_length=1, description="Models, by name or label; default: all models"
@@ -337,6 +355,7 @@ class ResolvedTable:
         groups: Heading of the group of each model that has one, by name, in the order of the table.
         transposed: Whether models stand from left to right.
         differences: Whether it has rows with the differences to quoted numbers.
+        quotes: The tables of the sources whose rows are quoted; None: all of them.
     """
 
     id: str
@@ -350,6 +369,7 @@ class ResolvedTable:
     groups: Mapping[str, str] = field(default_factory=dict)
     transposed: bool = False
     differences: bool = False
+    quotes: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -412,6 +432,11 @@ class Suite:
     def leaves(self) -> list[Suite]:
         """The suites of one data set that it consists of: itself, or those of its parts."""
         return [leaf for part in self.parts for leaf in part.leaves] if self.parts else [self]
+
+    @property
+    def all_tables(self) -> list[ResolvedTable]:
+        """The tables of the suite and of the suites that it includes."""
+        return [*self.tables, *(table for part in self.parts for table in part.all_tables)]
 
     @property
     def warnings(self) -> tuple[str, ...]:

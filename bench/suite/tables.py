@@ -57,6 +57,8 @@ class TableReader(ResultsReader):
         models = self.shown_models(raw, at)
         self._settings(raw.get("settings"), at, models)
         groups = self._groups(raw.get("groups"), at, models)
+        ranks = {title: rank for rank, title in enumerate(dict.fromkeys(groups.values()))}
+        models.sort(key=lambda model: ranks.get(groups.get(model.name, ""), len(ranks)))
         for place, name in texts(raw.get("literature")):
             if name not in self.literature:
                 hint = did_you_mean(name, self.literature)
@@ -77,6 +79,7 @@ class TableReader(ResultsReader):
             groups=groups,
             transposed=entry.transpose,
             differences=entry.differences,
+            quotes=entry.quotes,
         )
 
     def _columns(self, given: Any, at: Path) -> list[ResolvedColumn]:
@@ -143,7 +146,9 @@ class TableReader(ResultsReader):
                 self.complain((*at, "settings", place), f"no model has {name!r}", did_you_mean(name, known))
 
     def _groups(self, given: Any, at: Path, models: Sequence[ResolvedModel]) -> dict[str, str]:
-        """The group of each model; a model in two groups, and one that the table does not show, are reported."""
+        """The group of each model, in the order of the groups; a model in two groups, and one that the table does not
+        show, are reported.
+        """
         known = models_by_name(models)
         found: dict[str, str] = {}
         for place, raw in enumerate(given if isinstance(given, list) else []):
