@@ -64,6 +64,27 @@ Every setting with its default, what the GMMC paper states, what released code d
   scores use gamma^2 = 1, as the code does everywhere. Another gamma^2 changes no decision, but log p(x), confidences
   and the gradients of cross-entropy.
 - **IS and FID**: the paper names neither the number of images nor how they were chosen.
+
+## Where the quoted numbers come from
+
+`results/literature/` has one file for each source; a project's own files of that folder come first. A table of a suite
+takes a whole source or one table of it: `literature = ["gmmc-2021/Table 5"]`. Each row names its table and data set,
+the number of test items where it is known, and what a reader must know to use it (`caveat`).
+
+- **`gmmc-2021`**: Tables 1, 2, 3, 5, 7, 8, 9, 10 and Fig. 4 of the GMMC paper, as printed: single runs without
+  intervals. Page numbers are not given, because the text that was read has none.
+- **Numbers of others in it.** Most rows of Tables 1 and 3 are not the paper's own measurements; what agrees with the
+  JEM paper says so, as do softmax and JEM on CIFAR100 in Table 9, which the paper presents as its own.
+- **Two accuracies.** Table 1 and Table 5 print different clean accuracies of the same models (94.08 and 94.13 % for
+  GMMC), so at least two checkpoints or two evaluations are behind them. Here a model has one accuracy everywhere.
+- **Numbers to be wary of.** In Table 5 GMMC's accuracy hardly falls from 4/255 to 32/255. In
+  Table 7 an untargeted norm of GMMC (Gen) exceeds the targeted one. In Table 3 the maximum probability of GMMC (Gen)
+  is below chance on CelebA. They are quoted as printed.
+- **Table 10.** Here updates count from 0 and energies are taken before each. The paper's iteration 1 stands at update
+  0: its samples have the lowest energies of all, as those of a classifier that was never updated against samples, and
+  its real images have nearly the energy printed for the time before the switch. The number before the switch is a row
+  of its own, `gmmc-2021/Table 10, before the switch`. The step counts over two columns and one sign were not legible
+  with certainty; the row's caveat says which. One number was lost and is left out.
 """
 
 

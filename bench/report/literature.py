@@ -1,17 +1,21 @@
-"""Numbers quoted from papers, read from TOML files; each file names its source."""
+"""Numbers quoted from papers, read from TOML files; each file names its source.
+
+A suite names a source, ``gmmc-2021``, or one of its tables, ``gmmc-2021/Table 5``: several tables of a paper have a
+column of accuracy, and a whole source would put the rows of all of them into ours.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, FiniteFloat, PositiveInt
 
-from bench.errors import SuiteError
+from bench.errors import RequestError, SuiteError
 from bench.spec import Config
 from bench.suite.document import read, validate
 
-__all__ = ["Literature", "LiteratureRow", "literature_names", "load_literature"]
+__all__ = ["Literature", "literature_names", "load_literature"]
 
 
 class Source(Config):
@@ -29,14 +33,19 @@ class LiteratureRow(Config):
     label: str = Field(description="As the source calls the model")
     family: str = Field("", description="The registered family that it corresponds to, if any")
     dataset: str = Field(description="Data set that the numbers are for")
-    table: str = Field(description="Where in the source")
-    group: str = Field("", description="Heading of the rows that it stands with in the source, if it has groups")
-    page: int | None = Field(None, ge=1, description="Page of the source")
-    n: int | None = Field(None, ge=1, description="Number of test items behind its shares, where it is known")
-    threat: str = Field("", description="Norm and budget of the attack behind its numbers, if they are under attack")
-    secondary: str = Field("", description="Where the numbers were read, if not in their own source")
-    caveat: str = Field("", description="What to know about the numbers; printed below the table")
-    values: Mapping[str, float] = Field(description="By column id of the shipped suites; fractions in [0, 1]")
+    table: str = Field(min_length=1, description="Where in the source")
+    page: PositiveInt | None = Field(None, description="Page of the source, where known")
+    group: str = Field(
+        "", description="Heading that the source puts over rows like this one, in the words of our tables"
+    )
+    n: PositiveInt | None = Field(None, description="Number of test items behind the row's shares, where known")
+    threat: str = Field("", description="Threat model of the row's robust numbers, e.g. L_inf 8/255")
+    secondary: str = Field("", description="What was read, if it is not the paper that the numbers are of")
+    caveat: str = Field("", description="What a reader must know to use the row, in sentences")
+    values: Mapping[str, FiniteFloat] = Field(
+        min_length=1,
+        description="By column id of the shipped suites, or by key of the family's settings; fractions in [0, 1]",
+    )
 
 
 class Literature(Config):
@@ -47,28 +56,49 @@ class Literature(Config):
 
 
 def literature_names(folders: Sequence[Path]) -> frozenset[str]:
-    """Names of the files in the literature folders."""
-    return frozenset(path.stem for folder in folders if folder.is_dir() for path in folder.glob("*.toml"))
+    """The names that `load_literature` takes: of each file in the literature folders, and of each of its tables.
+
+    Of two files with one name the first counts. A file that cannot be read has no tables here; to load it tells why.
+    """
+    files: dict[str, Path] = {}
+    for folder in folders:
+        for path in folder.glob("*.toml") if folder.is_dir() else ():
+            files.setdefault(path.stem, path)
+    return frozenset(files) | {f"{name}/{table}" for name, path in files.items() for table in _tables(path)}
+
+
+def _tables(path: Path) -> set[str]:
+    try:
+        rows = read(path).tables("row")
+    except (RequestError, SuiteError):
+        return set()
+    return {row["table"] for row in rows if isinstance(row.get("table"), str)}
 
 
 def load_literature(name: str, folders: Sequence[Path]) -> Literature:
-    """Read the file of a source from the first folder that has one.
+    """Read the file of a source, or the rows of one of its tables, from the first folder that has the file.
 
     Args:
-        name: Name of the file, without ``.toml``.
+        name: Name of the file, without ``.toml``; after a slash, the ``table`` of the wanted rows.
         folders: The literature folders.
 
     Raises:
         SuiteError: If the file has mistakes.
-        FileNotFoundError: If no folder has a file of that name.
+        FileNotFoundError: If no folder has a file of that name, or the file no such table.
     """
+    stem, _, table = name.partition("/")
     for folder in folders:
-        path = folder / f"{name}.toml"
+        path = folder / f"{stem}.toml"
         if not path.is_file():
             continue
         document = read(path)
         found, problems = validate(Literature, document.data, document, ())
         if found is None:
             raise SuiteError(problems)
-        return found
+        if not table:
+            return found
+        rows = tuple(row for row in found.rows if row.table == table)
+        if rows:
+            return found.model_copy(update={"rows": rows})
+        break
     raise FileNotFoundError(name)
