@@ -85,6 +85,10 @@ the number of test items where it is known, and what a reader must know to use i
   its real images have nearly the energy printed for the time before the switch. The number before the switch is a row
   of its own, `gmmc-2021/Table 10, before the switch`. The step counts over two columns and one sign were not legible
   with certainty; the row's caveat says which. One number was lost and is left out.
+- **`successors`**: JEM++, SADA-JEM and DAT. `secondary` names what was read where it is not the paper of the method.
+  Robust accuracies are those of AutoAttack, with a column for each threat model: `autoattack@8/255` is L_inf,
+  `autoattack-l2@0.5` is L2. Numbers without a source that could be read are left out, among them SADA-JEM with more
+  than 5 steps and the AUROCs of JEM++ whose score is not named.
 """
 
 
