@@ -15,7 +15,7 @@ from bench.errors import RequestError, SuiteError
 from bench.spec import Config
 from bench.suite.document import read, validate
 
-__all__ = ["Literature", "literature_names", "load_literature"]
+__all__ = ["Literature", "LiteratureRow", "literature_names", "load_literature"]
 
 
 class Source(Config):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -53,14 +53,12 @@ def quoted_rows(table: ResolvedTable, parts: Parts, folders: Sequence[Path]) -> 
     profile = parts.plan.suite.profile
     wanted = _wanted(table, parts)
     rows: list[TableRow] = []
-    notes: dict[str, None] = {}
+    notes: list[str] = []
     items: list[dict[str, int | None]] = []
     for name in table.literature:
         source = load_literature(name, folders)
         found: dict[tuple[str, str, str], list[LiteratureRow]] = {}
         for row in source.rows:
-            if table.quotes is not None and row.table not in table.quotes:
-                continue
             if any(_quotes(row, key, data) for _, key, data in wanted):
                 found.setdefault((row.label, row.table, row.secondary), []).append(row)
         for (label, where, secondary), quoted in found.items():
@@ -84,11 +82,20 @@ def quoted_rows(table: ResolvedTable, parts: Parts, folders: Sequence[Path]) -> 
                 )
             )
             items.append(of_row)
-            notes.update({f"{label}, {where}: {row.caveat}": None for row in quoted if row.caveat})
+        notes += _caveats(row for quoted in found.values() for row in quoted)
         if not found:
             own = ", ".join(dict.fromkeys(data for _, _, data in wanted))
-            notes[f"{source.source.title} quotes no number of this table for {own}."] = None
+            notes.append(f"{source.source.title} quotes no number of this table for {own}.")
     return Quoted(tuple(rows), tuple(notes), tuple(items), profile is None)
+
+
+def _caveats(rows: Iterable[LiteratureRow]) -> list[str]:
+    """What to know about quoted rows, each once with their labels."""
+    labels: dict[str, list[str]] = {}
+    for row in rows:
+        if row.caveat:
+            labels.setdefault(row.caveat, []).append(row.label)
+    return [f"Quoted {', '.join(dict.fromkeys(names))}: {caveat}" for caveat, names in labels.items()]
 
 
 def _wanted(table: ResolvedTable, parts: Parts) -> list[tuple[str, str, str]]:

@@ -210,9 +210,8 @@ class TableEntry(Config):
     differences: bool = Field(
         False, description="Add the differences of measured to quoted numbers of the same family and data set"
     )
-    literature: tuple[str, ...] = Field((), description="Names of files in results/literature")
-    quotes: tuple[str, ...] | None = Field(
-        None, min_length=1, description="Tables of these sources whose rows are quoted; default: all of them"
+    literature: tuple[str, ...] = Field(
+        (), description="Sources in results/literature, or tables of them: gmmc-2021/Table 5"
     )
     note: str = Field("", description="Printed below the table")
 
@@ -355,7 +354,6 @@ class ResolvedTable:
         groups: Heading of the group of each model that has one, by name, in the order of the table.
         transposed: Whether models stand from left to right.
         differences: Whether it has rows with the differences to quoted numbers.
-        quotes: The tables of the sources whose rows are quoted; None: all of them.
     """
 
     id: str
@@ -369,7 +367,6 @@ class ResolvedTable:
     groups: Mapping[str, str] = field(default_factory=dict)
     transposed: bool = False
     differences: bool = False
-    quotes: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)

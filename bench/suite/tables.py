@@ -79,7 +79,6 @@ class TableReader(ResultsReader):
             groups=groups,
             transposed=entry.transpose,
             differences=entry.differences,
-            quotes=entry.quotes,
         )
 
     def _columns(self, given: Any, at: Path) -> list[ResolvedColumn]:
