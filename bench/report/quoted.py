@@ -102,7 +102,7 @@ def _wanted(table: ResolvedTable, parts: Parts) -> list[tuple[str, str, str]]:
     """Of each column: its id, its name in the files of quoted numbers, and its data set as the suite file names it."""
     if table.settings:
         return [(key, key, leaf.original_dataset) for leaf in parts.plan.suite.leaves[:1] for key in table.settings]
-    return [(c.id, c.id.removeprefix(f"{c.dataset}/"), parts.suite(c).original_dataset) for c in table.columns]
+    return [(c.id, c.written.removeprefix(f"{c.dataset}/"), parts.suite(c).original_dataset) for c in table.columns]
 
 
 def _quotes(row: LiteratureRow, column: str, dataset: str) -> bool:

@@ -45,9 +45,11 @@ def value_text(value: float, unit: str, n: int | None = None, decimals: int | No
         unit: The unit of its column.
         n: Number of items behind it. A percentage of fewer than ten thousand items has one decimal, because one item
             changes that decimal by one or more; otherwise two. None (quoted numbers): the decimals of the source, at
-            most two.
+            most two, or three of an AUROC.
         decimals: Decimals of a number of unit ``"1"``, or of an AUROC near 0 or 1; None: three digits.
     """
+    if unit == "auroc" and n is None and decimals is None and round(value, 2) == round(value, 3):
+        decimals = 2
     long = n >= 10_000 if n is not None else round(100 * value, 2) != round(100 * value, 1)
     return f"{100 * value:.2f}" if unit == "fraction" and long else _number(value, unit, decimals)
 

@@ -334,12 +334,14 @@ class ResolvedColumn:
         evaluation: The evaluation.
         column: The number, with the heading that the table gives it.
         dataset: Name of its data set as the suite file has it; empty if the suite has only one.
+        written: Its name as the suite file has it, which under a profile names other data sets.
     """
 
     id: str
     evaluation: ResolvedEvaluation
     column: Column
     dataset: str = ""
+    written: str = ""
 
 
 @dataclass(frozen=True)

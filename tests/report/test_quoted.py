@@ -13,6 +13,7 @@ from bench.metrics.intervals import Interval, wilson
 from bench.report.build import build_report
 from bench.report.model import Cell, Table, TableColumn, TableRow
 from bench.report.quoted import Quoted, difference_rows
+from bench.report.text import cell_text
 
 if TYPE_CHECKING:
     from tests.conftest import Project, Results
@@ -146,3 +147,34 @@ def test_settings_are_texts(project: Project, results: Results) -> None:
     _, table = tables(project, results)
     shown = {row.label: [cell.text for cell in row.cells] for row in table.rows}
     assert shown == {"softmax": ["150", "0.0001"], "set": ["150", ""]}
+
+
+OOD = """\
+[suite]
+name = "o"
+[data]
+dataset = "digits"
+[[model]]
+family = "softmax"
+backbone = "wrn-10-1"
+[[evaluation]]
+kind = "ood"
+sets = ["patches"]
+[[table]]
+id = "o"
+columns = ["ood.log-density.auroc@patches"]
+literature = ["paper"]
+"""
+
+
+def test_quoted_numbers_of_a_substituted_set_stay(project: Project, results: Results) -> None:
+    """Columns under a profile have the name of the substitute, sources that of the original."""
+    row = '[[row]]\nlabel = "m"\ndataset = "digits"\ntable = "T"\nvalues = { "ood.log-density.auroc@patches" = 0.51 }\n'
+    project.write("results/literature/paper.toml", PAPER.split("[[row]]")[0] + row)
+    profile = '[profile]\nname = "small"\n[substitute.ood]\npatches = "uniform"\n'
+    plan = project.plan(OOD, profile)
+    (table,) = build_report(plan, results.store, project.bench.settings.literature).tables
+    assert table.columns[0].id == "ood.log-density.auroc@uniform"
+    (quoted,) = [row for row in table.rows if row.source == "literature"]
+    assert quoted.cells[0].value == 0.51
+    assert cell_text(quoted.cells[0], table.columns[0].unit) == ".51"
