@@ -7,8 +7,8 @@ sets the rules:
   smaller and have none (JSON, CSV and HTML have them), and a note says so.
 * The width of a table is estimated from the lengths of its texts. A table that fits a column is a ``table``. A wider
   one is a ``table*``, which spans both columns of a page (in a document of one column it is the same as ``table``). One
-  that is wider than the page, or has more than eight columns, is scaled to the text width with ``\resizebox``, which
-  needs the package graphicx. The comment at the head of the output names the packages that are needed.
+  that may be wider than the page, or has more than eight columns, is shrunk to the text width with ``\resizebox``,
+  which needs the package graphicx. The comment at the head of the output names the packages that are needed.
 """
 
 from __future__ import annotations
@@ -49,6 +49,9 @@ _TINY = 0.65
 r"""Width of a character in \tiny, as a share of one in \small."""
 
 _LONG_LABEL = 10
+
+_SHRUNK = r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%"
+"""To the text width if it is wider: its width is only estimated here, and a narrow table must not grow."""
 
 # Characters that LaTeX would read as a command, as an argument of the `\\` before it (`[`, `*`) or as a ligature; and
 # those that the default font encoding OT1 has elsewhere (`<`, `>`, `|`) or lacks.
@@ -189,7 +192,7 @@ def render_table(table: Table) -> str:
         rf"\label{{tab:{label}}}",
         r"\small" if with_intervals else r"\footnotesize",
         rf"\setlength{{\tabcolsep}}{{{'4.5pt' if with_intervals else '3pt'}}}",
-        *([r"\resizebox{\textwidth}{!}{%"] if scaled else []),
+        *([_SHRUNK] if scaled else []),
         rf"\begin{{tabular}}{{l{'r' * len(grid.heads)}}}",
         r"\toprule",
         *body,

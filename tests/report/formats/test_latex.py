@@ -115,7 +115,7 @@ def test_intervals_are_under_the_numbers_of_narrow_tables_only(report: Report) -
 def test_only_wide_tables_are_scaled(report: Report) -> None:
     narrow, wide = short(report).tables
     assert "resizebox" not in render_table(narrow)
-    assert r"\resizebox{\textwidth}" in render_table(wide)
+    assert r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}" in render_table(wide)
     few, many = (
         replace(
             wide,
@@ -125,9 +125,9 @@ def test_only_wide_tables_are_scaled(report: Report) -> None:
         for count in (8, 9)
     )
     assert "resizebox" not in render_table(few)
-    assert r"\resizebox{\textwidth}" in render_table(many)
+    assert r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}" in render_table(many)
     long_label = replace(narrow, rows=(replace(narrow.rows[0], label="m" * 80), *narrow.rows[1:]))
-    assert r"\resizebox{\textwidth}" in render_table(long_label)
+    assert r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}" in render_table(long_label)
 
 
 def test_comments_name_suite_profile_and_packages(report: Report) -> None:
