@@ -40,11 +40,7 @@ def compare_models(results: Results, suite: Suite, baseline: str | None) -> Repo
         RequestError: The suite has no model of that name, or no other one.
     """
     if suite.parts:
-        parts = [
-            compare_models(replace(results, plan=part), _with_tables(part.suite, suite), baseline)
-            for part in results.plan.parts
-        ]
-        return replace(joined(suite, parts), comparison=True, remarks=tuple(r for part in parts for r in part.remarks))
+        return _of_parts(results, suite, baseline)
     known = models_by_name(suite.models)
     if baseline is not None and baseline not in known:
         raise RequestError(f"suite {suite.name} has no model {baseline!r}; {did_you_mean(baseline, known)}")
@@ -56,12 +52,34 @@ def compare_models(results: Results, suite: Suite, baseline: str | None) -> Repo
     return _report(suite, pairs, f"difference to {first.label}", [])
 
 
+def _of_parts(results: Results, suite: Suite, baseline: str | None) -> Report:
+    """The differences in each part of a suite. A part without the baseline or another model becomes a remark."""
+    reports, remarks = [], []
+    for part in results.plan.parts:
+        name = part.suite.on or part.suite.name
+        try:
+            report = compare_models(replace(results, plan=part), _with_tables(part.suite, suite), baseline)
+        except RequestError as error:
+            remarks.append(f"{name} is not compared: {error}")
+            continue
+        reports.append(replace(report, suite=name))
+        remarks += report.remarks
+    if not reports:
+        raise RequestError(remarks[0])
+    return replace(joined(suite, reports), comparison=True, remarks=tuple(dict.fromkeys(remarks)))
+
+
 def _with_tables(part: Suite, whole: Suite) -> Suite:
     """A part of a suite; if it is one of several data sets, with the suite's tables cut to its columns."""
     if not part.on:
         return part
     tables = (
-        replace(table, id=f"{table.id}-{part.on}", columns=tuple(c for c in table.columns if c.dataset == part.on))
+        replace(
+            table,
+            id=f"{table.id}-{part.on}",
+            title=f"{table.title}, {part.on}",
+            columns=tuple(c for c in table.columns if c.dataset == part.on),
+        )
         for table in whole.tables
     )
     return replace(part, tables=tuple(table for table in tables if table.columns))

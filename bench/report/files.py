@@ -69,7 +69,7 @@ def plot(bench: Bench, results: Results, ids: Sequence[str], out: Path | None) -
             raise RequestError(f"suite {suite.name} has no figure {name!r}; {did_you_mean(name, known)}")
     found: dict[str, Figure | str] = {}
     if not ids or set(ids) & set(tables):  # the tables are made for their charts alone
-        charts = charts_of(build_report(results.plan, bench.store, ()))
+        charts = charts_of(build_report(results.plan, bench.store, bench.settings.literature))
         found |= {name: chart for name, chart in charts.items() if name in ids or (not ids and chart != _NO_CHART)}
     folder = out or report_folder(bench, suite.name, suite.profile)
     figures, inputs = _figures_of(bench, folder, results.plan, ids)

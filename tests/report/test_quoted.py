@@ -9,14 +9,18 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from bench.errors import NothingSelectedError
 from bench.metrics.intervals import Interval, wilson
 from bench.report.build import build_report
+from bench.report.cells import Results
+from bench.report.files import plot
 from bench.report.model import Cell, Table, TableColumn, TableRow
 from bench.report.quoted import Quoted, difference_rows
 from bench.report.text import cell_text
 
 if TYPE_CHECKING:
-    from tests.conftest import Project, Results
+    from tests.conftest import Project
+    from tests.conftest import Results as StoredResults
 
 SHARE = TableColumn("accuracy", "accuracy", "", "up", "fraction", "", tested=True)
 NORM = TableColumn("cw", "L2", "", "up", "l2", "", tested=True)
@@ -115,7 +119,7 @@ values = { epochs = 150 }
 """
 
 
-def tables(project: Project, results: Results, profile: str | None = None) -> tuple[Table, Table]:
+def tables(project: Project, results: StoredResults, profile: str | None = None) -> tuple[Table, Table]:
     project.write("results/literature/paper.toml", PAPER)
     plan = project.plan(SUITE, profile)
     for job in plan.jobs:
@@ -125,7 +129,7 @@ def tables(project: Project, results: Results, profile: str | None = None) -> tu
     return first, second
 
 
-def test_a_row_has_the_numbers_of_each_data_set(project: Project, results: Results) -> None:
+def test_a_row_has_the_numbers_of_each_data_set(project: Project, results: StoredResults) -> None:
     table, _ = tables(project, results)
     (quoted,) = [row for row in table.rows if row.source == "literature"]
     assert [cell.value for cell in quoted.cells] == [0.5, 0.25]
@@ -136,14 +140,14 @@ def test_a_row_has_the_numbers_of_each_data_set(project: Project, results: Resul
     assert [note for note in table.notes if "One run." in note] == ["Quoted softmax: One run."]
 
 
-def test_no_difference_under_a_profile(project: Project, results: Results) -> None:
+def test_no_difference_under_a_profile(project: Project, results: StoredResults) -> None:
     table, _ = tables(project, results, '[profile]\nname = "small"\n[caps]\nitems = 64\n')
     assert {row.source for row in table.rows} == {"measured", "literature"}
     (quoted,) = [row for row in table.rows if row.source == "literature"]
     assert quoted.origin == "Paper, Table 2, DIGITS, FASHION-MNIST, not comparable"
 
 
-def test_settings_are_texts(project: Project, results: Results) -> None:
+def test_settings_are_texts(project: Project, results: StoredResults) -> None:
     _, table = tables(project, results)
     shown = {row.label: [cell.text for cell in row.cells] for row in table.rows}
     assert shown == {"softmax": ["150", "0.0001"], "set": ["150", ""]}
@@ -167,7 +171,7 @@ literature = ["paper"]
 """
 
 
-def test_quoted_numbers_of_a_substituted_set_stay(project: Project, results: Results) -> None:
+def test_quoted_numbers_of_a_substituted_set_stay(project: Project, results: StoredResults) -> None:
     """Columns under a profile have the name of the substitute, sources that of the original."""
     row = '[[row]]\nlabel = "m"\ndataset = "digits"\ntable = "T"\nvalues = { "ood.log-density.auroc@patches" = 0.51 }\n'
     project.write("results/literature/paper.toml", PAPER.split("[[row]]")[0] + row)
@@ -178,3 +182,12 @@ def test_quoted_numbers_of_a_substituted_set_stay(project: Project, results: Res
     (quoted,) = [row for row in table.rows if row.source == "literature"]
     assert quoted.cells[0].value == 0.51
     assert cell_text(quoted.cells[0], table.columns[0].unit) == ".51"
+
+
+def test_charts_of_a_table_with_quoted_numbers(project: Project) -> None:
+    """The tables are made for their charts, with the rows that they quote."""
+    project.write("results/literature/paper.toml", PAPER)
+    plan = project.plan(SUITE)
+    bench = project.bench
+    with pytest.raises(NothingSelectedError):
+        plot(bench, Results(plan, bench.store, bench.states(plan)), (), None)

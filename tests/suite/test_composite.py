@@ -162,3 +162,25 @@ def test_a_gate_and_a_comparison_of_runs_need_one_data_set(project: Project) -> 
         project.bench.gate(path, rules=["accuracy >= 0"], against=project.root)
     with pytest.raises(RequestError, match=r"two has parts"):
         project.bench.compare(path, against=project.root)
+
+
+def test_models_are_compared_on_each_data_set(project: Project) -> None:
+    another = MODEL.replace("softmax", "gmmc-dis")
+    report = project.bench.compare(project.suite(TWO.replace("[[evaluation]]", f"{another}[[evaluation]]", 1), "two"))
+    assert [table.id for table in report.tables] == ["both-digits-weights", "both-fashion-mnist-weights"]
+    assert [[column.id for column in table.columns] for table in report.tables] == [
+        ["digits/accuracy"],
+        ["fashion-mnist/accuracy", "fashion-mnist/ood.log-density.auroc@uniform"],
+    ]
+    assert report.comparison
+
+
+def test_what_cannot_be_compared_is_a_remark(project: Project) -> None:
+    two = MODEL + MODEL.replace("softmax", "gmmc-dis")
+    project.suite(one("a", 3), "a")
+    project.suite(one("b", 3).replace(MODEL, two), "b")
+    report = project.bench.compare(project.suite(including("a", "b"), "all"))
+    assert [table.id for table in report.tables] == ["t-weights"]
+    assert report.remarks[0].startswith("a is not compared: suite a has no model to compare")
+    with pytest.raises(RequestError, match="nobody"):
+        project.bench.compare(project.root / "suites/all.toml", baseline="nobody")
