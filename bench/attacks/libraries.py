@@ -285,6 +285,88 @@ class TorchattacksFAB(_AutoattackPart):
         return self.n_restarts != 1
 
 
+class _TorchattacksTargeted(_AutoattackPart):
+    """A member of AutoAttack that aims in turn at the highest rival classes of each clean image.
+
+    torchattacks takes a number of classes and aims at one fewer, 9 by default. With fewer than 10 classes it would look
+    for rivals that do not exist (IndexError), so it gets the smaller of this number and K.
+
+    Attributes:
+        n_target_classes: Number of rival classes, 9 as published; K - 1 if there are fewer.
+    """
+
+    n_target_classes: Count = 9
+
+    @override
+    def arguments(self, threat: ThreatModel) -> dict[str, Any]:
+        given = super().arguments(threat)
+        return {name: value for name, value in given.items() if name != "n_target_classes"}
+
+    @property
+    @override
+    def note(self) -> str:
+        return f"{self.n_target_classes} target classes or K-1"
+
+    @override
+    def passes(self) -> float:
+        return super().passes() * self.n_target_classes * int(self.parameters["n_restarts"])
+
+    @override
+    def _proposed(self, make: Callable[..., Any], threat: ThreatModel, call: Call) -> Tensor:
+        # Without gradients, one image tells the number of classes.
+        classes = call.model(call.images[:1]).shape[1]
+        return super()._proposed(partial(make, n_classes=min(self.n_target_classes + 1, classes)), threat, call)
+
+
+class TorchattacksAPGDT(_TorchattacksTargeted):
+    """Auto-PGD with the targeted DLR loss and 100 steps as published; the library's default is 10."""
+
+    name: ClassVar[str] = "torchattacks.APGDT"
+    summary: ClassVar[str] = "Auto-PGD with targeted DLR loss towards 9 classes in turn; 100 steps as published."
+    source: ClassVar[str] = "Croce & Hein 2020, arXiv:2003.01690; torchattacks"
+    library_class: ClassVar[str] = "APGDT"
+
+    steps: Count = 100
+    n_restarts: Count = 1
+    eot_iter: Count = 1
+    rho: Share = 0.75
+
+    @property
+    @override
+    def is_random(self) -> bool:
+        return True
+
+    def impossible(self, norm: str, shape: Shape, classes: int) -> str | None:  # noqa: ARG002
+        """Why it cannot run, or None: the targeted DLR loss divides by a difference with the fourth highest logit."""
+        if classes >= 4:
+            return None
+        return f"{self.name} needs at least 4 classes for the targeted DLR loss, there are {classes}"
+
+
+class TorchattacksFABT(_TorchattacksTargeted):
+    """Targeted fast adaptive boundary attack with 100 steps as published; results within eps are kept."""
+
+    name: ClassVar[str] = "torchattacks.FABT"
+    summary: ClassVar[str] = "Fast adaptive boundary attack towards 9 classes in turn; 100 steps as published."
+    source: ClassVar[str] = "Croce & Hein 2020, arXiv:1907.02044 and 2003.01690; torchattacks"
+    library_class: ClassVar[str] = "FAB"
+
+    steps: Count = 100
+    n_restarts: Count = 1
+    alpha_max: NotNegative = 0.1
+    eta: NotNegative = 1.05
+    beta: NotNegative = 0.9
+
+    @override
+    def fixed(self, threat: ThreatModel) -> dict[str, Any]:
+        return {**super().fixed(threat), "multi_targeted": True}
+
+    @property
+    def is_random(self) -> bool:
+        """Whether there is more than one restart: the first one begins at the image."""
+        return self.n_restarts != 1
+
+
 class TorchattacksSquare(_AutoattackPart):
     """Square attack with 5000 queries; the schedule is not rescaled, as published."""
 
@@ -391,7 +473,9 @@ LIBRARY_ATTACKS: tuple[Attack, ...] = (
     TorchattacksPGD(),
     TorchattacksCW(),
     TorchattacksAPGD(),
+    TorchattacksAPGDT(),
     TorchattacksFAB(),
+    TorchattacksFABT(),
     TorchattacksSquare(),
     FoolboxLinfPGD(),
     FoolboxL2CarliniWagner(),

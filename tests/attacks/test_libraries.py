@@ -18,7 +18,9 @@ FAST: dict[str, dict[str, Any]] = {
     "torchattacks.PGD": {},
     "torchattacks.CW": {"steps": 10, "c": 5.0},
     "torchattacks.APGD": {"steps": 10},
+    "torchattacks.APGDT": {"steps": 5},
     "torchattacks.FAB": {"steps": 5},
+    "torchattacks.FABT": {"steps": 5},
     "torchattacks.Square": {"n_queries": 50},
     "foolbox.LinfPGD": {"steps": 10},
     "foolbox.L2CarliniWagner": {"steps": 10, "binary_search_steps": 4},
@@ -144,7 +146,7 @@ def test_the_shift_changes_no_difference_prediction_or_gradient(of_images: Any, 
 @pytest.mark.parametrize("name", LIBRARY_ATTACKS)
 def test_a_constant_model_is_never_broken(of_images: Any, make_linear: Any, name: str) -> None:
     toy = make_linear(count=8)
-    model = of_images(lambda x: torch.tensor([[1.0, 0.0, 0.0]]).repeat(len(x), 1))
+    model = of_images(lambda x: torch.tensor([[1.0, 0.0, 0.0, 0.0]]).repeat(len(x), 1))
     result = attack(name, type(toy)(model, toy.images, torch.zeros(8, dtype=torch.int64)))
     assert result.robust.all()
     assert np.isinf(result.l2_with_failures).all()
@@ -156,13 +158,14 @@ def test_catalogue_parameters_are_the_constructors_own(name: str) -> None:
     path = {
         "LinfPGD": "attacks.LinfProjectedGradientDescentAttack",
         "L2CarliniWagner": "attacks.L2CarliniWagnerAttack",
+        "FABT": "FAB",
     }.get(attack_name, attack_name)
     constructor: Any = load(package)
     for part in path.split("."):
         constructor = getattr(constructor, part)
     known = set(inspect.signature(constructor).parameters)
     harness = {"model", "eps", "norm", "seed", "verbose", "multi_targeted", "n_classes"}
-    assert set(named_attack(name).parameters) - {"restarts"} == known - harness
+    assert set(named_attack(name).parameters) - {"restarts", "n_target_classes"} == known - harness
 
 
 def test_unknown_parameters_suggest_the_nearest(make_linear: Any) -> None:
@@ -198,3 +201,29 @@ def test_targets_are_passed_on(make_linear: Any) -> None:
         assert (result.predictions[result.success] == targets.numpy()[result.success]).all()
     with pytest.raises(ValueError, match="takes no targets"):
         attack("torchattacks.APGD", toy, targets=targets)
+
+
+@pytest.mark.parametrize(("norm", "dual"), [("linf", 1), ("l2", 2)])
+@pytest.mark.parametrize("name", ["torchattacks.APGDT", "torchattacks.FABT"])
+@pytest.mark.parametrize("classes", [4, 10, 12])
+def test_targeted_members_reach_the_worst_case_of_a_linear_model(
+    make_linear: Any, name: str, norm: str, dual: int, classes: int
+) -> None:
+    toy = make_linear(classes=classes, count=24)
+    toy.images.mul_(0.2).add_(0.4)  # far from the borders of [0, 1], so that the closed form is exact
+    with torch.no_grad():
+        logits, weights = toy.model(toy.images), toy.model.weights
+        toy.labels.copy_(logits.argmax(dim=1))
+        margins = logits.gather(1, toy.labels[:, None]) - logits
+        norms = torch.linalg.vector_norm(weights[toy.labels][:, None] - weights, ord=dual, dim=2)
+        rival = torch.arange(classes) != toy.labels[:, None]
+        smallest = torch.where(rival, margins / norms, torch.inf).amin(dim=1)
+    eps = float(smallest.median())
+    result = attack(name, toy, norm=norm, eps=eps, steps=100)
+    assert not result.success[(smallest > eps).numpy()].any()
+    assert result.success[(smallest < 0.97 * eps).numpy()].all()
+
+
+def test_targeted_auto_pgd_says_that_it_needs_four_classes(make_linear: Any) -> None:
+    with pytest.raises(ValueError, match="needs at least 4 classes for the targeted DLR loss, there are 3"):
+        attack("torchattacks.APGDT", make_linear(classes=3))
