@@ -39,8 +39,9 @@ def reference() -> str:
     """The page."""
     suite = schema("suite")
     parts = [HEAD]
+    needed = {*suite["required"], *suite.get("else", {}).get("required", ())}
     for name, section in suite["properties"].items():
-        parts.append(_section(name, section, required=name in suite["required"]))
+        parts.append(_section(name, section, required=name in needed))
     profile, settings = schema("profile"), schema("settings")
     parts.append("## Profiles\n")
     parts.append(

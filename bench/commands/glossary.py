@@ -104,6 +104,9 @@ _ROBUST = "robustness.md#the-threat-model"
 
 METRICS: Mapping[str, tuple[str, str]] = {
     "accuracy": ("Share of test items whose largest logit is that of their class.", _ACCURACY),
+    "apgd-ce": ("Accuracy after APGD on the cross-entropy, the first member of AutoAttack.", _ROBUST),
+    "apgd-t": ("Accuracy after APGD-CE and APGD-T of AutoAttack.", _ROBUST),
+    "fab-t": ("Accuracy after the members of AutoAttack that use gradients, before Square.", _ROBUST),
     "ece": ("Expected calibration error: mean gap between accuracy and confidence over 20 bins.", _CALIBRATION),
     "ece-15": ("Expected calibration error with 15 bins.", _CALIBRATION),
     "ece-20": ("Expected calibration error with 20 bins.", _CALIBRATION),

@@ -62,8 +62,11 @@ def _suite() -> Schema:
                 "figure": {"type": "array", "items": {"oneOf": [_of(entry) for entry in FIGURES.values()]}},
                 "gate": _of(GateSection),
             },
-            required=["suite", "data", "model", "evaluation"],
+            required=["suite"],
         ),
+        "if": {"properties": {"suite": {"required": ["include"]}}},
+        "then": {"maxProperties": 1},  # a suite that includes others has no section of its own
+        "else": {"required": ["data", "evaluation", "model"]},
     }
 
 

@@ -11,6 +11,7 @@ from bench.evaluate.inception import FID
 from bench.evaluate.ood import OOD
 from bench.evaluate.robust.adaptive import Adaptive
 from bench.evaluate.robust.attack import NamedAttack
+from bench.evaluate.robust.autoattack import AutoAttack
 from bench.evaluate.robust.cw import CW, CWL2
 from bench.evaluate.robust.eps_sweep import EpsSweep
 from bench.evaluate.robust.pgd import PGD
@@ -24,6 +25,7 @@ EVALUATIONS: tuple[Evaluation, ...] = (
     OOD(),
     PGD(),
     Adaptive(),
+    AutoAttack(),
     EpsSweep(),
     Transfer(),
     NamedAttack(),
