@@ -343,28 +343,16 @@ class TorchattacksAPGDT(_TorchattacksTargeted):
         return f"{self.name} needs at least 4 classes for the targeted DLR loss, there are {classes}"
 
 
-class TorchattacksFABT(_TorchattacksTargeted):
+class TorchattacksFABT(_TorchattacksTargeted, TorchattacksFAB):
     """Targeted fast adaptive boundary attack with 100 steps as published; results within eps are kept."""
 
     name: ClassVar[str] = "torchattacks.FABT"
     summary: ClassVar[str] = "Fast adaptive boundary attack towards 9 classes in turn; 100 steps as published."
     source: ClassVar[str] = "Croce & Hein 2020, arXiv:1907.02044 and 2003.01690; torchattacks"
-    library_class: ClassVar[str] = "FAB"
-
-    steps: Count = 100
-    n_restarts: Count = 1
-    alpha_max: NotNegative = 0.1
-    eta: NotNegative = 1.05
-    beta: NotNegative = 0.9
 
     @override
     def fixed(self, threat: ThreatModel) -> dict[str, Any]:
         return {**super().fixed(threat), "multi_targeted": True}
-
-    @property
-    def is_random(self) -> bool:
-        """Whether there is more than one restart: the first one begins at the image."""
-        return self.n_restarts != 1
 
 
 class TorchattacksSquare(_AutoattackPart):

@@ -159,20 +159,23 @@ def _suites_and_profiles(bench: Bench, name: str) -> list[str]:
 
 
 def _where_columns_are(bench: Bench, suite: str | None, profile: str | None) -> Iterator[Suite]:
-    """The named suite; without one, the suite last run, then all others except broken ones."""
+    """The named suite; without one, the suite last run, then all others except broken ones. Of a suite of parts, those
+    of one data set.
+    """
     if suite is not None:
-        yield bench.suite(suite, profile)
+        yield from bench.suite(suite, profile).leaves
         return
     names: list[tuple[str, str | None]] = [(row.name, profile) for row in listing("suites")]
     with contextlib.suppress(BenchError):
         names.insert(0, bench.last(profile))
     for name, overlay in names:
         with contextlib.suppress(BenchError):
-            yield bench.suite(name, overlay)
+            yield from bench.suite(name, overlay).leaves
 
 
 def _columns(name: str, suite: Suite) -> list[ResolvedColumn]:
     """The column with this name in tables of the suite, or else all columns of the evaluation or metric ``name``."""
+    name = name.removeprefix(f"{suite.on}/") if suite.on else name
     known = named_columns(suite.evaluations)
     found = known.get(substituted(name, suite.evaluations, dict(suite.substitutions)))
     if found is not None and ("@" in name or "." in name):

@@ -85,18 +85,12 @@ def plot(bench: Bench, results: Results, ids: Sequence[str], out: Path | None) -
 def _figures_of(
     bench: Bench, folder: Path, plan: Plan, ids: Sequence[str]
 ) -> tuple[dict[str, Figure | str], dict[str, str]]:
-    """The figures of all parts of a suite, with the digests of their inputs; of ``ids`` alone, if it names any.
-
-    A figure whose id an earlier part has, too, gets the name of its suite.
-    """
+    """The figures of all parts of a suite, with the digests of their inputs; of ``ids`` alone, if it names any."""
     states = bench.states(plan)
     found: dict[str, Figure | str] = {}
     inputs: dict[str, str] = {}
     for part in plan.leaves:
-        wanted = []
-        for figure in part.suite.figures:
-            named = replace(figure, id=f"{part.suite.name}-{figure.id}") if figure.id in found else figure
-            wanted += [named] if not ids or named.id in ids else []
+        wanted = [figure for figure in part.suite.figures if not ids or figure.id in ids]
         drawn, of_drawn = figures_in(folder, wanted, Results(part, bench.store, states))
         found |= drawn
         inputs |= of_drawn

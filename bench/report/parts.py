@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from bench.plan.jobs import Plan
 from bench.report.cells import Results
@@ -45,21 +45,14 @@ class Parts:
 
 
 def joined(suite: Suite, reports: Sequence[Report]) -> Report:
-    """The report of a suite that includes others. A table whose id another suite has, too, gets its suite's name."""
-    taken: set[str] = set()
-    tables = []
-    for report in reports:
-        for table in report.tables:
-            named = replace(table, id=f"{report.suite}-{table.id}") if table.id in taken else table
-            taken.add(named.id)
-            tables.append(named)
+    """The report of a suite of parts, from those of its parts."""
     return Report(
         suite=suite.name,
         title=suite.title,
         profile=suite.profile,
         substitutions=tuple(dict.fromkeys(pair for report in reports for pair in report.substitutions)),
         deviations=merged_lines({report.suite: report.deviations for report in reports}),
-        tables=tuple(tables),
+        tables=tuple(table for report in reports for table in report.tables),
         budget=" ".join(merged_lines({report.suite: (report.budget,) for report in reports if report.budget})),
     )
 

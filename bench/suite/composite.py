@@ -7,18 +7,20 @@ A suite with ``dataset = ["svhn", "cifar100"]`` is one suite for each data set. 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 from bench.errors import Problem, did_you_mean
 from bench.suite.document import Document
 from bench.suite.locate import Path
-from bench.suite.schema import ResolvedColumn, Suite
+from bench.suite.schema import ResolvedColumn, ResolvedFigure, ResolvedModel, ResolvedTable, Suite
 from bench.suite.tables import TableReader, named_columns, substituted
 
-__all__ = ["PartsTableReader", "data_sets", "on_data_set", "problems_of_on"]
+__all__ = ["PartsTableReader", "data_sets", "distinct", "on_data_set", "problems_of_on"]
+
+Entry = TypeVar("Entry", ResolvedTable, ResolvedFigure)
 
 _ENTRIES = ("model", "evaluation", "figure")
 
@@ -55,7 +57,7 @@ def problems_of_on(document: Document) -> list[Problem]:
 
 
 def on_data_set(document: Document, name: str) -> Document:
-    """The suite on one of its data sets, without its tables; figures stay if they name no other data set."""
+    """The suite on one of its data sets, without its tables and its gate; the data set is added to ids of figures."""
     part = Document(document.path, copy.deepcopy(document.data), document.positions, dict(document.overlays))
     place = data_sets(document).index(name)
     part.put(("data", "dataset"), name, document, ("data", "dataset", place))
@@ -67,8 +69,34 @@ def on_data_set(document: Document, name: str) -> Document:
                 part.put((kind, index, *path), value, document, (kind, index, "on", name, *path))
     part.data.pop("table", None)
     part.data.pop("gate", None)
-    part.data["figure"] = [{**entry, "id": f"{entry.get('id')}-{_file_name(name)}"} for entry in part.tables("figure")]
+    for entry in part.tables("figure"):
+        if isinstance(entry.get("id"), str):
+            entry["id"] = f"{entry['id']}-{_file_name(name)}"
     return part
+
+
+def distinct(parts: Sequence[Suite]) -> tuple[Suite, ...]:
+    """The parts of a suite with names of their own for all tables and figures, which give names to files of one folder.
+
+    If an earlier one has the id, the name of its suite comes before it.
+    """
+    taken: set[str] = set()
+
+    def named(suite: Suite, entries: Sequence[Entry]) -> tuple[Entry, ...]:
+        found = []
+        for entry in entries:
+            name = entry.id
+            while name in taken:
+                name = f"{suite.name}-{name}"
+            taken.add(name)
+            found.append(replace(entry, id=name))
+        return tuple(found)
+
+    def renamed(suite: Suite) -> Suite:
+        tables, figures = named(suite, suite.tables), named(suite, suite.figures)
+        return replace(suite, tables=tables, figures=figures, parts=tuple(map(renamed, suite.parts)))
+
+    return tuple(map(renamed, parts))
 
 
 def _file_name(name: str) -> str:
@@ -105,6 +133,10 @@ class PartsTableReader(TableReader):
         if on in self.parts and own:
             own = substituted(own, self.parts[on].evaluations, self.outsides[on])
         return self._known.get(f"{on}/{own}")
+
+    def _settings(self, given: Any, at: Path, models: Sequence[ResolvedModel]) -> None:  # noqa: ARG002 - as above
+        if given is not None:
+            self.complain((*at, "settings"), "settings differ by data set", "use a suite of one data set")
 
     @cached_property
     def _substitutes(self) -> frozenset[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.errors import PrerequisiteError, Problem, RequestError, SuiteError
 from bench.suite import profile as profiles
-from bench.suite.composite import PartsTableReader, data_sets, on_data_set, problems_of_on
+from bench.suite.composite import PartsTableReader, data_sets, distinct, on_data_set, problems_of_on
 from bench.suite.document import Document, read
 from bench.suite.names import Doubtful
 from bench.suite.reader import SuiteReader
@@ -152,7 +152,7 @@ class _Loader:
             rules=(),
             baseline=None,
             on="",
-            parts=tuple(parts),
+            parts=distinct(parts),
         )
         return whole, []
 

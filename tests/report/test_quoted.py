@@ -17,6 +17,7 @@ from bench.report.files import plot
 from bench.report.model import Cell, Table, TableColumn, TableRow
 from bench.report.quoted import Quoted, difference_rows
 from bench.report.text import cell_text
+from tests.conftest import planned
 
 if TYPE_CHECKING:
     from tests.conftest import Project
@@ -80,12 +81,17 @@ id = "both"
 columns = ["digits/accuracy", "fashion-mnist/accuracy"]
 literature = ["paper"]
 differences = true
+"""
+SETTINGS = (
+    SUITE.split("[[table]]")[0].replace('["digits", "fashion-mnist"]', '"digits"')
+    + """\
 [[table]]
 id = "settings"
 settings = ["epochs", "lr"]
 transpose = true
 literature = ["paper"]
 """
+)
 PAPER = """\
 [source]
 name = "paper"
@@ -119,18 +125,17 @@ values = { epochs = 150 }
 """
 
 
-def tables(project: Project, results: StoredResults, profile: str | None = None) -> tuple[Table, Table]:
+def table_of(project: Project, results: StoredResults, suite: str = SUITE, profile: str | None = None) -> Table:
     project.write("results/literature/paper.toml", PAPER)
-    plan = project.plan(SUITE, profile)
-    for job in plan.jobs:
-        if job.evaluation == "accuracy" and job.id == "softmax/digits/seed1/accuracy":
-            results.measure(plan, job, {"accuracy": 0.6}, n=100, correct={"accuracy": np.arange(100) < 60})
-    first, second = build_report(plan, results.store, project.bench.settings.literature).tables
-    return first, second
+    plan = project.plan(suite, profile)
+    job = planned(plan, "softmax/digits/seed1/accuracy")
+    results.measure(plan, job, {"accuracy": 0.6}, n=100, correct={"accuracy": np.arange(100) < 60})
+    (table,) = build_report(plan, results.store, project.bench.settings.literature).tables
+    return table
 
 
 def test_a_row_has_the_numbers_of_each_data_set(project: Project, results: StoredResults) -> None:
-    table, _ = tables(project, results)
+    table = table_of(project, results)
     (quoted,) = [row for row in table.rows if row.source == "literature"]
     assert [cell.value for cell in quoted.cells] == [0.5, 0.25]
     (gap,) = [row for row in table.rows if row.source == "difference"]
@@ -141,14 +146,14 @@ def test_a_row_has_the_numbers_of_each_data_set(project: Project, results: Store
 
 
 def test_no_difference_under_a_profile(project: Project, results: StoredResults) -> None:
-    table, _ = tables(project, results, '[profile]\nname = "small"\n[caps]\nitems = 64\n')
+    table = table_of(project, results, profile='[profile]\nname = "small"\n[caps]\nitems = 64\n')
     assert {row.source for row in table.rows} == {"measured", "literature"}
     (quoted,) = [row for row in table.rows if row.source == "literature"]
     assert quoted.origin == "Paper, Table 2, DIGITS, FASHION-MNIST, not comparable"
 
 
 def test_settings_are_texts(project: Project, results: StoredResults) -> None:
-    _, table = tables(project, results)
+    table = table_of(project, results, SETTINGS)
     shown = {row.label: [cell.text for cell in row.cells] for row in table.rows}
     assert shown == {"softmax": ["150", "0.0001"], "set": ["150", ""]}
 

@@ -92,6 +92,7 @@ def test_models_under_a_profile_that_gives_both_one_data_set(project: Project) -
         ('["digits", "fashion-mnist"]', '["digits", 3]', "expected a text in quotes"),
         ('"digits/accuracy"', '"digit/accuracy"', r"unknown column 'digit/accuracy'; did you mean 'digits/accuracy'"),
         ('"digits/accuracy"', '"accuracy"', r"unknown column 'accuracy'"),
+        ('columns = ["digits', 'settings = ["lr"]\ncolumns = ["digits', "settings differ by data set"),
         ("epochs = 5", "epoch = 5", r"toml:12:1: model\[0\].on.fashion-mnist.epoch: unknown key"),
         ("epochs = 5", 'epochs = "5"', r"toml:12:1: model\[0\].on.fashion-mnist.epochs: .*without quotes"),
     ],
@@ -125,6 +126,7 @@ def test_included_suites_share_equal_jobs(project: Project) -> None:
     assert trained == ["softmax/digits/seed1/train", "c:softmax/digits/seed1/train"]
     report = project.bench.report(plan)
     assert [table.id for table in report.tables] == ["t", "b-t", "c-t"]
+    assert [table.id for table in plan.suite.all_tables] == ["t", "b-t", "c-t"]
     selected = plan.select(["c:*/accuracy"])
     assert [job.id for job in selected.jobs] == [
         "c:softmax/digits/seed1/train",
@@ -180,7 +182,34 @@ def test_what_cannot_be_compared_is_a_remark(project: Project) -> None:
     project.suite(one("a", 3), "a")
     project.suite(one("b", 3).replace(MODEL, two), "b")
     report = project.bench.compare(project.suite(including("a", "b"), "all"))
-    assert [table.id for table in report.tables] == ["t-weights"]
+    assert [table.id for table in report.tables] == ["b-t-weights"]
     assert report.remarks[0].startswith("a is not compared: suite a has no model to compare")
     with pytest.raises(RequestError, match="nobody"):
         project.bench.compare(project.root / "suites/all.toml", baseline="nobody")
+
+
+FIGURE = '[[figure]]\nid = "f"\nkind = "learning"\n'
+
+
+def test_tables_and_figures_of_all_parts_have_names_of_their_own(project: Project) -> None:
+    project.suite(one("a", 3) + FIGURE, "a")
+    project.suite(one("b", 3) + FIGURE.replace('"f"', '"f2"'), "b")
+    project.suite(one("c", 3).replace('id = "t"', 'id = "f"') + FIGURE.replace('"f"', '"t"'), "c")
+    suite = project.bench.plan(project.suite(including("a", "b", "c"), "all")).suite
+    assert [table.id for table in suite.all_tables] == ["t", "b-t", "c-f"]
+    assert [figure.id for leaf in suite.leaves for figure in leaf.figures] == ["f", "f2", "c-t"]
+
+
+def test_figures_stand_for_each_data_set(project: Project) -> None:
+    suite = project.plan(TWO + FIGURE).suite
+    assert [figure.id for leaf in suite.leaves for figure in leaf.figures] == ["f-digits", "f-fashion-mnist"]
+    with pytest.raises(SuiteError, match=r"figure\[0\].id: required key is missing"):
+        project.plan(TWO + FIGURE.replace('id = "f"\n', ""))
+
+
+def test_a_run_of_some_jobs_keeps_the_tables_of_all(project: Project) -> None:
+    project.suite(one("a", 3), "a")
+    project.suite(one("b", 4), "b")
+    plan = project.bench.plan(project.suite(including("a", "b"), "all"), only=["b:*"])
+    whole = project.bench.whole(plan)
+    assert [table.id for table in project.bench.report(whole).tables] == ["t", "b-t"]

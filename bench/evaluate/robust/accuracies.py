@@ -39,6 +39,8 @@ __all__ = [
     "share_number",
     "spread",
     "stacked",
+    "start_health",
+    "zero_starts",
 ]
 
 
@@ -214,6 +216,22 @@ def share_number(metric: str, argument: str, definition: str, hits: NDArray[np.b
         definition=definition,
         **more,
     )
+
+
+def zero_starts(runs: Sequence[AttackResult]) -> NDArray[np.bool_]:
+    """(M,) or (M, A) whether the gradient at the start is exactly zero, for the M clean-correct items."""
+    return stacked([run.health.start_gradient[run.clean_correct] == 0 for run in runs])
+
+
+def start_health(runs: Sequence[AttackResult]) -> Flag | None:
+    """GRAD0 of one loss at the starts of all attack seeds; None if no item is classified correctly."""
+    from bench.attacks.diagnostics import gradient_flag
+
+    zero = zero_starts(runs)
+    if not zero.size:
+        return None
+    certain = stacked([run.health.start_probability[run.clean_correct] == 1 for run in runs])
+    return gradient_flag(float(zero.mean()), float(certain.mean()), zero.size)
 
 
 def healthiest(flags: Sequence[Flag]) -> list[Flag]:

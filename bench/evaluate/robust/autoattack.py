@@ -13,6 +13,7 @@ from bench.evaluate.base import Column, Outcome
 from bench.evaluate.robust.accuracies import (
     RobustAccuracies,
     attack_seeds,
+    healthiest,
     item_arrays,
     no_value,
     paired_test,
@@ -20,6 +21,8 @@ from bench.evaluate.robust.accuracies import (
     repeated,
     share_number,
     stacked,
+    start_health,
+    zero_starts,
 )
 from bench.evaluate.robust.budgets import BudgetsConfig, OnBudgets
 from bench.evaluate.robust.kept import AdversarialsConfig, broken_by_runs
@@ -27,16 +30,26 @@ from bench.evaluate.robust.under_attack import Subject
 from bench.spec import FamilySpec
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from bench.attacks import AttackResult, Chain, Flag
 
 __all__ = ["AutoAttack", "AutoAttackConfig"]
 
 _SQUARE = "square"
+_ZERO = "zero-gradient"
+_ZERO_DEFINITION = "share of clean-correct items whose input gradient of the cross-entropy is exactly zero"
+_STANDARD = "steps", "target_classes", "queries"
 
 
 class AutoAttackConfig(BudgetsConfig, AdversarialsConfig):
     """Parameters of AutoAttack; the defaults are its standard version."""
 
+    batch_size: PositiveInt = Field(
+        128,
+        description="Items of a batch; part of the definition, because libraries may let a batch decide",
+    )
     steps: PositiveInt = Field(100, description="Steps of APGD-CE, APGD-T and FAB-T; 100 in the standard version")
     target_classes: PositiveInt = Field(
         9, description="Target classes of APGD-T and FAB-T, or K - 1 if there are fewer; 9 in the standard version"
@@ -56,48 +69,55 @@ class AutoAttackConfig(BudgetsConfig, AdversarialsConfig):
 
     def definition(self, eps: str, upto: str | None = None) -> str:
         """Definition of the accuracy under all members, or under the first ones up to a named one."""
-        names = list(self.members)
-        chosen = names if upto is None else names[: names.index(upto) + 1]
+        towards = f"{self.steps} x {self.target_classes} classes or K-1"
         parts = {
             "apgd-ce": f"APGD-CE {self.steps}",
-            "apgd-t": f"APGD-T {self.steps} x {self.target_classes} classes or K-1",
-            "fab-t": f"FAB-T {self.steps} x {self.target_classes} classes or K-1",
+            "apgd-t": f"APGD-T {towards}",
+            "fab-t": f"FAB-T {towards}",
             _SQUARE: f"Square {self.queries} queries",
         }
-        told = ", ".join(parts[name] for name in chosen)
+        names = list(parts)
+        told = ", ".join(parts[name] for name in (names if upto is None else names[: names.index(upto) + 1]))
         return (
             f"autoattack-{self.norm}[{eps}, {told}, each on what is left, batches of {self.batch_size}, torchattacks "
             "on shifted logits]"
         )
 
+    def winner_definition(self, described: str, eps: str) -> str:
+        """Definition of the share of items that a member broke first."""
+        return f"share of all items that {described} broke first: {self.definition(eps)}"
+
 
 class AutoAttack(OnBudgets):
     """Standard AutoAttack: APGD on cross-entropy, APGD and FAB towards the highest rivals in turn, and Square.
 
-    Each member attacks the images that those before it left. The members are those of torchattacks, and every success
-    is judged by ``bench.attacks``. All numbers are upper bounds. The warnings that the authors' code prints are flags
-    of the cells: probabilities in place of logits (LOGITS), outputs that differ between two passes (RANDOM), branches
-    on gradients (DYNAMIC), zero gradients of the cross-entropy (GRAD0), and a Square that breaks more than .2 points of
-    what the gradients left (BLACKBOX). With fewer than four classes there is no targeted DLR loss, and a raised
+    Each member attacks the images that those before it left, and ``bench.attacks`` judges every success. The members
+    are those of torchattacks and not the authors' code, which is in no package index; columns say so. All numbers are
+    upper bounds. The warnings that the authors' code prints are flags of the cells: probabilities in place
+    of logits (LOGITS), outputs that differ between two passes (RANDOM), branches on gradients (DYNAMIC), zero gradients
+    (GRAD0), and a Square that breaks more than .2 points of what the gradients left (BLACKBOX). The worst case has the
+    GRAD0 of the healthier loss, cross-entropy or DLR. With fewer than four classes there is no targeted DLR loss, and
     COVERAGE says that APGD-T was left out.
 
     The numbers that peers publish (RobustBench) are of eps = 8/255 in L_inf and of 0.5 in L2, on CIFAR10.
     """
 
     name = "autoattack"
-    version = 1
+    version = 2
     summary = "Accuracy under standard AutoAttack: APGD-CE, APGD-T, FAB-T and Square in turn."
     source = "Croce & Hein 2020, arXiv:2003.01690; torchattacks"
     Config = AutoAttackConfig
 
     def label(self, config: AutoAttackConfig) -> str:
         """The name, with the parameters that are not those of the standard version."""
-        fields = ("steps", "target_classes", "queries")
-        standard = all(getattr(config, name) == AutoAttackConfig.model_fields[name].default for name in fields)
-        return "AutoAttack" if standard else f"AutoAttack-{config.steps}x{config.target_classes}-{config.queries}"
+        standard = all(getattr(config, name) == AutoAttackConfig.model_fields[name].default for name in _STANDARD)
+        changed = "" if standard else f"-{config.steps}x{config.target_classes}-{config.queries}"
+        return f"AutoAttack{changed} (torchattacks)"
 
     def columns(self, config: AutoAttackConfig) -> tuple[Column, ...]:
-        """The worst case at each budget, the accuracy after each member but the last, and the shares they broke."""
+        """The worst case at each budget, the accuracy after each member but the last, the share of items that each
+        broke first, and the share without a gradient of the cross-entropy.
+        """
         return tuple(column for eps in config.eps for column in self._columns(config, eps))
 
     def _columns(self, config: AutoAttackConfig, eps: str) -> list[Column]:
@@ -109,10 +129,11 @@ class AutoAttack(OnBudgets):
             after = repeated(config, config.definition(eps, name))
             columns.append(Column(metric=f"after.{name}", label=f"after {described}", definition=after, **accuracy))
         for name, (described, _) in config.members.items():
-            share = repeated(config, _winner(config, described, eps))
+            share = repeated(config, config.winner_definition(described, eps))
             columns.append(
                 Column(metric=f"winner.{name}", label=f"won by {described}", direction=None, definition=share, **common)
             )
+        columns.append(Column(metric=_ZERO, label="zero grad", direction=None, definition=_ZERO_DEFINITION, **common))
         return columns
 
     def passes(self, config: AutoAttackConfig, items: int, family: FamilySpec) -> float:  # noqa: ARG002
@@ -133,10 +154,14 @@ class AutoAttack(OnBudgets):
             why = attack.impossible(config.norm, test.image_shape, subject.inputs.num_classes)
             if why is not None:
                 left_out[name] = why
-        # Libraries report no gradients: one step of PGD from the clean images looks at that of the cross-entropy.
-        probe = subject.attack(
-            PGDAttack(steps=1, step="eps/0.5", loss="ce", random_start=False), seed=config.seed, eps=eps
-        )
+        # Libraries report no gradients: one step of PGD from the clean images looks at those of the two losses.
+        losses = ("ce",) if "apgd-t" in left_out else ("ce", "dlr")
+        probes = {
+            loss: subject.attack(
+                PGDAttack(steps=1, step="eps/0.5", loss=loss, random_start=False), seed=config.seed, eps=eps
+            )
+            for loss in losses
+        }
 
         def chain(seed: int, done: Callable[[int], None]) -> Chain:
             return attack_in_turn(
@@ -145,51 +170,61 @@ class AutoAttack(OnBudgets):
             )  # fmt: skip
 
         chains = subject.each_seed(chain, len(members))
-        return _outcome(config, eps, chains, probe, subject.output_flags())
-
-
-def _winner(config: AutoAttackConfig, described: str, eps: str) -> str:
-    return f"share of all items that {described} broke first: {config.definition(eps)}"
+        return _outcome(config, eps, chains, probes, subject.output_flags())
 
 
 def _outcome(
-    config: AutoAttackConfig, eps: str, chains: Sequence[Chain], probe: AttackResult, outputs: Sequence[Flag]
+    config: AutoAttackConfig,
+    eps: str,
+    chains: Sequence[Chain],
+    probes: Mapping[str, AttackResult],
+    outputs: Sequence[Flag],
 ) -> Outcome:
     """Numbers, arrays and images of one budget, from one chain for each attack seed."""
-    from bench.attacks.diagnostics import blackbox_flag, gradient_flag
+    from bench.attacks.diagnostics import blackbox_flag, loss_gap_flag
     from bench.attacks.verdict import coverage_flag
 
     absent = {name: why for chain in chains for name, why in chain.left_out.items()}
     names = list(config.members)
-    robust = stacked([chain.robust for chain in chains])
-    flags = [*outputs, gradient_flag(probe.health.zero_gradient_share, probe.health.certain_share)]
-    after = {
-        name: stacked([_after(chain, names[: number + 1]) for chain in chains]) for number, name in enumerate(names)
-    }
-    if _SQUARE not in absent:
-        flags.append(blackbox_flag(after[names[-2]], robust, "Square"))
-    if absent:
-        flags.append(coverage_flag(absent))
+    after = {name: stacked([_after(chain, names[: end + 1]) for chain in chains]) for end, name in enumerate(names)}
+    robust = after[_SQUARE]
+    described = {name: f"AutoAttack up to {told}" for name, (told, _) in config.members.items()}
+    health = {loss: flag for loss, probe in probes.items() if (flag := start_health([probe])) is not None}
+    left = [coverage_flag(absent)] if absent else []
+    # The worst case is as reliable as its healthiest member: a masked loss does not weaken it.
+    shared = [*outputs, *healthiest(list(health.values())), *left]
     accuracies = RobustAccuracies(eps, attack_seeds(config))
-    accuracies.add("robust", repeated(config, config.definition(eps)), robust, flags)
+    gradients = {described[name]: after[name] for name in names[:-1]}
+    checks = [loss_gap_flag(robust, gradients, "the worst case")]
+    checks += [] if _SQUARE in absent else [blackbox_flag(after[names[-2]], robust, "Square")]
+    accuracies.add("robust", repeated(config, config.definition(eps)), robust, [*shared, *checks])
     for name in names[:-1]:
-        accuracies.add(f"after.{name}", repeated(config, config.definition(eps, name)), after[name], flags)
+        own = [*outputs, *([health["ce"]] if "ce" in health else [])] if name == "apgd-ce" else shared
+        gap = loss_gap_flag(after[name], {"the worst case": robust}, described[name])
+        accuracies.add(f"after.{name}", repeated(config, config.definition(eps, name)), after[name], [*own, gap])
     won = {name: stacked([chain.won(name) for chain in chains]) for name in names if name not in absent}
-    for name, (described, _) in config.members.items():
-        definition = repeated(config, _winner(config, described, eps))
+    numbers = accuracies.numbers
+    for name, (told, _) in config.members.items():
+        definition = repeated(config, config.winner_definition(told, eps))
         metric = f"winner.{name}"
-        accuracies.numbers.append(
+        numbers.append(
             share_number(metric, eps, definition, won[name])
             if name in won
             else no_value(metric, eps, definition, absent[name])
         )
-    results: Mapping[str, Any] = chains[0].results
+    zero = zero_starts([probes["ce"]])
+    numbers.append(
+        share_number(_ZERO, eps, _ZERO_DEFINITION, zero)
+        if len(zero)
+        else no_value(_ZERO, eps, _ZERO_DEFINITION, "no item is classified correctly")
+    )
+    results: Mapping[str, tuple[Any, AttackResult]] = chains[0].results
     _, first = next(iter(results.values()))
     items = {
         **{name: per_item(broken) for name, broken in won.items()},
         "winner": chains[0].composition.winner,
         **item_arrays(first),
-        "search_forwards": chains[0].forwards(names),
+        "search_forwards": chains[0].forwards([_SQUARE]),
     }
     details = {
         "members": {name: result.definition for name, (_, result) in results.items()},
@@ -199,8 +234,8 @@ def _outcome(
     return accuracies.outcome(first, items, details, broken)
 
 
-def _after(chain: Chain, names: Sequence[str]) -> Any:
-    """(N,) whether an image is right and none of the first members broke it."""
+def _after(chain: Chain, names: Sequence[str]) -> NDArray[np.bool_]:
+    """(N,) whether an image is right and none of the named members broke it first."""
     import numpy as np
 
     made = [chain.composition.members.index(name) for name in names]

@@ -23,6 +23,8 @@ from bench.evaluate.robust.accuracies import (
     share_number,
     spread,
     stacked,
+    start_health,
+    zero_starts,
 )
 from bench.evaluate.robust.budgets import BudgetsConfig, OnBudgets
 from bench.evaluate.robust.kept import AdversarialsConfig, broken_by_runs
@@ -210,7 +212,7 @@ def _outcome(
         numbers.append(no_value(metric, eps, repeated(config, definition), reason))
 
     robust = {loss: stacked([run.robust for run in runs]) for loss, runs in results.items()}
-    health = {loss: flag for loss, runs in results.items() if (flag := _health_flag(runs)) is not None}
+    health = {loss: flag for loss, runs in results.items() if (flag := start_health(runs)) is not None}
     for loss in config.losses:
         metric, definition = get_loss(loss).column, config.definition(loss, eps)
         if loss not in results:
@@ -230,7 +232,7 @@ def _outcome(
     if len(results) > 1:
         flags.append(loss_gap_flag(worst, robust, "the worst case"))
     add("worst-case", worst_text, worst, flags)
-    zero = _zero_starts(results[config.losses[0]]) if config.losses[0] in results else None
+    zero = zero_starts(results[config.losses[0]]) if config.losses[0] in results else None
     if zero is None:
         add_absent("zero-gradient", zero_text, lacking[config.losses[0]])
     elif not len(zero):
@@ -250,21 +252,6 @@ def _outcome(
         kept = {get_loss(loss).column: runs for loss, runs in results.items()}
         broken = [one for name, runs in kept.items() for one in broken_by_runs(name, config.norm, eps, runs)]
     return found.outcome(next(iter(results.values()))[0], items, {}, broken)
-
-
-def _zero_starts(runs: Sequence[AttackResult]) -> NDArray[np.bool_]:
-    """(M,) or (M, A) whether the gradient at the start is exactly zero, for the M clean-correct items."""
-    return stacked([run.health.start_gradient[run.clean_correct] == 0 for run in runs])
-
-
-def _health_flag(runs: Sequence[AttackResult]) -> Flag | None:
-    from bench.attacks.diagnostics import gradient_flag
-
-    zero = _zero_starts(runs)
-    if not zero.size:
-        return None
-    certain = stacked([run.health.start_probability[run.clean_correct] == 1 for run in runs])
-    return gradient_flag(float(zero.mean()), float(certain.mean()), zero.size)
 
 
 def _flags(

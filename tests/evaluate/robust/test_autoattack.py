@@ -7,9 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from pydantic import ValidationError
+from torch import Tensor, nn
 
-from bench.data.splits import Splits
+from bench.attacks.threat import parse_eps
+from bench.data.splits import Split, Splits
 from bench.evaluate.base import Number, Outcome
 from bench.evaluate.robust.autoattack import AutoAttack, AutoAttackConfig
 from bench.family import Classifier
@@ -77,10 +80,81 @@ def test_a_slope_without_gradients_is_masked(
     assert number(outcome, "robust").verdict == "masked"
 
 
+class Linear(Classifier):
+    """z = W x + b on images of 64 pixels, with five classes."""
+
+    def __init__(self) -> None:
+        super().__init__(5, (1, 8, 8))
+        generator = torch.Generator().manual_seed(0)
+        self.weight = nn.Parameter(torch.randn(5, 64, generator=generator))
+
+    def features(self, images: Tensor) -> Tensor:
+        return images.flatten(1) - 0.5
+
+    def classify(self, features: Tensor) -> Tensor:
+        return features @ self.weight.T
+
+
+@pytest.mark.parametrize(("norm", "eps", "dual"), [("linf", "2/255", 1), ("l2", "0.05", 2)])
+def test_all_four_members_find_the_worst_case_of_a_linear_model(
+    given: Callable[..., Any], keeps_its_word: Callable[..., None], norm: str, eps: str, dual: int
+) -> None:
+    """The distance of an image is its smallest margin over the dual norm of the difference of two rows of W."""
+    model = Linear().eval()
+    images = np.random.default_rng(1).uniform(0.3, 0.7, (60, 1, 8, 8)).astype(np.float32)
+    with torch.no_grad():
+        logits = model(torch.from_numpy(images)).numpy()
+    labels = logits.argmax(1)
+    rows = model.weight.detach().numpy()
+    distances = np.array(
+        [
+            min((z[y] - z[k]) / np.linalg.norm(rows[y] - rows[k], dual) for k in range(5) if k != y)
+            for z, y in zip(logits, labels, strict=True)
+        ]
+    )
+    budget = parse_eps(eps)
+    clear = np.abs(distances / budget - 1) > 0.05
+    images, labels, distances = images[clear], labels[clear], distances[clear]
+    split = Split(images, labels.astype(np.int64), np.arange(len(images)))
+    config = AutoAttackConfig(norm=norm, eps=(eps,), **{**FAST, "steps": 30})  # type: ignore[arg-type]
+    outcome = AutoAttack().evaluate(config, given(model=model, splits=Splits(split, split, split), num_classes=5))
+    keeps_its_word(AutoAttack(), config, outcome)
+    expected = distances > budget
+    assert 0.2 < expected.mean() < 0.8
+    np.testing.assert_array_equal(outcome.items["robust"], expected)
+    assert list(outcome.details["members"]) == ["apgd-ce", "apgd-t", "fab-t", "square"]
+    assert (number(outcome, "robust").verdict, number(outcome, "robust").flags) == ("no warning", {})
+    assert number(outcome, "zero-gradient").value == 0
+
+
+def test_what_only_square_finds_marks_the_gradients(
+    given: Callable[..., Any], hidden: Classifier, pixels: Callable[..., Splits]
+) -> None:
+    """No loss has a gradient, so the steps stay where they are, and a search at random crosses the edge."""
+    splits = pixels([0.5 - 4 / 255] * 40 + [0.1] * 10, [0] * 50)
+    outcome = AutoAttack().evaluate(AutoAttackConfig(eps=("8/255",), **FAST), given(model=hidden, splits=splits))
+    after, robust = number(outcome, "after.fab-t"), number(outcome, "robust")
+    assert after.value is not None
+    assert robust.value is not None
+    assert after.value > robust.value
+    assert set(robust.flags) >= {"GRAD0", "BLACKBOX"}
+    assert number(outcome, "winner.square").value == pytest.approx(after.value - robust.value)
+    assert number(outcome, "zero-gradient").value == 1
+
+
+def test_a_model_that_is_always_wrong_has_nothing_to_attack(
+    given: Callable[..., Any], ramp: Callable[..., Classifier], pixels: Callable[..., Splits]
+) -> None:
+    wrong = pixels([0.2, 0.8], [1, 0])
+    outcome = AutoAttack().evaluate(AutoAttackConfig(eps=("8/255",), **FAST), given(model=ramp(), splits=wrong))
+    assert number(outcome, "robust").value == 0
+    assert number(outcome, "zero-gradient").reason == "no item is classified correctly"
+
+
 def test_the_standard_version_and_its_name() -> None:
     config = AutoAttackConfig(eps=("8/255",))
-    assert AutoAttack().label(config) == "AutoAttack"
-    assert AutoAttack().label(AutoAttackConfig(eps=("8/255",), queries=20)) == "AutoAttack-100x9-20"
+    assert AutoAttack().label(config) == "AutoAttack (torchattacks)"
+    assert AutoAttack().label(AutoAttackConfig(eps=("8/255",), queries=20)) == "AutoAttack-100x9-20 (torchattacks)"
     assert list(config.members) == ["apgd-ce", "apgd-t", "fab-t", "square"]
     assert config.definition("8/255") == (
         "autoattack-linf[8/255, APGD-CE 100, APGD-T 100 x 9 classes or K-1, FAB-T 100 x 9 classes or K-1, Square 5000 "
@@ -90,3 +164,38 @@ def test_the_standard_version_and_its_name() -> None:
     assert names[0] == "robust@8/255"
     with pytest.raises(ValidationError, match="eps"):
         AutoAttackConfig()  # type: ignore[call-arg]
+
+
+class Network(Classifier):
+    """Ten classes of 64 pixels behind one hidden layer, with random weights."""
+
+    def __init__(self) -> None:
+        super().__init__(10, (1, 8, 8))
+        torch.manual_seed(0)
+        self.hidden, self.head = nn.Linear(64, 32), nn.Linear(32, 10)
+
+    def features(self, images: Tensor) -> Tensor:
+        return torch.tanh(4 * self.hidden(images.flatten(1) - 0.5))
+
+    def classify(self, features: Tensor) -> Tensor:
+        return 4 * self.head(features)
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize(("norm", "named", "eps"), [("linf", "Linf", "3/255"), ("l2", "L2", "0.1")])
+def test_the_authors_code_leaves_the_same_images(given: Callable[..., Any], norm: str, named: str, eps: str) -> None:
+    """``pip install git+https://github.com/fra31/auto-attack``; it is in no package index."""
+    authors = pytest.importorskip("autoattack")
+    model = Network().eval()
+    images = np.random.default_rng(2).uniform(0.2, 0.8, (48, 1, 8, 8)).astype(np.float32)
+    with torch.no_grad():
+        labels = model(torch.from_numpy(images)).argmax(1)
+    split = Split(images, labels.numpy(), np.arange(len(images)))
+    config = AutoAttackConfig(norm=norm, eps=(eps,))  # type: ignore[arg-type]
+    ours = AutoAttack().evaluate(config, given(model=model, splits=Splits(split, split, split), num_classes=10))
+    theirs = authors.AutoAttack(model, norm=named, eps=parse_eps(eps), device="cpu", verbose=False, seed=0)
+    found = theirs.run_standard_evaluation(torch.from_numpy(images), labels, bs=128)
+    with torch.no_grad():
+        left = (model(found).argmax(1) == labels).numpy()
+    assert 0.2 < left.mean() < 0.8
+    np.testing.assert_array_equal(ours.items["robust"], left)
