@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.data.loading import load_ood, load_splits
 from bench.data.registry import find_dataset
-from bench.data.spec import DamagedData, DatasetSpec, MissingData, Split
+from bench.data.spec import DamagedData, DatasetSpec, MissingData, Split, resized_to
 from bench.data.splits import Caps, Splits
 from bench.plugins.sources import source_facts
 
@@ -29,6 +29,7 @@ class JobData:
         identity: Its identity in keys; see ``bench.data.spec.identity``.
         seed: The data seed.
         validation: Number of validation items; None for the data set's own number.
+        resize: Height and width to which the images are brought; None if they stay as they are.
         train_cap: Bound on training items. This and the following bounds are None if they do not bind.
         validation_cap: Bound on validation items.
         test_cap: Bound on test items.
@@ -39,6 +40,7 @@ class JobData:
     identity: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
     validation: int | None = None
+    resize: tuple[int, int] | None = None
     train_cap: int | None = None
     validation_cap: int | None = None
     test_cap: int | None = None
@@ -52,6 +54,7 @@ class JobData:
             "validation_cap": self.validation_cap,
             "dataset": self.dataset,
             "test_cap": self.test_cap,
+            **({"resize": list(self.resize)} if self.resize is not None else {}),
         }
 
     def of_training(self) -> dict[str, Any]:
@@ -89,7 +92,7 @@ def job_dataset(data: JobData) -> DatasetSpec:
         DamagedData: The data set has changed since the job was planned.
         MissingData: The data set no longer exists.
     """
-    return _planned(data.dataset, data.fingerprint)
+    return resized_to(_planned(data.dataset, data.fingerprint), data.resize)
 
 
 def hold_loader(data: JobData | OodData) -> None:

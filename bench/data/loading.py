@@ -62,7 +62,7 @@ def load_splits(
     """
     if spec.num_classes is None or spec.image_shape is None:
         raise ValueError(f"data set {spec.name!r} has no classes: it can be used only as out-of-distribution data")
-    raw = _load(spec, root, like=None, image_shape=spec.image_shape, seed=seed)
+    raw = _load(spec, root, like=None, image_shape=spec.loaded_shape or spec.image_shape, seed=seed)
     splits = make_splits(spec, raw, seed=seed, validation=validation, caps=caps)
     target = spec.image_shape if image_shape is None else image_shape
     return Splits(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +26,7 @@ __all__ = [
     "Split",
     "always_found",
     "identity",
+    "resized_to",
 ]
 
 ImageShape = tuple[int, int, int]
@@ -80,6 +81,7 @@ class DatasetSpec:
         num_classes: Number of classes; None for an unlabelled set, usable only as out-of-distribution data.
         image_shape: Channels, height, width as loaded; None if the images are generated in the shape of the
             in-distribution set, or resized to it by the loader because they have no common shape.
+        loaded_shape: Shape as loaded, if the images are then brought to ``image_shape`` (`resized_to`); else None.
         version: Raised by hand when code changes what is loaded; None: the source of the implementation and of all
             that it imports is in the keys (`bench.plugins.sources`).
         implementation: ``"module:function"`` with the signature
@@ -119,6 +121,7 @@ class DatasetSpec:
     location: Path | None = None
     checksums: Callable[[Path], tuple[Checksum, ...]] = _no_checksums
     warnings: tuple[str, ...] = ()
+    loaded_shape: ImageShape | None = None
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -129,6 +132,24 @@ class DatasetSpec:
             raise ValueError(f"data set {self.name!r}: validation is {self.validation}, expected 0 or more")
         if self.test is not None and self.test < 1:
             raise ValueError(f"data set {self.name!r}: test is {self.test}, expected 1 or more, or None")
+
+
+def resized_to(spec: DatasetSpec, size: tuple[int, int] | None) -> DatasetSpec:
+    """A data set whose images are brought to another height and width after loading (`bench.data.resize.conform`).
+
+    Args:
+        spec: The data set.
+        size: Height and width; None, or those of the set, for the set itself.
+
+    Raises:
+        ValueError: The set has no shape of its own.
+    """
+    if size is None:
+        return spec
+    if spec.image_shape is None:
+        raise ValueError(f"data set {spec.name!r} has no shape of its own")
+    shape = (spec.image_shape[0], *size)
+    return spec if shape == spec.image_shape else replace(spec, image_shape=shape, loaded_shape=spec.image_shape)
 
 
 def always_found(root: Path) -> None:
@@ -150,8 +171,8 @@ def identity(spec: DatasetSpec, image_shape: ImageShape | None, seed: int | None
     Raises:
         ValueError: The set has no shape of its own and none is given.
     """
-    native = spec.image_shape
-    target = native if image_shape is None else image_shape
+    native = spec.loaded_shape or spec.image_shape
+    target = spec.image_shape if image_shape is None else image_shape
     if target is None:
         raise ValueError(f"data set {spec.name!r} takes the shape of the in-distribution set: image_shape is needed")
     if native is None:

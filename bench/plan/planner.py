@@ -82,6 +82,7 @@ class _Planner:
             identity=identity(suite.dataset, suite.image_shape, None),
             seed=suite.data.seed,
             validation=suite.data.validation,
+            resize=suite.data.resize,
             train_cap=self._cap("train"),
             validation_cap=self._cap("validation"),
             test_cap=self._cap("test"),

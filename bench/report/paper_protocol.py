@@ -73,9 +73,12 @@ _NAMES = {"step": "step size", "items": "attacked items", "sets": "data sets"}
 
 
 def data_of_the_paper(suite: Suite) -> str:
-    """The name of the suite's data set if the paper uses it, else ""; a user's own data may have the same name."""
+    """The name of the suite's data set if the paper uses it in this shape, else ""; a user's own data may have the same
+    name.
+    """
     name = suite.dataset.name
-    return name if name in _DATA and suite.dataset.location is None else ""
+    own = suite.dataset.location is not None or suite.dataset.loaded_shape is not None
+    return name if name in _DATA and not own else ""
 
 
 def data_line(suite: Suite) -> Iterator[str]:

@@ -43,14 +43,15 @@ def quoted_rows(table: ResolvedTable, parts: Parts, folders: Sequence[Path]) -> 
     """The rows that the sources of a table quote for the data sets of its columns.
 
     Under a profile the suite's own data set counts, although another takes its place, and the rows say that they are
-    not comparable. The numbers of one label in one table of a source are one row, also for several data sets.
+    not comparable, as do those beside a suite that trains on a part of its data or on resized images. The numbers of
+    one label in one table of a source are one row, also for several data sets.
 
     Args:
         table: The table.
         parts: The results of the suite, by data set.
         folders: Folders of quoted numbers.
     """
-    profile = parts.plan.suite.profile
+    comparable = parts.plan.suite.profile is None and not parts.plan.suite.reduced
     wanted = _wanted(table, parts)
     rows: list[TableRow] = []
     notes: list[str] = []
@@ -74,7 +75,7 @@ def quoted_rows(table: ResolvedTable, parts: Parts, folders: Sequence[Path]) -> 
             origin += f", secondary: read in {secondary}" if secondary else ""
             threats = dict.fromkeys(row.threat for row in quoted if row.threat)
             origin += "".join(f", {threat}" for threat in threats)
-            origin += f", {data_sets}, not comparable" if profile is not None else ""
+            origin += f", {data_sets}, not comparable" if not comparable else ""
             first = quoted[0]
             rows.append(
                 TableRow(
@@ -86,7 +87,7 @@ def quoted_rows(table: ResolvedTable, parts: Parts, folders: Sequence[Path]) -> 
         if not found:
             own = ", ".join(dict.fromkeys(data for _, _, data in wanted))
             notes.append(f"{source.source.title} quotes no number of this table for {own}.")
-    return Quoted(tuple(rows), tuple(notes), tuple(items), profile is None)
+    return Quoted(tuple(rows), tuple(notes), tuple(items), comparable)
 
 
 def _caveats(rows: Iterable[LiteratureRow]) -> list[str]:

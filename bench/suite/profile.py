@@ -214,4 +214,5 @@ def _training_items(result: Document, parsed: ProfileFile, dataset: DatasetSpec 
     items = dataset.sizes.get("train")
     if items is None or not isinstance(held_out, int):
         return parsed.caps.train
-    return max(1, min(items - held_out, parsed.caps.train or items))
+    bounds = (parsed.caps.train, result.data["data"].get("train"))
+    return max(1, min([items - held_out, *(bound for bound in bounds if isinstance(bound, int))]))

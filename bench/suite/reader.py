@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from bench.data.spec import DatasetSpec
+from bench.data.spec import DatasetSpec, resized_to
 from bench.errors import did_you_mean
 from bench.suite import profile as profiles
 from bench.suite.evaluations import EvaluationReader
@@ -43,7 +43,8 @@ class SuiteReader(SectionReader):
         caps = profile.caps if profile else Caps()
         header = self._section(SuiteHeader, "suite")
         data = self._section(DataSection, "data")
-        dataset = self._dataset()
+        caps = _bounded(caps, data)
+        dataset = self._dataset(data)
         models = ModelReader(self.document, self.problems, caps, dataset)
         read_models = models.models()
         evaluations = EvaluationReader(
@@ -120,7 +121,7 @@ class SuiteReader(SectionReader):
             return None
         return self.check(schema, value, (name,))
 
-    def _dataset(self) -> DatasetSpec | None:
+    def _dataset(self, data: DataSection | None) -> DatasetSpec | None:
         name = self.document.table("data").get("dataset")
         if not isinstance(name, str):
             return None
@@ -128,4 +129,10 @@ class SuiteReader(SectionReader):
         if spec is not None and (spec.num_classes is None or spec.image_shape is None):
             self.complain(("data", "dataset"), f"{spec.name!r} has no labels: it can only be an OOD set")
             return None
-        return spec
+        return spec if spec is None or data is None else resized_to(spec, data.resize)
+
+
+def _bounded(caps: Caps, data: DataSection | None) -> Caps:
+    """The bounds of the profile with the suite's own bound on training items."""
+    own = [bound for bound in (caps.train, data.train if data is not None else None) if bound is not None]
+    return caps.model_copy(update={"train": min(own, default=None)})

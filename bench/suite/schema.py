@@ -88,6 +88,10 @@ class DataSection(Config):
     )
     seed: NonNegativeInt = Field(0, description="Data seed: splits and subsets, shared by all models")
     validation: PositiveInt | None = Field(None, description="Validation items; default: the data set's")
+    train: PositiveInt | None = Field(None, description="Bound on training items; default: all")
+    resize: tuple[PositiveInt, PositiveInt] | None = Field(
+        None, description="Height and width to which the images are brought; default: as they are"
+    )
 
 
 class _Open(BaseModel):
@@ -471,6 +475,11 @@ class Suite:
                 lists = value.values() if isinstance(value, Mapping) else [value]
                 for names in lists:
                     yield from [names] if isinstance(names, str) else names or ()
+
+    @property
+    def reduced(self) -> bool:
+        """Whether it trains on a part of its data or on resized images, so that published numbers do not compare."""
+        return any(leaf.data.train is not None or leaf.data.resize is not None for leaf in self.leaves)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

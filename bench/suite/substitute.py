@@ -60,6 +60,7 @@ class Substitution:
         if self.inside is not None:
             name, place = self.inside
             result.put(("data", "dataset"), name, self.profile, place)
+            result.data["data"].pop("resize", None)  # it belongs to the suite's own images
         for index, entry in enumerate(result.tables("evaluation")):
             for field in _fields(entry):
                 value, at = _value(entry, field), ("evaluation", index, field)

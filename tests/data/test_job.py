@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,24 @@ from bench.plan.jobs import Job, Plan
 from bench.plan.tasks import PredictTask
 from bench.store import Store
 from tests.conftest import named
+
+RESIZED = """\
+[suite]
+name = "resized"
+
+[data]
+dataset    = "digits"
+train      = 70
+validation = 100
+resize     = [5, 6]
+
+[[model]]
+family   = "softmax"
+backbone = "wrn-10-1"
+
+[[evaluation]]
+kind = "accuracy"
+"""
 
 SUITE = """\
 [suite]
@@ -333,3 +352,34 @@ def test_code_of_a_family_without_a_version_that_changes_is_named(project: Any, 
     site.module("their_family", FAMILY.replace("1.0", "2.0"))
     run_job(one, where)
     assert failure(where, one) == "the code of family 'theirs' has changed since the suite was read; run again"
+
+
+def test_images_are_resized_and_the_size_is_in_the_key(project: Any) -> None:
+    whole = project.plan(RESIZED.replace("resize     = [5, 6]\n", ""))
+    plan = project.plan(RESIZED)
+    (task,) = {job.task.key: job.task for job in plan.jobs if job.kind == "train"}.values()
+    assert plan.suite.image_shape == (1, 5, 6)
+    assert task.data.identity["transform"] == "1x8x8 to 1x5x6, PIL bilinear, antialiased"
+    assert {job.key for job in plan.jobs}.isdisjoint(job.key for job in whole.jobs)
+    splits = job_splits(task.data, project.bench.settings.data)
+    native = job_splits(replace(task.data, resize=None), project.bench.settings.data)
+    assert [part.images.shape for part in (splits.train, splits.validation, splits.test)] == [
+        (70, 1, 5, 6),
+        (100, 1, 5, 6),
+        (397, 1, 5, 6),
+    ]
+    first = Image.fromarray(native.train.images[0, 0]).resize((6, 5), Image.Resampling.BILINEAR)
+    np.testing.assert_array_equal(splits.train.images[0, 0], np.asarray(first))
+    np.testing.assert_array_equal(splits.train.ids, native.train.ids)
+
+
+def test_a_profile_that_replaces_the_data_leaves_their_size(project: Any) -> None:
+    text = '[profile]\nname = "p"\n[substitute.data]\ndigits = "fashion-mnist"\n'
+    plan = project.plan(RESIZED, text)
+    assert (plan.suite.image_shape, plan.suite.caps.train) == ((1, 28, 28), 70)
+
+
+def test_the_smaller_bound_on_training_items_counts(project: Any) -> None:
+    for cap, expected in ((50, 50), (90, 70)):
+        plan = project.plan(RESIZED, f'[profile]\nname = "p"\n[caps]\ntrain = {cap}\n')
+        assert {job.task.data.train_cap for job in plan.jobs if job.kind == "train"} == {expected}

@@ -196,3 +196,11 @@ def test_charts_of_a_table_with_quoted_numbers(project: Project) -> None:
     bench = project.bench
     with pytest.raises(NothingSelectedError):
         plot(bench, Results(plan, bench.store, bench.states(plan)), (), None)
+
+
+def test_no_difference_to_a_suite_on_reduced_data(project: Project, results: StoredResults) -> None:
+    text = SUITE.replace("[data]", "[data]\nresize = [10, 10]")
+    table = table_of(project, results, text)
+    assert {row.source for row in table.rows} == {"measured", "literature"}
+    (quoted,) = [row for row in table.rows if row.source == "literature"]
+    assert quoted.origin == "Paper, Table 2, DIGITS, FASHION-MNIST, not comparable"
