@@ -302,6 +302,41 @@ class Bench:
             raise RequestError(str(error)) from None
         return check_rules(results, chosen, former_run(against, chosen), parsed)
 
+    def write_report(
+        self, suite: str | Path | None = None, *, profile: str | None = None, out: Path | None = None
+    ) -> Path:
+        """Write the report of a suite from stored results as one HTML file, and return its path.
+
+        Args:
+            suite: Path or bare name; default: the suite last run.
+            profile: The profile that it was run with.
+            out: The file; default: ``reports/<suite>[-<profile>]/report.html`` in the results folder.
+        """
+        from bench.report.files import write_report
+
+        if suite is None:
+            suite, profile = self.last(profile)
+        plan = self.plan(suite, profile=profile)
+        return write_report(self, plan, self.report(plan), profile, page=out)[0]
+
+    def publish(self, folder: Path, suite: str | Path | None = None, *, profile: str | None = None) -> Path:
+        """Write the results of a suite into a folder to give away, and return the path of its page.
+
+        Args:
+            folder: A new or empty folder, or a publication of the suite, which is replaced.
+            suite: Path or bare name; default: the suite last run.
+            profile: The profile that it was run with.
+
+        Raises:
+            RequestError: The folder holds something else.
+            NothingSelectedError: No job of the suite has a result.
+        """
+        from bench.report.publish import publish
+
+        if suite is None:
+            suite, profile = self.last(profile)
+        return publish(self, self.plan(suite, profile=profile), profile, folder)
+
     def plot(
         self,
         suite: str | Path | None = None,

@@ -14,7 +14,7 @@ from bench.cli.data import data
 from bench.cli.inspect import clean, describe, doctor, list_, schema
 from bench.cli.models import export, import_, sample, train
 from bench.cli.plugins import check_plugin, new
-from bench.cli.results import plot, show, table, verify
+from bench.cli.results import plot, publish, report, show, table, verify
 from bench.cli.run import check, plan, run, status
 from bench.cli.say import echo, prepare
 from bench.errors import BenchError, PrerequisiteError, RequestError
@@ -103,7 +103,7 @@ def cli(debug: bool) -> None:
 
 for command in (
     *(run, plan, check, status),
-    *(table, plot, compare, gate, show, verify),
+    *(table, plot, report, publish, compare, gate, show, verify),
     *(train, sample, import_, export),
     *(list_, describe, schema, data, clean, doctor),
     *(new, check_plugin),

@@ -1,4 +1,4 @@
-"""What is stored: ``bench table``, ``show`` and ``verify``."""
+"""What is stored: ``bench table``, ``plot``, ``report``, ``publish``, ``show`` and ``verify``."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import click
 
 from bench.cli import options
 from bench.cli.say import echo, echo_document, echo_json, is_terminal, reserve_stdout, reserved
+from bench.errors import RequestError
 from bench.report.formats import FORMATS
 
 if TYPE_CHECKING:
     from bench.commands.verify import Verified
     from bench.report.model import Report
 
-__all__ = ["plot", "show", "show_report", "table", "verify"]
+__all__ = ["plot", "publish", "report", "show", "show_report", "table", "verify"]
 
 
 @click.command()
@@ -32,6 +33,13 @@ __all__ = ["plot", "show", "show_report", "table", "verify"]
     "--definitions/--no-definitions", default=True, show_default=True, help="Say below each table what is measured."
 )
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file instead.")
+@click.option(
+    "--from",
+    "published",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Read a folder that `bench publish` wrote, in place of stored results.",
+)
 @click.pass_context
 def table(
     ctx: click.Context,
@@ -41,6 +49,7 @@ def table(
     ids: tuple[str, ...],
     definitions: bool,
     out: Path | None,
+    published: Path | None,
 ) -> None:
     """Print the tables of a suite from stored results; nothing is computed.
 
@@ -50,8 +59,15 @@ def table(
     reserve_stdout(ctx)
     from bench.api import Bench
 
-    bench = Bench.here()
-    report = bench.tables(suite, profile=profile).only_tables(ids)
+    if published is None:
+        report = Bench.here().tables(suite, profile=profile)
+    elif suite is not None or profile is not None:
+        raise RequestError(f"--from {published} names the results already; leave the suite and --profile out")
+    else:
+        from bench.report.publish import read_published
+
+        report = read_published(published)
+    report = report.only_tables(ids)
     if report.stored:
         echo(f"bench: {report.stored}", err=True)
     if not definitions:
@@ -87,6 +103,42 @@ def plot(suite: str | None, profile: str | None, ids: tuple[str, ...], out: Path
     bench = Bench.here()
     for line in bench.plot(suite, profile=profile, ids=ids, out=out):
         echo(line)
+
+
+@click.command()
+@options.suite_argument()
+@options.profile
+@click.option(
+    "--out",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The HTML file.  [default: report.html in the folder of the report]",
+)
+def report(suite: str | None, profile: str | None, out: Path | None) -> None:
+    """Write the report of a suite from stored results: one HTML file that needs no other.
+
+    It has the best models in words, the tables with all definitions, the figures and pictures, what is missing and why,
+    the models and where the numbers come from. Without SUITE: the suite last run.
+    """
+    from bench.api import Bench
+
+    echo(str(Bench.here().write_report(suite, profile=profile, out=out)))
+
+
+@click.command()
+@click.argument("suite", metavar="SUITE")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@options.profile
+def publish(suite: str, folder: Path, profile: str | None) -> None:
+    """Write the results of SUITE into DIR, to send to a colleague or to host as a page.
+
+    DIR gets index.html (the report), tables in every format, figures, the record of every job, and the files of suite
+    and profile. `bench table --from DIR` reads it without the plug-ins, data and weights behind it. If DIR is a
+    publication of the same suite, it is replaced.
+    """
+    from bench.api import Bench
+
+    echo(str(Bench.here().publish(folder, suite, profile=profile)))
 
 
 def show_report(report: Report) -> None:

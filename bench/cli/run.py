@@ -76,7 +76,7 @@ def run(
         display=display,
     )
     if not as_json and not outcome.summary.interrupted:
-        _show_result(bench, outcome, tables)
+        _show_result(bench, outcome, tables, profile)
     ctx.exit(outcome.exit_code(strict=strict))
 
 
@@ -141,7 +141,7 @@ def _display(bench: Any, device: str, workers: int | None, as_json: bool) -> Any
     return PlainDisplay(sys.stderr, rates, len(used))
 
 
-def _show_result(bench: Any, outcome: Any, tables: bool) -> None:
+def _show_result(bench: Any, outcome: Any, tables: bool, profile: str | None) -> None:
     from bench.report.files import write_report
 
     if tables:
@@ -149,7 +149,7 @@ def _show_result(bench: Any, outcome: Any, tables: bool) -> None:
         whole = bench.whole(outcome.plan)
         report = outcome.report or bench.report(whole)
         show_report(report)
-        echo(f"\nreport: {write_report(bench, whole, report)}")
+        echo(f"\nreport: {write_report(bench, whole, report, profile)[0]}")
     states = outcome.summary.states
     failed = [job for job in outcome.plan.jobs if states[job.key].state == "failed"]
     for job in failed:

@@ -7,45 +7,66 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from bench.errors import DamagedFileError, NothingSelectedError, RequestError, did_you_mean
+from bench.errors import NothingSelectedError, RequestError, did_you_mean
 from bench.files.atomic import write_atomically
 from bench.report.build import build_report
 from bench.report.cells import Results
 from bench.report.drawing import Drawing
 from bench.report.figures import safely
 from bench.report.formats import FORMATS
-from bench.report.formats.html import Picture, render
+from bench.report.formats.html import render
 from bench.report.kept import figures_in, keep
 from bench.report.model import Figure, Report
-from bench.store import Store
+from bench.report.page import Page, commands_of, models_of, pictures_of, provenance_of, sources_of
+from bench.suite.figures import LearningEntry
+from bench.suite.schema import ResolvedFigure
+from bench.suite.settings import find_profile
 
 if TYPE_CHECKING:
     from bench.api import Bench
     from bench.plan.jobs import Plan
 
-__all__ = ["charts_of", "pictures", "plot", "provenance_summary", "report_folder", "write_report"]
+__all__ = ["charts_of", "plot", "report_folder", "write_report"]
 
 
-def write_report(bench: Bench, plan: Plan, report: Report) -> Path:
-    """Write tables, figures and report into the folder of a report and return the html file's path.
+def write_report(
+    bench: Bench, plan: Plan, report: Report, profile: str | None, *, page: Path | None = None
+) -> list[Path]:
+    """Write tables, figures and report into the folder of the report and return all paths, the html file first.
 
     The chart of a table and each ``[[figure]]`` are ``<id>.png`` and ``<id>.pdf``. A figure whose inputs are those of
     the files in the folder is not drawn again.
+
+    Args:
+        bench: The harness.
+        plan: The whole plan of the suite.
+        report: Its tables.
+        profile: Name or path of the profile, as the user gave it.
+        page: The html file; None: ``report.html`` in the folder.
     """
     folder = report_folder(bench, report.suite, report.profile)
+    written = []
     for name, format_ in FORMATS.items():
         if name != "html":  # report.html holds the tables
-            write_atomically(folder / f"tables.{format_.ending}", format_(report).encode())
-    found, inputs = _figures_of(bench, folder, plan, ())
+            written.append(folder / f"tables.{format_.ending}")
+            write_atomically(written[-1], format_(report).encode())
+    found, inputs = _figures_of(bench, folder, plan, (), training=True)
     charts = charts_of(report)
-    _write_figures(folder, {**charts, **found})
+    written += _write_figures(folder, {**charts, **found})
     keep(folder, found, inputs)
-    shown = (replace(one, chart=None) if isinstance(charts[one.id], str) else one for one in report.tables)
-    report = replace(report, tables=tuple(shown))
-    page = folder / "report.html"
-    meta = provenance_summary(plan, bench.store)
-    write_atomically(page, render(report, pictures(plan, bench.store), meta, found).encode())
-    return page
+    drawn = (replace(one, chart=None) if isinstance(charts[one.id], str) else one for one in report.tables)
+    report = replace(report, tables=tuple(drawn))
+    shown = Page(
+        figures=found,
+        pictures=pictures_of(plan, bench.store),
+        models=models_of(plan, bench.store),
+        facts=provenance_of(plan, bench.store),
+        commands=commands_of(plan, bench.store, bench.settings.home, profile),
+        sources=sources_of(plan.suite, find_profile(profile, bench.settings) if profile else None),
+    )
+    page = page or folder / "report.html"
+    write_atomically(page, render(report, shown).encode())
+    return [page, *written]
 
 
 def plot(bench: Bench, results: Results, ids: Sequence[str], out: Path | None) -> list[str]:
@@ -83,18 +104,42 @@ def plot(bench: Bench, results: Results, ids: Sequence[str], out: Path | None) -
 
 
 def _figures_of(
-    bench: Bench, folder: Path, plan: Plan, ids: Sequence[str]
+    bench: Bench, folder: Path, plan: Plan, ids: Sequence[str], *, training: bool = False
 ) -> tuple[dict[str, Figure | str], dict[str, str]]:
-    """The figures of all parts of a suite, with the digests of their inputs; of ``ids`` alone, if it names any."""
+    """The figures of all parts of a suite, with the digests of their inputs; of ``ids`` alone, if it names any.
+
+    With ``training``, a suite without learning curves gets those of its models.
+    """
     states = bench.states(plan)
     found: dict[str, Figure | str] = {}
     inputs: dict[str, str] = {}
     for part in plan.leaves:
         wanted = [figure for figure in part.suite.figures if not ids or figure.id in ids]
-        drawn, of_drawn = figures_in(folder, wanted, Results(part, bench.store, states))
-        found |= drawn
+        curves = _curves_of(plan, part) if training else []
+        drawn, of_drawn = figures_in(folder, [*wanted, *curves], Results(part, bench.store, states))
+        # Nobody asked for these curves, so the report does not say why there are none.
+        unasked = {curve.id for curve in curves}
+        found |= {name: one for name, one in drawn.items() if not (name in unasked and isinstance(one, str))}
         inputs |= of_drawn
     return found, inputs
+
+
+def _curves_of(plan: Plan, part: Plan) -> list[ResolvedFigure]:
+    """The learning curves of a part of a suite, unless the suite or a part before it shows those of its models."""
+    if any(figure.entry.kind == "learning" for leaf in plan.suite.leaves for figure in leaf.figures):
+        return []
+    leaves = plan.leaves
+    shown = {key for leaf in leaves[: leaves.index(part)] for key in _trained(leaf)}
+    if _trained(part) <= shown:
+        return []
+    name = f"training-{part.suite.name}" if plan.suite.parts else "training"
+    title = f"Training, {part.suite.title}" if plan.suite.parts else "Training"
+    entry = LearningEntry(id=name, kind="learning", title=title)
+    return [ResolvedFigure(name, title, entry, part.suite.models)]
+
+
+def _trained(plan: Plan) -> set[str]:
+    return {job.key for job in plan.jobs if job.kind == "train"}
 
 
 def charts_of(report: Report) -> dict[str, Figure | str]:
@@ -131,66 +176,3 @@ def _write_figures(folder: Path, figures: Mapping[str, Figure | str]) -> list[Pa
             write_atomically(pdf, figure.pdf)
             written += [png, pdf]
     return written
-
-
-def pictures(plan: Plan, store: Store) -> tuple[Picture, ...]:
-    """The pictures that evaluations stored, labelled by model and seed."""
-    found: dict[tuple[str, str], Picture] = {}
-    for part in plan.leaves:
-        labels = {model.name: model.label for model in part.suite.models}
-        for job in part.jobs:
-            if job.kind != "evaluate":
-                continue
-            folder = store.folder(job.key)
-            record = folder.record()
-            for name in record.measured.files if record is not None else ():
-                if not name.endswith(".png") or (job.key, name) in found:
-                    continue
-                try:
-                    content = folder.read(name)
-                except DamagedFileError:  # the job's cells say so
-                    folder.distrust()
-                    continue
-                on = f", {part.suite.on}" if part.suite.on else ""
-                label = f"{labels[job.model]}{on}, seed {job.seed}"
-                what = name.removesuffix(".png")
-                caption = f"{job.evaluation}: {what}; {_READ.get(what, 'rows are classes')}"
-                found[job.key, name] = Picture(label, caption, content)
-    return tuple(found.values())
-
-
-_READ = {
-    "noise": "images, adversarial images, and the noise, each enlarged to the whole range (grey is none)",
-    "closest": "rows are classes, nearest to the center of the class first",
-    "farthest": "rows are classes, farthest from the center of the class first",
-}
-"""How to read a picture, by its name; others are grids with a row for each class."""
-
-
-def provenance_summary(plan: Plan, store: Store) -> dict[str, str]:
-    """The provenance of all records of a plan together, as name → text, for the foot of a report."""
-    versions: dict[str, set[str]] = {}
-    devices: set[str] = set()
-    commands: set[str] = set()
-    seconds = 0.0
-    for job in plan.jobs:
-        record = store.folder(job.key).record()
-        if record is None:
-            continue
-        made = record.provenance
-        for package, version in made.versions.items():
-            versions.setdefault(package, set()).add(version)
-        devices.add(made.device_name or made.device)
-        commands.add(made.command)
-        seconds += record.seconds
-    devices.discard("none")
-    return {
-        "suite": str(plan.suite.path.name),
-        "data set": "; ".join(
-            dict.fromkeys(f"{leaf.dataset.name}, data seed {leaf.data.seed}" for leaf in plan.suite.leaves)
-        ),
-        "devices": ", ".join(sorted(devices)),
-        "worker time": f"{seconds:,.0f} s",
-        "commands": "; ".join(sorted(commands)),
-        "versions": ", ".join(f"{name} {' and '.join(sorted(v))}" for name, v in sorted(versions.items())),
-    }

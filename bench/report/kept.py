@@ -135,7 +135,7 @@ def _code() -> dict[str, str]:
 def _sha256_of(file: Path) -> str:
     try:
         return _sha256(file.read_bytes())
-    except FileNotFoundError:
+    except OSError:  # it is missing, or damaged
         return ""
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from bench.report.model import Block, Cell, Table, TableColumn, TableRow
 from bench.report.text import header
@@ -36,12 +37,14 @@ class Head:
         group: Heading of the neighbours that it stands with; may be empty.
         hint: The definition of a column; empty for a model.
         row: The row of a transposed table, else None.
+        direction: Whether more is better in the column; None for a model and where neither is.
     """
 
     text: str
     group: str = ""
     hint: str = ""
     row: TableRow | None = None
+    direction: Literal["up", "down"] | None = None
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ def grid_of(table: Table) -> Grid:
 
 def _upright(table: Table, blocks: Sequence[Block]) -> Grid:
     first = [table.columns[index] for index in blocks[0].columns]
-    heads = tuple(Head(header(column), column.group, column.definition) for column in first)
+    heads = tuple(Head(header(column), column.group, column.definition, direction=column.direction) for column in first)
     sections = []
     for block in blocks:
         for title, rows in _groups_of(table.rows):

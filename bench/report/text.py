@@ -13,6 +13,7 @@ __all__ = [
     "ARROWS",
     "aside_text",
     "banner",
+    "bare_title",
     "calibrated_text",
     "cell_text",
     "column_name",
@@ -234,6 +235,11 @@ def full_header(column: TableColumn) -> str:
 def report_title(report: Report) -> str:
     """The title of a report with its profile."""
     return report.title + (f" (PROFILE {report.profile})" if report.profile else "")
+
+
+def bare_title(title: str, report: Report) -> str:
+    """The title of a table without the remark on the profile, for a page whose banner has it."""
+    return title.partition(f" (PROFILE {report.profile}: ")[0]
 
 
 def banner(report: Report) -> list[str]:

@@ -14,6 +14,7 @@ from bench.report.figures.curves import Chart, Line, Panel
 from bench.report.files import charts_of, write_report
 from bench.report.formats.html import render
 from bench.report.model import Report
+from bench.report.page import Page
 
 if TYPE_CHECKING:
     from tests.conftest import Project
@@ -24,7 +25,8 @@ CHART = Chart("Title", (Panel("C&W", "L2 norm", (LINE,), True, (0.5,), 0.6),), '
 
 def test_charts_stand_beside_the_report_and_in_it(project: Project, report: Report) -> None:
     drawn = replace(report, tables=(replace(report.tables[0], chart=CHART), report.tables[1]))
-    page = write_report(project.bench, project.plan(), drawn)
+    page, *files = write_report(project.bench, project.plan(), drawn, None)
+    assert all(path.is_file() for path in files)
     assert page == project.results / "reports" / "tiny_suite-smoke" / "report.html"
     assert {path.name for path in page.parent.iterdir()} == {
         *("report.html", "tables.md", "tables.tex", "tables.csv", "tables.json", "main_table.png", "main_table.pdf"),
@@ -37,7 +39,7 @@ def test_charts_stand_beside_the_report_and_in_it(project: Project, report: Repo
     assert '<figcaption>Robust "accuracy" & more; n = 30.</figcaption>' in html.unescape(section)
     assert text.count("<img") == 1
     # A later report without the chart leaves none that looks as if it belonged to it.
-    write_report(project.bench, project.plan(), report)
+    write_report(project.bench, project.plan(), report, None)
     assert not list(page.parent.glob("main_table.*"))
 
 
@@ -67,7 +69,7 @@ def test_a_figure_that_cannot_be_drawn_costs_no_report(project: Project, report:
     assert reason == "could not be drawn: ValueError: no such axis"
     broken = replace(report, tables=(replace(report.tables[0], chart=Broken()), report.tables[1]))
     assert charts_of(broken)[report.tables[0].id] == reason
-    page = write_report(project.bench, project.plan(), broken)
+    page = write_report(project.bench, project.plan(), broken, None)[0]
     assert '<section id="table-main_table">' in page.read_text(encoding="utf-8")
-    text = render(report, figures={"broken": str(reason)})
+    text = render(report, Page(figures={"broken": str(reason)}))
     assert '<p id="figure-broken">broken: could not be drawn: ValueError: no such axis.</p>' in text

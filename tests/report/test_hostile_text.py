@@ -27,6 +27,7 @@ from bench.report.formats import latex, markdown
 from bench.report.formats.latex import escaped as tex_escaped
 from bench.report.formats.markdown import escaped as md_escaped
 from bench.report.model import Report
+from bench.report.page import ModelFacts, Page, Picture
 
 # Anything at all, and texts dense in what the formats give a meaning to.
 TEXT = st.text(st.characters()) | st.text(
@@ -183,7 +184,10 @@ def test_html(report: Report, text: str) -> None:
     else:
         assert {tag for tag, _ in hostile.found} <= {tag for tag, _ in harmless.found}
     assert hostile.other == harmless.other == []
-    source = page.render(everywhere(report, text), [page.Picture(text, text, b"\x89PNG\r\n\x1a\n")], {text: text})
+    model = ModelFacts(text, text, text, text, (text,), ((text, text),))
+    pictures = [Picture(text, text, b"\x89PNG\r\n\x1a\n")]
+    beside = Page({"f": text}, pictures, [model], {text: text}, [text], [(text, text)])
+    source = page.render(everywhere(report, text), beside)
     assert controls(source) == set()
     source.encode("utf-8")
 

@@ -1,15 +1,14 @@
 """The whole report as one HTML file: tables, pictures, differences from the paper, provenance.
 
-The page loads no other file (its content security policy forbids it), runs no script, follows the reader's light or
-dark scheme, and can be read on a phone and in print. The templates are beside this module; all text that they print
-passes ``bench.plain.plain`` and is escaped.
+The page loads no other file and runs no script but its own, which sorts tables: its content security policy names the
+digest of that script. It follows the reader's light or dark scheme, and can be read on a phone, in print and without
+scripts. The templates are beside this module; all text that they print passes ``bench.plain.plain`` and is escaped.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import hashlib
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,59 +16,44 @@ from typing import TYPE_CHECKING, Any
 from bench.plain import plain
 from bench.report import text
 from bench.report.layout import grid_of, neighbours
-from bench.report.model import Cell, Figure, Report, Table, TableColumn, TableRow
+from bench.report.model import Cell, Report, Table, TableColumn, TableRow
+from bench.report.page import Page
+from bench.report.summary import caveats, findings, gaps
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-__all__ = ["ENDING", "Picture", "render"]
+__all__ = ["ENDING", "render"]
 
 ENDING = "html"
 
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_FOLDER = Path(__file__).parent / "templates"
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A picture of the report, such as a grid of generated images.
-
-    Attributes:
-        label: Model and seed.
-        caption: Evaluation, name of the picture, and how to read it.
-        png: Content of the PNG file.
-
-    Raises:
-        ValueError: If ``png`` is not a PNG file.
-    """
-
-    label: str
-    caption: str
-    png: bytes
-
-    def __post_init__(self) -> None:
-        if not self.png.startswith(_PNG_SIGNATURE):
-            raise ValueError(
-                f"picture {self.label!r} must be the bytes of a PNG file, got {bytes(self.png[:8])!r} at its start"
-            )
-
-
-def render(
-    report: Report,
-    pictures: Sequence[Picture] = (),
-    meta: Mapping[str, str] | None = None,
-    figures: Mapping[str, Figure | str] | None = None,
-) -> str:
+def render(report: Report, page: Page | None = None) -> str:
     """The report as the text of one self-contained HTML file, to be encoded as UTF-8.
 
     Args:
         report: The report.
-        pictures: Pictures to show below the tables, in this order.
-        meta: Provenance, as name → text (versions, devices, commands).
-        figures: Figures of the suite by their ids, to show between tables and pictures; or why one cannot be drawn.
+        page: What it shows beside its tables.
     """
+    page = page or Page()
     cost = {"cost": report.budget} if report.budget else {}
-    page = _templates().get_template("page.html")
-    return page.render(report=report, figures=figures or {}, pictures=pictures, meta={**cost, **(meta or {})})
+    script = (_FOLDER / "sort.js").read_text(encoding="utf-8")
+    return (
+        _templates()
+        .get_template("page.html")
+        .render(
+            report=report,
+            page=page,
+            facts={**cost, **page.facts},
+            findings=findings(report),
+            caveats=caveats(report),
+            gaps=gaps(report, page.figures),
+            script=script,
+            script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
+        )
+    )
 
 
 @cache
@@ -78,7 +62,7 @@ def _templates() -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        loader=FileSystemLoader(_FOLDER),
         autoescape=True,
         finalize=_one_line,
         undefined=StrictUndefined,
@@ -97,9 +81,9 @@ def _one_line(value: Any) -> Any:
     return plain(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
-def anchor(table: Table) -> str:
-    """The id of a table's section in the page."""
-    return f"table-{'-'.join(plain(table.id).split())}"
+def anchor(table: str) -> str:
+    """The id of the section of a table in the page, from the id of the table."""
+    return f"table-{'-'.join(plain(table).split())}"
 
 
 def data_uri(png: bytes) -> str:

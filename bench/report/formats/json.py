@@ -137,6 +137,7 @@ def _cell(cell: Cell) -> dict[str, Any]:
         "reason": cell.reason,
         "best": cell.best,
         "verdict": cell.verdict,
+        **({"decimals": cell.decimals} if cell.decimals is not None else {}),
         "flags": dict(cell.flags),
         "not_measured": list(cell.not_measured),
         "records": list(cell.records),

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 
-from bench.report.formats.html import Picture, render
+from bench.report.formats.html import render
 from bench.report.model import Report
+from bench.report.page import ModelFacts, Picture
+from bench.report.page import Page as Beside
 
 PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg==")
 VOID = {"meta", "img"}
@@ -45,34 +48,60 @@ class Page(HTMLParser):
         return [text for name, text in self.texts if name == tag]
 
 
+BESIDE = Beside(
+    pictures=[Picture("JEM, seed 1", "samples", PNG)],
+    facts={"devices": "cpu & more"},
+    models=[
+        ModelFacts("GMMC (Gen)", "gmmc-gen", "wrn-10-1", "digits", ("seed 1: trained",), (("sampler.steps", "10"),))
+    ],
+    commands=["bench run tiny.toml --profile smoke"],
+    sources=[("tiny.toml", '[suite]\nname = "tiny"\n')],
+)
+
+
 def picture(label: str = "GMMC (Gen), seed 1") -> Picture:
     return Picture(label, 'samples; rows are "classes"', PNG)
 
 
 def test_sections_in_order(report: Report) -> None:
-    page = Page(render(report, [picture()], {"devices": "cpu & more"}))
+    page = Page(render(report, BESIDE))
     assert page.inside("h2") == [
+        "Summary",
         report.tables[0].title,
         report.tables[1].title,
         "Pictures",
+        "What is missing",
         "Differs from the paper",
+        "Models",
         "Provenance",
+        "Repeat it",
     ]
-    assert [s["id"] for s in page.all("section")] == [
+    sections = [section["id"] for section in page.all("section")]
+    assert sections == [
+        "summary",
         "table-main_table",
         "table-ood",
         "pictures",
+        "gaps",
         "deviations",
+        "models",
         "provenance",
+        "repeat",
     ]
-    assert [a["href"] for a in page.all("a")] == [f"#{s['id']}" for s in page.all("section")]
+    # The summary links to the tables of its findings, the contents to all that follows.
+    linked = [a["href"].removeprefix("#") for a in page.all("a")]
+    assert linked == ["table-main_table", "table-ood", *sections[1:]]
     assert page.inside("dd")[-1] == "cpu & more"
+    assert page.inside("h3") == ["GMMC (Gen)"]
+    assert {"sampler.steps", "bench run tiny.toml --profile smoke", "[suite]"} <= set(page.inside("code")) | set(
+        "\n".join(page.inside("code")).splitlines()
+    )
     assert set(report.deviations) <= set(page.inside("li"))
 
 
 def test_what_is_absent_has_no_section(report: Report) -> None:
-    page = Page(render(replace(report, deviations=())))
-    assert [s["id"] for s in page.all("section")] == ["table-main_table", "table-ood"]
+    page = Page(render(replace(report, deviations=(), tables=report.tables[1:])))
+    assert [s["id"] for s in page.all("section")] == ["summary", "table-ood"]
 
 
 def test_profile_is_said_in_title_and_banner(report: Report) -> None:
@@ -85,9 +114,14 @@ def test_profile_is_said_in_title_and_banner(report: Report) -> None:
 
 
 def test_stands_alone(report: Report) -> None:
-    text = render(report, [picture()], {"commands": "bench run https://example.org/suite.toml"})
+    facts = {"commands": "bench run https://example.org/suite.toml"}
+    text = render(report, Beside(pictures=[picture()], facts=facts))
     page = Page(text)
-    assert not page.all("script")
+    (policy,) = [tag["content"] for tag in page.all("meta") if "http-equiv" in tag]
+    script = text.split("<script>")[1].split("</script>")[0]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert policy.endswith(f"; script-src 'sha256-{digest}'")
+    assert page.all("script") == [{}]
     assert not page.all("link")
     for _, attributes in page.tags:
         assert not [name for name in attributes if name.startswith("on")]
@@ -99,17 +133,18 @@ def test_stands_alone(report: Report) -> None:
 
 def test_texts_are_escaped(report: Report, special_label: str) -> None:
     hostile = replace(report, deviations=("lr: <img src=x>",))
-    page = Page(render(hostile, [picture("<b>x</b>")], {"<i>name</i>": "</dl><script>"}))
+    facts = {"<i>name</i>": "</dl><script>"}
+    page = Page(render(hostile, Beside(pictures=[picture("<b>x</b>")], facts=facts)))
     assert special_label in page.inside("th")
     assert "lr: <img src=x>" in page.inside("li")
     assert "<b>x</b>" in page.inside("b")
     assert page.inside("dt")[-1] == "<i>name</i>"
     assert page.inside("dd")[-1] == "</dl><script>"
-    assert not page.all("script")
+    assert len(page.all("script")) == 1
 
 
 def test_pictures_are_embedded_to_the_byte(report: Report) -> None:
-    page = Page(render(report, [picture()]))
+    page = Page(render(report, Beside(pictures=[picture()])))
     (image,) = page.all("img")
     assert base64.b64decode(image["src"].removeprefix("data:image/png;base64,")) == PNG
     assert image["alt"] == 'GMMC (Gen), seed 1: samples; rows are "classes"'
