@@ -17,6 +17,7 @@ from bench.cli.plugins import check_plugin, new
 from bench.cli.results import plot, publish, report, show, table, verify
 from bench.cli.run import check, plan, run, status
 from bench.cli.say import echo, prepare
+from bench.cli.store import store
 from bench.errors import BenchError, PrerequisiteError, RequestError
 
 __all__ = ["cli", "main"]
@@ -105,7 +106,7 @@ for command in (
     *(run, plan, check, status),
     *(table, plot, report, publish, compare, gate, show, verify),
     *(train, sample, import_, export),
-    *(list_, describe, schema, data, clean, doctor),
+    *(list_, describe, schema, data, store, clean, doctor),
     *(new, check_plugin),
 ):
     cli.add_command(command)
