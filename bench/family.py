@@ -7,7 +7,8 @@ A family consists of a ``FamilySpec`` (``bench.spec``, light), a ``Family`` that
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -170,10 +171,69 @@ class Iteration:
 
 @dataclass(frozen=True)
 class Step:
-    """The result of one training step: the scalar ``loss`` to minimise, and detached scalars to log."""
+    """The result of one training step.
+
+    Attributes:
+        loss: The scalar to minimise.
+        logs: Detached scalars to log.
+        again: Computes the loss with the weights as they are when it is called, on the same batches and samples; for a
+            `Family.update` that needs the gradient at other weights.
+    """
 
     loss: Tensor
     logs: Mapping[str, Tensor] = field(default_factory=dict)
+    again: Callable[[], Tensor] | None = None
+
+
+@dataclass(frozen=True)
+class Update:
+    """What `Family.update` needs to change the weights once.
+
+    Attributes:
+        step: The training step.
+        model: The model.
+        optimizer: The optimiser of the suite, with the learning rate of the iteration.
+        clip: Largest L2 norm of the gradient over all parameters; None: any.
+    """
+
+    step: Step
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    clip: float | None = None
+
+    def backward(self, loss: Tensor | None = None) -> None:
+        """Replace the gradients by those of a loss; default: that of the step."""
+        self.optimizer.zero_grad(set_to_none=True)
+        (self.step.loss if loss is None else loss).backward()  # type: ignore[no-untyped-call]
+
+    def apply(self) -> None:
+        """Clip the gradients, if that is asked for, and change the weights."""
+        if self.clip is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
+        self.optimizer.step()
+
+    @contextmanager
+    def ascended(self, rho: float) -> Iterator[None]:
+        """Move the weights by a distance ``rho`` along their gradient while the context lasts: the first step of
+        sharpness-aware minimisation (Foret et al. 2021, Eq. 2). Gradients that are computed meanwhile are those at the
+        moved weights; the weights are restored to the bit. Nothing moves if the gradient is zero or not finite.
+
+        Args:
+            rho: Distance in L2 over all parameters, positive.
+        """
+        with_gradient = [p for p in self.model.parameters() if p.grad is not None]
+        with torch.no_grad():
+            norm = torch.stack([torch.linalg.vector_norm(p.grad) for p in with_gradient]).norm()
+            moves = norm.isfinite() & (norm > 0)
+            before = [p.detach().clone() for p in with_gradient]
+            for p in with_gradient:
+                p.add_(torch.where(moves, p.grad * (rho / norm), 0.0))
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for p, value in zip(with_gradient, before, strict=True):
+                    p.copy_(value)
 
 
 @dataclass(frozen=True)
@@ -251,7 +311,21 @@ class Family(ABC, Generic[C]):
 
     @abstractmethod
     def training_step(self, model: Any, batches: Mapping[str, Batch], state: Any, iteration: Iteration) -> Step:
-        """The loss of one step; the loop calls backward and the optimiser. May update ``state``."""
+        """The loss of one step, which `update` minimises. May update ``state``."""
+
+    def update(self, model: Any, update: Update) -> None:  # noqa: ARG002 - for subclasses
+        """Change the weights once; the loop calls it after each step.
+
+        The default computes the gradients of the loss and lets the optimiser of the suite apply them. A family that
+        perturbs weights computes further gradients before; one that needs a second optimiser keeps it in its state, so
+        that checkpoints have it.
+
+        Args:
+            model: The model.
+            update: The step with the optimiser.
+        """
+        update.backward()
+        update.apply()
 
     def after_training(self, model: Any, clean: Callable[[], Iterable[Batch]]) -> None:
         """Called once on the selected weights; ``clean`` iterates over the clean, un-augmented training set."""

@@ -20,8 +20,12 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
 )
 
+from bench.optimizer import SHORT, Optimizer, OptimizerConfig, Schedule
 from bench.registry import Registry, UnknownNameError, when_asked
 
 __all__ = [
@@ -83,7 +87,9 @@ class TrainingConfig(Config):
 
     epochs: PositiveInt = Field(150, description="Passes over the training set", json_schema_extra={"paper": "150"})
     batch_size: PositiveInt = Field(64, description="Items in a batch of each stream", json_schema_extra={"code": "64"})
-    optimizer: Literal["adam"] = Field("adam", description="Adam with betas (0.9, 0.999), no weight decay")
+    optimizer: Optimizer = Field(
+        default_factory=OptimizerConfig, description="Optimiser: 'adam', 'adamw' or 'sgd', or a table with its settings"
+    )
     lr: PositiveFloat = Field(1e-4, description="Initial learning rate", json_schema_extra={"paper": "1e-4"})
     warmup: NonNegativeInt = Field(
         1000,
@@ -96,6 +102,25 @@ class TrainingConfig(Config):
         json_schema_extra={"paper": "30, 50, 80 (CIFAR10, SVHN); 120, 140 (CIFAR100)"},
     )
     decay_rate: PositiveFloat = Field(0.3, description="Factor of each decay", json_schema_extra={"paper": "0.3"})
+    schedule: Schedule = Field(
+        "step",
+        description="Learning rate after the warm-up: step (decay_epochs, decay_rate), cosine (to final_lr after the "
+        "last epoch) or constant",
+        json_schema_extra={"paper": "step"},
+    )
+    final_lr: NonNegativeFloat = Field(0.0, description="Learning rate at the end of a cosine schedule")
+    clip: PositiveFloat | None = Field(
+        None,
+        description="Largest L2 norm of the gradient over all parameters; a longer gradient is scaled to it. "
+        "Default: none is",
+    )
+    average: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Decay of an exponential moving average of weights. The averaged weights are validated, selected "
+        "and evaluated in place of those of the last update. Default: no average",
+    )
     sigma: NonNegativeFloat = Field(
         0.03,
         description="Standard deviation of the Gaussian noise added to training images, in units of the [-1, 1] scale",
@@ -139,6 +164,27 @@ class TrainingConfig(Config):
             "why": "on the CPUs measured it made WRN-10-1 6 to 28 % slower (benchmarks/README.md); no GPU was measured",
         },
     )
+
+    @model_validator(mode="after")
+    def _ends_above(self) -> TrainingConfig:
+        if self.final_lr and self.schedule != "cosine":
+            raise ValueError(f"final_lr is the end of schedule = 'cosine'; the schedule is {self.schedule!r}")
+        if self.final_lr > self.lr:
+            raise ValueError(f"final_lr = {self.final_lr:g} is above lr = {self.lr:g}")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The values, without those that later versions added while they are the defaults: keys and records of results
+        are those of the versions before.
+        """
+        values: dict[str, Any] = handler(self)
+        for name in ("schedule", "final_lr", "clip", "average"):
+            if getattr(self, name) == type(self).model_fields[name].default:
+                values.pop(name, None)
+        if self.optimizer == OptimizerConfig():
+            values["optimizer"] = SHORT
+        return values
 
 
 ConfigT = TypeVar("ConfigT", bound=TrainingConfig)

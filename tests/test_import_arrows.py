@@ -24,7 +24,8 @@ ARROWS: dict[str, set[str]] = {
     "files": {"errors", "keys"},
     "registry": {"errors"},
     "rng": {"keys"},
-    "spec": {"registry"},
+    "optimizer": set(),
+    "spec": {"optimizer", "registry"},
     "family": {"spec"},
     "store": {"errors", "files", "keys", "metrics"},
     "plugins": {"attacks", "errors", "family", "files", "keys", "scores", "spec"},
@@ -35,7 +36,7 @@ ARROWS: dict[str, set[str]] = {
     # Work: {train, predict} -> data; evaluate -> {metrics, scores, attacks}.
     "data": {"errors", "files", "keys", "plugins", "registry", "rng"},
     "weights": {"data", "errors", "family", "files", "keys", "plugins", "registry", "rng", "spec", "store"},
-    "train": {"data", "family", "files", "keys", "plugins", "rng", "spec", "weights"},
+    "train": {"data", "family", "files", "keys", "optimizer", "plugins", "rng", "spec", "weights"},
     "predict": {"data", "family", "plugins"},
     "evaluate": {
         *("attacks", "metrics", "scores"),

@@ -101,7 +101,9 @@ def checked_step(step: object, who: str) -> Step:
     logs: object = step.logs
     if not isinstance(logs, Mapping):
         raise FamilyContractError(f"{where}: the logs are {_kind(logs)}, expected scalars by name")
-    return Step(loss, {name: _log(name, value, where, loss) for name, value in logs.items()})
+    if step.again is not None and not callable(step.again):
+        raise FamilyContractError(f"{where}: again is {_kind(step.again)}, expected a function that returns the loss")
+    return Step(loss, {name: _log(name, value, where, loss) for name, value in logs.items()}, step.again)
 
 
 def _log(name: object, value: object, where: str, loss: Tensor) -> Tensor:

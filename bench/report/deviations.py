@@ -33,10 +33,14 @@ _OF_THE_MODEL = ("backbone", "scale")
 
 
 _ARITHMETIC = {
+    "optimizer": "optimiser",
+    "schedule": "schedule of the learning rate",
+    "clip": "largest norm of the gradient",
+    "average": "decay of the averaged weights, which are evaluated",
     "precision": "precision of training steps",
     "compile": "training steps compiled by torch.compile",
 }
-"""Settings of ``TrainingConfig``."""
+"""Settings of ``TrainingConfig`` whose default is what both papers do, or what neither states."""
 
 
 def deviations(suite: Suite) -> tuple[str, ...]:
@@ -118,16 +122,16 @@ def _compared(
 
 
 def _arithmetic(suite: Suite) -> list[str]:
-    """Lines for training steps whose arithmetic is not the default; no paper states it, but it changes the rounding."""
+    """Lines for training steps whose optimiser, schedule or arithmetic is not the default."""
     lines = []
     for key, text in _ARITHMETIC.items():
-        default = TrainingConfig.model_fields[key].default
+        default = TrainingConfig.model_fields[key].get_default(call_default_factory=True)
         labels: dict[str, list[str]] = {}
         for model in suite.models:
             value = getattr(model.config, key)
             if value != default and model.weights is None:
                 labels.setdefault(shown(value), []).append(model.label)
-        told = f"[default: {shown(default)}]"
+        told = f"[default: {'none' if default is None else shown(default)}]"
         lines += [f"{text}: {value} ({', '.join(names)}) {told}" for value, names in labels.items()]
     return lines
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,17 +12,18 @@ import torch
 from torch import Tensor
 
 from bench.data.splits import Splits
-from bench.family import Batch, Classifier, Family, Iteration, State
+from bench.family import Batch, Classifier, Family, Iteration, State, Update
+from bench.optimizer import learning_rate
 from bench.plugins.family_contract import FamilyContractError, check_rows, checked_state, checked_step, checked_streams
 from bench.rng import Generators, derive_seed, seeded
-from bench.spec import TrainingConfig
 from bench.train.forward import Forward, tf32
 from bench.train.guard import Guard, adjusted
 from bench.train.snapshot import Captured, Selected, capture, put_back
 from bench.train.streams import Stream
+from bench.train.update import Average, copied, optimizer_of
 from bench.weights.state_dicts import misfit
 
-__all__ = ["Progress", "Selected", "Trainer", "TrainingInterrupted", "TrainingResult", "learning_rate"]
+__all__ = ["Progress", "Selected", "Trainer", "TrainingInterrupted", "TrainingResult"]
 
 EVAL_BATCH = 256
 READ_EVERY_ON_GPU = 20
@@ -99,7 +101,8 @@ class Trainer:
         with seeded(derive_seed(seed, "state", "global")):
             self.state: State | None = checked_state(family.start(model, self.state_generator), self.who)
         self.globals = Generators(derive_seed(seed, "global"), self.device)
-        self.optimizer = torch.optim.Adam(model.parameters(), lr=self.asked.lr, betas=(0.9, 0.999))
+        self.optimizer = optimizer_of(self.asked.optimizer, model, self.asked.lr)
+        self.average = Average(model, self.asked.average) if self.asked.average is not None else None
         self.guard = Guard(self.asked.guard)
         self.read_every = 1 if self.device.type == "cpu" else READ_EVERY_ON_GPU
         self.iteration = 0
@@ -202,9 +205,9 @@ class Trainer:
             reason = self._read()
             if reason is not None:
                 return reason
-        self.optimizer.zero_grad(set_to_none=True)
-        step.loss.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
+        self.family.update(self.model, Update(step, self.model, self.optimizer, self.asked.clip))
+        if self.average is not None:
+            self.average.update(self.model)
         # Free the gradients before the next sampler run, whose CUDA graphs may own their memory.
         self.optimizer.zero_grad(set_to_none=True)
         for name, value in scalars.items():
@@ -269,7 +272,10 @@ class Trainer:
         self.globals.seed(derive_seed(self.seed, "global", "restart", restart))
 
     def _end_epoch(self) -> None:
-        accuracy = self._validate()
+        # The weights that are validated are those that are selected: the averaged ones, if there are any.
+        with self.average.in_place_of(self.model) if self.average is not None else nullcontext():
+            accuracy = self._validate()
+            weights = copied(self.model.state_dict())
         epoch = self.epoch
         self.history.append(
             {
@@ -285,7 +291,7 @@ class Trainer:
         best = self.selected is None or accuracy >= self.selected.validation_accuracy
         if best or self.asked.select == "last":
             state = copied(self.state.state_dict()) if self.state is not None else {}
-            self.selected = Selected(epoch, accuracy, copied(self.model.state_dict()), state)
+            self.selected = Selected(epoch, accuracy, weights, state)
 
     @torch.no_grad()
     def _validate(self) -> float:
@@ -303,27 +309,3 @@ class Trainer:
                 known = logits.isfinite().all(dim=1)
                 right += (known & (logits.argmax(dim=1) == labels[start : start + EVAL_BATCH])).sum()
         return int(right) / len(images)
-
-
-def learning_rate(config: TrainingConfig, iteration: int, per_epoch: int) -> float:
-    """The learning rate of an iteration (from 0), as in the JEM and GMMC code.
-
-    While ``iteration <= warmup`` it is ``lr * iteration / warmup``: iteration 0 changes nothing, and decays during the
-    warm-up are lost. Afterwards it is ``lr`` times ``decay_rate`` for each listed epoch that has begun since the
-    warm-up.
-
-    Args:
-        config: The values of lr, warmup, decay_epochs and decay_rate.
-        iteration: Number of the iteration, from 0.
-        per_epoch: Iterations per epoch.
-    """
-    if config.warmup and iteration <= config.warmup:
-        return config.lr * iteration / config.warmup
-    starts = {epoch * per_epoch for epoch in config.decay_epochs}  # an epoch listed twice decays once
-    begun = sum(start <= iteration and (start > config.warmup or not config.warmup) for start in starts)
-    return config.lr * config.decay_rate**begun
-
-
-def copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Copies that later updates do not change."""
-    return {name: tensor.detach().clone() for name, tensor in tensors.items()}

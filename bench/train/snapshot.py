@@ -55,6 +55,8 @@ def capture(trainer: Trainer, *, selected: bool = False, copy: bool = True) -> C
     tensors: dict[str, Tensor] = nested("model", trainer.model.state_dict())
     for index, values in trainer.optimizer.state_dict()["state"].items():
         tensors |= nested(f"optimizer/{index}", values)
+    if trainer.average is not None:
+        tensors |= nested("average", trainer.average.weights)
     for name, stream in trainer.streams.items():
         tensors |= nested(f"stream/{name}", stream.state_dict())
     tensors["generator"] = trainer.generator.get_state()
@@ -90,6 +92,9 @@ def put_back(trainer: Trainer, captured: Captured) -> None:
         int(index): {k: v.clone() for k, v in unnested(f"optimizer/{index}", tensors).items()} for index in parameters
     }
     trainer.optimizer.load_state_dict(saved)
+    if trainer.average is not None:
+        for name, value in unnested("average", tensors).items():
+            trainer.average.weights[name].copy_(value)
     for name, stream in trainer.streams.items():
         stream.load_state_dict(unnested(f"stream/{name}", tensors))
     trainer.generator.set_state(tensors["generator"].cpu())

@@ -107,3 +107,19 @@ def test_a_module_is_not_trained_either(project: Project) -> None:
     ((line, key, message, _),) = messages(project, text)
     assert (line, key) == (8, "model[0].lr")
     assert message == "has no effect: a module is not trained here"
+
+
+def test_an_optimizer_is_a_name_or_a_table(project: Project) -> None:
+    short = load(project, BASE.replace("[[evaluation]]", 'optimizer = "adam"\n\n[[evaluation]]'))
+    assert short.models[0].config == load(project, BASE).models[0].config
+    table = '[model.optimizer]\nkind = "sgd"\nmomentum = 0.9\n\n[[evaluation]]'
+    (model,) = load(project, BASE.replace("[[evaluation]]", table)).models
+    assert str(model.config.optimizer) == "sgd, momentum 0.9"
+    wrong = '[model.optimizer]\nkind = "sdg"\nmomentun = 0.9\n\n[[evaluation]]'
+    found = messages(project, BASE.replace("[[evaluation]]", wrong))
+    assert [(key, hint) for _, key, _, hint in found] == [
+        ("model[0].optimizer.kind", "did you mean 'sgd'?"),
+        ("model[0].optimizer.momentun", "did you mean 'momentum'?"),
+    ]
+    beside = IMPORTED.replace('weights = "theirs"\n', 'weights = "theirs"\nschedule = "constant"\nclip = 1.0\n')
+    assert {"model[0].schedule", "model[0].clip"} <= {key for _, key, _, _ in messages(project, beside)}

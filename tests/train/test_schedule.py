@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.optimizer import learning_rate
 from bench.spec import TrainingConfig
-from bench.train.loop import learning_rate
 
 
 def config(**values: Any) -> TrainingConfig:
