@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -21,6 +21,7 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     SerializerFunctionWrapHandler,
+    field_serializer,
     model_serializer,
     model_validator,
 )
@@ -48,6 +49,19 @@ class Config(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    later: ClassVar[frozenset[str]] = frozenset()
+    """Fields that later versions added. They are not written while they have their default, so that keys and records of
+    results are those of the versions before.
+    """
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = handler(self)
+        for name in self.later & values.keys():
+            if getattr(self, name) == type(self).model_fields[name].default:
+                del values[name]
+        return values
 
 
 class GuardConfig(Config):
@@ -84,6 +98,8 @@ class TrainingConfig(Config):
     Defaults are the column "choice" of the protocol (docs/protocol.md). ``paper`` and ``code`` in the schema extras
     say what the GMMC paper states and what released code does where they differ from the default or are silent.
     """
+
+    later: ClassVar[frozenset[str]] = frozenset({"schedule", "final_lr", "clip", "average"})
 
     epochs: PositiveInt = Field(150, description="Passes over the training set", json_schema_extra={"paper": "150"})
     batch_size: PositiveInt = Field(64, description="Items in a batch of each stream", json_schema_extra={"code": "64"})
@@ -173,18 +189,10 @@ class TrainingConfig(Config):
             raise ValueError(f"final_lr = {self.final_lr:g} is above lr = {self.lr:g}")
         return self
 
-    @model_serializer(mode="wrap")
-    def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """The values, without those that later versions added while they are the defaults: keys and records of results
-        are those of the versions before.
-        """
-        values: dict[str, Any] = handler(self)
-        for name in ("schedule", "final_lr", "clip", "average"):
-            if getattr(self, name) == type(self).model_fields[name].default:
-                values.pop(name, None)
-        if self.optimizer == OptimizerConfig():
-            values["optimizer"] = SHORT
-        return values
+    @field_serializer("optimizer", mode="wrap")
+    def _optimizer(self, value: OptimizerConfig, handler: SerializerFunctionWrapHandler) -> Any:
+        """The default as the word that it was before there were others."""
+        return SHORT if value == OptimizerConfig() else handler(value)
 
 
 ConfigT = TypeVar("ConfigT", bound=TrainingConfig)

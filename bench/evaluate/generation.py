@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, PositiveInt
 
@@ -19,16 +19,22 @@ if TYPE_CHECKING:
 
 __all__ = ["Generation", "GenerationConfig"]
 
-LEAST_JUDGE_ACCURACY = 0.9
-"""Smallest accuracy of a usable judge; a worse judge would measure its own errors."""
-
 _NAMES = {what: f"judge-{what}" for what in ("precision", "recall", "density", "coverage")}
 
 
 class GenerationConfig(SamplingConfig):
     """Parameters of generation. Of fresh chains there are no more than test images."""
 
+    later: ClassVar[frozenset[str]] = frozenset({"least_judge"})
+
     columns: PositiveInt = Field(10, description="Images of each class in the picture")
+    least_judge: float = Field(
+        0.9,
+        ge=0,
+        le=1,
+        description="Least accuracy of the judge on test images, below which it would measure its own errors and its "
+        "numbers are n/a. On data where the best models are below it, the accuracy of the best model is a fair value",
+    )
 
 
 class Generation(SampleEvaluation):
@@ -113,8 +119,9 @@ class Generation(SampleEvaluation):
             return self.without_samples(config, found)
         accuracy = float((predicted_classes(found.real.log_probs) == test.labels).mean())
         reason = None
-        if accuracy < LEAST_JUDGE_ACCURACY:
-            reason = f"the judge is right on only {accuracy:.0%} of the test images"
+        if accuracy < config.least_judge:
+            asked = f"least_judge = {config.least_judge:g}"
+            reason = f"the judge is right on only {accuracy:.0%} of the test images ({asked})"
         labels = found.samples.labels.cpu().numpy()
         intended = found.samples.intended.cpu().numpy()
         # Distances in pixels do not depend on the judge.

@@ -317,7 +317,7 @@ def test_a_judge_that_errs_measures_nothing(given: Callable[..., Any], keeps_its
     keeps_its_word(Generation(), GenerationConfig(), outcome)
     judged = [n for n in outcome.numbers if n.metric != "nearest"]
     assert {n.value for n in judged} == {None}
-    assert {n.reason for n in judged} == {"the judge is right on only 88% of the test images"}
+    assert {n.reason for n in judged} == {"the judge is right on only 88% of the test images (least_judge = 0.9)"}
     assert number(outcome, "nearest").value is not None  # in pixels, without the judge
     assert "samples.png" in outcome.files
 
