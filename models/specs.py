@@ -242,7 +242,7 @@ def _facts(name: str, image_shape: tuple[int, int, int]) -> Mapping[str, float]:
         "width": width,
         "blocks per stage": blocks_per_stage(depth),
         "features": stage_channels(width)[-1],
-        "parameters": parameters(depth, width, image_shape[0]),
+        "parameters": parameters(depth, width, image_shape[0], variant.norm),
         "multiply-adds": macs(depth, width, image_shape),
     }
 

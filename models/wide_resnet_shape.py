@@ -127,18 +127,30 @@ def macs(depth: int, width: int, image_shape: tuple[int, int, int]) -> int:
     return total
 
 
-def parameters(depth: int, width: int, channels: int) -> int:
-    """Number of weights and biases of a network without normalisation: 36.5 million for wrn-28-10.
+def parameters(depth: int, width: int, channels: int, norm: Norm = "none") -> int:
+    """Number of weights and biases of a network: 36.5 million for wrn-28-10.
 
     Args:
         depth: 6 n + 4.
         width: Factor of the channels (16, 32, 64).
         channels: Channels of the images.
+        norm: A normalisation has a scale and a shift for each channel before the two 3x3 convolutions of a block, and
+            for each feature.
 
     Raises:
         ValueError: Depth or width is invalid.
     """
-    return sum(weights + leaving for weights, leaving, _ in _convolutions(depth, width, channels))
+    convolutions = sum(weights + leaving for weights, leaving, _ in _convolutions(depth, width, channels))
+    return convolutions if norm == "none" else convolutions + 2 * _normalised_channels(depth, width)
+
+
+def _normalised_channels(depth: int, width: int) -> int:
+    """Channels that enter the two 3x3 convolutions of every block, and the features."""
+    blocks, entering, total = blocks_per_stage(depth), STEM_CHANNELS, 0
+    for leaving in stage_channels(width):
+        total += entering + (2 * blocks - 1) * leaving
+        entering = leaving
+    return total + entering
 
 
 def _convolutions(depth: int, width: int, channels: int) -> Iterator[tuple[int, int, int]]:

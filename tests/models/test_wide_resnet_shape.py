@@ -5,11 +5,13 @@ import sys
 
 import pytest
 import torch
-from bench_models.wide_resnet import WideResNet
+from bench_models.wide_resnet import WideResNet, build
 from bench_models.wide_resnet_shape import macs, parameters, parse_name
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+
+from bench.spec import BACKBONES
 
 
 @given(blocks=st.integers(1, 100), width=st.integers(1, 1000))
@@ -83,12 +85,14 @@ def test_planning_needs_no_torch() -> None:
     subprocess.run([sys.executable, "-c", program], check=True, env={"PYTHONPATH": ":".join(sys.path)})
 
 
-@pytest.mark.parametrize(("name", "channels"), [("wrn-10-1", 1), ("wrn-10-2", 3), ("wrn-16-1", 3)])
-def test_parameters_are_those_of_the_network(name: str, channels: int) -> None:
-    from bench_models.wide_resnet import build
-
-    depth, width = parse_name(name)
-    assert parameters(depth, width, channels) == sum(p.numel() for p in build(name, channels).parameters())
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("options", ["", "-batch", "-layer", "-drop0.3", "-batch-drop0.3"])
+@pytest.mark.parametrize("size", ["wrn-10-1", "wrn-10-2", "wrn-16-1", "wrn-28-10"])
+def test_described_parameters_are_those_of_the_network(size: str, options: str, channels: int) -> None:
+    name = size + options
+    with torch.device("meta"):
+        built = sum(parameter.numel() for parameter in build(name, channels).parameters())
+    assert BACKBONES.get(name).describe(name, (channels, 32, 32))["parameters"] == built
 
 
 def test_parameters_of_the_papers_network() -> None:
