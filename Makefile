@@ -33,7 +33,7 @@ slow: $(READY)
 
 extra: $(READY) docs
 	$(BIN)/python -m pytest -m extra tests/extra
-	$(BIN)/python -m pytest tests/report/formats
+	$(BIN)/python -m pytest tests/report/formats tests/report/test_latex_text.py
 
 # Peers have requirements of their own, so they get an environment that only adds to the first.
 peer: $(READY)

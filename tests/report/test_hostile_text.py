@@ -24,8 +24,8 @@ from bench.report import terminal
 from bench.report.formats import html as page
 from bench.report.formats import json as as_json
 from bench.report.formats import latex, markdown
-from bench.report.formats.latex import escaped as tex_escaped
 from bench.report.formats.markdown import escaped as md_escaped
+from bench.report.latex_text import escaped as tex_escaped
 from bench.report.model import Report
 from bench.report.page import ModelFacts, Page, Picture
 

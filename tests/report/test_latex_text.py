@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.report.formats.latex import escaped
+from bench.report.latex_text import escaped
 
 # A reader of the subset of LaTeX that stands for ASCII text, written from the LaTeX manual, not from the code.
 _TOKENS = {
