@@ -11,7 +11,7 @@ import click
 from bench.cli import options
 from bench.cli.results import show_report
 from bench.cli.say import echo, echo_document, echo_json, reserve_stdout
-from bench.report.formats import FORMATS
+from bench.report.formats import OFFERED
 
 if TYPE_CHECKING:
     from bench.compare.gate import Checked, GateResult
@@ -31,7 +31,7 @@ _folder = click.Path(file_okay=False, path_type=Path)
 @click.option(
     "--against", metavar="FOLDER", type=_folder, help="Compare with the run of the suite in this results folder."
 )
-@click.option("--format", "format_", type=click.Choice(list(FORMATS)), help="Default: as for bench table.")
+@click.option("--format", "format_", type=click.Choice(list(OFFERED)), help="Default: as for bench table.")
 @options.as_json
 @click.pass_context
 def compare(
@@ -57,7 +57,7 @@ def compare(
         raise click.UsageError("--baseline compares models, --against compares runs: give one of the two")
     report = Bench.here().compare(suite, profile=profile, baseline=baseline, against=against)
     if as_json or format_ is not None:
-        echo_document(FORMATS["json" if as_json else str(format_)](report))
+        echo_document(OFFERED["json" if as_json else str(format_)](report))
     else:
         show_report(report)
 

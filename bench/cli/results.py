@@ -10,7 +10,7 @@ import click
 from bench.cli import options
 from bench.cli.say import echo, echo_document, echo_json, is_terminal, reserve_stdout, reserved
 from bench.errors import RequestError
-from bench.report.formats import FORMATS
+from bench.report.formats import OFFERED
 
 if TYPE_CHECKING:
     from bench.commands.verify import Verified
@@ -25,7 +25,7 @@ __all__ = ["plot", "publish", "report", "show", "show_report", "table", "verify"
 @click.option(
     "--format",
     "format_",
-    type=click.Choice(list(FORMATS)),
+    type=click.Choice(list(OFFERED)),
     help="Default: drawn on a terminal, Markdown elsewhere.",
 )
 @click.option("--id", "ids", metavar="NAME", multiple=True, help="Only this table; may be repeated.")
@@ -75,7 +75,7 @@ def table(
     if out is None and format_ is None:
         show_report(report)
         return
-    text = FORMATS[format_ or "markdown"](report)
+    text = OFFERED[format_ or "markdown"](report)
     if out is None:
         echo_document(text)
     else:
@@ -150,7 +150,7 @@ def show_report(report: Report) -> None:
 
         terminal.render(report, Console(file=reserved()))
     else:
-        echo_document(FORMATS["markdown"](report))
+        echo_document(OFFERED["markdown"](report))
 
 
 @click.command()

@@ -74,7 +74,7 @@ class TestShow:
 
 
 class TestTable:
-    @pytest.mark.parametrize("format_", ["markdown", "latex", "html", "csv", "json"])
+    @pytest.mark.parametrize("format_", ["markdown", "latex", "latex-siunitx", "html", "csv", "json"])
     def test_formats_on_screen_and_in_a_file(self, project: Project, tiny: str, format_: str) -> None:
         project.suite(tiny)
         text = ok("table", "tiny", "--format", format_)

@@ -8,6 +8,7 @@ import runpy
 import shutil
 import subprocess
 import tarfile
+from dataclasses import replace
 from html import unescape
 from importlib.resources import files
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bench.report.formats import FORMATS
+from bench.report.formats import FORMATS, OFFERED
 
 if TYPE_CHECKING:
     from bench.api import Bench
@@ -42,17 +43,47 @@ def program(*names: str) -> str:
     return found
 
 
-@pytest.mark.parametrize("suite", snapshot.RENDERED)
-@pytest.mark.parametrize("columns", ["onecolumn", "twocolumn"])
-def test_tex_sets_the_tables_within_the_page(bench: Bench, suite: str, columns: str, tmp_path: Path) -> None:
-    tables = FORMATS["latex"](bench.tables(suite, profile="smoke"))
-    document = f"\\documentclass[{columns}]{{article}}\\usepackage{{booktabs,graphicx}}\\begin{{document}}\n"
-    (tmp_path / "t.tex").write_text(f"{document}{tables}\n\\end{{document}}", encoding="utf-8")
+def typeset(tables: str, columns: str, folder: Path) -> Path:
+    """The PDF of a document with these tables; nothing in it is wider than the page."""
+    head = f"\\documentclass[{columns}]{{article}}\n\\usepackage{{booktabs,graphicx,siunitx}}\n"
+    head += "\\sisetup{group-digits=none}\n"  # as the document wants them: here as `numbers` reads them
+    document = f"{head}\\begin{{document}}\n{tables}\n\\end{{document}}"
+    (folder / "t.tex").write_text(document, encoding="utf-8")
     command = [program("pdflatex"), "-interaction=nonstopmode", "-halt-on-error", "t.tex"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=120, check=False)
+    done = subprocess.run(command, cwd=folder, capture_output=True, timeout=120, check=False)
     log = done.stdout.decode(errors="replace")
     assert done.returncode == 0, log[-2000:]
     assert "Overfull" not in log
+    return folder / "t.pdf"
+
+
+def numbers(pdf: Path) -> list[str]:
+    """The numbers of a document, with a hyphen as minus and without the commas of thousands, in any order."""
+    shown = subprocess.run([program("pdftotext"), "-raw", str(pdf), "-"], capture_output=True, check=True)
+    text = shown.stdout.decode().replace("−", "-")
+    return sorted(re.findall(r"(?<![\w.])[+-]?\d*\.?\d+(?![\w.])", re.sub(r"(?<=\d),(?=\d{3})", "", text)))
+
+
+# The suites whose runs are not stored have hyper-parameters and quoted numbers, and wait for the rest.
+@pytest.mark.parametrize("suite", snapshot.SUITES)
+@pytest.mark.parametrize("columns", ["onecolumn", "twocolumn"])
+@pytest.mark.parametrize("format_", ["latex", "latex-siunitx"])
+def test_tex_sets_the_tables_within_the_page(
+    bench: Bench, suite: str, columns: str, format_: str, tmp_path: Path
+) -> None:
+    typeset(OFFERED[format_](bench.tables(suite, profile="smoke")), columns, tmp_path)
+
+
+@pytest.mark.parametrize("suite", snapshot.RENDERED)
+def test_siunitx_prints_the_same_numbers(bench: Bench, suite: str, tmp_path: Path) -> None:
+    report = bench.tables(suite, profile="smoke").without_definitions()
+    report = replace(report, tables=tuple(replace(table, notes=()) for table in report.tables))
+    found = []
+    for name in ("latex", "latex-siunitx"):
+        (tmp_path / name).mkdir()
+        found.append(numbers(typeset(OFFERED[name](report), "onecolumn", tmp_path / name)))
+    assert len(found[0]) > 20
+    assert found[0] == found[1]
 
 
 def browser(tmp_path: Path, size: str = "1400,2000") -> list[str]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 if TYPE_CHECKING:
     from bench.report.model import Report
 
-__all__ = ["FORMATS", "Format"]
+__all__ = ["FORMATS", "OFFERED", "Format"]
 
 
 class _Module(Protocol):
@@ -30,10 +30,12 @@ class Format:
     """A format, whose module is imported on first use.
 
     Attributes:
-        name: Name of the format and of its module.
+        name: Name of its module.
+        function: Name of the function of the module that returns the text of one file.
     """
 
     name: str
+    function: str = "render"
 
     @property
     def ending(self) -> str:
@@ -42,11 +44,17 @@ class Format:
 
     def __call__(self, report: Report) -> str:
         """The report as the text of one file."""
-        return self._module().render(report)
+        rendered: str = getattr(self._module(), self.function)(report)
+        return rendered
 
     def _module(self) -> _Module:
         return cast(_Module, import_module(f"{__name__}.{self.name}"))
 
 
 FORMATS: Mapping[str, Format] = {module.name: Format(module.name) for module in iter_modules(__path__)}
-"""The formats by name."""
+"""The formats by name: one for each module."""
+
+OFFERED: Mapping[str, Format] = dict(
+    sorted({**FORMATS, "latex-siunitx": Format("latex", "render_with_siunitx")}.items())
+)
+"""The formats by the names that the command line knows; the files of a run are those of ``FORMATS``."""

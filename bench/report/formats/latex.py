@@ -9,16 +9,22 @@ sets the rules:
   one is a ``table*``, which spans both columns of a page (in a document of one column it is the same as ``table``). One
   that may be wider than the page, or has more than eight columns, is shrunk to the text width with ``\resizebox``,
   which needs the package graphicx. The comment at the head of the output names the packages that are needed.
+
+Columns of numbers are set flush right, or with the package siunitx (``latex-siunitx`` of the command line) as ``S``
+columns, which align numbers of different precision at the decimal point. What is no number is then in braces, and
+centered.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from bench.plain import plain
 from bench.report.latex_text import escaped
 from bench.report.layout import Entry, Grid, Line, grid_of, neighbours
 from bench.report.model import Report, Table
+from bench.report.number_columns import SETUP, NumberColumn, number_column, number_of
 from bench.report.text import (
     aside_text,
     cell_text,
@@ -30,7 +36,14 @@ from bench.report.text import (
     preamble,
 )
 
-__all__ = ["ENDING", "MAX_COLUMNS_UNSCALED", "MAX_COLUMNS_WITH_INTERVALS", "render", "render_table"]
+__all__ = [
+    "ENDING",
+    "MAX_COLUMNS_UNSCALED",
+    "MAX_COLUMNS_WITH_INTERVALS",
+    "render",
+    "render_table",
+    "render_with_siunitx",
+]
 
 ENDING = "tex"
 
@@ -54,9 +67,14 @@ _SHRUNK = r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%"
 """To the text width if it is wider: its width is only estimated here, and a narrow table must not grow."""
 
 
-def render(report: Report) -> str:
-    """All tables, and the notes on the run below them."""
-    parts = [_comments(report), *(render_table(table) for table in report.tables)]
+def render(report: Report, *, siunitx: bool = False) -> str:
+    """All tables, and the notes on the run below them.
+
+    Args:
+        report: The tables.
+        siunitx: Whether numbers are aligned by siunitx.
+    """
+    parts = [_comments(report, siunitx), *(render_table(table, siunitx=siunitx) for table in report.tables)]
     footer = preamble(report)
     if footer:
         lines = "\n".join(rf"{escaped(line)}\par" for line in footer)
@@ -64,20 +82,27 @@ def render(report: Report) -> str:
     return "\n".join(parts)
 
 
-def render_table(table: Table) -> str:
+def render_with_siunitx(report: Report) -> str:
+    """As `render`, with numbers that siunitx aligns at the decimal point."""
+    return render(report, siunitx=True)
+
+
+def render_table(table: Table, *, siunitx: bool = False) -> str:
     r"""One table as a float with caption, label ``tab:<id>`` and notes, to be \input in a document.
 
     Best values are bold; literature rows stand below a rule, in italics, with their origins numbered in the notes.
     """
-    grid, with_intervals, scaled = grid_of(table), _shows_intervals(table), _needs_scaling(table)
-    environment = "table*" if scaled or _share_of_page(table) > _COLUMN else "table"
-    body = _heading(grid)
+    grid, with_intervals, scaled = grid_of(table), _shows_intervals(table), _needs_scaling(table, siunitx)
+    environment = "table*" if scaled or _share_of_page(table, siunitx) > _COLUMN else "table"
+    numbers = _number_columns(grid, siunitx)
+    texts = "c" if siunitx else "r"
+    body = _heading(grid, numbers, texts)
     for section in grid.sections:
         body.append(r"\midrule")
         if section.title:
             body.append(rf"\multicolumn{{{len(grid.heads) + 1}}}{{l}}{{\textit{{{escaped(section.title)}}}}} \\")
         for line in section.lines:
-            body += _line(line, table)
+            body += _line(line, table, numbers)
     label = re.sub(r"[^A-Za-z0-9:.-]", "-", table.id)
     lines = [
         rf"\begin{{{environment}}}[tbp]",
@@ -87,8 +112,9 @@ def render_table(table: Table) -> str:
         rf"\label{{tab:{label}}}",
         r"\small" if with_intervals else r"\footnotesize",
         rf"\setlength{{\tabcolsep}}{{{'4.5pt' if with_intervals else '3pt'}}}",
+        *([SETUP] if any(numbers) else []),
         *([_SHRUNK] if scaled else []),
-        rf"\begin{{tabular}}{{l{'r' * len(grid.heads)}}}",
+        rf"\begin{{tabular}}{{l{''.join(column.specification if column else texts for column in numbers)}}}",
         r"\toprule",
         *body,
         r"\bottomrule",
@@ -99,9 +125,11 @@ def render_table(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _comments(report: Report) -> str:
+def _comments(report: Report, siunitx: bool) -> str:
     packages = ["booktabs"]
-    if any(_needs_scaling(table) for table in report.tables):
+    if siunitx:
+        packages.append("siunitx (version 3 or later)")
+    if any(_needs_scaling(table, siunitx) for table in report.tables):
         packages.append(rf"graphicx (\resizebox of tables with more than {MAX_COLUMNS_UNSCALED} columns or long texts)")
     lines = [
         f"Suite: {report.suite} ({report.title})",
@@ -113,9 +141,18 @@ def _comments(report: Report) -> str:
     return "".join(f"% {plain(line)}\n" for line in lines)
 
 
-def _heading(grid: Grid) -> list[str]:
-    """One header row, or two where headings have groups, with rules under the groups."""
-    labels = " & ".join([grid.corner, *(_label(head.text) for head in grid.heads)]) + r" \\"
+def _number_columns(grid: Grid, siunitx: bool) -> list[NumberColumn | None]:
+    """For each heading the space of its numbers; None for a column without numbers, and for all without siunitx."""
+    if not siunitx:
+        return [None] * len(grid.heads)
+    return [number_column([line.entries[index] for line in grid.lines]) for index in range(len(grid.heads))]
+
+
+def _heading(grid: Grid, numbers: Sequence[NumberColumn | None], side: str) -> list[str]:
+    """One header row, or two where headings have groups, with rules under the groups; ``side`` is where texts stand."""
+    texts = [_label(head.text, side) for head in grid.heads]
+    braced = (f"{{{text}}}" if number else text for text, number in zip(texts, numbers, strict=True))
+    labels = " & ".join([grid.corner, *braced]) + r" \\"
     if not any(head.group for head in grid.heads):
         return [labels]
     cells, rules = [""], []
@@ -129,10 +166,10 @@ def _heading(grid: Grid) -> list[str]:
     return [" & ".join(cells) + r" \\", " ".join(rules), labels]
 
 
-def _label(text: str) -> str:
+def _label(text: str, side: str) -> str:
     """A column's label, in one line or two."""
     lines = [escaped(line) for line in _broken(text)]
-    return lines[0] if len(lines) == 1 else r"\shortstack[r]{" + r"\\".join(lines) + "}"
+    return lines[0] if len(lines) == 1 else rf"\shortstack[{side}]{{" + r"\\".join(lines) + "}"
 
 
 def _broken(text: str) -> list[str]:
@@ -149,19 +186,20 @@ def _shows_intervals(table: Table) -> bool:
     return len(grid_of(table).heads) <= MAX_COLUMNS_WITH_INTERVALS
 
 
-def _needs_scaling(table: Table) -> bool:
-    return len(grid_of(table).heads) > MAX_COLUMNS_UNSCALED or _share_of_page(table) > 1
+def _needs_scaling(table: Table, siunitx: bool) -> bool:
+    return len(grid_of(table).heads) > MAX_COLUMNS_UNSCALED or _share_of_page(table, siunitx) > 1
 
 
-def _share_of_page(table: Table) -> float:
+def _share_of_page(table: Table, siunitx: bool) -> float:
     """Estimated width of a table as a share of the page."""
     grid, with_intervals, sizes = grid_of(table), _shows_intervals(table), counted(table)
     widths = []
-    for index, head in enumerate(grid.heads):
+    for index, (head, number) in enumerate(zip(grid.heads, _number_columns(grid, siunitx), strict=True)):
         entries = [line.entries[index] for line in grid.lines]
         texts = _broken(head.text) + [cell_text(e.cell, e.column.unit) + mark_text(e.cell) for e in entries]
         asides = [aside_text(e.cell, e.column.unit, sizes, interval=with_intervals) for e in entries]
-        widths.append(max([float(len(text)) for text in texts] + [_TINY * len(text) for text in asides]))
+        room = [float(number.width)] if number else []
+        widths.append(max([float(len(text)) for text in texts] + [_TINY * len(text) for text in asides] + room))
     labels = max(map(len, [grid.corner, *(plain(line.label) for line in grid.lines)]))
     total = labels + 2.0 * (len(widths) + 1)
     start = 0
@@ -172,13 +210,14 @@ def _share_of_page(table: Table) -> float:
     return total / (_PAGE_WITH_INTERVALS if with_intervals else _PAGE_WITHOUT_INTERVALS)
 
 
-def _line(line: Line, table: Table) -> list[str]:
+def _line(line: Line, table: Table, numbers: Sequence[NumberColumn | None]) -> list[str]:
     label = escaped(line.label)
     if line.row is not None and line.quoted:
         label = rf"\textit{{{label}}}"
         if line.row.origin:
             label += rf"\textsuperscript{{{origins(table).index(line.row.origin) + 1}}}"
-    lines = [" & ".join([label, *(_cell(entry) for entry in line.entries)]) + r" \\"]
+    cells = [_cell(entry, column) for entry, column in zip(line.entries, numbers, strict=True)]
+    lines = [" & ".join([label, *cells]) + r" \\"]
     with_intervals, sizes = _shows_intervals(table), counted(table)
     asides = [aside_text(e.cell, e.column.unit, sizes, interval=with_intervals) for e in line.entries]
     if any(asides):
@@ -189,16 +228,21 @@ def _line(line: Line, table: Table) -> list[str]:
     return lines
 
 
-def _cell(entry: Entry) -> str:
-    cell = entry.cell
+def _cell(entry: Entry, column: NumberColumn | None) -> str:
+    cell, quoted = entry.cell, entry.row.source == "literature"
+    mark = escaped(mark_text(cell))
+    # A box without width keeps the digits of the column aligned.
+    raised = rf"\rlap{{\textsuperscript{{{mark}}}}}" if mark else ""
+    number = number_of(entry) if column else None
+    if number is not None:
+        fonts = (r"\bfseries" if cell.best else "") + (r"\itshape" if quoted else "")
+        return (f"{fonts} " if fonts else "") + number + (f"{{{raised}}}" if raised else "")
     shown = escaped(cell_text(cell, entry.column.unit))
     if cell.best:
         shown = rf"\textbf{{{shown}}}"
-    if entry.row.source == "literature":
+    if quoted:
         shown = rf"\textit{{{shown}}}"
-    mark = escaped(mark_text(cell))
-    # A box without width keeps the digits of the column aligned.
-    return shown + (rf"\rlap{{\textsuperscript{{{mark}}}}}" if mark else "")
+    return f"{{{shown}{raised}}}" if column else shown + raised
 
 
 def _notes(table: Table) -> list[str]:

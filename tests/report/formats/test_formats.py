@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import bench.report.formats
-from bench.report.formats import FORMATS
+from bench.report.formats import FORMATS, OFFERED
 from bench.report.model import Report
 
 
@@ -27,3 +27,11 @@ def test_each_name_gives_its_format(report: Report) -> None:
     assert texts["csv"].startswith("suite,profile,table,")
     assert r"\begin{tabular}" in texts["latex"]
     assert texts["markdown"].startswith("**")
+
+
+def test_siunitx_is_offered_and_not_among_the_files_of_a_run(report: Report) -> None:
+    assert set(OFFERED) - set(FORMATS) == {"latex-siunitx"}
+    assert list(OFFERED) == sorted(OFFERED)
+    assert all(OFFERED[name] == format_ for name, format_ in FORMATS.items())
+    assert OFFERED["latex-siunitx"].ending == "tex"
+    assert "S[table-format=" in OFFERED["latex-siunitx"](report)
