@@ -13,7 +13,7 @@ from bench.cli.say import echo, echo_json
 
 __all__ = ["check_plugin", "new"]
 
-KINDS = ("family", "evaluation", "attack", "score", "backbone")
+KINDS = ("family", "evaluation", "attack", "score", "backbone", "dataset")
 
 
 @click.command()

@@ -21,6 +21,7 @@ ATTRIBUTES: Mapping[str, str] = {
     "attack": "ATTACK",
     "score": "SCORE",
     "backbone": "BACKBONE",
+    "dataset": "DATASET",
 }
 """The kinds of skeletons, and the attribute of the module that a suite names."""
 

@@ -11,6 +11,7 @@ from importlib import metadata
 from typing import Any
 
 from bench.attacks.named import ATTACKS
+from bench.data.registry import DATASETS
 from bench.errors import BenchError, RequestError, did_you_mean, first_line
 from bench.evaluate.base import EVALUATIONS
 from bench.registry import Registry, UnknownNameError, import_object
@@ -25,8 +26,11 @@ KINDS: Mapping[str, Registry[Any]] = {
     "evaluation": EVALUATIONS,
     "attack": ATTACKS,
     "score": SCORES,
+    "dataset": DATASETS,
 }
 """The kinds of plug-ins that have checks."""
+_OWN_MODULE = ("family", "backbone", "dataset")
+"""The kinds with checks of their own; the others measure a small model."""
 _HEAVY = ("torch", "torchvision", "sklearn", "matplotlib", "pandas")
 
 
@@ -77,13 +81,9 @@ def checks(
     """
     found, plug_in = _found(name, kind)
     light = Check("its module imports without torch", lambda: _light(name, found, plug_in))
-    module = importlib.import_module(f"bench.conformance.of_{'family' if found == 'family' else _module(found)}")
+    module = importlib.import_module(f"bench.conformance.of_{found if found in _OWN_MODULE else 'measure'}")
     own: tuple[Check, ...] = module.checks(found, name, plug_in, dict(params or {}), family)
     return (light, *own)
-
-
-def _module(kind: str) -> str:
-    return "backbone" if kind == "backbone" else "measure"
 
 
 def _found(name: str, kind: str | None) -> tuple[str, Any]:
