@@ -46,7 +46,8 @@ def program(*names: str) -> str:
 def typeset(tables: str, columns: str, folder: Path) -> Path:
     """The PDF of a document with these tables; nothing in it is wider than the page."""
     head = f"\\documentclass[{columns}]{{article}}\n\\usepackage{{booktabs,graphicx,siunitx}}\n"
-    head += "\\sisetup{group-digits=none}\n"  # as the document wants them: here as `numbers` reads them
+    # A document may group digits as it likes, here as `numbers` reads them, and cannot round ours.
+    head += "\\sisetup{group-digits=none,round-mode=places,round-precision=1}\n"
     document = f"{head}\\begin{{document}}\n{tables}\n\\end{{document}}"
     (folder / "t.tex").write_text(document, encoding="utf-8")
     command = [program("pdflatex"), "-interaction=nonstopmode", "-halt-on-error", "t.tex"]
