@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.data import fashion_mnist, pictures, sklearn_sets
+from bench.data import cifar_c, fashion_mnist, pictures, sklearn_sets
 from bench.data import torchvision_sets as torchvision
 from bench.data.mnist import MNIST
 from bench.data.spec import DatasetSpec, always_found
@@ -71,6 +71,34 @@ DATASETS: tuple[DatasetSpec, ...] = (
         augmentation="crop-flip",
         validation=5_000,
         sizes={"train": 50_000, "test": 10_000},
+    ),
+    DatasetSpec(
+        name="cifar10-c",
+        summary="The 10,000 test images of CIFAR10 under 15 corruptions at 5 severities (CIFAR-10-C), unlabelled",
+        source="D. Hendrycks and T. Dietterich, Benchmarking Neural Network Robustness, ICLR 2019; Zenodo 2535967",
+        license="CC BY 4.0",
+        num_classes=None,
+        image_shape=(3, 32, 32),
+        version=1,
+        implementation="bench.data.cifar_c:load_cifar10_c",
+        find=cifar_c.CIFAR10_C.find,
+        checksums=cifar_c.CIFAR10_C.checksums,
+        fingerprint=cifar_c.CIFAR10_C.fingerprint,
+        sizes={"test": 10_000},
+    ),
+    DatasetSpec(
+        name="cifar100-c",
+        summary="The 10,000 test images of CIFAR100 under 15 corruptions at 5 severities (CIFAR-100-C), unlabelled",
+        source="D. Hendrycks and T. Dietterich, Benchmarking Neural Network Robustness, ICLR 2019; Zenodo 3555552",
+        license="CC BY 4.0",
+        num_classes=None,
+        image_shape=(3, 32, 32),
+        version=1,
+        implementation="bench.data.cifar_c:load_cifar100_c",
+        find=cifar_c.CIFAR100_C.find,
+        checksums=cifar_c.CIFAR100_C.checksums,
+        fingerprint=cifar_c.CIFAR100_C.fingerprint,
+        sizes={"test": 10_000},
     ),
     DatasetSpec(
         name="svhn",

@@ -29,6 +29,11 @@ __all__ = ["DOWNLOADS", "Download", "download", "fetch_file"]
 PATIENCE = 60.0
 """Seconds without an answer of a server after which a download fails."""
 _STANFORD = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
+_CIFAR_C = {
+    "CIFAR-10-C": ("https://zenodo.org/records/2535967/files/CIFAR-10-C.tar", "56bf5dcef84df0e2308c6dcbcbbd8499"),
+    "CIFAR-100-C": ("https://zenodo.org/records/3555552/files/CIFAR-100-C.tar", "11f0ed0f1191edbf9fa23466ae6021d3"),
+}
+"""Address and published MD5 of the archives, by the folder in them."""
 _CELEBA_FILES = ("img_align_celeba.zip", "list_eval_partition.txt")
 
 
@@ -185,6 +190,19 @@ def _cifar100(stage: Path) -> None:
     datasets.CIFAR100(str(stage), download=True)
 
 
+def _cifar_c(folder: str) -> Callable[[Path], None]:
+    """Downloads and unpacks an archive; one that is complete is not downloaded again."""
+
+    def fetch(stage: Path) -> None:
+        from torchvision.datasets import utils
+
+        address, md5 = _CIFAR_C[folder]
+        fetch_file(address, stage, f"{folder}.tar", md5)
+        utils.extract_archive(str(stage / f"{folder}.tar"))
+
+    return fetch
+
+
 def _svhn(stage: Path) -> None:
     from torchvision import datasets
 
@@ -243,6 +261,12 @@ _ALL = (
     Download(
         "cifar100", 169_001_437, "https://www.cs.toronto.edu/~kriz/cifar.html", _cifar100,
         tuple(torchvision_sets.CIFAR100.digests),
+    ),
+    Download(
+        "cifar10-c", 2_918_471_680, "https://zenodo.org/records/2535967", _cifar_c("CIFAR-10-C"), ("CIFAR-10-C",)
+    ),
+    Download(
+        "cifar100-c", 2_918_473_216, "https://zenodo.org/records/3555552", _cifar_c("CIFAR-100-C"), ("CIFAR-100-C",)
     ),
     Download(
         "svhn", 246_316_078, "http://ufldl.stanford.edu/housenumbers", _svhn, tuple(torchvision_sets.SVHN.digests)

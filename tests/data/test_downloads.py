@@ -19,12 +19,13 @@ import pytest
 import torchvision
 from torchvision.datasets import utils
 
-from bench.data import downloads, fashion_mnist, mnist, pictures
+from bench.data import cifar_c, downloads, fashion_mnist, mnist, pictures
 from bench.data import torchvision_sets as sets
 from bench.data.downloads import DOWNLOADS, Download, download
 from bench.data.published import PublishedFiles
 from bench.errors import PrerequisiteError, RequestError
 from bench.files.checksums import Checksum
+from tests.data.test_cifar_c import FOLDERS, prepare_cifar_c
 from tests.data.test_fashion_mnist import FILES
 from tests.data.test_pictures import contents, pack
 from tests.data.test_torchvision_sets import CIFAR, prepare_celeba, prepare_cifar, prepare_svhn
@@ -115,6 +116,28 @@ def test_cifar(name: str, server: Server, root: Path, tmp_path: Path, monkeypatc
     assert files.find(root) is None
     assert [path.name for path in root.iterdir()] == [folder]  # neither the archive nor the folder of the download
     for file in files.checksums(root):
+        file.read()
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_corrupted_cifar(
+    name: str, server: Server, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, files = FOLDERS[name]
+    prepare_cifar_c(name, tmp_path / "published", monkeypatch, [0, 1])
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        tar.add(tmp_path / "published" / folder, folder)
+    server.files[f"/{folder}.tar"] = stream.getvalue()
+    address = f"{server.address}/{folder}.tar"
+    monkeypatch.setitem(downloads._CIFAR_C, folder, (address, "0" * 32))
+    with pytest.raises(PrerequisiteError, match=rf"{name} could not be downloaded: File not found or corrupted"):
+        get(name, root, getattr(cifar_c, files))
+    monkeypatch.setitem(downloads._CIFAR_C, folder, (address, md5(stream.getvalue())))
+    get(name, root, getattr(cifar_c, files))
+    assert [path.name for path in root.iterdir()] == [folder]  # neither the archive nor the folder of the download
+    assert getattr(cifar_c, files).find(root) is None
+    for file in getattr(cifar_c, files).checksums(root):
         file.read()
 
 
