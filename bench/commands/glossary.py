@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 
 from bench.attacks import diagnostics, verdict
+from bench.data.cifar_c import CORRUPTIONS
 
 __all__ = ["FLAGS", "IMPLIED", "METRICS", "WORDS", "flag", "metric", "word"]
 
@@ -101,6 +102,7 @@ _IMAGES, _NORMS, _LOSSES = (
     "robustness.md#the-evaluations-and-their-purposes",
 )
 _ROBUST = "robustness.md#the-threat-model"
+_CORRUPTIONS = "robustness.md#corruptions"
 
 METRICS: Mapping[str, tuple[str, str]] = {
     "accuracy": ("Share of test items whose largest logit is that of their class.", _ACCURACY),
@@ -154,6 +156,14 @@ METRICS: Mapping[str, tuple[str, str]] = {
     "white-box": ("Accuracy under the attacks with the model's own gradients alone.", _LOSSES),
     "l2": ("Mean L2 norm of the perturbations that succeeded, over the model's own successes.", _NORMS),
     "median": ("Median L2 norm of the perturbations; failures count as infinite.", _NORMS),
+    "error": ("Mean corruption error, unnormalised: mean share of errors under corruptions.", _CORRUPTIONS),
+    "clean": ("Accuracy of the same items without corruption.", _CORRUPTIONS),
+    "drop": ("Accuracy on clean images less the mean accuracy under corruptions.", _CORRUPTIONS),
+    "severity": ("Mean accuracy under all corruptions at one severity, 1 to 5.", _CORRUPTIONS),
+    **{
+        name: (f"Accuracy under the corruption {name.replace('_', ' ')}, mean over severities or at one.", _CORRUPTIONS)
+        for name in CORRUPTIONS
+    },
     "success": ("Share of correctly classified items for which the attack found a perturbation.", _NORMS),
     "common": ("Mean L2 norm over the items on which every model of the table is right and was broken.", _NORMS),
     "real": ("Mean energy of a batch of real images before an update.", "metrics.md#other-numbers"),

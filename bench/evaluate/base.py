@@ -272,6 +272,13 @@ class Evaluation(ABC):
         """Why the evaluation cannot run on images of a shape (channels, height, width) and K classes, or None."""
         return None
 
+    def published_sets(self, config: Any, dataset: str) -> tuple[str, ...] | str:  # noqa: ARG002 - for subclasses
+        """Names of registered data sets whose files it reads itself, beside the suite's data set ``dataset`` and those
+        of ``needs``; or why there is none for this data set, as cells print it. If files are missing, all of its
+        numbers are n/a.
+        """
+        return ()
+
     def missing(self, weights_root: Path) -> str | None:  # noqa: ARG002 - for subclasses
         """Which file (foreign weights) is missing on this machine and where to put it, or None."""
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bench.evaluate.accuracy import Accuracy
 from bench.evaluate.base import Evaluation
 from bench.evaluate.calibration import Calibration
+from bench.evaluate.corruption import Corruption
 from bench.evaluate.energies import Energies
 from bench.evaluate.generation import Generation
 from bench.evaluate.inception import FID
@@ -31,6 +32,7 @@ EVALUATIONS: tuple[Evaluation, ...] = (
     NamedAttack(),
     CW(),
     CWL2(),
+    Corruption(),
     Generation(),
     FID(),
     Energies(),

@@ -63,6 +63,12 @@ def planned_problems(evaluation: Evaluation, config: EvaluationConfig, families:
     checks.problems += column_problems(columns or ())
     checks.ask("others(config)", lambda: evaluation.others(config), _all(str), "a tuple of names of models")
     checks.ask("of_itself(config)", lambda: evaluation.of_itself(config), _why, "a text, or None")
+    checks.ask(
+        "published_sets(config, dataset)",
+        lambda: evaluation.published_sets(config, "digits"),
+        lambda said: _why(said) or _all(str)(said),
+        "a tuple of names of data sets, or a text",
+    )
     checks.ask("missing(weights_root)", lambda: evaluation.missing(Path("weights")), _why, "a text, or None")
     parts = checks.ask("parts(config)", lambda: evaluation.parts(config), _all(Part), "a tuple of Part")
     if parts is not None and not parts:

@@ -106,6 +106,8 @@ def needed(jobs: Iterable[Job], data_root: Path, weights_root: Path) -> list[Nee
             sets[job.task.train.data.dataset] = None
         if isinstance(job.task, PredictTask) and job.task.ood is not None:
             sets[job.task.ood.dataset] = None
+        if isinstance(job.task, EvaluateTask):
+            sets |= dict.fromkeys(job.task.sets)
         if evaluation is not None:
             for file in evaluation.checksums(weights_root):
                 found.setdefault(file, Needed(file, f"evaluation {evaluation.name!r}"))

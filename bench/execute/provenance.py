@@ -20,8 +20,11 @@ __all__ = ["command", "provenance"]
 _PACKAGES = (
     *("torch", "torchvision", "numpy", "scipy", "scikit-learn", "pillow"),
     *("torchattacks", "foolbox", "pytorch-fid"),
+    *("imagecorruptions-imaug", "opencv-python", "scikit-image", "numba"),
 )
-"""Packages whose version can change a number: arithmetic, statistical tests, data sets, image decoding, attacks."""
+"""Packages whose version can change a number: arithmetic, statistical tests, data sets, image decoding, attacks,
+corruptions.
+"""
 
 
 def command() -> str:

@@ -1,4 +1,4 @@
-"""Proportions of a random measurement that was repeated: every item was tried in several runs."""
+"""Proportions of a measurement that was repeated: every item was tried in several runs, or under several conditions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from scipy.special import stdtrit
 
 from bench.metrics.intervals import Interval, normal_quantile, wilson, wilson_ends
 
-__all__ = ["repeated_proportion", "repeated_variance"]
+__all__ = ["conditions_proportion", "repeated_proportion", "repeated_variance"]
 
 
 def repeated_variance(outcomes: npt.ArrayLike) -> tuple[float, float]:
@@ -87,6 +87,37 @@ def repeated_proportion(outcomes: npt.ArrayLike, level: float = 0.95) -> Interva
         z = float(stdtrit((runs - 1) * (variance / by_runs) ** 2, (1 + level) / 2))
     low, high = wilson_ends(p, trials, z)
     return Interval(low, high, level, f"wilson over items and {runs} attack seeds")
+
+
+def conditions_proportion(outcomes: npt.ArrayLike, level: float = 0.95) -> Interval:
+    """Interval of the expected proportion over items, each of which was tried under the same A conditions.
+
+    The conditions, such as corruptions of an image, are fixed and no sample: the interval says how much the mean over
+    them would vary with other items. It is Wilson's score interval for p(1 - p)/V trials, where V is the part of the
+    items in `repeated_variance`, that is the variance of the item means over n, with its limits. With one condition it
+    is Wilson's interval of n trials.
+
+    Args:
+        outcomes: Booleans or 0/1, shape (n, A), n >= 1, A >= 1: item i under condition a.
+        level: Nominal coverage, in (0, 1).
+
+    Raises:
+        ValueError: If the shape is not (n, A) with n, A >= 1, a value is neither 0 nor 1, or level lies outside (0, 1).
+
+    >>> conditions_proportion([[1], [0]]) == wilson(1, 2)
+    True
+    >>> conditions_proportion([[1, 1], [0, 1]]).kind
+    'wilson over items'
+    """
+    values = _outcomes(outcomes)
+    n, conditions = values.shape
+    if conditions == 1:
+        return wilson(int(values.sum()), n, level)
+    p = float(values.mean())
+    variance, _ = repeated_variance(values)
+    trials = p * (1 - p) / variance if variance > 0 else float(n)
+    low, high = wilson_ends(p, trials, normal_quantile(level))
+    return Interval(low, high, level, "wilson over items")
 
 
 def _outcomes(outcomes: npt.ArrayLike) -> npt.NDArray[np.float64]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.data.job import JobData, OodData
-from bench.data.registry import absence, find_dataset, own_path
+from bench.data.registry import DATASETS, absence, find_dataset, own_path
 from bench.data.spec import identity
 from bench.evaluate.base import Judge, Need
 from bench.keys import file_digest
@@ -211,6 +211,9 @@ class _Planner:
         files = {} if absent else self._files(resolved)
         if isinstance(files, str):
             absent, files = files, {}
+        sets = {} if absent else self._published(resolved)
+        if isinstance(sets, str):
+            absent, sets = sets, {}
         possible, seed = absent is None, train.model.seed
         read = {name: self._other(name, seed) for name in others if name != model.name} if possible else {}
         code = component(evaluation.name, evaluation.version, f"{type(evaluation).__module__}:_")
@@ -232,6 +235,7 @@ class _Planner:
                 judge=None if judge is None else self._judge(judge),
                 others=read,
                 files=files,
+                sets=sets,
                 network=evaluation.feature_network(part.config) if possible else None,
                 passes=evaluation.passes(part.config, self._size("test"), model.family),
                 absent=absent,
@@ -254,6 +258,20 @@ class _Planner:
                 found[name] = GivenFile(path, file_digest(path))
             except OSError as error:
                 return f"{name} {given}: {error.strerror or error}"
+        return found
+
+    def _published(self, resolved: ResolvedEvaluation) -> dict[str, OodData] | str:
+        """The data sets whose files an evaluation reads itself, or why it cannot."""
+        names = resolved.evaluation.published_sets(resolved.config, self.suite.dataset.name)
+        if isinstance(names, str):
+            return names
+        found = {}
+        for name in names:
+            spec = DATASETS.get(name)
+            missing = absence(spec, self.data_root)
+            if missing is not None:
+                return missing
+            found[name] = OodData(dataset=name, fingerprint=spec.fingerprint, identity=identity(spec, None, None))
         return found
 
     def _other(self, name: str, seed: int) -> TrainTask:

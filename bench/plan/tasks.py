@@ -241,6 +241,7 @@ class EvaluateTask:
         judge: Training of the independent classifier that it reads.
         others: Training of the other models of the suite that it reads, by name.
         files: The files that its parameters name, by parameter.
+        sets: The data sets whose files it reads itself, by name; see ``bench.evaluate.base.Evaluation.published_sets``.
         network: What identifies the network in whose features it measures real images; see
             ``bench.evaluate.base.Evaluation.feature_network``.
         passes: As in `TrainTask`.
@@ -262,6 +263,7 @@ class EvaluateTask:
     judge: TrainTask | None = None
     others: Mapping[str, TrainTask] = field(default_factory=dict)
     files: Mapping[str, GivenFile] = field(default_factory=dict)
+    sets: Mapping[str, OodData] = field(default_factory=dict)
     network: Mapping[str, Any] | None = None
     passes: float = 0.0
     absent: str | None = None
@@ -282,6 +284,8 @@ class EvaluateTask:
             facts["plug_ins"] = self.plug_ins
         if self.files:
             facts["files"] = {name: file.sha256 for name, file in self.files.items()}
+        if self.sets:
+            facts["sets"] = {name: data.identity for name, data in self.sets.items()}
         return digest(facts)
 
     @cached_property
@@ -348,9 +352,11 @@ class EvaluateTask:
 
     def as_json(self) -> dict[str, Any]:
         """The content of ``job.json``."""
+        own = self.train.fingerprints
+        data = {**own["data"], **{name: one.fingerprint for name, one in self.sets.items()}}
         return {
             **self.train.as_json(),
-            "fingerprints": {**self.train.fingerprints, "code": self.code},
+            "fingerprints": {**own, "data": data, "code": self.code},
             "evaluation": self.evaluation,
             "evaluation_config": self.config,
             "needs": {name: task.key for name, task in self.needs.items()},

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bench.metrics.intervals import wilson
-from bench.metrics.repeated import repeated_proportion, repeated_variance
+from bench.metrics.repeated import conditions_proportion, repeated_proportion, repeated_variance
 
 
 def test_one_run_is_wilsons_interval() -> None:
@@ -80,7 +80,40 @@ def test_it_covers_noise_that_all_items_share() -> None:
     assert _coverage(5, 5, 200, 8, 0.05) >= 0.90
 
 
+def test_conditions_are_no_sample() -> None:
+    """Half of the conditions are always right and half never: other items would give the same mean."""
+    outcomes = np.repeat((np.arange(8) < 4)[None], 500, axis=0)
+    fixed, random = conditions_proportion(outcomes), repeated_proportion(outcomes)
+    assert 0.47 < fixed.low < 0.5 < fixed.high < 0.53
+    assert random.high - random.low > 0.4
+
+
+def test_equal_conditions_say_no_more_than_one() -> None:
+    assert conditions_proportion(np.ones((20, 1))) == wilson(20, 20)
+    outcomes = np.repeat((np.arange(200) < 50)[:, None], 75, axis=1)
+    found, once = conditions_proportion(outcomes), wilson(50, 200)
+    assert (found.low, found.high) == pytest.approx((once.low, once.high), abs=2e-3)
+    none = conditions_proportion(np.zeros((20, 75)))
+    assert (none.low, none.high) == (0, pytest.approx(wilson(0, 20).high))
+
+
+@pytest.mark.parametrize(("spread", "n"), [(0.0, 100), (1.0, 100), (3.0, 100), (3.0, 1000)])
+def test_it_covers_items_under_conditions_of_unequal_difficulty(spread: float, n: int) -> None:
+    """An item is right under a condition if its ability, of this spread, exceeds the difficulty, up to noise."""
+    generator, difficulty = np.random.default_rng(3), np.linspace(-2, 4, 15)
+    share = 1 / (1 + np.exp(difficulty - spread * generator.standard_normal((200_000, 1))))
+    hits = 0
+    for _ in range(400):
+        chance = 1 / (1 + np.exp(difficulty - spread * generator.standard_normal((n, 1))))
+        found = conditions_proportion(generator.random((n, 15)) < chance)
+        hits += found.low <= share.mean() <= found.high
+    # Nominal 95 %; the standard error of 400 trials is 1.1 points. Equal items vary less than the limit of the ratio.
+    assert 0.92 <= hits / 400 <= (0.998 if spread else 1)
+
+
 @pytest.mark.parametrize("outcomes", [[0, 1], [[0.5]], [[]], [[2]]])
 def test_other_arrays_are_refused(outcomes: object) -> None:
     with pytest.raises(ValueError, match="outcomes must"):
         repeated_proportion(outcomes)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="outcomes must"):
+        conditions_proportion(outcomes)  # type: ignore[arg-type]
