@@ -77,8 +77,10 @@ class CorruptionConfig(EvaluationConfig):
         whole = tuple(corruptions) == CORRUPTIONS
         names = f"{len(CORRUPTIONS)} corruptions" if whole else ", ".join(corruptions)
         levels = f"{'severity' if len(severities) == 1 else 'severities'} {', '.join(map(str, severities))}"
-        mean = "mean over " if len(corruptions) * len(severities) > 1 else ""
-        return f"accuracy[argmax of logits, {mean}{names} at {levels}; {self.made}]"
+        if len(corruptions) > 1:
+            return f"accuracy[argmax of logits, mean over {names} at {levels}; {self.made}]"
+        at = f"mean over {levels}" if len(severities) > 1 else f"at {levels}"
+        return f"accuracy[argmax of logits, {names}, {at}; {self.made}]"
 
 
 def _once(values: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -106,8 +108,11 @@ class Corruption(Evaluation):
     reads_model = True
 
     def label(self, config: CorruptionConfig) -> str:
-        """Which images."""
-        return "corruptions (CIFAR-C)" if config.source == "published" else "corruptions (generated)"
+        """Which images, and how many corruptions and severities if not all."""
+        count, levels = len(config.corruptions), len(config.severities)
+        told = "" if count == len(CORRUPTIONS) else f"{count} "
+        at = "" if levels == SEVERITIES else f" at {levels} of {SEVERITIES} severities"
+        return f"{told}corruptions{at} ({'CIFAR-C' if config.source == 'published' else 'generated'})"
 
     def columns(self, config: CorruptionConfig) -> tuple[Column, ...]:
         """Mean accuracy and error, the loss against clean images, clean accuracy; the mean at each severity; the mean

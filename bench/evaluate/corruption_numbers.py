@@ -94,7 +94,7 @@ def _reason(missing: Sequence[Which], over: Sequence[Which], absent: Mapping[Whi
     if len(over) == 1:
         return first
     return (
-        f"{len(missing)} of {len(over)} images of each item cannot be made, such as: {first}; "
+        f"{len(missing)} of its {len(over)} corruptions and severities cannot be made, such as: {first}; "
         "leave them out of corruptions or severities, which defines another mean"
     )
 

@@ -127,7 +127,9 @@ def test_what_cannot_be_made_is_told_and_so_is_every_mean_over_it(
     }  # fmt: skip
     why = "motion_blur at severity 5 cannot be made for 8x8 pixels: the motion leaves the image and would darken it by"
     assert str(reasons["motion_blur", "5"]).startswith(why)
-    assert str(reasons["accuracy", ""]).startswith(f"1 of 4 images of each item cannot be made, such as: {why}")
+    assert str(reasons["accuracy", ""]).startswith(
+        f"1 of its 4 corruptions and severities cannot be made, such as: {why}"
+    )
     assert set(outcome.details["left_out"]) == {"motion_blur@5"}
 
 

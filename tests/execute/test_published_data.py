@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from bench.commands.data import published_states
-from bench.data import pictures
+from bench.data import cifar_c, pictures
 from bench.data import torchvision_sets as sets
 from bench.data.catalogue import DATASETS as SHIPPED
 from bench.data.decoded import decoded_folder
@@ -22,6 +22,7 @@ from bench.data.loading import clear_cache
 from bench.data.registry import DATASETS
 from bench.errors import PrerequisiteError
 from bench.execute.prerequisites import FILE
+from tests.data.test_cifar_c import prepare_cifar_c
 from tests.data.test_pictures import contents, pack
 from tests.data.test_torchvision_sets import prepare_celeba, prepare_cifar, prepare_svhn
 
@@ -167,3 +168,35 @@ def test_without_any_of_its_sets_an_evaluation_is_told_when_planning(project: Pr
         "accuracy": True,
         "ood": False,
     }
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_published_corruptions_are_verified_and_measured(
+    damaged: bool, project: Project, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = sets.load_cifar10(data, like=None, image_shape=None, seed=0)["test"].labels
+    prepare_cifar_c("cifar10-c", data, monkeypatch, labels.tolist())
+    files = cifar_c.CIFAR10_C
+    described = next(spec for spec in SHIPPED if spec.name == "cifar10-c")
+    tiny = replace(
+        described,
+        find=files.find,
+        checksums=files.checksums,
+        fingerprint=files.fingerprint,
+        sizes={"test": 3},
+    )
+    monkeypatch.setattr("bench.data.catalogue.DATASETS", (*DATASETS.values(), tiny))
+    DATASETS.reset()
+    text, _, _ = SUITE.partition("[[evaluation]]")
+    text += "[[evaluation]]\nkind = 'corruption'\nsource = 'published'\n"
+    text += "[[table]]\nid = 'main'\ncolumns = ['corruption', 'corruption.fog@2']\n"
+    suite = project.suite(text.format(inside="cifar10", width=1), "cifar10")
+    if damaged:
+        (data / "CIFAR-10-C" / "fog.npy").write_bytes(b"damaged")
+        with pytest.raises(PrerequisiteError, match=r"fog\.npy has MD5 \w+, expected \w+ \(data set 'cifar10-c'\)"):
+            project.bench.run(str(suite), in_process=True)
+        return
+    assert project.bench.run(str(suite), in_process=True).exit_code(strict=True) == 0
+    (table,) = project.bench.tables(str(suite)).tables
+    assert all(cell.value is not None and 0 <= cell.value <= 1 for cell in table.rows[0].cells)
+    assert "CIFAR-10-C/fog.npy" in (project.results / FILE).read_text()
