@@ -47,7 +47,7 @@ ARROWS: dict[str, set[str]] = {
     "plan": {"data", "errors", "evaluate", "keys", "plugins", "rng", "spec", "suite", "weights"},
     "execute": {
         *("evaluate", "predict", "train"),
-        *("data", "errors", "files", "keys", "plain", "plan", "plugins", "rng", "spec", "store", "weights"),
+        *("data", "errors", "files", "keys", "plain", "plan", "plugins", "registry", "rng", "spec", "store", "weights"),
     },
     "report": {"attacks", "errors", "execute", "files", "metrics", "plain", "plan", "spec", "store", "suite"},
     # What people call.
@@ -75,7 +75,12 @@ ONLY: dict[tuple[str, str], set[str]] = {
     ("report", "execute"): {"bench.execute.states"},  # how a job stands, to say why a cell is empty
     ("commands", "train"): {"bench.train.checkpoint_files"},  # which files belong to checkpoints
     ("cli", "execute"): {
-        *("bench.execute.devices", "bench.execute.displays", "bench.execute.estimate", "bench.execute.live")
+        *("bench.execute.devices", "bench.execute.displays", "bench.execute.estimate", "bench.execute.live"),
+        *(
+            "bench.execute.price",
+            "bench.execute.scheduler",
+            "bench.execute.speed",
+        ),  # what is left of a plan, and its price
     },
     # Verdicts that need several jobs.
     ("report", "attacks"): {"bench.attacks.diagnostics", "bench.attacks.threat", "bench.attacks.verdict"},

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import click
 
 from bench.cli import options
 from bench.cli.data import progress
 from bench.cli.say import echo, echo_json
+
+if TYPE_CHECKING:
+    from bench.api import Bench
 
 __all__ = ["clean", "describe", "doctor", "list_", "schema"]
 
@@ -122,22 +126,65 @@ def clean(yes: bool, keep: tuple[str, ...], as_json: bool) -> None:
 
 @click.command()
 @click.option("--verify", is_flag=True, help="Read every file with a published checksum, and say which are damaged.")
+@click.option("--speed", is_flag=True, help="Measure this machine for `bench plan` instead: half a minute.")
+@click.option(
+    "--suite", metavar="SUITE", help="With --speed: whose networks. Default: the suite last run, or the default."
+)
+@options.profile
+@options.kind_of_device
 @options.as_json
 @click.pass_context
-def doctor(ctx: click.Context, verify: bool, as_json: bool) -> None:
+def doctor(
+    ctx: click.Context,
+    verify: bool,
+    speed: bool,
+    suite: str | None,
+    profile: str | None,
+    device: str,
+    as_json: bool,
+) -> None:
     """Show versions, devices, folders, and which data sets and weights are found and where each may be put.
 
     With --verify the exit code is 5 if a file is damaged.
+
+    With --speed it measures how fast the networks of a suite run on this machine (forward passes, input gradients and
+    training updates, in float32, one thread on a CPU) and keeps the speeds in the user's cache folder, by device and
+    version of torch. `bench plan` makes hours of network passes with them. Run it while nothing else runs.
     """
     from bench.api import Bench
     from bench.commands.clean import examine
     from bench.commands.data import damaged
-    from bench.errors import PrerequisiteError
+    from bench.errors import PrerequisiteError, RequestError
 
+    if speed:
+        _measure_speed(Bench.here(), suite, profile, device, as_json)
+        return
+    if suite is not None or profile is not None or device != "auto":
+        raise RequestError("--suite, --profile and --device of bench doctor belong to --speed")
     sections = examine(Bench.here(), verify=verify, progress=progress)
     _show(sections, as_json)
     if verify and damaged(sections):
         ctx.exit(PrerequisiteError.exit_code)
+
+
+def _measure_speed(bench: Bench, suite: str | None, profile: str | None, device: str, as_json: bool) -> None:
+    from bench.commands.speed import measure_speed
+
+    found = measure_speed(bench, suite, profile, device, lambda network: echo(f"measuring {network} …", err=True))
+    if as_json:
+        echo_json(found.as_json())
+        return
+    echo(found.name, bold=True)
+    for speed in found.speeds.values():
+        rates = ", ".join(
+            f"{1 / seconds:,.0f} {what}"
+            for seconds, what in (
+                (speed.forward, "forward passes"),
+                (speed.gradient, "input gradients"),
+                (speed.update, "training updates"),
+            )
+        )
+        echo(f"  {speed.network}, batches of {speed.batch}: {rates} of one image a second")
 
 
 def _show(sections: Mapping[str, Mapping[str, str]], as_json: bool) -> None:

@@ -13,9 +13,10 @@ from bench.cli.compare import compare, gate
 from bench.cli.data import data
 from bench.cli.inspect import clean, describe, doctor, list_, schema
 from bench.cli.models import export, import_, sample, train
+from bench.cli.plan import plan
 from bench.cli.plugins import check_plugin, new
 from bench.cli.results import plot, publish, report, show, table, verify
-from bench.cli.run import check, plan, run, status
+from bench.cli.run import check, run, status
 from bench.cli.say import echo, prepare
 from bench.cli.store import store
 from bench.errors import BenchError, PrerequisiteError, RequestError

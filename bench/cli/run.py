@@ -1,4 +1,4 @@
-"""``bench run``, ``plan``, ``check`` and ``status``."""
+"""``bench run``, ``check`` and ``status``."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Any
 import click
 
 from bench.cli import options
+from bench.cli.plan import plan, price, to_run
 from bench.cli.results import show_report
 from bench.cli.say import echo, echo_json, is_terminal, reserved
 
-__all__ = ["check", "plan", "run", "status"]
+__all__ = ["check", "run", "status"]
 
 
 @click.command()
@@ -56,7 +57,7 @@ def run(
       bench run digits --only 'softmax/*' --force '*/train'
     """
     if dry_run:
-        ctx.invoke(plan, suite=suite, profile=profile, only=only, as_json=as_json)
+        ctx.invoke(plan, suite=suite, profile=profile, only=only, device=device, workers=workers, as_json=as_json)
         return
     from bench.api import Bench
 
@@ -93,7 +94,7 @@ def _agree(bench: Any, profile: str | None, only: tuple[str, ...]) -> None:
     text = (
         f"no suite was named, and no bench.toml here or above says which is the default.\n"
         f"The demo is {name!r}: {chosen.suite.title}; minutes on two CPU cores at full size.\n"
-        f"{_to_run(chosen, bench.states(chosen), _rates(bench))}\n"
+        f"{to_run(price(bench, chosen, bench.states(chosen)))}\n"
         f"Results would be written below {bench.settings.results}"
     )
     if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
@@ -101,25 +102,6 @@ def _agree(bench: Any, profile: str | None, only: tuple[str, ...]) -> None:
     echo(text, err=True)
     if not click.confirm("Run it?", err=True):
         raise RequestError(f"nothing was run; name a suite: bench run {name}, or see bench list suites")
-
-
-def _rates(bench: Any) -> Any:
-    from bench.execute.devices import slots
-    from bench.execute.estimate import Rates
-
-    return Rates.from_store(bench.store, slots("auto", None)[0])
-
-
-def _to_run(chosen: Any, states: Any, rates: Any) -> str:
-    """The work of a plan that is left, in jobs, network passes and, if earlier runs allow an estimate, seconds."""
-    from bench.execute.displays import duration
-
-    unique = {job.key: job for job in chosen.jobs}.values()  # jobs with one key run once
-    todo = [job for job in unique if not states[job.key].settled]
-    total = rates.total(todo)
-    took = f", about {duration(total)} on one worker" if total is not None else ", unknown time"
-    left = sum(job.passes for job in todo)
-    return f"{len(todo)} to run: {left:,.0f} network passes{took if todo else ''}"
 
 
 def _display(bench: Any, device: str, workers: int | None, as_json: bool) -> Any:
@@ -158,61 +140,6 @@ def _show_result(bench: Any, outcome: Any, tables: bool, profile: str | None) ->
     waiting = sum(states[job.key].of_input for job in failed)
     if waiting:
         echo(f"{waiting} more failed because they read what these would have left", err=True)
-
-
-@click.command()
-@options.suite_argument()
-@options.profile
-@options.only
-@options.as_json
-def plan(suite: str | None, profile: str | None, only: tuple[str, ...], as_json: bool) -> None:
-    """List the jobs of a suite with their state and cost, without running anything.
-
-    Without SUITE: the default suite, as for `bench run`.
-
-    Cost is in network passes: one forward pass of one image; a backward pass towards the input counts as one more,
-    towards the weights as two more. Seconds are shown where earlier runs on this store tell.
-    """
-    from bench.api import Bench
-    from bench.execute.displays import duration
-
-    bench = Bench.here()
-    chosen = bench.plan(suite, profile=profile, only=only)
-    for text in chosen.suite.warnings:
-        echo(f"warning: {text}", err=True)
-    states = bench.states(chosen)
-    rates = _rates(bench)
-    rows: list[dict[str, Any]] = []
-    for job in chosen.jobs:
-        seconds = rates.seconds(job)
-        rows.append(
-            {
-                "job": job.id,
-                "kind": job.kind,
-                "key": job.key,
-                "state": states[job.key].state,
-                "reason": states[job.key].reason,
-                "passes": job.passes,
-                "seconds": seconds,
-            }
-        )
-    if as_json:
-        echo_json({"suite": chosen.suite.name, "profile": profile, "jobs": rows})
-        return
-    width = max(len(row["job"]) for row in rows)
-    given = dict.fromkeys(row["reason"] for row in rows if row["reason"])
-    reasons = {reason: index + 1 for index, reason in enumerate(given)}
-    for row in rows:
-        passes = f"{row['passes']:>16,.0f}" if row["passes"] else f"{'-':>16}"
-        seconds = row["seconds"]
-        took = f"{duration(seconds):>12}" if seconds is not None else f"{'?':>12}"
-        note = f"[{reasons[row['reason']]}]" if row["reason"] else ""
-        echo(f"{row['job']:<{width}}  {row['state']:<8} {passes} passes {took}  {note}".rstrip())
-    for reason, index in reasons.items():
-        echo(f"[{index}] {reason}")
-    whole = sum({job.key: job.passes for job in chosen.jobs}.values())
-    echo(f"{len(chosen.jobs)} jobs, {whole:,.0f} network passes")
-    echo(_to_run(chosen, states, rates))
 
 
 @click.command()

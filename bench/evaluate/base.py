@@ -223,6 +223,8 @@ class Evaluation(ABC):
             of the file is in the key.
         reads_model: Whether the job needs the model itself rather than its predictions.
         reads_diverged: Whether it applies to diverged training, which leaves no weights.
+        at_most: Whether ``passes`` is an upper bound, because broken items are left alone; then `spent` says what a job
+            cost.
         least_items: Fewest items for which its numbers are defined.
     """
 
@@ -238,6 +240,7 @@ class Evaluation(ABC):
     model_fields: ClassVar[tuple[str, ...]] = ()
     reads_model: ClassVar[bool] = False
     reads_diverged: ClassVar[bool] = False
+    at_most: ClassVar[bool] = False
     least_items: ClassVar[int] = 1
 
     def label(self, config: Any) -> str:  # noqa: ARG002 - for subclasses
@@ -259,6 +262,15 @@ class Evaluation(ABC):
     def passes(self, config: Any, items: int, family: FamilySpec) -> float:  # noqa: ARG002 - for subclasses
         """Network passes in forward-equivalents, beyond the shared predictions; 0 if it only reads predictions."""
         return 0.0
+
+    def spent(self, config: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> float | None:  # noqa: ARG002
+        """The network passes that a finished job took, from what it stored; None if that is not known.
+
+        Args:
+            config: The parameters in its record.
+            arrays: Its arrays over items, by name.
+        """
+        return None
 
     def not_applicable(self, family: FamilySpec) -> str | None:
         """Why this evaluation has no meaning for a family, or None."""

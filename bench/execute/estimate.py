@@ -15,6 +15,7 @@ from bench.store import Record, Store
 __all__ = ["Clock", "Rates", "number_in"]
 
 _Kind = tuple[str, str, str, str]
+_Attack = tuple[str, str, str]
 
 
 @dataclass
@@ -22,6 +23,7 @@ class Rates:
     """Seconds per network pass by kind of job, network and data; an unknown rate is None, never 0."""
 
     _exact: dict[_Kind, list[float]] = field(default_factory=dict)
+    _first: dict[_Attack, tuple[str, str, str]] = field(default_factory=dict)
 
     @classmethod
     def from_store(cls, store: Store, device: str) -> Rates:
@@ -39,6 +41,17 @@ class Rates:
         """Add the rate of a finished job."""
         # Jobs that only read predictions have no passes: their rate is their duration.
         self._exact.setdefault(_kind_of_record(record), []).append(record.seconds / (record.passes or 1.0))
+        if record.kind == "evaluate" and record.passes:
+            attack = record.measured.kind, record.dataset, record.argument
+            found = record.finished, record.key, record.job
+            self._first[attack] = min(found, self._first.get(attack, found))
+
+    def first(self, job: Job) -> tuple[str, str] | None:
+        """Key and id of the first finished job with the evaluation, data set and part of a job, of any model."""
+        if not isinstance(job.task, EvaluateTask):
+            return None
+        found = self._first.get((job.task.evaluation, job.task.train.data.dataset, job.argument))
+        return None if found is None else found[1:]
 
     def seconds(self, job: Job) -> float | None:
         """Expected seconds on one worker, or None if there was no such job yet."""

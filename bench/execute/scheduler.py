@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from bench.execute.displays import Display, Summary, guarded
@@ -17,7 +17,7 @@ from bench.execute.states import Status, job_states, own_status, passed_on, read
 from bench.plan.jobs import Job, Plan
 from bench.store import Record, Store
 
-__all__ = ["run_plan"]
+__all__ = ["by_urgency", "run_plan", "to_do"]
 
 POLL = 0.25
 TRIES = 3
@@ -44,7 +44,7 @@ def run_plan(
     began = time.monotonic()
     display = guarded(display)
     states = job_states(plan, store)
-    todo = _todo(plan, states)
+    todo = to_do(plan, states)
     summary = Summary(states)
     if todo:
         before(todo)
@@ -56,7 +56,7 @@ def run_plan(
     return summary
 
 
-def _todo(plan: Plan, states: Mapping[str, Status]) -> list[Job]:
+def to_do(plan: Plan, states: Mapping[str, Status]) -> list[Job]:
     """Jobs to run: all without a valid result, but predictions that are missing only if a job to run reads them."""
     wanted: set[str] = set()
     todo: dict[str, Job] = {}
@@ -75,7 +75,7 @@ def _run(plan: Plan, store: Store, executor: Executor, display: Display, summary
     for job in todo:
         if summary.states[job.key].state in ("failed", "damaged"):
             summary.states[job.key] = Status("pending")
-    work.waiting = {job.key: job for job in _by_urgency(todo)}
+    work.waiting = {job.key: job for job in by_urgency(todo)}
     try:
         while work.waiting or work.running:
             work.begin()
@@ -219,7 +219,7 @@ def _outdated(
     return list(found.values())[::-1]
 
 
-def _by_urgency(todo: list[Job]) -> list[Job]:
+def by_urgency(todo: Iterable[Job]) -> list[Job]:
     """Training first, the longest at the beginning, so that it does not run alone at the end; then the other jobs in
     their order.
     """

@@ -238,6 +238,7 @@ class _Planner:
                 sets=sets,
                 network=evaluation.feature_network(part.config) if possible else None,
                 passes=evaluation.passes(part.config, self._size("test"), model.family),
+                at_most=evaluation.at_most,
                 absent=absent,
                 absent_sets=absent_sets,
                 tolerates_divergence=evaluation.reads_diverged,

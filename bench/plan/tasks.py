@@ -245,6 +245,7 @@ class EvaluateTask:
         network: What identifies the network in whose features it measures real images; see
             ``bench.evaluate.base.Evaluation.feature_network``.
         passes: As in `TrainTask`.
+        at_most: Whether ``passes`` is an upper bound; see ``bench.evaluate.base.Evaluation``. No part of the key.
         absent: Why the evaluation does not apply to this model, if it does not.
         absent_sets: Why the predictions of other data sets are left out of ``needs``, by name of the set in the suite.
             The key need not contain them: it contains the parameters, and the predictions that are read.
@@ -266,6 +267,7 @@ class EvaluateTask:
     sets: Mapping[str, OodData] = field(default_factory=dict)
     network: Mapping[str, Any] | None = None
     passes: float = 0.0
+    at_most: bool = False
     absent: str | None = None
     absent_sets: Mapping[str, str] = field(default_factory=dict)
     tolerates_divergence: bool = False

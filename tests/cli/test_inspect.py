@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bench.cli.inspect import KINDS
+from bench.commands.speed import _spread
+from bench.execute.speed import Network, calibration
 from bench.plan.jobs import Plan
 from tests.cli.conftest import bench, finish_all, loaded, ok
 from tests.conftest import planned
@@ -159,3 +161,36 @@ def test_doctor(project: Project) -> None:
     assert "(bench.toml)" in facts["folders"]["results"]
     for section in ("versions", "devices", "folders", "data sets", "weights"):
         assert section in text
+
+
+class TestSpeed:
+    def test_it_measures_the_networks_of_a_suite(
+        self, project: Project, tiny: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("bench.commands.speed.SECONDS", 0.5)
+        project.suite(tiny)
+        text = ok("doctor", "--speed", "--suite", "tiny")
+        assert "  wrn-10-1 on 1x8x8, batches of " in text
+        assert " training updates of one image a second" in text
+        made = calibration("cpu")
+        assert made is not None
+        assert text.startswith(made.name)
+        assert {network.backbone for network in made.speeds} == {"wrn-10-1", "bench.evaluate.judge:BACKBONE"}
+        assert "calibrated" in ok("plan", "tiny")
+
+    def test_many_networks_are_thinned_to_the_smallest_the_largest_and_those_nothing_stands_for(self) -> None:
+        sizes = [Network(f"wrn-10-{width}", (1, 8, 8)) for width in range(1, 12)]
+        judge = Network("bench.evaluate.judge:BACKBONE", (1, 8, 8))
+        chosen = _spread([*sizes[::-1], judge])
+        assert chosen[0] == judge
+        assert (chosen[1], chosen[-1]) == (sizes[0], sizes[-1])
+        assert len(set(chosen)) == len(chosen) == 6
+        assert _spread(sizes[:3]) == sizes[:3]
+
+    def test_its_options_need_it(self, project: Project) -> None:
+        result = bench("doctor", "--suite", "tiny")
+        assert result.exit_code == 2
+        assert "belong to --speed" in result.stderr
+
+    def test_an_unknown_suite_is_an_error(self, project: Project) -> None:
+        assert bench("doctor", "--speed", "--suite", "nothing").exit_code == 2

@@ -8,12 +8,21 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bench.execute.executors import Ended
+from bench.execute.price import networks
+from bench.execute.speed import Speed, save
 from bench.plan.jobs import Job
 from bench.store import Record, Store
 from tests.cli.conftest import bench, finish_all, loaded, ok
 
 if TYPE_CHECKING:
     from tests.conftest import Project, Results
+
+
+def calibrate(project: Project, text: str) -> None:
+    """Keep speeds of the networks of a suite: 1, 4 and 9 s for a forward pass, a gradient and an update."""
+    plan = project.plan(text)
+    speeds = [Speed(network=n, batch=64, forward=1.0, gradient=4.0, update=9.0) for n in networks(plan, plan.jobs)]
+    save("cpu", "2026-01-02T03:04:05Z", speeds)
 
 
 class Scripted:
@@ -178,7 +187,7 @@ class TestRun:
 class TestPlanAndStatus:
     def test_plan(self, project: Project, tiny: str) -> None:
         project.suite(tiny)
-        *jobs, reason, total, to_run = ok("plan", "tiny").splitlines()
+        *jobs, reason, total, to_run, hint = ok("plan", "tiny").splitlines()
         plan = project.plan(tiny)
         assert [line.split()[0] for line in jobs] == [job.id for job in plan.jobs]
         (blocked,) = [line for line in jobs if line.endswith("[1]")]
@@ -188,13 +197,62 @@ class TestPlanAndStatus:
         assert total == f"{len(jobs)} jobs, {passes:,.0f} network passes"
         assert to_run.startswith(f"{len(jobs) - 1} to run: ")
         assert to_run.endswith("unknown time")
+        assert hint.endswith(": bench doctor --speed --suite tiny")
 
     def test_plan_as_json(self, project: Project, tiny: str) -> None:
         project.suite(tiny)
         facts = loaded("plan", "tiny", "--json", "--only", "softmax/*/accuracy")
         assert (facts["schema"], facts["suite"], facts["profile"]) == (1, "tiny", None)
         assert [row["kind"] for row in facts["jobs"]] == ["train", "predict", "evaluate"]
-        assert {"job", "kind", "key", "state", "reason", "passes", "seconds"} == set(facts["jobs"][0])
+        assert {"job", "kind", "key", "state", "reason", "passes", "seconds", "at_most", "source"} == set(
+            facts["jobs"][0]
+        )
+        (price,) = facts["prices"]
+        assert (price["device"], price["jobs"], price["seconds"], price["critical_path"]) == ("cpu", 3, None, None)
+        assert price["sources"] == {"measured": 0, "calibrated": 0, "scaled": 0, "unknown": 3}
+
+    def test_a_calibration_makes_hours_of_passes(self, project: Project, tiny: str) -> None:
+        project.suite(tiny)
+        calibrate(project, tiny)
+        text = ok("plan", "tiny", "--workers", "2")
+        assert "  calibrated\n" in text
+        assert "<= " in text
+        assert " on one worker without " in text
+        assert "  upper bound of " in text
+        assert "  critical path: " in text
+        assert "  workers: 2: " in text
+        assert " from the calibration of their network of 2026-01-02T03:04:05Z\n" in text
+        assert "unknown time: they take no network passes\n" in text
+        assert "doctor --speed" not in text
+        facts = loaded("plan", "tiny", "--workers", "2", "--json")
+        (price,) = facts["prices"]
+        rows = {row["job"]: row for row in facts["jobs"]}
+        assert rows["softmax/digits/seed1/predict/test"]["source"] == "calibrated"
+        bounded = rows["softmax/digits/seed1/pgd-2@8/255"]
+        assert bounded["seconds"] is None
+        assert bounded["at_most"] == pytest.approx(2.0 * bounded["passes"])
+        assert list(price["workers"]) == ["2"]
+        assert price["critical_path"]["seconds"] <= price["workers"]["2"] <= price["seconds"]
+
+    def test_a_device_elsewhere_is_priced_beside_this_one(
+        self, project: Project, tiny: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        project.suite(tiny)
+        with monkeypatch.context() as other:
+            other.setattr("bench.execute.speed._processor", lambda: ("another CPU", ["avx2"]))
+            calibrate(project, tiny)
+        calibrate(project, tiny)
+        here, elsewhere = loaded("plan", "tiny", "--json")["prices"]
+        assert elsewhere["name"] == "cpu (another CPU, 1 thread)"
+        assert here["name"] != elsewhere["name"]
+        assert here["seconds"] == elsewhere["seconds"]
+        assert len(loaded("plan", "tiny", "--json", "--device", "cpu")["prices"]) == 1
+
+    def test_no_worker_is_wrong(self, project: Project, tiny: str) -> None:
+        project.suite(tiny)
+        result = bench("plan", "tiny", "--workers", "0")
+        assert result.exit_code == 2
+        assert "expected at least 1" in result.stderr
 
     def test_plan_with_everything_done(self, project: Project, tiny: str, results: Results) -> None:
         finish_all(project, results, tiny)

@@ -141,6 +141,9 @@ class AutoAttack(OnBudgets):
         each = config.attack_seeds * sum(attack.passes() for _, attack in config.members.values()) + 4
         return min(config.items, items) * len(config.eps) * each
 
+    def spent(self, config: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
+        """None: only the passes of the first member and of Square are stored."""
+
     def measure(self, config: AutoAttackConfig, subject: Subject) -> Outcome:
         """Attack with every member that can run on the model."""
         from bench.attacks import Member, attack_in_turn

@@ -39,6 +39,19 @@ class UnderAttack(Evaluation):
     """An evaluation that attacks the model itself."""
 
     reads_model = True
+    at_most = True
+
+    def spent(self, config: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> float | None:
+        """Two passes for every forward pass of an attack, because of the input gradient; one for those of searches,
+        most of which take none. Every attack seed costs the same; the passes of the judge are left out.
+        """
+        each = {name: 2.0 for name in arrays if name == "forwards" or name.endswith(".forwards")}
+        each |= {name: 1.0 for name in arrays if name == "search_forwards"}
+        if not each:
+            return None
+        seeds = config.get("attack_seeds")
+        total = sum(passes * float(arrays[name].sum()) for name, passes in each.items())
+        return total * (seeds if isinstance(seeds, int) else 1)
 
     @abstractmethod
     def measure(self, config: Any, subject: Subject) -> Outcome:
