@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Number:
             "interval": None if interval is None else Interval(**interval),
             "if_calibrated": None if calibrated is None else IfCalibrated(**calibrated),
         }
-        return cls(**{**_known(cls, facts), **read})
+        return cls(**(_known(cls, facts) | read))
 
     def as_json(self) -> dict[str, Any]:
         """All fields, ``if_calibrated`` only if it is known; NumPy's numbers become Python's."""
@@ -374,7 +375,13 @@ def _mapping(facts: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 def _known(cls: Any, facts: Mapping[str, Any]) -> dict[str, Any]:
     """The entries of ``facts`` that are fields of a class."""
-    return {one.name: facts[one.name] for one in fields(cls) if one.name in facts}
+    return {name: facts[name] for name in _names(cls) if name in facts}
+
+
+@cache
+def _names(cls: Any) -> tuple[str, ...]:
+    """The names of a class's fields. A store may hold millions of numbers, and `fields` makes its answer anew."""
+    return tuple(one.name for one in fields(cls))
 
 
 def _all(part: Any) -> dict[str, Any]:
