@@ -76,7 +76,10 @@ def show(
         whole, before = whole + took, before + told
         after += sum(shared[job.key].counted or 0.0 for job in group)
         print(f"| {name} | {len(group)} | {took:.1f} s | {told:.1f} s | {took / told:.2f} | {second} |")
-    print(f"| all | {sum(map(len, groups.values()))} | {whole:.1f} s | {before:.1f} s | {whole / before:.2f} | {whole / after:.2f} |")
+    print(
+        f"| all | {sum(map(len, groups.values()))} | {whole:.1f} s | {before:.1f} s | {whole / before:.2f} |"
+        f" {whole / after:.2f} |"
+    )
     rest = [seconds[job.key] for job in jobs if job.key in seconds and guessed[job.key].counted is None]
     if rest:
         print(f"jobs without network passes: {len(rest)}, {sum(rest):.1f} s, median {median(rest):.2f} s")
