@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from bench.report.bold import ENOUGH_SEEDS
 from bench.report.model import Cell, Figure, Report, Table, TableColumn, TableRow
 from bench.report.text import bare_title, column_name, row_names, value_text
 
@@ -68,6 +69,11 @@ def caveats(report: Report) -> list[str]:
     seeds = {len(cell.seeds) for _, cell in cells if cell.value is not None and cell.seeds}
     if seeds == {1}:
         said.append("Each model was trained once: differences between training runs are not covered.")
+    elif seeds and max(seeds) < ENOUGH_SEEDS:
+        said.append(
+            f"Each model was trained {max(seeds)} times, too few for a test over runs: the models that are compared are"
+            " these weights, and another training may end in another order."
+        )
     masked = list(dict.fromkeys(row.label for row, cell in cells if cell.verdict == "masked"))
     if any(cell.verdict for _, cell in cells):
         said.append("Robust accuracies are upper bounds: a stronger attack may find less.")

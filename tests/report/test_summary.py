@@ -111,8 +111,11 @@ def test_caveats() -> None:
     assert "trained once" in said[1]
     assert "upper bounds" in said[2]
     assert "Some attacks on a " in said[3]
-    several = {"a": [replace(cell(0.9), seeds=(1, 2))], "b": [replace(cell(0.8), seeds=(1, 2))]}
-    assert caveats(report([column("x")], several)) == []
+    for count, expected in ((3, 1), (6, 0)):
+        runs = tuple(range(count))
+        several = {"a": [replace(cell(0.9), seeds=runs)], "b": [replace(cell(0.8), seeds=runs)]}
+        found = caveats(report([column("x")], several))
+        assert [line.startswith("Each model was trained 3 times") for line in found] == [True] * expected
 
 
 def test_gaps_are_grouped_by_reason() -> None:
