@@ -53,6 +53,7 @@ def publish(bench: Bench, plan: Plan, profile: str | None, folder: Path) -> Path
     """
     name = plan.suite.name + (f"@{plan.suite.profile}" if plan.suite.profile else "")
     _check(folder, name)
+    folder = folder.resolve()
     records = {job.id: record for job in plan.jobs if (record := bench.store.folder(job.key).record_json()) is not None}
     if not records:
         raise NothingSelectedError(f"suite {name} has no results to publish; run it first: bench run {plan.suite.path}")
@@ -121,15 +122,21 @@ def _check(folder: Path, name: str) -> None:
     """Raises RequestError if publishing would overwrite anything but a publication of the suite."""
     if not folder.exists():
         return
+    if folder.resolve() == Path.cwd():
+        raise RequestError(f"{folder} is the working folder, which cannot be replaced; name another one")
     if not folder.is_dir():
         raise RequestError(f"{folder} is a file; name a folder")
     if not any(folder.iterdir()):
         return
     if not (folder / MANIFEST).is_file():
         raise RequestError(f"{folder} has files that are no publication; name a new or empty folder")
-    other = _manifest(folder).get("suite")
-    if other != name:
-        raise RequestError(f"{folder} is a publication of {other}, not of {name}; name another folder")
+    facts = _manifest(folder)
+    if facts.get("suite") != name:
+        raise RequestError(f"{folder} is a publication of {facts.get('suite')}, not of {name}; name another folder")
+    own = {MANIFEST, *facts["files"]}
+    for path in _files(folder):
+        if str(path.relative_to(folder)) not in own:
+            raise RequestError(f"{path} is no file of the publication, which is replaced as a whole; move it first")
 
 
 def _replace(folder: Path, new: Path) -> None:
@@ -137,15 +144,15 @@ def _replace(folder: Path, new: Path) -> None:
     if not folder.exists():
         new.rename(folder)
         return
-    old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    folder.rename(old / "old")
+    old = new.with_name(f"{new.name}.old")
+    folder.rename(old)
     try:
         new.rename(folder)
-    except OSError:
-        (old / "old").rename(folder)
+    except BaseException:
+        if not folder.exists():
+            old.rename(folder)
         raise
-    finally:
-        shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _file_name(job: str) -> str:

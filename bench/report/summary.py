@@ -69,10 +69,11 @@ def caveats(report: Report) -> list[str]:
     seeds = {len(cell.seeds) for _, cell in cells if cell.value is not None and cell.seeds}
     if seeds == {1}:
         said.append("Each model was trained once: differences between training runs are not covered.")
-    elif seeds and max(seeds) < ENOUGH_SEEDS:
+    elif seeds and min(seeds) < ENOUGH_SEEDS:
+        count = f"{min(seeds)} to {max(seeds)}" if len(seeds) > 1 else f"{min(seeds)}"
         said.append(
-            f"Each model was trained {max(seeds)} times, too few for a test over runs: the models that are compared are"
-            " these weights, and another training may end in another order."
+            f"Numbers are of {count} training runs of a model, too few for a test over runs: what is compared are these"
+            " weights, and another training may end in another order."
         )
     masked = list(dict.fromkeys(row.label for row, cell in cells if cell.verdict == "masked"))
     if any(cell.verdict for _, cell in cells):
@@ -125,27 +126,35 @@ def _outcome(table: Table, index: int) -> _Outcome | None:
         return None
     pick = max if column.direction == "up" else min
     tested = any(cell.best for _, _, cell in rows)
-    top = pick(value for _, value, cell in rows if cell.best or not tested)
-    best = tuple(label for label, value, cell in rows if value == top and (cell.best or not tested))
-    cell = next(cell for _, value, cell in rows if value == top)
+    shown = {label: value_text(value, column.unit, cell.n, cell.decimals) for label, value, cell in rows}
+    _, first = pick(((value, label) for label, value, cell in rows if cell.best or not tested), key=_value)
+    # Numbers that are printed alike are equal for a reader.
+    best = tuple(label for label, _, cell in rows if shown[label] == shown[first] and (cell.best or not tested))
     return _Outcome(
         column=column,
         best=best,
-        value=value_text(top, column.unit, cell.n, cell.decimals) + (" %" if column.unit == "fraction" else ""),
+        value=shown[first] + (" %" if column.unit == "fraction" else ""),
         rows=tuple(label for label, _, _ in rows),
-        alike=tuple(label for label, value, cell in rows if cell.best and value != top),
+        alike=tuple(label for label, _, cell in rows if cell.best and label not in best),
         tested=tested,
         everyone=tested and all(cell.best for _, _, cell in rows),
     )
 
 
+def _value(entry: tuple[float, str]) -> float:
+    return entry[0]
+
+
 def _sentences(outcomes: Sequence[_Outcome]) -> Iterator[str]:
     told: dict[tuple[tuple[str, ...], tuple[str, ...]], list[_Outcome]] = {}
     untested: dict[tuple[str, ...], list[_Outcome]] = {}
+    equal: dict[tuple[str, ...], list[_Outcome]] = {}
     for outcome in outcomes:
         if outcome.everyone:
             continue
-        if outcome.tested:
+        if not outcome.tested and outcome.best == outcome.rows:
+            equal.setdefault(outcome.rows, []).append(outcome)
+        elif outcome.tested:
             told.setdefault((outcome.best, outcome.alike), []).append(outcome)
         else:
             untested.setdefault(outcome.best, []).append(outcome)
@@ -154,12 +163,11 @@ def _sentences(outcomes: Sequence[_Outcome]) -> Iterator[str]:
         tail = f"; not told from it: {_and(alike)}" if alike else ""
         yield f"{_and(best)} {verb} best in {_named(group)}{tail}."
     for best, group in untested.items():
-        if best == group[0].rows:
-            yield f"All models are equal in {_named(group)}."
-            continue
         verb = "has" if len(best) == 1 else "have"
         number = "numbers" if len(group) > 1 else "number"
         yield f"{_and(best)} {verb} the best {number}, without a test, in {_named(group)}."
+    for rows, group in equal.items():
+        yield f"{_and(rows)} are equal in {_named(group)}."
     alike_all = [outcome for outcome in outcomes if outcome.everyone]
     if alike_all:
         yield f"No model is told from the best in {_named(alike_all)}."

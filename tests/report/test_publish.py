@@ -64,9 +64,13 @@ def test_without_the_store_and_its_suite(project: Project, plan: Plan, tmp_path:
 def test_a_publication_of_the_suite_is_replaced(project: Project, plan: Plan, tmp_path: Path) -> None:
     folder = tmp_path / "published"
     publish(project.bench, plan, None, folder)
-    (folder / "left.txt").write_text("from before")
+    (folder / "index.html").unlink()
     publish(project.bench, plan, None, folder)
-    assert not (folder / "left.txt").exists()
+    assert (folder / "index.html").is_file()
+    (folder / "CNAME").write_text("example.org")
+    with pytest.raises(RequestError, match="CNAME is no file of the publication"):
+        publish(project.bench, plan, None, folder)
+    assert (folder / "CNAME").is_file()
     assert [path.name for path in tmp_path.glob(".published*")] == []
 
 

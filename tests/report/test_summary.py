@@ -77,8 +77,20 @@ def test_without_a_test_the_sentence_says_so() -> None:
 @pytest.mark.parametrize("best", [True, False])
 def test_equal_models(best: bool) -> None:
     rows = {label: [cell(0.5, best=best)] for label in ("a", "b")}
-    said = "No model is told from the best in x (50.0 %)." if best else "All models are equal in x (50.0 %)."
+    said = "No model is told from the best in x (50.0 %)." if best else "a and b are equal in x (50.0 %)."
     assert sentences([column("x")], rows) == (said,)
+
+
+def test_equality_is_of_the_models_with_a_number_and_as_printed() -> None:
+    rows = {
+        "a": [cell(0.50001), cell(0.5)],
+        "b": [cell(0.5), cell(0.5)],
+        "c": [cell(None), cell(0.4)],
+    }
+    assert sentences([column("x"), column("y")], rows) == (
+        "a and b have the best number, without a test, in y (50.0 %).",
+        "a and b are equal in x (50.0 %).",
+    )
 
 
 def test_equal_best_models_are_named_together() -> None:
@@ -115,7 +127,7 @@ def test_caveats() -> None:
         runs = tuple(range(count))
         several = {"a": [replace(cell(0.9), seeds=runs)], "b": [replace(cell(0.8), seeds=runs)]}
         found = caveats(report([column("x")], several))
-        assert [line.startswith("Each model was trained 3 times") for line in found] == [True] * expected
+        assert [line.startswith("Numbers are of 3 training runs") for line in found] == [True] * expected
 
 
 def test_gaps_are_grouped_by_reason() -> None:
