@@ -161,7 +161,10 @@ class Trial:
             if record.measured.items is not None:
                 pair = [made.store.folder(key).arrays(record.measured.items) for made in (bench, again)]
                 for name in pair[0]:
-                    require(_same(pair[0][name], pair[1][name]), f"the array {name!r} differs between two runs")
+                    require(
+                        _same(pair[0][name], pair[1][name]),
+                        f"the array {name!r} differs between two runs: derive noise from (seed, id of the item)",
+                    )
 
     def cached(self) -> None:
         """After a run, every job is done."""

@@ -54,6 +54,7 @@ def files(project: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
     sums = {name: hashlib.sha256(content).hexdigest() for name, content in CONTENTS.items()}
     DATASETS.get("fashion-mnist")  # its identity, which other tests of this process read, has the published checksums
     monkeypatch.setattr(fashion_mnist, "SHA256", sums)
+    monkeypatch.setattr(fashion_mnist, "DEBIAN", project.root / "absent")  # the machine may have the package
     folder: Path = project.bench.settings.data / "fashion-mnist"
     folder.mkdir(parents=True)
     for name, content in CONTENTS.items():
