@@ -157,8 +157,8 @@ def _type(value: Schema) -> str:
     kind = value.get("type", "")
     if kind == "array":
         least = f", {value['minItems']} or more" if value.get("minItems") else ""
-        if "prefixItems" in value or isinstance(value.get("items"), list):
-            return f"list{least}"
+        if "prefixItems" in value:
+            return f"list of {len(value['prefixItems'])}: {', '.join(map(_type, value['prefixItems']))}"
         return f"list of {_type(value.get('items', {})) or 'values'}{least}"
     if kind == "object":
         inner = value.get("additionalProperties")

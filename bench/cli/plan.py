@@ -40,7 +40,8 @@ def plan(
     Cost is in network passes: one forward pass of one image; a backward pass towards the input counts as one more,
     towards the weights as two more. Seconds come from jobs of the same kind in this store, else from the calibration
     of the device (`bench doctor --speed`), and the last column says from which. Those of an attack that has not run are
-    an upper bound, reached if every item survives, unless a finished job of the same attack tells what it spent.
+    for the most passes that it can take (<=), if every item survives, unless a finished job of the same attack tells
+    what it spent. The number of passes is a bound, the time of a pass an estimate.
 
     Below the jobs stand the time of all that is left, the critical path (the longest chain of jobs that wait for each
     other), and the time on several workers; also for other devices with a calibration in the same cache folder.
@@ -157,9 +158,10 @@ def _whole(priced: Price) -> str:
 
     if not priced.known:
         return "unknown time"
-    text = f"{'at most' if priced.bounds else 'about'} {duration(priced.seconds)} on one worker"
+    text = f"about {duration(priced.seconds)} on one worker"
     missing = len(priced.unknown)
-    return text if not missing else f"{text} without {missing} job{'s' if missing > 1 else ''} of unknown time"
+    text += f" without {missing} job{'s' if missing > 1 else ''} of unknown time" if missing else ""
+    return f"{text}, if every attacked item survives" if priced.bounds else text
 
 
 def _show_price(priced: Price, counts: Sequence[int]) -> None:
@@ -172,9 +174,9 @@ def _show_price(priced: Price, counts: Sequence[int]) -> None:
     echo(f"\n{priced.device}: {_whole(priced)}")
     at_most = priced.at_most
     if at_most is not None and not priced.bounds:
-        echo(f"  upper bound: {duration(at_most)}, if every item survives every attack")
+        echo(f"  if every item survives every attack: about {duration(at_most)}")
     elif priced.bounds:
-        echo(f"  upper bound of {len(priced.bounds)} attacks: if every item survives; none of them has run yet")
+        echo(f"  {len(priced.bounds)} attacks are priced as if every item survives; none of them has run yet")
     seconds, chain = priced.critical_path()
     echo(f"  critical path: {duration(seconds)}, {' -> '.join(chain)}")
     made = [(n, priced.makespan(n)) for n in counts]

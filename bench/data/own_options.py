@@ -14,7 +14,7 @@ from typing import Any, get_args
 import numpy.typing as npt
 
 from bench.data.content import shown
-from bench.data.spec import Augmentation
+from bench.data.spec import LARGEST_SIDE, Augmentation
 from bench.errors import DamagedFileError, did_you_mean, first_line
 from bench.files.checksums import read_measured
 
@@ -23,8 +23,6 @@ __all__ = ["FILE", "KEYS", "OwnOptions", "of_archive", "of_folder"]
 FILE = "bench-data.toml"
 """Name of the file in a folder of images."""
 KEYS = ("augmentation", "resize")
-LARGEST = 2**12
-"""Largest height and width to which data are brought, in pixels."""
 _PAD = 4
 """Pixels by which a crop moves an image at most (`bench.data.augment`)."""
 _BYTES = 2**16
@@ -100,10 +98,10 @@ def _options(values: Mapping[str, Any], where: str) -> OwnOptions:
     if resize is None:
         return OwnOptions(augmentation)
     whole = isinstance(resize, list) and len(resize) == 2 and all(type(side) is int for side in resize)
-    if not whole or not all(1 <= side <= LARGEST for side in resize):
+    if not whole or not all(1 <= side <= LARGEST_SIDE for side in resize):
         raise ValueError(
-            f"{where}, resize: {_told(resize)}; expected height and width as two whole numbers of 1 to {LARGEST:,},"
-            " as in [32, 32]"
+            f"{where}, resize: {_told(resize)}; expected height and width as two whole numbers of 1 to"
+            f" {LARGEST_SIDE:,}, as in [32, 32]"
         )
     return OwnOptions(augmentation, (resize[0], resize[1]))
 

@@ -16,6 +16,7 @@ from bench.files.checksums import Checksum
 from bench.plugins.sources import source_facts
 
 __all__ = [
+    "LARGEST_SIDE",
     "RESAMPLING",
     "UNLABELLED",
     "Augmentation",
@@ -33,6 +34,9 @@ ImageShape = tuple[int, int, int]
 """Channels, height, width."""
 
 Augmentation = Literal["none", "crop", "crop-flip"]
+
+LARGEST_SIDE = 2**12
+"""Largest height and width to which images are brought, in pixels."""
 
 RESAMPLING = "PIL bilinear, antialiased"
 """The resampling of `bench.data.resize`. The text is part of cache keys: change it when the pixels change."""

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from bench.errors import BenchError
 from bench.evaluate.base import EVALUATIONS
 from bench.execute.estimate import Rates
-from bench.execute.schedule import Node, critical_path, makespan
+from bench.execute.makespan import Node, critical_path, makespan
 from bench.execute.scheduler import by_urgency
 from bench.execute.speed import Calibration, Network
 from bench.keys import canonical

@@ -81,12 +81,9 @@ def repeated_proportion(outcomes: npt.ArrayLike, level: float = 0.95) -> Interva
     p = float(values.mean())
     by_items, by_runs = repeated_variance(values)
     variance = by_items + by_runs
-    # Without any variance the effect of repetition is not known: A runs count as one.
-    trials = p * (1 - p) / variance if variance > 0 else float(n)
     if by_runs > 0:
         z = float(stdtrit((runs - 1) * (variance / by_runs) ** 2, (1 + level) / 2))
-    low, high = wilson_ends(p, trials, z)
-    return Interval(low, high, level, f"wilson over items and {runs} attack seeds")
+    return _wilson(p, variance, n, z, level, f"wilson over items and {runs} attack seeds")
 
 
 def conditions_proportion(outcomes: npt.ArrayLike, level: float = 0.95) -> Interval:
@@ -115,9 +112,14 @@ def conditions_proportion(outcomes: npt.ArrayLike, level: float = 0.95) -> Inter
         return wilson(int(values.sum()), n, level)
     p = float(values.mean())
     variance, _ = repeated_variance(values)
+    return _wilson(p, variance, n, normal_quantile(level), level, "wilson over items")
+
+
+def _wilson(p: float, variance: float, n: int, z: float, level: float, kind: str) -> Interval:
+    """Wilson's interval of as many trials as have the variance; of n if there is none, since its size is not known."""
     trials = p * (1 - p) / variance if variance > 0 else float(n)
-    low, high = wilson_ends(p, trials, normal_quantile(level))
-    return Interval(low, high, level, "wilson over items")
+    low, high = wilson_ends(p, trials, z)
+    return Interval(low, high, level, kind)
 
 
 def _outcomes(outcomes: npt.ArrayLike) -> npt.NDArray[np.float64]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bench.report.bold import ENOUGH_SEEDS
 from bench.report.model import Cell, Figure, Report, Table, TableColumn, TableRow
-from bench.report.text import bare_title, column_name, row_names, value_text
+from bench.report.text import bare_title, column_name, mark_text, row_names, value_text
 
 __all__ = ["Finding", "Gap", "caveats", "findings", "gaps"]
 
@@ -83,6 +83,8 @@ def caveats(report: Report) -> list[str]:
             f"Some attacks on {', '.join(masked)} were misled by vanishing gradients (†): these numbers do not measure "
             "robustness and are left out of the comparison."
         )
+    if any(cell.verdict == "inconclusive" for _, cell in cells):
+        said.append("Where ‡ stands, the attack was inconclusive, and the true robustness may be lower.")
     if any(column.direction and not column.tested for table in report.tables for column in table.columns):
         said.append("Where no test was made, the order of the models may be chance.")
     return said
@@ -95,7 +97,7 @@ class _Outcome:
     Attributes:
         column: The column.
         best: Label of the row with the best number; several if they are equal.
-        value: The number, as the tables print it.
+        value: The number with its mark, as the tables print it.
         rows: Labels of all rows that are compared.
         alike: Labels of other rows that the test does not tell from the best.
         tested: Whether a test was made.
@@ -130,10 +132,11 @@ def _outcome(table: Table, index: int) -> _Outcome | None:
     _, first = pick(((value, label) for label, value, cell in rows if cell.best or not tested), key=_value)
     # Numbers that are printed alike are equal for a reader.
     best = tuple(label for label, _, cell in rows if shown[label] == shown[first] and (cell.best or not tested))
+    marks = dict.fromkeys(mark_text(cell) for label, _, cell in rows if label in best)
     return _Outcome(
         column=column,
         best=best,
-        value=shown[first] + (" %" if column.unit == "fraction" else ""),
+        value=shown[first] + (" %" if column.unit == "fraction" else "") + "".join(marks),
         rows=tuple(label for label, _, _ in rows),
         alike=tuple(label for label, _, cell in rows if cell.best and label not in best),
         tested=tested,

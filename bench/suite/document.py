@@ -291,6 +291,8 @@ def _problem(
         parent = _schema_at(schema, path[depth:-1])
         names = (*(parent.model_fields if parent else ()), *(also_valid if len(path) == depth + 1 else ()))
         return document.problem(path, "unknown key", did_you_mean(str(path[-1]), names))
+    if kind == "missing" and isinstance(path[-1], int):
+        return document.problem(path[:-1], f"a value is missing: expected {path[-1] + 1} at least")
     if kind == "missing":
         return document.problem(path, "required key is missing")
     message = str(item["msg"])

@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from bench.data.registry import DATASETS, own_path
-from bench.data.spec import DatasetSpec
+from bench.data.spec import LARGEST_SIDE, DatasetSpec
 from bench.evaluate.base import Column, Evaluation, EvaluationConfig
 from bench.plugins.sources import uncovered
 from bench.spec import BackboneSpec, Config, FamilySpec, TrainingConfig
@@ -76,6 +76,10 @@ class SuiteHeader(Config):
     )
 
 
+Side = Annotated[int, Field(ge=1, le=LARGEST_SIDE)]
+"""Height or width of images, in pixels."""
+
+
 class DataSection(Config):
     """``[data]``: the in-distribution data set and how it is split."""
 
@@ -89,8 +93,10 @@ class DataSection(Config):
     seed: NonNegativeInt = Field(0, description="Data seed: splits and subsets, shared by all models")
     validation: PositiveInt | None = Field(None, description="Validation items; default: the data set's")
     train: PositiveInt | None = Field(None, description="Bound on training items; default: all")
-    resize: tuple[PositiveInt, PositiveInt] | None = Field(
-        None, description="Height and width to which the images are brought; default: as they are"
+    resize: tuple[Side, Side] | None = Field(
+        None,
+        description="Height and width to which the images are brought, without regard to their aspect ratio; "
+        "default: as they are",
     )
 
 
@@ -479,7 +485,13 @@ class Suite:
     @property
     def reduced(self) -> bool:
         """Whether it trains on a part of its data or on resized images, so that published numbers do not compare."""
-        return any(leaf.data.train is not None or leaf.data.resize is not None for leaf in self.leaves)
+        return any(leaf.dataset.loaded_shape is not None or leaf._trains_on_a_part for leaf in self.leaves)
+
+    @property
+    def _trains_on_a_part(self) -> bool:
+        held_out = self.data.validation or self.dataset.validation
+        items = self.dataset.sizes.get("train")
+        return self.data.train is not None and (items is None or self.data.train < items - held_out)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

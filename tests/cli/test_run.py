@@ -218,7 +218,9 @@ class TestPlanAndStatus:
         assert "  calibrated\n" in text
         assert "<= " in text
         assert " on one worker without " in text
-        assert "  upper bound of " in text
+        assert ", if every attacked item survives" in text  # passes have a bound, the time of a pass has none
+        assert " attacks are priced as if every item survives" in text
+        assert "at most" not in text.replace("at most one job on each", "")
         assert "  critical path: " in text
         assert "  workers: 2: " in text
         assert " from the calibration of their network of 2026-01-02T03:04:05Z\n" in text

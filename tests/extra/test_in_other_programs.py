@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bench.report.formats import FORMATS, OFFERED
+from tests.report.typesetting import typeset
 
 if TYPE_CHECKING:
     from bench.api import Bench
@@ -43,18 +44,14 @@ def program(*names: str) -> str:
     return found
 
 
-def typeset(tables: str, columns: str, folder: Path) -> Path:
+def pdf_of(tables: str, columns: str, folder: Path) -> Path:
     """The PDF of a document with these tables; nothing in it is wider than the page."""
     head = f"\\documentclass[{columns}]{{article}}\n\\usepackage{{booktabs,graphicx,siunitx}}\n"
     # A document may group digits as it likes, here as `numbers` reads them, and cannot round ours.
     head += "\\sisetup{group-digits=none,round-mode=places,round-precision=1}\n"
     document = f"{head}\\begin{{document}}\n{tables}\n\\end{{document}}"
-    (folder / "t.tex").write_text(document, encoding="utf-8")
-    command = [program("pdflatex"), "-interaction=nonstopmode", "-halt-on-error", "t.tex"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, timeout=120, check=False)
-    log = done.stdout.decode(errors="replace")
-    assert done.returncode == 0, log[-2000:]
-    assert "Overfull" not in log
+    program("pdflatex")
+    assert "Overfull" not in typeset(document, folder)
     return folder / "t.pdf"
 
 
@@ -72,7 +69,7 @@ def numbers(pdf: Path) -> list[str]:
 def test_tex_sets_the_tables_within_the_page(
     bench: Bench, suite: str, columns: str, format_: str, tmp_path: Path
 ) -> None:
-    typeset(OFFERED[format_](bench.tables(suite, profile="smoke")), columns, tmp_path)
+    pdf_of(OFFERED[format_](bench.tables(suite, profile="smoke")), columns, tmp_path)
 
 
 @pytest.mark.parametrize("suite", snapshot.RENDERED)
@@ -82,7 +79,7 @@ def test_siunitx_prints_the_same_numbers(bench: Bench, suite: str, tmp_path: Pat
     found = []
     for name in ("latex", "latex-siunitx"):
         (tmp_path / name).mkdir()
-        found.append(numbers(typeset(OFFERED[name](report), "onecolumn", tmp_path / name)))
+        found.append(numbers(pdf_of(OFFERED[name](report), "onecolumn", tmp_path / name)))
     assert len(found[0]) > 20
     assert found[0] == found[1]
 

@@ -198,9 +198,14 @@ def test_charts_of_a_table_with_quoted_numbers(project: Project) -> None:
         plot(bench, Results(plan, bench.store, bench.states(plan)), (), None)
 
 
-def test_no_difference_to_a_suite_on_reduced_data(project: Project, results: StoredResults) -> None:
-    text = SUITE.replace("[data]", "[data]\nresize = [10, 10]")
-    table = table_of(project, results, text)
+@pytest.mark.parametrize("reduced", ["resize = [10, 10]", "train = 100"])
+def test_no_difference_to_a_suite_on_reduced_data(project: Project, results: StoredResults, reduced: str) -> None:
+    table = table_of(project, results, SUITE.replace("[data]", f"[data]\n{reduced}"))
     assert {row.source for row in table.rows} == {"measured", "literature"}
     (quoted,) = [row for row in table.rows if row.source == "literature"]
     assert quoted.origin == "Paper, Table 2, DIGITS, FASHION-MNIST, not comparable"
+
+
+def test_a_bound_that_does_not_bind_reduces_nothing(project: Project, results: StoredResults) -> None:
+    table = table_of(project, results, SUITE.replace("[data]", "[data]\ntrain = 100_000"))
+    assert {row.source for row in table.rows} == {"measured", "literature", "difference"}

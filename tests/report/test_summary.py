@@ -106,6 +106,12 @@ def test_masked_numbers_one_number_and_columns_without_direction_say_nothing() -
     assert sentences([column("x")], rows) == ("b has the best number, without a test, in x (50.0 %).",)
 
 
+def test_an_inconclusive_number_keeps_its_mark() -> None:
+    rows = {"a": [cell(0.9, verdict="inconclusive")], "b": [cell(0.5, verdict="no warning")]}
+    assert sentences([column("x")], rows) == ("a has the best number, without a test, in x (90.0 %‡).",)
+    assert [line for line in caveats(report([column("x")], rows)) if "‡" in line]
+
+
 def test_quoted_rows_and_comparisons_take_no_part() -> None:
     whole = report([column("x")], {"a": [cell(0.2)], "b": [cell(0.1)]})
     table = whole.tables[0]

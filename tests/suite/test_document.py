@@ -13,6 +13,7 @@ from bench.errors import Problem, RequestError, SuiteError
 from bench.spec import Config
 from bench.suite.document import LARGEST, Document, dotted, frozen, read, validate
 from tests.conftest import TINY, Project
+from tests.suite.conftest import BASE, messages
 
 
 class Sampler(Config):
@@ -256,3 +257,9 @@ def test_a_key_is_shown_as_it_would_be_written(tmp_path: Path) -> None:
     found = read(path)
     assert found.problem(("\x1b[31m",), "unknown").key == r"'\x1b[31m'"
     assert len(found.problem(("k" * 10_000,), "m" * 10_000, "h" * 10_000).message) <= 400
+
+
+def test_a_list_that_is_too_short_is_named_and_not_its_missing_entry(project: Project) -> None:
+    text = BASE.replace("[data]", "[data]\nresize = [14]")
+    ((_, key, said, _),) = messages(project, text)
+    assert (key, said) == ("data.resize", "a value is missing: expected 2 at least")

@@ -35,6 +35,7 @@ def as_dict(report: Report) -> dict[str, Any]:
         "substitutions": [list(pair) for pair in report.substitutions],
         "deviations": list(report.deviations),
         **({"remarks": list(report.remarks)} if report.remarks else {}),
+        **({"comparison": True} if report.comparison else {}),
         "tables": [
             {
                 "id": table.id,
@@ -90,6 +91,7 @@ def from_dict(facts: Mapping[str, Any]) -> Report:
         budget=facts["budget"],
         stored=facts["stored"],
         remarks=tuple(facts.get("remarks", ())),
+        comparison=facts.get("comparison", False),
     )
 
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 
 from bench.report.formats.latex import render, render_table
 from bench.report.model import Report, Table
+from tests.report.typesetting import typeset
 
 
 def rows(tex: str) -> list[list[str]]:
@@ -198,14 +198,4 @@ def test_compiles_without_errors_and_within_the_page(report: Report, tmp_path: P
         f"\\documentclass[{columns}]{{article}}\\usepackage{{booktabs,graphicx}}\\begin{{document}}\n"
         f"{render(chosen)}\n\\end{{document}}"
     )
-    (tmp_path / "t.tex").write_text(document, encoding="utf-8")
-    run = subprocess.run(
-        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"],
-        cwd=tmp_path,
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
-    log = run.stdout.decode(errors="replace")
-    assert run.returncode == 0, log[-2000:]
-    assert "Overfull" not in log
+    assert "Overfull" not in typeset(document, tmp_path)

@@ -10,6 +10,7 @@ import pytest
 
 from bench.report.formats.latex import render, render_table, render_with_siunitx
 from bench.report.model import Cell, Report, Table, TableRow
+from tests.report.typesetting import typeset
 
 NUMBER = re.compile(r"((?:\\bfseries)?(?:\\itshape)? )?[+-]?\d*\.?\d+(\{\\rlap\{\\textsuperscript\{\$\\d?dag\$\}\}\})?")
 
@@ -106,14 +107,4 @@ def test_compiles_without_errors_and_within_the_page(report: Report, tmp_path: P
         f"\\documentclass[{columns}]{{article}}\\usepackage{{booktabs,graphicx,siunitx}}\\begin{{document}}\n"
         f"{text}\n\\end{{document}}"
     )
-    (tmp_path / "t.tex").write_text(document, encoding="utf-8")
-    run = subprocess.run(
-        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"],
-        cwd=tmp_path,
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
-    log = run.stdout.decode(errors="replace")
-    assert run.returncode == 0, log[-2000:]
-    assert "Overfull" not in log
+    assert "Overfull" not in typeset(document, tmp_path)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.execute.schedule import Node, critical_path, makespan
+from bench.execute.makespan import Node, critical_path, makespan
 
 
 @st.composite
