@@ -17,6 +17,7 @@ from .losses import Goal, Loss, LossInputs
 from .problem import Problem
 from .table import HEALTH, Table
 from .threat import ThreatModel, parse_step
+from .waiting import check_every, known_empty
 
 __all__ = ["Ascent", "AscentBatch", "climb"]
 
@@ -54,7 +55,8 @@ class Ascent:
         steps: Gradient steps.
         step: Step size in pixel units.
         centers: (K, d) class centers, for losses that need them.
-        survivors_only: Whether an image is dropped once it reached the goal.
+        survivors_only: Whether an image is done once it reached the goal. It is dropped at the next look
+            (`bench.attacks.waiting`), and nothing of it is recorded in between, not even its forward passes.
         halve_at: Increasing shares of the steps; the step size is halved after each of them.
     """
 
@@ -77,62 +79,66 @@ class Ascent:
                 zero; None: such images stay.
         """
         count, device = len(starts), starts.device
-        current, first = starts.clone(), starts.clone()
-        first_step = torch.full((count,), -1, dtype=torch.int64, device=device)
-        forwards = torch.zeros(count, dtype=torch.int64, device=device)
-        final_wrong = torch.zeros(count, dtype=torch.bool, device=device)
-        loss, margin, *health = (torch.full((count,), torch.nan, device=device, dtype=starts.dtype) for _ in range(6))
-        start_gradient, last_gradient, start_probability, last_probability = health
+        current = starts.clone()
+        found = Table(
+            {
+                "first": starts.clone(),
+                "first_step": torch.full((count,), -1, dtype=torch.int64, device=device),
+                "forwards": torch.zeros(count, dtype=torch.int64, device=device),
+                "final_wrong": torch.zeros(count, dtype=torch.bool, device=device),
+                **{
+                    name: torch.full((count,), torch.nan, device=device, dtype=starts.dtype)
+                    for name in ("loss", "final_margin", *HEALTH)
+                },
+            }
+        )
         active = torch.arange(count, device=device)
+        every = check_every(device)
         for number in range(self.steps + 1):
             # Gathering and scattering are skipped while no image has been dropped.
             whole = len(active) == count
             points, part = current if whole else current[active], batch.rows(active)
             more = number < self.steps
             logits, losses, following, passes = self._evaluate(points, part, with_gradient=more)
-            forwards[active] += passes
             # Logits that are not finite never reach the goal.
             finite = logits.isfinite().all(dim=1)
             closeness = torch.where(finite, part.goal.margin(logits), -torch.inf)
             wrong = part.goal.reached(logits.argmax(dim=1)) & finite
-            loss[active], margin[active], final_wrong[active] = losses, closeness, wrong
-            newly = active[wrong & (first_step[active] < 0)]
-            first[newly], first_step[newly] = current[newly], number
+            unbroken = found["first_step"][active] < 0
+            live = unbroken if self.survivors_only else torch.ones_like(unbroken)
+            spent = found["forwards"][active] + passes
+            found.overlay(
+                active, live, {"forwards": spent, "loss": losses, "final_margin": closeness, "final_wrong": wrong}
+            )
+            if not known_empty(newly := wrong & unbroken):
+                found.overlay(active, newly, {"first": points, "first_step": number})
             if following is None:
                 break
             gradient, size = following
             probability = true_probability(logits, part.goal.labels)
             if number == 0:
-                start_gradient[active], start_probability[active] = size, probability
-            last_gradient[active], last_probability[active] = size, probability
-            if self.survivors_only and bool(wrong.any()):
-                keep = ~wrong
-                active, points, gradient = active[keep], points[keep], gradient[keep]
-                part, whole = batch.rows(active), False
+                found.overlay(active, live, {"start_gradient": size, "start_probability": probability})
+            found.overlay(active, live, {"last_gradient": size, "last_probability": probability})
+            if self.survivors_only and number % every == 0:
+                kept = (found["first_step"][active] < 0).nonzero().squeeze(1)
+                if len(kept) < len(active):
+                    active, points, gradient = active[kept], points[kept], gradient[kept]
+                    part, whole = batch.rows(active), False
                 if not len(active):
                     break
             stepped = self._stepped(points, gradient, part.images, number)
             if number == 0 and instead is not None:
                 stuck = (gradient == 0).flatten(1).all(dim=1)
                 stepped = torch.where(per_image(stuck, stepped), instead[active], stepped)
+            if self.survivors_only and every > 1:
+                stepped = torch.where(per_image(found["first_step"][active] < 0, stepped), stepped, points)
             if whole:
                 current = stepped
             else:
                 current[active] = stepped
-        never = first_step < 0
-        first[never] = current[never]
-        return Table(
-            {
-                "final": current,
-                "final_wrong": final_wrong,
-                "final_margin": margin,
-                "loss": loss,
-                "first": first,
-                "first_step": first_step,
-                "forwards": forwards,
-                **dict(zip(HEALTH, health, strict=True)),
-            }
-        )
+        everyone = torch.arange(count, device=device)
+        found.overlay(everyone, found["first_step"] < 0, {"first": current})
+        return Table({"final": current, **found.columns})
 
     def _stepped(self, points: Tensor, gradient: Tensor, images: Tensor, number: int) -> Tensor:
         size = self.step * 0.5 ** sum(number >= share * self.steps for share in self.halve_at)
@@ -228,12 +234,11 @@ def _take(best: Table, later: Table, rows: Tensor) -> None:
     run.
     """
     closer = later["final_wrong"] | (later["final_margin"] > best["final_margin"][rows])
-    best.put(rows[closer], later.rows(closer), ("final", "final_wrong", "final_margin", "loss"))
+    best.overlay(rows, closer, {name: later[name] for name in ("final", "final_wrong", "final_margin", "loss")})
     unbroken = best["first_step"][rows] < 0
     takes = unbroken & (later["first_step"] >= 0)
-    best.put(rows[takes], later.rows(takes), ("first", "first_step"))
-    still = rows[unbroken & (later["first_step"] < 0)]
-    best["first"][still] = best["final"][still]
+    best.overlay(rows, takes, {name: later[name] for name in ("first", "first_step")})
+    best.overlay(rows, unbroken & ~takes, {"first": best["final"][rows]})
     best["forwards"][rows] += later["forwards"]
 
 

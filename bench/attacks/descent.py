@@ -18,6 +18,7 @@ from .losses import Goal
 from .problem import Problem
 from .table import HEALTH, Table
 from .threat import ThreatModel
+from .waiting import check_every, known_empty
 
 __all__ = ["Search"]
 
@@ -38,7 +39,8 @@ class Search:
         c0: First c; it is multiplied by ten until a round succeeds, then bisected.
         lr: Learning rate of Adam, in w.
         kappa: Margin that a success must have.
-        patience: Steps without a smaller cost after which an image ends its round; None: never.
+        patience: Steps without a smaller cost after which an image ends its round; None: never. It is dropped at the
+            next look (`bench.attacks.waiting`), and nothing of it is recorded in between.
         half_range: Factor of the tanh. With 1/2, as published, pixels of exactly 0 or 1 lie at infinite w, and pixels
             near them move by millionths per step. With 1/1.9 they lie at |w| = 1.83, where a step of w changes a pixel
             a tenth as much as at w = 0. In both cases w is restricted to x in [0, 1].
@@ -106,33 +108,37 @@ class Search:
         lowest = torch.full_like(constants, torch.inf)
         idle = torch.zeros(len(images), dtype=torch.int64, device=images.device)
         succeeded = torch.zeros(len(images), dtype=torch.bool, device=images.device)
+        live = torch.ones_like(succeeded)
+        every = check_every(images.device)
         for step in range(self.steps):
             tanh = w.tanh()
             # At w = atanh(...) of the image the first point is the image itself, up to rounding.
             points = clean if step == 0 else (0.5 + half_range * tanh).clamp_(0, 1)
             logits, margin, gradient, size = _margin_and_gradient(model, points, aim)
-            best["forwards"][active] += 1
+            best["forwards"][active] += live
             missing = self.kappa - margin
             difference = points - clean
             squared = difference.flatten(1).square().sum(dim=1)
             reached = (margin > _ROUNDING * logits.abs().amax(dim=1)) & (missing <= 0) & logits.isfinite().all(dim=1)
+            reached &= live
             self._record(best, active, points, squared, reached, number * self.steps + step)
             succeeded[active] |= reached
-            self._measure(best, active, size, logits, aim, first_time=number == 0 and step == 0)
+            self._measure(best, active, live, size, logits, aim, first_time=number == 0 and step == 0)
             if step == self.steps - 1:
                 break
             cost = squared + constants[active] * missing.clamp_min(0)
             better = cost < lowest
             lowest, idle = torch.where(better, cost, lowest), torch.where(better, 0, idle + 1)
-            if self.patience is not None and bool((idle >= self.patience).any()):
-                keep = idle < self.patience
-                active = active[keep]
-                if not len(active):
-                    break
-                clean, aim, c, w, tanh, first, second, difference, gradient, missing, lowest, idle = (
-                    clean[keep], aim.rows(keep), c[keep], w[keep], tanh[keep], first[keep], second[keep],
-                    difference[keep], gradient[keep], missing[keep], lowest[keep], idle[keep],
-                )  # fmt: skip
+            if self.patience is not None:
+                live &= idle < self.patience
+                if step % every == 0 and len(kept := live.nonzero().squeeze(1)) < len(active):
+                    active = active[kept]
+                    if not len(active):
+                        break
+                    clean, aim, c, w, tanh, first, second, difference, gradient, missing, lowest, idle, live = (
+                        clean[kept], aim.rows(kept), c[kept], w[kept], tanh[kept], first[kept], second[kept],
+                        difference[kept], gradient[kept], missing[kept], lowest[kept], idle[kept], live[kept],
+                    )  # fmt: skip
             # In place, because fresh tensors are not in the cache. The hinge has no gradient where the goal is reached.
             pull = gradient * (c * per_image(missing > 0, images))
             stretch = tanh.square_().neg_().add_(1).mul_(half_range)
@@ -150,21 +156,19 @@ class Search:
         """Keep the points that reached the goal within eps and with a smaller norm than before."""
         limit = self.threat.eps**2
         takes = reached & (squared <= limit) & (squared < best["squared"][active])
-        if not bool(takes.any()):
+        if known_empty(takes):
             return
-        rows = active[takes]
-        best["final"][rows], best["squared"][rows] = points[takes], squared[takes]
-        new = rows[best["first_step"][rows] < 0]
-        best["first_step"][new] = iterate
+        best.overlay(active, takes, {"final": points, "squared": squared})
+        best.overlay(active, takes & (best["first_step"][active] < 0), {"first_step": iterate})
 
     def _measure(
-        self, best: Table, active: Tensor, size: Tensor, logits: Tensor, goal: Goal, *, first_time: bool
+        self, best: Table, active: Tensor, live: Tensor, size: Tensor, logits: Tensor, goal: Goal, *, first_time: bool
     ) -> None:
         """Record the gradient health of the margin. That of its hinge would be zero where the goal is reached."""
         probability = true_probability(logits, goal.labels)
         if first_time:
-            best["start_gradient"][active], best["start_probability"][active] = size, probability
-        best["last_gradient"][active], best["last_probability"][active] = size, probability
+            best.overlay(active, live, {"start_gradient": size, "start_probability": probability})
+        best.overlay(active, live, {"last_gradient": size, "last_probability": probability})
 
 
 def _margin_and_gradient(model: FrozenModel, points: Tensor, goal: Goal) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -33,9 +33,10 @@ def finite(gradient: Tensor) -> tuple[Tensor, Tensor]:
 
     With the zeros, an image stays where it is if the model returns NaN.
     """
-    size = largest(gradient)
-    if bool(size.isfinite().all()):
-        return gradient, size
+    if gradient.device.type == "cpu":  # elsewhere, reading whether all is finite takes longer than the zeros
+        size = largest(gradient)
+        if bool(size.isfinite().all()):
+            return gradient, size
     gradient = torch.where(gradient.isfinite(), gradient, 0)
     return gradient, largest(gradient)
 

@@ -27,6 +27,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .gradients import per_image
 from .result import HEALTH, Composition, GradientHealth
 
 __all__ = ["HEALTH", "Found", "Table", "unattacked"]
@@ -36,9 +37,9 @@ class Table:
     """Columns by name: tensors with first dimension N.
 
     >>> table = Table({"loss": torch.tensor([1.0, 2.0, 3.0])})
-    >>> table.put(torch.tensor([0, 2]), Table({"loss": torch.tensor([7.0, 9.0])}))
+    >>> table.overlay(torch.tensor([0, 2]), torch.tensor([True, False]), {"loss": torch.tensor([7.0, 9.0])})
     >>> table["loss"].tolist()
-    [7.0, 2.0, 9.0]
+    [7.0, 2.0, 3.0]
     """
 
     def __init__(self, columns: Mapping[str, Tensor]) -> None:
@@ -64,11 +65,23 @@ class Table:
         """The rows of an index (M,), or of a mask (N,)."""
         return Table({name: column[index] for name, column in self.columns.items()})
 
-    def put(self, index: Tensor, other: Table, names: Iterable[str] | None = None) -> None:
-        """Replace the rows ``index`` (M,) by the rows of another table, in all its columns or in ``names``."""
-        for name in other if names is None else names:
+    def overlay(self, rows: Tensor, which: Tensor, values: Mapping[str, Tensor | int]) -> None:
+        """Replace, of the ``rows`` (M,), those that a mask (M,) marks. The host does not wait for the device.
+
+        Args:
+            rows: Different indices; in ascending order if they are all.
+            which: The mask.
+            values: By column M values, or one for all.
+        """
+        whole = len(rows) == len(self)
+        for name, new in values.items():
             column = self.columns[name]
-            column[index] = other[name].to(column)
+            old = column if whole else column[rows]
+            merged = torch.where(per_image(which, old), new, old)
+            if whole:
+                self.columns[name] = merged
+            else:
+                column[rows] = merged
 
     @staticmethod
     def joined(parts: Iterable[Table]) -> Table:

@@ -10,12 +10,21 @@ def table(count: int) -> Table:
     return Table({"loss": torch.arange(count, dtype=torch.float64), "first_step": torch.arange(count)})
 
 
-def test_rows_are_put_in_their_places_and_converted() -> None:
+def test_marked_rows_are_overlaid_in_their_places() -> None:
     whole = table(5)
-    whole.put(torch.tensor([3, 0]), Table({"loss": torch.tensor([7, 9], dtype=torch.float32)}), ["loss"])
+    marks = torch.tensor([True, False, True])
+    whole.overlay(torch.tensor([3, 2, 0]), marks, {"loss": torch.tensor([7.0, 8.0, 9.0]).double(), "first_step": 6})
     assert whole["loss"].tolist() == [9, 1, 2, 7, 4]
-    assert whole["first_step"].tolist() == [0, 1, 2, 3, 4]
-    assert whole["loss"].dtype == torch.float64
+    assert whole["first_step"].tolist() == [6, 1, 2, 6, 4]
+    assert (whole["loss"].dtype, whole["first_step"].dtype) == (torch.float64, torch.int64)
+
+
+def test_all_rows_are_overlaid_as_some_are() -> None:
+    marks = torch.tensor([True, False, False, True])
+    pictures, others = torch.rand(4, 1, 2, 2), torch.rand(4, 1, 2, 2)
+    whole = Table({"final": pictures.clone()})
+    whole.overlay(torch.arange(4), marks, {"final": others})
+    assert torch.equal(whole["final"], torch.where(marks[:, None, None, None], others, pictures))
 
 
 def test_rows_are_a_table_of_their_own() -> None:
