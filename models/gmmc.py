@@ -149,13 +149,13 @@ class _GMMC(Family[C]):
 
     def after_training(self, model: GMMCClassifier, clean: Callable[[], Iterable[Batch]]) -> None:
         """Estimate gamma^2 = mean ||phi(x_i) - mu_{y_i}||^2 / d on the clean training set (paper, Sec. 3.1)."""
-        total = torch.zeros((), dtype=torch.float64)
+        total = torch.zeros((), dtype=torch.float64, device=model.centers.device)
         items = 0
         with torch.no_grad():
             for batch in clean():
                 features = model.features(batch.images)
                 distance = 2 * center_regression(features, model.centers[batch.labels])
-                total += distance.double().sum().cpu()
+                total += distance.double().sum()
                 items += len(batch.labels)
         model.gamma2.fill_(float(total) / items / model.centers.shape[1])
 

@@ -228,5 +228,5 @@ def _row_keys(stream: int, seed: int, indices: Tensor, device: torch.device | st
     integral = not (indices.is_floating_point() or indices.is_complex() or indices.dtype == torch.bool)
     if indices.ndim != 1 or not integral:
         raise ValueError(f"indices must be integers of shape (N,), got {indices.dtype} of shape {tuple(indices.shape)}")
-    seed_key = splitmix64(torch.tensor([signed64(seed)], device=device), stream)
+    seed_key = splitmix64(torch.full((1,), signed64(seed), dtype=torch.int64, device=device), stream)
     return splitmix64(seed_key, indices.to(device, torch.int64))

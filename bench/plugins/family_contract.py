@@ -113,7 +113,7 @@ def _log(name: object, value: object, where: str, loss: Tensor) -> Tensor:
     if isinstance(value, Tensor) and value.numel() == 1 and not value.is_complex():
         return value.detach() if value.is_floating_point() else value.detach().float()
     if isinstance(value, Real):
-        return torch.tensor(float(value), device=loss.device)
+        return torch.full((), float(value), device=loss.device)  # a tensor of a number would be copied to the device
     raise FamilyContractError(f"{where}: the log {name!r} is {_kind(value)}, expected a real scalar")
 
 

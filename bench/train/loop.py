@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -228,8 +228,7 @@ class Trainer:
     def _read(self) -> str | None:
         """Let the guard check all unread iterations. Returns why it tripped, or None."""
         unread, self._unread = self._unread, []
-        for index, scalars in unread:
-            values = {name: float(value) for name, value in scalars.items()}
+        for (index, _), values in zip(unread, as_numbers([scalars for _, scalars in unread]), strict=True):
             if len(self.iterations) <= index < self.asked.log_iterations:
                 self.iterations.append({"iteration": index, **values})
             logs = {name: value for name, value in values.items() if name != "loss"}
@@ -277,12 +276,13 @@ class Trainer:
             accuracy = self._validate()
             weights = copied(self.model.state_dict())
         epoch = self.epoch
+        (totals,) = as_numbers([self.sums])
         self.history.append(
             {
                 "epoch": epoch,
                 "iterations": self.iteration,
                 "lr": learning_rate(self.config, self.iteration - 1, self.per_epoch),
-                **{name: float(total) / self.per_epoch for name, total in self.sums.items()},
+                **{name: total / self.per_epoch for name, total in totals.items()},
                 "validation_accuracy": accuracy,
                 "seconds": round(self._seconds, 3),
             }
@@ -309,3 +309,13 @@ class Trainer:
                 known = logits.isfinite().all(dim=1)
                 right += (known & (logits.argmax(dim=1) == labels[start : start + EVAL_BATCH])).sum()
         return int(right) / len(images)
+
+
+def as_numbers(rows: Sequence[Mapping[str, Tensor]]) -> list[dict[str, float]]:
+    """Scalars of several iterations by name, as numbers; the host waits for the device once for all of them."""
+    away = [scalar.reshape(()).double() for row in rows for scalar in row.values() if scalar.device.type != "cpu"]
+    read = iter(torch.stack(away).tolist() if away else [])
+    return [
+        {name: float(scalar) if scalar.device.type == "cpu" else next(read) for name, scalar in row.items()}
+        for row in rows
+    ]
