@@ -5,8 +5,8 @@ of a suite, so that a script can tell current results from those of former confi
 holds the tables of the run, so that they can be printed if the suite cannot be read, for example because a plug-in that
 it names is not installed.
 
-A running command holds the lock of a file of its own in ``running``; results of jobs that the file lists may not
-be deleted. The lock ends with the process, so a file without a held lock is a leftover.
+A running command holds the lock and the lease of a file of its own in ``running``; results of jobs that the file lists
+may not be deleted. The lock ends with the process, so a file without a held lock or a lease is a leftover.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from bench.plan.jobs import Plan
 from bench.report.formats.json import as_dict, from_dict
 from bench.report.model import Report
 from bench.report.numbers import Names
+from bench.store import lease
 from bench.suite.settings import is_path
 
 __all__ = [
@@ -261,11 +262,11 @@ def announced(results: Path, keys: Iterable[str]) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{os.getpid()}-{uuid.uuid4().hex[:8]}.json"
     with path.open("x", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        json.dump({"pid": os.getpid(), "began": time.time(), "keys": sorted(set(keys))}, file)
-        file.flush()
+        lease.flock(file, fcntl.LOCK_EX)
+        token = lease.write(path, began=time.time(), keys=sorted(set(keys)))
         try:
-            yield
+            with lease.beating(path, token, empty=False):
+                yield
         finally:
             path.unlink(missing_ok=True)
 
@@ -276,8 +277,10 @@ def running_commands(results: Path) -> list[Running]:
     for path in sorted((results / RUNNING).glob("*.json")):
         with contextlib.suppress(FileNotFoundError), path.open("r+", encoding="utf-8") as file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                running = lease.held(path, locks=lease.flock(file, fcntl.LOCK_EX))
             except BlockingIOError:
+                running = True
+            if running:
                 found.append(_announced(path, file.read()))
             else:
                 path.unlink(missing_ok=True)

@@ -51,7 +51,7 @@ ARROWS: dict[str, set[str]] = {
     },
     "report": {"attacks", "errors", "execute", "files", "metrics", "plain", "plan", "spec", "store", "suite"},
     # What people call.
-    "runs": {"errors", "files", "plan", "report", "suite"},
+    "runs": {"errors", "files", "plan", "report", "store", "suite"},
     "compare": {"attacks", "errors", "execute", "metrics", "report", "runs", "store", "suite"},
     "api": {"compare", "data", "errors", "execute", "plan", "report", "runs", "store", "suite", "weights"},
     "commands": {

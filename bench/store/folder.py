@@ -3,6 +3,7 @@
 The state of a job is derived from its files; no status is stored: ``record.json`` = done, ``error.json`` = failed,
 a held lock = running, none of these = pending. ``record.json`` is written last, so the files that it names are
 complete. A lock is an operating-system lock: it ends with the process that holds it, even if that process is killed.
+A lease beside it (`bench.store.lease`) speaks where such locks say nothing across machines.
 
 A record holds a digest of itself and of every file that belongs to the result. Every reader checks these files against
 their digests. A result with a missing or changed file is *damaged*: it counts as no result, and the job runs again.
@@ -17,7 +18,6 @@ import json
 import math
 import os
 import shutil
-import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -27,6 +27,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 from bench.errors import DamagedFileError
 from bench.files.atomic import write_json
 from bench.keys import canonical, file_digest
+from bench.store import lease
 from bench.store.checked import DIGEST, checked_record, mark, own_digest, read_json
 from bench.store.records import SCHEMA, PlannedJob, Record
 
@@ -40,10 +41,11 @@ __all__ = [
 
 State = Literal["done", "diverged", "failed", "running", "pending"]
 
-RECORD, ERROR, LOCK, LOG, JOB, PROGRESS, CHECKED = (
+RECORD, ERROR, LOCK, CLAIM, LOG, JOB, PROGRESS, CHECKED = (
     "record.json",
     "error.json",
     "lock",
+    "claim",
     "log.txt",
     "job.json",
     "progress.json",
@@ -58,7 +60,7 @@ GLANCE = 0.1
 JOURNAL = "journal"
 """Folder with the partial work of a job, so that a killed job can continue; removed when the job is done."""
 OWN_FILES = frozenset(
-    {RECORD, ERROR, LOCK, LOG, JOB, PROGRESS, CHECKED, WEIGHTS, STATE, HISTORY, OUTPUTS, ITEMS, JOURNAL}
+    {RECORD, ERROR, LOCK, CLAIM, LOG, JOB, PROGRESS, CHECKED, WEIGHTS, STATE, HISTORY, OUTPUTS, ITEMS, JOURNAL}
 )
 """File names that the harness itself uses in job folders, without those of checkpoints."""
 
@@ -223,27 +225,29 @@ class JobFolder:
         return "failed" if self.error() is not None else "pending"
 
     def locked(self) -> bool:
-        """Whether a process is at work on the job right now."""
+        """Whether a process, of this machine or of another, is at work on the job right now."""
         try:
             with (self.path / LOCK).open("r+") as file:
                 # Shared: two processes that only look do not take each other for a worker.
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                locks = lease.flock(file, fcntl.LOCK_SH)
         except BlockingIOError:
             return True
         except OSError:  # no such file, or no permission to write it
             return False
-        return False
+        return lease.held(self.path / LOCK, locks=locks)
 
     def holder(self) -> str:
         """The process that holds the lock, in words, as it is written in the lock file."""
-        facts = read_json(self.path / LOCK) or {}
-        if not {"pid", "host"} <= facts.keys():
+        found = lease.facts(self.path / LOCK)
+        if not {"pid", "host"} <= found.keys():
             return "another process"
-        return f"process {facts['pid']} on {facts['host']}"
+        return f"process {found['pid']} on {found['host']}"
 
     @contextlib.contextmanager
     def lock(self, *, wait: bool = True, poll: float = 0.2) -> Iterator[bool]:
         """Hold the job's lock; yield False if another process holds it and ``wait`` is False."""
+        # A process that only looks holds the lock for a moment.
+        patience = time.monotonic() + GLANCE
         while True:
             self.path.mkdir(parents=True, exist_ok=True)
             try:
@@ -251,24 +255,32 @@ class JobFolder:
             except FileNotFoundError:  # another process has just removed the folder
                 continue
             with opened as file:
-                # A process that only looks holds the lock for a moment.
-                patience = time.monotonic() + GLANCE
-                while not self._try(file):
-                    if not wait and time.monotonic() > patience:
-                        yield False
+                if self._try(file):
+                    if not self._is_lock(file):
+                        continue
+                    token = self._lease(file)
+                    if token is not None:
+                        try:
+                            with lease.beating(self.path / LOCK, token):
+                                yield True
+                        finally:
+                            lease.flock(file, fcntl.LOCK_UN)
                         return
-                    time.sleep(poll if wait else GLANCE / 10)
-                if not self._is_lock(file):
-                    continue
-                file.seek(0)
-                file.truncate()
-                json.dump({"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}, file)
-                file.flush()
-                try:
-                    yield True
-                finally:
-                    fcntl.flock(file, fcntl.LOCK_UN)
+            if not wait and time.monotonic() > patience:
+                yield False
                 return
+            time.sleep(poll if wait else GLANCE / 10)
+
+    def _lease(self, file: IO[str]) -> str | None:
+        """Become the holder by the lease, too; None if another machine is or becomes it. The caller has the lock."""
+        path = self.path / LOCK
+        try:
+            with lease.claimed(self.path / CLAIM) as alone:
+                if not alone or lease.held(path, locks=lease.flock(file, fcntl.LOCK_EX)):
+                    return None
+                return lease.write(path)
+        except FileNotFoundError:  # another machine has just removed the folder
+            return None
 
     def _is_lock(self, file: IO[str]) -> bool:
         """Whether an open file is still the lock: the folder may have been removed while this process waited."""
@@ -280,7 +292,7 @@ class JobFolder:
     @staticmethod
     def _try(file: IO[str]) -> bool:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lease.flock(file, fcntl.LOCK_EX)
         except BlockingIOError:
             return False
         return True
@@ -312,7 +324,7 @@ class JobFolder:
         # The record goes first: without it nothing else counts as a result.
         (self.path / RECORD).unlink(missing_ok=True)
         for item in self.path.iterdir() if self.path.is_dir() else ():
-            if item.name != LOCK:
+            if item.name not in (LOCK, CLAIM):
                 shutil.rmtree(item) if item.is_dir() and not item.is_symlink() else item.unlink(missing_ok=True)
 
     def sweep(self) -> None:
