@@ -59,7 +59,11 @@ def reference() -> str:
         "the file.\n"
     )
     for name, section in settings["properties"].items():
-        parts.append(f"### `[{name}]` of bench.toml\n\n{_table(section)}")
+        # A table with a default of its own repeats keys of the section for one kind of job.
+        own = {key: one for key, one in section["properties"].items() if "properties" not in one}
+        text = f"### `[{name}]` of bench.toml\n\n{_table({**section, 'properties': own})}"
+        kinds = ", ".join(f"`[{name}.{key}]`" for key in section["properties"] if key not in own)
+        parts.append(f"{text}\n{kinds}: the same keys as far as `setup`, for one kind of job." if kinds else text)
     return "\n".join(part.rstrip("\n") + "\n" for part in parts)
 
 

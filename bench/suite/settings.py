@@ -1,4 +1,4 @@
-"""``bench.toml``: the folders of data, results and weights, and the default suite.
+"""``bench.toml``: the folders of data, results and weights, the default suite, and what jobs ask of a cluster.
 
 The file is searched from the working folder upwards. ``bench.local.toml`` beside it (git-ignored) and the
 variables ``BENCH_DATA``, ``BENCH_RESULTS``, ``BENCH_WEIGHTS`` override it. Without any of them, results go to
@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
 from bench.data.decoded import user_cache
 from bench.errors import Problem, RequestError, SuiteError, did_you_mean, shortened
 from bench.spec import Config
+from bench.suite.cluster import Cluster
 from bench.suite.document import read, validate
 from bench.suite.schema import FileName
 
@@ -49,6 +51,7 @@ class SettingsFile(Config):
 
     paths: _Paths = Field(default_factory=_Paths)
     run: _Run = Field(default_factory=_Run)
+    cluster: Cluster = Field(default_factory=Cluster, description="What jobs of `bench run --on slurm` ask for")
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,7 @@ class Settings:
         data, results, weights: Root folders.
         default_suite: Bare name or path of the default suite.
         sources: Origin of each value, by name, for ``bench doctor``.
+        cluster: What jobs ask of a cluster.
     """
 
     home: Path
@@ -68,6 +72,7 @@ class Settings:
     weights: Path
     default_suite: str
     sources: Mapping[str, str]
+    cluster: Cluster = field(default_factory=Cluster)
 
     @property
     def names_suite(self) -> bool:
@@ -91,6 +96,7 @@ def load_settings(start: Path | None = None, environ: Mapping[str, str] | None =
     home = next((folder for folder in (start, *start.parents) if (folder / FILE).exists()), None)
     values: dict[str, str] = {}
     sources: dict[str, str] = {}
+    cluster: dict[str, Any] = {}
     problems: list[Problem] = []
     for path in (home / FILE, home / LOCAL) if home else ():
         if not path.exists():
@@ -103,6 +109,8 @@ def load_settings(start: Path | None = None, environ: Mapping[str, str] | None =
         for section in (parsed.paths, parsed.run):
             for name, value in section.model_dump(exclude_none=True).items():
                 values[name], sources[name] = value, path.name
+        for name, value in parsed.cluster.model_dump(exclude_unset=True).items():
+            cluster[name] = {**cluster.get(name, {}), **value} if isinstance(value, dict) else value
     if problems:
         raise SuiteError(problems)
     for name in ("data", "results", "weights"):
@@ -121,6 +129,7 @@ def load_settings(start: Path | None = None, environ: Mapping[str, str] | None =
         weights=roots["weights"],
         default_suite=str(base / suite) if is_path(suite) else suite,
         sources={name: sources.get(name, "default") for name in (*defaults, "default_suite")},
+        cluster=Cluster.model_validate(cluster),
     )
 
 

@@ -58,6 +58,51 @@ def test_mistakes_are_located(tmp_path: Path) -> None:
     assert "did you mean 'results'?" in str(error.value)
 
 
+class TestCluster:
+    def test_without_a_section_the_cluster_decides(self, tmp_path: Path) -> None:
+        asked = load_settings(tmp_path, {}).cluster.asked("train")
+        assert {name for name, value in asked if value is not None} == {"time"}
+
+    def test_kinds_override_and_the_local_file_overrides_key_by_key(self, tmp_path: Path) -> None:
+        (tmp_path / "bench.toml").write_text(
+            '[cluster]\npartition = "all"\ntime = 60\ngpus = 1\nsetup = ["module load cuda"]\n'
+            "[cluster.train]\ntime = 600\ncpus = 4\n[cluster.evaluate]\ngpus = 0\n",
+            encoding="utf-8",
+        )
+        (tmp_path / "bench.local.toml").write_text(
+            '[cluster]\npartition = "fast"\njobs = 7\n[cluster.train]\ncpus = 8\n', encoding="utf-8"
+        )
+        cluster = load_settings(tmp_path, {}).cluster
+        train, predict, evaluate = (cluster.asked(kind) for kind in ("train", "predict", "evaluate"))
+        assert (train.partition, train.time, train.cpus, train.gpus) == ("fast", 600, 8, 1)
+        assert (predict.time, predict.cpus, predict.gpus) == (60, None, 1)
+        assert (evaluate.gpus, evaluate.setup) == (0, ("module load cuda",))
+        assert cluster.jobs == 7
+        assert cluster.asked("train", network=False).gpus is None
+
+    @pytest.mark.parametrize(
+        ("line", "said"),
+        [
+            ('partiton = "all"', "did you mean 'partition'?"),
+            ('time = "2h"', "expected a whole number"),
+            ('memory = "much"', "memory"),
+            ("gpus = -1", "gpus"),
+            ("gpus = 2", "gpus"),
+            ("jobs = 0", "jobs"),
+            ('partition = "a b"', "partition"),
+            ('setup = ["a\\nb"]', "setup"),
+            ('train = { partiton = "x" }', "did you mean 'partition'?"),
+        ],
+    )
+    def test_mistakes_are_located(self, tmp_path: Path, line: str, said: str) -> None:
+        (tmp_path / "bench.toml").write_text(f"[cluster]\n{line}\n", encoding="utf-8")
+        with pytest.raises(SuiteError) as error:
+            load_settings(tmp_path, {})
+        (problem,) = error.value.problems
+        assert (problem.file, problem.line) == (tmp_path / "bench.toml", 2)
+        assert said in str(problem)
+
+
 def test_suites_by_name_and_by_path(project: Project) -> None:
     settings = load_settings()
     mine = project.suite(name="mine")
