@@ -12,9 +12,9 @@ from bench import runs as remembered
 from bench.compare.sides import former_run
 from bench.errors import BenchError, NothingSelectedError, PrerequisiteError, RequestError, did_you_mean
 from bench.execute.context import Site
-from bench.execute.devices import slots
 from bench.execute.displays import Display, Summary
-from bench.execute.executors import Executor, InProcess, Pool
+from bench.execute.engines import ENGINES, Detached, Engine, Request
+from bench.execute.executors import Executor, InProcess
 from bench.execute.prerequisites import FILE, Verified, needed, require
 from bench.execute.provenance import command
 from bench.execute.scheduler import run_plan
@@ -55,11 +55,13 @@ class Run:
         plan: The requested jobs.
         summary: How they ended.
         report: The tables of the whole suite; None if they could not be made.
+        detached: What still holds jobs of the run, if they outlive the command.
     """
 
     plan: Plan
     summary: Summary
     report: Report | None = None
+    detached: Detached | None = None
 
     def exit_code(self, *, strict: bool = False) -> int:
         """The exit code: 0 if every job has a result; 1 if some failed (with ``strict`` also if some are n/a or
@@ -141,6 +143,7 @@ class Bench:
         force: Sequence[str] = (),
         display: Display | None = None,
         in_process: bool = False,
+        on: str = "local",
     ) -> Run:
         """Run the jobs that have no result yet. The run may be interrupted at any time; the same call continues it.
 
@@ -153,13 +156,15 @@ class Bench:
             force: Glob patterns of job ids whose results are dropped first, with the results that depend on them.
             display: Shows the run; default: nothing.
             in_process: Run jobs one after the other in this process, to debug them.
+            on: Where jobs run: ``"local"``, ``"slurm"``, or an engine of another package.
 
         Raises:
             bench.errors.BenchError: The request is wrong, or a prerequisite is missing or damaged; then nothing was
                 run.
         """
         chosen = self.plan(suite, profile=profile, only=only)
-        devices = slots(device, workers)
+        engine, request = self._engine(on, device, workers)
+        devices = engine.slots(request)
         dropped = chosen.downstream(force) if force else []
         if force and not dropped:
             hint = did_you_mean(force[0], [job.id for job in chosen.jobs])
@@ -172,8 +177,11 @@ class Bench:
             command(),
         )
 
+        made: list[Executor] = []
+
         def executor() -> Executor:
-            return InProcess(site) if in_process else Pool(site, devices)
+            made.append(InProcess(site) if in_process else engine.executor(site, devices, request))
+            return made[0]
 
         def verify(todo: list[Job]) -> None:
             require(needed(todo, site.data, site.weights), self.verified)
@@ -187,7 +195,16 @@ class Bench:
             remembered.write_last(results, home, whole.suite.path, profile)
             remembered.write_plan(results, home, whole)
             summary = run_plan(chosen, self.store, executor, display or Display(), verify)
-            return Run(chosen, summary, self._remember_tables(whole, profile))
+            detached = made[0] if made and isinstance(made[0], Detached) else None
+            return Run(chosen, summary, self._remember_tables(whole, profile), detached)
+
+    def slots(self, on: str = "local", device: str = "auto", workers: int | None = None) -> list[str]:
+        """The device of each job that an engine runs at once, for arguments as those of ``run``."""
+        engine, request = self._engine(on, device, workers)
+        return engine.slots(request)
+
+    def _engine(self, on: str, device: str, workers: int | None) -> tuple[Engine, Request]:
+        return ENGINES.get(on), Request(device, workers, self.settings.cluster)
 
     def _drop(self, job: Job) -> None:
         """Delete a result.

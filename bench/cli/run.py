@@ -21,6 +21,14 @@ __all__ = ["check", "run", "status"]
 @options.only
 @options.kind_of_device
 @options.workers
+@click.option(
+    "--on",
+    metavar="ENGINE",
+    default="local",
+    show_default=True,
+    help="Where jobs run: on this machine, or slurm: in the queue of a cluster ([cluster] of bench.toml).",
+)
+@click.option("--cancel", is_flag=True, help="If interrupted, cancel the jobs in the queue of a cluster, unasked.")
 @click.option("--dry-run", is_flag=True, help="Show the plan and stop: the same as `bench plan`.")
 @click.option(
     "--force",
@@ -39,6 +47,8 @@ def run(
     only: tuple[str, ...],
     device: str,
     workers: int | None,
+    on: str,
+    cancel: bool,
     dry_run: bool,
     force: tuple[str, ...],
     strict: bool,
@@ -55,6 +65,7 @@ def run(
       bench run suites/robustness.toml
       bench run robustness --profile smoke
       bench run digits --only 'softmax/*' --force '*/train'
+      bench run robustness --on slurm
     """
     if dry_run:
         ctx.invoke(plan, suite=suite, profile=profile, only=only, device=device, workers=workers, as_json=as_json)
@@ -66,7 +77,7 @@ def run(
         _agree(bench, profile, only)
     for text in bench.suite(suite, profile).warnings:
         echo(f"warning: {text}", err=True)
-    display = _display(bench, device, workers, as_json)
+    display = _display(bench, bench.slots(on, device, workers), as_json)
     outcome = bench.run(
         suite,
         profile=profile,
@@ -75,10 +86,27 @@ def run(
         workers=workers,
         force=force,
         display=display,
+        on=on,
     )
+    if outcome.summary.interrupted and outcome.detached is not None:
+        _leave(outcome.detached, cancel)
     if not as_json and not outcome.summary.interrupted:
         _show_result(bench, outcome, tables, profile)
     ctx.exit(outcome.exit_code(strict=strict))
+
+
+def _leave(detached: Any, cancel: bool) -> None:
+    """After an interrupt: cancel the jobs that are still in a queue or leave them there; ask if there is a terminal."""
+    left = detached.left()
+    if not left:
+        return
+    if not cancel and is_terminal(sys.stdin) and is_terminal(sys.stderr):
+        cancel = click.confirm(f"{len(left)} jobs are in the queue; cancel them?", default=False, err=True)
+    if cancel:
+        detached.cancel()
+        echo(f"cancelled {len(left)} jobs", err=True)
+    else:
+        echo(f"{len(left)} jobs stay in the queue ({' '.join(left)}); the same command takes their results", err=True)
 
 
 def _agree(bench: Any, profile: str | None, only: tuple[str, ...]) -> None:
@@ -104,15 +132,13 @@ def _agree(bench: Any, profile: str | None, only: tuple[str, ...]) -> None:
         raise RequestError(f"nothing was run; name a suite: bench run {name}, or see bench list suites")
 
 
-def _display(bench: Any, device: str, workers: int | None, as_json: bool) -> Any:
-    from bench.execute.devices import slots
+def _display(bench: Any, used: list[str], as_json: bool) -> Any:
     from bench.execute.displays import JsonDisplay, PlainDisplay
     from bench.execute.estimate import Rates
     from bench.execute.live import LiveDisplay
 
     if as_json:
         return JsonDisplay(reserved())
-    used = slots(device, workers)
     rates = Rates.from_store(bench.store, used[0])
     if is_terminal(sys.stderr):
         from rich.console import Console

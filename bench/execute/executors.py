@@ -21,7 +21,7 @@ from bench.plan.jobs import Job
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerProcess
 
-__all__ = ["Ended", "Executor", "InProcess", "Pool"]
+__all__ = ["Ended", "Executor", "InProcess", "Pool", "signals_later"]
 
 _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
@@ -135,7 +135,7 @@ class Pool:
         """Start a job on a free device."""
         device = self._free.pop(0)
         # A signal between the start of a process and its entry in `_running` would leave a worker that `stop` misses.
-        with _signals_later(), _environment(), _hidden_main():
+        with signals_later(), _environment(), _hidden_main():
             process = self._started(job, replace(self._site, device=device))
             self._running[process.sentinel] = (process, job, device)
 
@@ -183,7 +183,7 @@ class Pool:
 
 
 @contextlib.contextmanager
-def _signals_later() -> Iterator[None]:
+def signals_later() -> Iterator[None]:
     """Delay Ctrl-C and SIGTERM until the context ends, if this is the main thread, which receives them."""
     if threading.current_thread() is not threading.main_thread():
         yield
