@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test smoke slow peer extra docs lint types format check-wheel clean help
+.PHONY: demo test smoke slow peer extra cluster docs lint types format check-wheel clean help
 
 help:
 	@echo "make demo    train and compare all five families on digits (minutes on two cores), print the tables"
@@ -14,6 +14,7 @@ help:
 	@echo "make lint    ruff, format check;   make types   mypy --strict;   make slow   the long tests"
 	@echo "make peer    the metrics against other packages, which it installs into an environment of their own"
 	@echo "make docs    the documentation as a site in site/, strict; its tools get an environment of their own"
+	@echo "make cluster runs through a Slurm that it starts on this machine (needs root, slurm-wlm and munge)"
 	@echo "make extra   the site, and what TeX and a browser make of tables and reports (needs pdflatex and chromium)"
 
 $(READY): pyproject.toml
@@ -34,6 +35,9 @@ slow: $(READY)
 extra: $(READY) docs
 	$(BIN)/python -m pytest -m extra tests/extra
 	$(BIN)/python -m pytest tests/report/formats tests/report/test_latex_text.py
+
+cluster: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m cluster tests/cluster
 
 # Peers have requirements of their own, so they get an environment that only adds to the first.
 peer: $(READY)

@@ -39,15 +39,13 @@ seeds    = [1, 2]
 [[evaluation]]
 kind = "accuracy"
 [[evaluation]]
-kind = "calibration"
-[[evaluation]]
 kind  = "pgd"
 steps = 2
 eps   = ["16/255"]
 items = 16
 [[table]]
 id      = "main"
-columns = ["accuracy", "calibration.ece", "pgd@16/255"]
+columns = ["accuracy", "pgd@16/255"]
 """
 LONG = """\
 [suite]
