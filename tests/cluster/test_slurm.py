@@ -105,7 +105,12 @@ class Place:
     def started(self, *more: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "bench", "run", "both", "--profile", "few.toml", "--device", "cpu", *more]
         return subprocess.Popen(
-            command, cwd=self.root, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command,
+            cwd=self.root,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
 
     def end(self, process: subprocess.Popen[str]) -> int:
