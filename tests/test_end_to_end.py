@@ -247,7 +247,7 @@ def ran(outcome: Run) -> list[str]:
 def test_a_second_run_computes_nothing(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(copy)  # files of the copy have other times: they are hashed once
     before = {path: path.stat().st_mtime_ns for path in (copy / "results" / "store").rglob("*") if path.is_file()}
-    monkeypatch.setattr("bench.api.Pool", lambda *_: pytest.fail("an executor was made"))
+    monkeypatch.setattr("bench.execute.engines.Pool", lambda *_: pytest.fail("an executor was made"))
     outcome = run(copy)
     assert ran(outcome) == []
     assert outcome.exit_code() == 0

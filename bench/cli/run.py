@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import Any
 
@@ -78,16 +79,17 @@ def run(
     for text in bench.suite(suite, profile).warnings:
         echo(f"warning: {text}", err=True)
     display = _display(bench, bench.slots(on, device, workers), as_json)
-    outcome = bench.run(
-        suite,
-        profile=profile,
-        only=only,
-        device=device,
-        workers=workers,
-        force=force,
-        display=display,
-        on=on,
-    )
+    with contextlib.closing(display):  # an error leaves the terminal as it was
+        outcome = bench.run(
+            suite,
+            profile=profile,
+            only=only,
+            device=device,
+            workers=workers,
+            force=force,
+            display=display,
+            on=on,
+        )
     if outcome.summary.interrupted and outcome.detached is not None:
         _leave(outcome.detached, cancel)
     if not as_json and not outcome.summary.interrupted:
@@ -101,7 +103,8 @@ def _leave(detached: Any, cancel: bool) -> None:
     if not left:
         return
     if not cancel and is_terminal(sys.stdin) and is_terminal(sys.stderr):
-        cancel = click.confirm(f"{len(left)} jobs are in the queue; cancel them?", default=False, err=True)
+        with contextlib.suppress(click.Abort):  # a second Ctrl-C leaves them
+            cancel = click.confirm(f"{len(left)} jobs are in the queue; cancel them?", default=False, err=True)
     if cancel:
         detached.cancel()
         echo(f"cancelled {len(left)} jobs", err=True)

@@ -90,6 +90,9 @@ class Display:
     def end(self, summary: Summary) -> None:
         """The run is over."""
 
+    def close(self) -> None:
+        """Leave the terminal as it was; also called where a run ended by an error."""
+
 
 class _Guarded:
     def __init__(self, display: Any) -> None:

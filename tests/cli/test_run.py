@@ -68,7 +68,7 @@ class Scripted:
 
 @pytest.fixture
 def scripted(monkeypatch: pytest.MonkeyPatch) -> type[Scripted]:
-    monkeypatch.setattr("bench.api.Pool", Scripted)
+    monkeypatch.setattr("bench.execute.engines.Pool", Scripted)
     monkeypatch.setattr(Scripted, "outcome", "ok")
     return Scripted
 
