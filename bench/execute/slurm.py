@@ -166,17 +166,16 @@ class Slurm:
         from submitit import SlurmExecutor
 
         executor = SlurmExecutor(self._folder, max_num_timeout=self._cluster.requeues)
-        minutes = asked.time or self._cluster.time
         named = {"partition": asked.partition, "account": asked.account, "qos": asked.qos, "mem": asked.memory}
         executor.update_parameters(
             job_name=f"bench-{kind}",
-            time=minutes,
+            time=asked.time or self._cluster.time,
             cpus_per_task=asked.cpus or 1,
             gpus_per_node=asked.gpus or None,
             constraint=asked.constraint,
             setup=list(asked.setup or ()),
             array_parallelism=self.capacity,
-            signal_delay_s=min(WARNING, 30 * minutes),
+            signal_delay_s=WARNING,
             wckey=None,
             additional_parameters={"requeue": True},
             **{name: value for name, value in named.items() if value is not None},

@@ -35,13 +35,15 @@ def _memory(value: str) -> str:
 _Word = Annotated[str, AfterValidator(_word)]
 _Line = Annotated[str, AfterValidator(_line)]
 _Memory = Annotated[str, AfterValidator(_memory)]
+# Slurm announces the end 90 s before it, or up to a minute earlier: a shorter job would be announced before it begins.
+_Minutes = Annotated[int, Field(ge=5)]
 
 
 class Asked(Config):
     """What one job asks for; where a field is None, the cluster decides."""
 
     partition: _Word | None = Field(None, description="Partition, or several with commas")
-    time: PositiveInt | None = Field(None, description="Minutes after which a job is queued again, to continue")
+    time: _Minutes | None = Field(None, description="Minutes after which a job is queued again, to continue")
     memory: _Memory | None = Field(None, description='Memory of a job, such as "8GB"')
     cpus: PositiveInt | None = Field(None, description="Cores of a job; without a GPU a job computes on one")
     gpus: Annotated[int, Field(ge=0, le=1)] | None = Field(
@@ -56,7 +58,7 @@ class Asked(Config):
 class Cluster(Asked):
     """``[cluster]``."""
 
-    time: PositiveInt = Field(60, description="Minutes after which a job is queued again, to continue")
+    time: _Minutes = Field(60, description="Minutes after which a job is queued again, to continue")
     jobs: PositiveInt = Field(100, description="Most jobs in the queue at once")
     requeues: NonNegativeInt = Field(20, description="How often a job continues after its time is over")
     poll: PositiveInt = Field(5, description="Least seconds between two looks at the queue")

@@ -86,6 +86,7 @@ class TestCluster:
             ('partiton = "all"', "did you mean 'partition'?"),
             ('time = "2h"', "expected a whole number"),
             ('memory = "much"', "memory"),
+            ("time = 4", "greater than or equal to 5"),
             ("gpus = -1", "gpus"),
             ("gpus = 2", "gpus"),
             ("jobs = 0", "jobs"),
