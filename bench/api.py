@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from bench import runs as remembered
 from bench.compare.sides import former_run
@@ -434,7 +434,8 @@ class Bench:
     def load_model(
         self, name: str, *, suite: str | Path | None = None, profile: str | None = None, device: str = "cpu"
     ) -> Classifier:
-        """A trained model as a plain module from images in [0, 1] to logits, in eval mode.
+        """A trained model as a plain module from images in [0, 1] to logits, in eval mode; of a family that does not
+        classify, a ``bench.family.Model``.
 
         Args:
             name: Name of a model in the suite, ``"gmmc-gen"``, or of one seed, ``"gmmc-gen/digits/seed1"``.
@@ -464,7 +465,7 @@ class Bench:
                 model, _ = load(
                     folder, job.task.train.model, suites[job.key].num_classes, shape, device, with_state=True
                 )
-                return model
+                return cast("Classifier", model)
         known = [job.model for job in trains] + [job.id.removesuffix("/train") for job in trains]
         raise RequestError(f"no model {name!r} in suite {chosen.suite.name}; {did_you_mean(name, known)}")
 

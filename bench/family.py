@@ -1,7 +1,7 @@
 """The contract that a model family implements. Only workers and families import it, because it needs torch.
 
-A family consists of a ``FamilySpec`` (``bench.spec``, light), a ``Family`` that builds and trains, and the
-``Classifier`` that it builds. The harness uses a trained model only through ``Classifier``.
+A family consists of a ``FamilySpec`` (``bench.spec``, light), a ``Family`` that builds and trains, and the ``Model``
+that it builds, a ``Classifier`` if it classifies. The harness uses a trained model only through these two.
 """
 
 from __future__ import annotations
@@ -17,7 +17,19 @@ from torch import Tensor, nn
 
 from bench.spec import TrainingConfig
 
-__all__ = ["Batch", "Classifier", "Family", "Imported", "Iteration", "Samples", "State", "Step", "StreamSpec"]
+__all__ = [
+    "Batch",
+    "Classifier",
+    "Family",
+    "Imported",
+    "Iteration",
+    "Model",
+    "Samples",
+    "State",
+    "Step",
+    "StreamSpec",
+    "Update",
+]
 
 Readout = Callable[[Tensor], Tensor]
 
@@ -37,14 +49,15 @@ class Samples:
     age: Tensor
 
 
-class Classifier(nn.Module, ABC):
-    """A classifier on images x in [0, 1] of shape (N, C, H, W); it does any scaling itself.
+class Model(nn.Module):
+    """What a family builds: a module over images x in [0, 1] of shape (N, C, H, W); it does any scaling itself.
 
-    Subclasses implement ``features`` and ``classify``; the other methods have defaults based on these, and generative
-    families add ``stored_samples`` and ``sample``. In eval mode no result may depend on the other items of a batch.
+    A family whose models classify builds a `Classifier`. Others implement what the capabilities of their spec promise:
+    ``log_density``, and ``sample`` or ``stored_samples``. In eval mode no result may depend on the other items of a
+    batch.
 
     Args:
-        num_classes: K.
+        num_classes: K, the classes of the data.
         image_shape: (C, H, W).
     """
 
@@ -52,6 +65,59 @@ class Classifier(nn.Module, ABC):
         super().__init__()
         self.num_classes = num_classes
         self.image_shape = image_shape
+
+    def log_density(self, images: Tensor) -> Tensor:
+        """Log p(x): (N, C, H, W) in [0, 1] -> (N,). In nats and exact, as a density over [0, 1]^(C H W), if the spec
+        has the capability ``"likelihood"``; else up to a constant.
+
+        Raises:
+            NotImplementedError: The family has no density.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no density")
+
+    def check_loaded(self) -> None:
+        """Called after weights were loaded from a file, either imported or another model's.
+
+        Raises:
+            ValueError: The weights contradict the configuration, such as class centers of another norm.
+        """
+
+    def class_centers(self) -> Tensor | None:
+        """Class centers in feature space, (K, d), or None if the family has none."""
+        return None
+
+    def stored_samples(self) -> Samples | None:
+        """The replay buffer that the sampler kept from training, or None."""
+        return None
+
+    def sample(
+        self,
+        labels: Tensor,
+        *,
+        seed: int,
+        index: Tensor,
+        steps: int | None = None,
+        start: Tensor | None = None,
+    ) -> Tensor:
+        """New images for ``labels`` (N,): (N, C, H, W) in [0, 1].
+
+        Args:
+            labels: Class of each image; a model without classes generates the same distribution for all.
+            seed: With ``index`` the only source of randomness: the draws of row i depend on (seed, index[i]) alone.
+            index: (N,) int64 identities of the rows.
+            steps: Sampler steps; None for the number used in training.
+            start: Images in [0, 1] to start from; None for uniform noise.
+
+        Raises:
+            NotImplementedError: The family cannot generate (its spec has no capability ``"samples"``).
+        """
+        raise NotImplementedError(f"{type(self).__name__} cannot generate images")
+
+
+class Classifier(Model, ABC):
+    """A model that classifies. Subclasses implement ``features`` and ``classify``, on which the other methods are based
+    by default.
+    """
 
     @abstractmethod
     def features(self, images: Tensor) -> Tensor:
@@ -83,7 +149,7 @@ class Classifier(nn.Module, ABC):
         return torch.logsumexp(logits, dim=1)
 
     def log_density(self, images: Tensor) -> Tensor:
-        """Log p(x) up to a constant: (N, C, H, W) in [0, 1] -> (N,)."""
+        """Log p(x): (N, C, H, W) in [0, 1] -> (N,), by default the evidence, which is known up to a constant."""
         features = self.features(images)
         return self.evidence(features, self.classify(features))
 
@@ -94,44 +160,6 @@ class Classifier(nn.Module, ABC):
     def readouts(self) -> Mapping[str, Readout]:
         """Functions from features (N, d) to log-probabilities (N, K), by the names that the spec declares."""
         return {"native": lambda features: torch.log_softmax(self.classify(features), dim=1)}
-
-    def check_loaded(self) -> None:
-        """Called after weights were loaded from a file, either imported or another model's.
-
-        Raises:
-            ValueError: The weights contradict the configuration, such as class centers of another norm.
-        """
-
-    def class_centers(self) -> Tensor | None:
-        """Class centers in feature space, (K, d), or None if the family has none."""
-        return None
-
-    def stored_samples(self) -> Samples | None:
-        """The replay buffer that the sampler kept from training, or None."""
-        return None
-
-    def sample(
-        self,
-        labels: Tensor,
-        *,
-        seed: int,
-        index: Tensor,
-        steps: int | None = None,
-        start: Tensor | None = None,
-    ) -> Tensor:
-        """New images for ``labels`` (N,): (N, C, H, W) in [0, 1].
-
-        Args:
-            labels: Class of each image.
-            seed: With ``index`` the only source of randomness: the draws of row i depend on (seed, index[i]) alone.
-            index: (N,) int64 identities of the rows.
-            steps: Sampler steps; None for the number used in training.
-            start: Images in [0, 1] to start from; None for uniform noise.
-
-        Raises:
-            NotImplementedError: The family cannot generate (its spec has no capability ``"samples"``).
-        """
-        raise NotImplementedError(f"{type(self).__name__} cannot generate images")
 
 
 @dataclass(frozen=True)
@@ -273,7 +301,7 @@ C = TypeVar("C", bound=TrainingConfig)
 
 
 class Family(ABC, Generic[C]):
-    """Builds and trains the classifiers of one family. The harness owns the loop, optimiser and schedule.
+    """Builds and trains the models of one family. The harness owns the loop, optimiser and schedule.
 
     Args:
         config: The resolved hyper-parameters, an instance of the spec's schema.
@@ -288,8 +316,9 @@ class Family(ABC, Generic[C]):
         self.config = config
 
     @abstractmethod
-    def build(self, backbone: nn.Module, num_classes: int, image_shape: tuple[int, int, int]) -> Classifier:
-        """A freshly initialised classifier on ``backbone`` (a module with ``feature_dim``).
+    def build(self, backbone: nn.Module, num_classes: int, image_shape: tuple[int, int, int]) -> Model:
+        """A freshly initialised model on ``backbone`` (a module with ``feature_dim``): a `Classifier`, unless the spec
+        says that the family does not classify.
 
         It keeps the backbone as its attribute ``backbone`` and calls it as a module, so that training can run it in
         bf16 or compiled. Its features are float32 in any precision.
@@ -303,7 +332,9 @@ class Family(ABC, Generic[C]):
         return {"train": StreamSpec(augment=self.config.augment, sigma=self.config.sigma)}
 
     def start(self, model: Any, generator: torch.Generator) -> State | None:  # noqa: ARG002 - for subclasses
-        """The state at the beginning of training, or None."""
+        """The state at the beginning of training, or None. Of a model that needs no training it is the state that
+        ``attach`` gets.
+        """
         return None
 
     def attach(self, model: Any, state: Mapping[str, Tensor]) -> None:

@@ -39,6 +39,7 @@ __all__ = [
     "Setting",
     "Task",
     "TrainingConfig",
+    "UnlabelledConfig",
     "settings",
 ]
 
@@ -195,6 +196,12 @@ class TrainingConfig(Config):
         return SHORT if value == OptimizerConfig() else handler(value)
 
 
+class UnlabelledConfig(TrainingConfig):
+    """Hyper-parameters of a family that does not classify, so that no validation accuracy can select an epoch."""
+
+    select: Literal["last"] = Field("last", description="Which epoch's weights are kept: nothing is validated")
+
+
 ConfigT = TypeVar("ConfigT", bound=TrainingConfig)
 
 
@@ -227,7 +234,7 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class FamilySpec:
-    """A way to build and train a classifier, described without importing torch.
+    """A way to build and train a model, described without importing torch.
 
     Attributes:
         name: Registered name, such as ``"gmmc-gen"``.
@@ -238,7 +245,10 @@ class FamilySpec:
         implementation: ``"module:Class"`` of a ``bench.family.Family``.
         version: Raised by hand when a change of code changes a number. None: digests of the implementation's
             source (``bench.plugins.sources``) enter the key, so that results of older code are never reused.
-        capabilities: Any of ``"density"`` (log_density means something) and ``"samples"`` (can generate).
+        classifies: Whether its models classify. If not, it builds a ``bench.family.Model``, and numbers that need
+            classes are n/a. The schema of such a family sets ``select`` to ``"last"``, as ``UnlabelledConfig`` does.
+        capabilities: Any of ``"density"`` (log_density means something, up to a constant), ``"likelihood"`` (it is
+            exact, in nats, which includes ``"density"``) and ``"samples"`` (can generate).
         readouts: Names of the ways to turn features into class probabilities; the first is the default.
         presets: Named bundles of hyper-parameters.
         paper: The paper's hyper-parameters for the family (dotted keys), to report a run's deviations from them.
@@ -275,6 +285,7 @@ class FamilySpec:
     config: type[TrainingConfig]
     implementation: str
     version: int | None = None
+    classifies: bool = True
     capabilities: frozenset[str] = frozenset()
     readouts: tuple[str, ...] = ("native",)
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -292,6 +303,14 @@ class FamilySpec:
     layout: Callable[[Any], str] | None = None
     needs_backbone: bool = True
     importers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def can(self) -> frozenset[str]:
+        """The capabilities with those that they include, and ``"classes"`` if its models classify."""
+        found = set(self.capabilities)
+        if "likelihood" in found:
+            found.add("density")
+        return frozenset(found | {"classes"} if self.classifies else found)
 
     def located(self, config: ConfigT, folder: Path) -> ConfigT:
         """The configuration with its ``paths`` absolute.
@@ -355,7 +374,7 @@ FAMILIES: Registry[FamilySpec] = Registry(
     "families",
     FamilySpec,
     "bench.families",
-    builtin=when_asked("bench.weights.module_spec:FAMILIES"),
+    builtin=when_asked("bench.weights.catalogue:FAMILIES"),
     problems=when_asked("bench.plugins.descriptions:family_problems"),
 )
 BACKBONES: Registry[BackboneSpec] = Registry(
@@ -363,7 +382,7 @@ BACKBONES: Registry[BackboneSpec] = Registry(
     "backbones",
     BackboneSpec,
     "bench.backbones",
-    builtin=when_asked("bench.weights.module_spec:BACKBONES"),
+    builtin=when_asked("bench.weights.catalogue:BACKBONES"),
     match=_match_backbone,
     problems=when_asked("bench.plugins.descriptions:backbone_problems"),
 )

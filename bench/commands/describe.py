@@ -261,8 +261,9 @@ def _names() -> list[str]:
 
 def _family(spec: FamilySpec) -> str:
     lines = [f"{spec.name}: {spec.label}, a model family", spec.summary, f"source: {spec.source}"]
-    lines.append(f"can: {', '.join(['classify', *sorted(spec.capabilities)])}")
-    lines.append(f"read-outs: {', '.join(spec.readouts)} (the first is the default)")
+    lines.append(f"can: {', '.join([*(['classify'] if spec.classifies else []), *sorted(spec.capabilities)])}")
+    if spec.classifies:
+        lines.append(f"read-outs: {', '.join(spec.readouts)} (the first is the default)")
     if spec.presets:
         lines.append("presets:")
         lines += [f"  {name}: {inline(values)}" for name, values in spec.presets.items()]

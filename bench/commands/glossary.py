@@ -166,6 +166,7 @@ METRICS: Mapping[str, tuple[str, str]] = {
     },
     "success": ("Share of correctly classified items for which the attack found a perturbation.", _NORMS),
     "common": ("Mean L2 norm over the items on which every model of the table is right and was broken.", _NORMS),
+    "bits": ("Bits per dimension of dequantised test images under an exact density.", "metrics.md#likelihood"),
     "real": ("Mean energy of a batch of real images before an update.", "metrics.md#other-numbers"),
     "sampled": ("Mean energy of a batch of sampled images before an update.", "metrics.md#other-numbers"),
 }  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from bench.errors import DamagedFileError, NothingSelectedError, RequestError
 from bench.rng import seeded
@@ -143,7 +143,8 @@ class _Models:
             classes, shape = job_dataset(train.data).num_classes, self.test(job).image_shape
             assert classes is not None
             folder = self.bench.store.folder(train.key)
-            self._models[train.key], _ = load(folder, train.model, classes, shape, self.device)
+            model, _ = load(folder, train.model, classes, shape, self.device)
+            self._models[train.key] = cast("Classifier", model)  # what is verified are attacks
         return self._models[train.key]
 
     def test(self, job: Job) -> Split:

@@ -18,7 +18,7 @@ from bench.conformance import small
 from bench.conformance.check import Check, require
 from bench.conformance.network import backbone
 from bench.errors import RequestError, did_you_mean
-from bench.family import Batch, Classifier, Family, Iteration, Samples
+from bench.family import Batch, Classifier, Family, Iteration, Model, Samples
 from bench.plugins.family_contract import check_rows, checked_model, checked_state, checked_step, checked_streams
 from bench.predict.outputs import forward_outputs, gradient_outputs
 from bench.registry import import_object
@@ -45,17 +45,24 @@ def checks(
     trial = Trial(spec, params)
     found: list[tuple[str, Callable[[], None]]] = [
         ("configuration: a short training is accepted", trial.configured),
-        ("build: a classifier for these classes and images", trial.built),
+        (f"build: a {'classifier' if spec.classifies else 'model'} for these classes and images", trial.built),
         ("streams and state", trial.state),
         ("training step: a scalar loss with gradients, scalar logs", trial.step),
         ("training: finite to the end", trial.finite),
-        ("outputs: features (N, d), logits (N, K), log p(x) (N,), read-outs, finite", trial.outputs),
-        ("outputs do not depend on the rest of the batch", trial.independent),
         ("training twice with one seed: the same weights", trial.deterministic),
         ("training interrupted and resumed: the same weights, to the bit", trial.resumed),
-        ("weights saved and loaded: the same logits", trial.loaded),
     ]
-    if "density" in spec.capabilities:
+    if spec.classifies:
+        found.append(("outputs: features (N, d), logits (N, K), log p(x) (N,), read-outs, finite", trial.outputs))
+    elif "density" in spec.can:
+        found.append(("outputs: log p(x) (N,), finite", trial.finite_outputs))
+    if spec.can & {"classes", "density"}:
+        told = "logits" if spec.classifies else "log p(x)"
+        found += [
+            ("outputs do not depend on the rest of the batch", trial.independent),
+            (f"weights saved and loaded: the same {told}", trial.loaded),
+        ]
+    if "density" in spec.can:
         found.append(("density: log p(x) has an input gradient", trial.density))
     if "samples" in spec.capabilities:
         found += [
@@ -114,18 +121,19 @@ class Trial:
         made: Family[Any] = found(self.config)  # type: ignore[operator]
         return made
 
-    def model(self) -> Classifier:
-        """A newly built classifier, always with the same initial weights."""
+    def model(self) -> Model:
+        """A newly built model, always with the same initial weights."""
         with seeded(1):
             return checked_model(
                 self.family().build(backbone("small", small.SHAPE[0]), small.CLASSES, small.SHAPE),
                 small.CLASSES,
                 small.SHAPE,
                 self.who,
+                classifies=self.spec.classifies,
             )
 
     def built(self) -> None:
-        """``build`` returns a classifier that keeps its backbone, and the same one for the same seed."""
+        """``build`` returns a model that keeps its backbone, and the same one for the same seed."""
         first, second = self.model(), self.model()
         require(
             not self.spec.needs_backbone or isinstance(getattr(first, "backbone", None), torch.nn.Module),
@@ -145,17 +153,32 @@ class Trial:
         return Trainer(self.family(), self.model(), self.splits, augmentation="none", seed=1)
 
     @property
-    def classifier(self) -> Classifier:
-        """The trained classifier in eval mode."""
+    def model_trained(self) -> Model:
+        """The trained model in eval mode."""
         return self.trained.model.eval()
 
-    def outputs(self) -> None:
-        """Shapes and finite values of everything that a prediction pass stores."""
-        model = self.classifier
-        found = forward_outputs(model, self.images)
-        for name, values in found.items():
+    @torch.no_grad()
+    def values(self, model: Model, images: Tensor) -> Tensor:
+        """What a model says of images: logits, or log p(x) if it does not classify."""
+        return model.logits(images) if isinstance(model, Classifier) else model.log_density(images)
+
+    @cached_property
+    def predicted(self) -> Mapping[str, Any]:
+        """Everything that a prediction pass stores."""
+        return forward_outputs(self.model_trained, self.images)
+
+    def finite_outputs(self) -> None:
+        """Shapes and finite values of what a prediction pass stores."""
+        for name, values in self.predicted.items():
             finite = bool(torch.from_numpy(values).isfinite().all())
             require(finite, f"{name}: values that are not finite, on images in [0, 1]")
+
+    def outputs(self) -> None:
+        """What a prediction pass of a classifier stores, and its read-outs."""
+        model = self.model_trained
+        assert isinstance(model, Classifier)
+        self.finite_outputs()
+        found = self.predicted
         names = {name.removeprefix("readout/") for name in found if name.startswith("readout/")}
         require(
             names == set(self.spec.readouts),
@@ -171,13 +194,13 @@ class Trial:
         check_rows(precise, "classify of float64 features", len(features), small.CLASSES)
 
     def independent(self) -> None:
-        """In eval mode the logits of an item are the same alone and among others."""
-        model = self.classifier
-        with torch.no_grad():
-            together, alone = model.logits(self.images), model.logits(self.images[:1])
+        """In eval mode the outputs of an item are the same alone and among others."""
+        model = self.model_trained
+        together, alone = self.values(model, self.images), self.values(model, self.images[:1])
         require(
             _near(together[:1], alone),
-            f"the logits of an item are {_numbers(together[0])} in a batch and {_numbers(alone[0])} alone; "
+            f"{'the logits' if self.spec.classifies else 'log p(x)'} of an item: {_numbers(together[0])} in a batch "
+            f"and {_numbers(alone[0])} alone; "
             "batch normalisation, or a result over the batch?",
         )
 
@@ -234,22 +257,21 @@ class Trial:
     def loaded(self) -> None:
         """A new model with the trained weights computes the same."""
         fresh = self.model()
-        fresh.load_state_dict(self.classifier.state_dict())
+        fresh.load_state_dict(self.model_trained.state_dict())
         fresh.check_loaded()
-        with torch.no_grad():
-            pair = fresh.eval().logits(self.images), self.classifier.logits(self.images)
-        require(_near(*pair), "logits differ after the weights were loaded into a new model: is something no buffer?")
+        pair = self.values(fresh.eval(), self.images), self.values(self.model_trained, self.images)
+        require(_near(*pair), "outputs differ after the weights were loaded into a new model: is something no buffer?")
 
     def density(self) -> None:
         """The norm of the input gradient of log p(x) is finite, and is not 0 everywhere."""
-        norms = torch.from_numpy(gradient_outputs(self.classifier, self.images)["gradient_norm"])
+        norms = torch.from_numpy(gradient_outputs(self.model_trained, self.images)["gradient_norm"])
         require(bool(norms.isfinite().all()), "the input gradient of log_density is not finite")
         require(bool((norms > 0).any()), "the input gradient of log_density is zero for every image")
 
     def draw(self, index: Tensor, seed: int = 0) -> Tensor:
         """Samples of the classes in turn."""
         labels = index % small.CLASSES
-        return self.classifier.sample(labels, seed=seed, index=index)
+        return self.model_trained.sample(labels, seed=seed, index=index)
 
     def samples(self) -> None:
         """Shape and range of new samples."""
@@ -316,4 +338,4 @@ def _near(one: Tensor, other: Tensor) -> bool:
 
 
 def _numbers(values: Tensor) -> str:
-    return "[" + ", ".join(f"{float(value):.4g}" for value in values) + "]"
+    return "[" + ", ".join(f"{float(value):.4g}" for value in values.reshape(-1)) + "]"

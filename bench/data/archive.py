@@ -18,7 +18,7 @@ from bench.errors import DamagedFileError, nearest
 from bench.files.arrays import load_arrays
 from bench.keys import file_digest
 
-__all__ = ["archive_digest", "read_archive"]
+__all__ = ["archive_digest", "images_of", "labels_of", "read_archive"]
 
 _ARRAYS = "x_train, y_train, x_test, y_test (or x_test, y_test; or x, y)"
 _KNOWN = ("x", "y", "x_train", "y_train", "x_test", "y_test", *KEYS)
@@ -61,11 +61,11 @@ def read_archive(path: Path, digest: str) -> tuple[dict[str, Split], OwnOptions]
         x, y = arrays[f"x{suffix}"], arrays[f"y{suffix}"]
         if x.ndim == 0:
             raise ValueError(f"{where}, x{suffix}: a single value; expected images")
-        pixels = _images(x, f"{where}, x{suffix}")
+        pixels = images_of(x, f"{where}, x{suffix}")
         if options.resize is not None:
             check_memory(len(x) * pixels.shape[1] * math.prod(options.resize) * pixels.itemsize, f"{where}, resized")
             pixels = resized(pixels, *options.resize)
-        numbers = _labels(y, len(x), f"{where}, y{suffix}")
+        numbers = labels_of(y, len(x), f"{where}, y{suffix}")
         raw[part] = Split.numbered(pixels, numbers)
     check_parts(raw, where)
     options.check(next(iter(raw.values())).image_shape, where)
@@ -92,8 +92,8 @@ def _parts(arrays: dict[str, npt.NDArray[Any]], where: str) -> dict[str, str]:
     raise ValueError(f"{where}: has the arrays {held}; expected {_ARRAYS}{'; ' if hints else ''}{'; '.join(hints[:6])}")
 
 
-def _images(array: npt.NDArray[Any], where: str) -> npt.NDArray[Any]:
-    """Images of an archive in the layout of the harness.
+def images_of(array: npt.NDArray[Any], where: str) -> npt.NDArray[Any]:
+    """Images of an archive, or of somebody's function, in the layout of the harness.
 
     Args:
         array: Shape (n, H, W), (n, C, H, W) or (n, H, W, C), C of 1 or 3; uint8, or floating point in [0, 1].
@@ -147,8 +147,8 @@ def _range_hint(found: npt.NDArray[Any], low: float, high: float) -> str:
     return "; were they standardised? store the images as they were before"
 
 
-def _labels(array: npt.NDArray[Any], count: int, where: str) -> npt.NDArray[np.int64]:
-    """Labels of an archive as int64.
+def labels_of(array: npt.NDArray[Any], count: int, where: str) -> npt.NDArray[np.int64]:
+    """Labels of such images as int64.
 
     Args:
         array: Integers 0..K-1 of shape (count,), K at most `bench.data.content.CLASSES`.

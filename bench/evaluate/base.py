@@ -52,6 +52,15 @@ TESTS: tuple[str, ...] = get_args(Test)
 """Paired tests of columns."""
 
 
+_WITHOUT = {
+    "classes": "does not classify",
+    "density": "has no density model",
+    "likelihood": "has no exact density",
+    "samples": "does not generate",
+}
+"""What is said of a family by the capability that it lacks."""
+
+
 class EvaluationConfig(Config):
     """Common parameters of all evaluations."""
 
@@ -212,7 +221,8 @@ class Evaluation(ABC):
         version: Raised by hand when a change of code changes a number; None: the digest of the source is used.
         summary, source: For ``describe``.
         Config: Schema of the parameters.
-        requires: Capabilities that a family must have (``"density"``, ``"samples"``).
+        classifies: Whether it needs models that classify.
+        requires: Further capabilities that a family must have (``"density"``, ``"likelihood"``, ``"samples"``).
         model_fields: Fields of the parameters that hold names of other models of the suite, which the evaluation
             reads in addition to the measured one.
         dataset_fields: Fields of the parameters that hold names of data sets, which profiles substitute: a name, a list
@@ -233,6 +243,7 @@ class Evaluation(ABC):
     summary: ClassVar[str]
     source: ClassVar[str]
     Config: ClassVar[type[EvaluationConfig]]
+    classifies: ClassVar[bool] = True
     requires: ClassVar[frozenset[str]] = frozenset()
     dataset_fields: ClassVar[tuple[str, ...]] = ()
     skips_absent_sets: ClassVar[bool] = False
@@ -274,11 +285,11 @@ class Evaluation(ABC):
 
     def not_applicable(self, family: FamilySpec) -> str | None:
         """Why this evaluation has no meaning for a family, or None."""
-        missing = sorted(self.requires - family.capabilities)
+        required = self.requires | ({"classes"} if self.classifies else set())
+        missing = sorted(required - family.can)
         if not missing:
             return None
-        meaning = {"samples": "does not generate", "density": "has no density model"}
-        return f"{family.label} {meaning.get(missing[0], 'lacks ' + missing[0])}"
+        return f"{family.label} {_WITHOUT.get(missing[0], 'lacks ' + missing[0])}"
 
     def impossible(self, config: Any, image_shape: tuple[int, int, int], classes: int) -> str | None:  # noqa: ARG002
         """Why the evaluation cannot run on images of a shape (channels, height, width) and K classes, or None."""

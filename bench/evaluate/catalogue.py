@@ -9,6 +9,7 @@ from bench.evaluate.corruption import Corruption
 from bench.evaluate.energies import Energies
 from bench.evaluate.generation import Generation
 from bench.evaluate.inception import FID
+from bench.evaluate.likelihood import Likelihood
 from bench.evaluate.ood import OOD
 from bench.evaluate.robust.adaptive import Adaptive
 from bench.evaluate.robust.attack import NamedAttack
@@ -35,5 +36,6 @@ EVALUATIONS: tuple[Evaluation, ...] = (
     Corruption(),
     Generation(),
     FID(),
+    Likelihood(),
     Energies(),
 )

@@ -34,7 +34,7 @@ def evaluation_problems(evaluation: Evaluation) -> list[str]:
     for field in ("summary", "source"):
         checks.text(field)
     checks.version()
-    for field in ("reads_model", "reads_diverged", "skips_absent_sets"):
+    for field in ("classifies", "reads_model", "reads_diverged", "skips_absent_sets"):
         checks.flag(field)
     checks.texts("requires", (frozenset, set), "a frozenset of capabilities, such as 'density' or 'samples'")
     schema = checks.value("Config")

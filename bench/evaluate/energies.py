@@ -40,6 +40,7 @@ class Energies(Evaluation):
     summary = "Mean energies of real and sampled batches in the first iterations of training."
     source = "GMMC paper, Table 10"
     Config = EnergiesConfig
+    classifies = False
     requires = frozenset({"samples"})
     reads_diverged = True  # the table shows explosions
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from bench.data.job import job_dataset, job_splits
 from bench.data.splits import Splits
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bench.attacks.journal import Journal
-    from bench.family import Classifier
+    from bench.family import Classifier, Model
     from bench.plan.tasks import EvaluateTask, TrainTask
 
 __all__ = ["Inputs"]
@@ -65,13 +65,15 @@ class Inputs:
         return self.task.absent_sets
 
     def model(self, *, with_state: bool = False) -> Classifier:
-        """The trained classifier in eval mode on ``device``; its digest goes into the record."""
-        return self._load(self.task.train, with_state=with_state)
+        """The trained classifier in eval mode on ``device``; its digest goes into the record. An evaluation with
+        ``classifies = False`` may get a ``bench.family.Model`` that is none.
+        """
+        return cast("Classifier", self._load(self.task.train, with_state=with_state))
 
     def judge(self) -> Classifier:
         """The independent classifier that the evaluation declared, in eval mode on ``device``."""
         assert self.task.judge is not None
-        return self._load(self.task.judge)
+        return cast("Classifier", self._load(self.task.judge))
 
     def other(self, name: str) -> Classifier:
         """Another model of the suite, in eval mode on ``device``.
@@ -79,7 +81,7 @@ class Inputs:
         Raises:
             KeyError: The evaluation did not declare the model, or it is the model that the job measures.
         """
-        return self._load(self.task.others[name])
+        return cast("Classifier", self._load(self.task.others[name]))
 
     def given_arrays(self, name: str) -> tuple[dict[str, NDArray[Any]], str]:
         """The arrays of an ``.npz`` file that a parameter names, and the SHA-256 of the file.
@@ -123,7 +125,7 @@ class Inputs:
         assert classes is not None
         return classes
 
-    def _load(self, train: TrainTask, *, with_state: bool = False) -> Classifier:
+    def _load(self, train: TrainTask, *, with_state: bool = False) -> Model:
         from bench.weights.load import load
 
         model, digest = load(

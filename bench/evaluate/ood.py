@@ -17,6 +17,8 @@ from bench.scores.spec import OUTPUTS, Pass, Score
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from bench.spec import FamilySpec
+
 __all__ = ["OOD", "OODConfig"]
 
 MetricName = Literal["auroc", "fpr95-out", "fpr95-in", "aupr-out", "aupr-in"]
@@ -149,6 +151,11 @@ class OOD(Evaluation):
     Config = OODConfig
     dataset_fields = ("sets", "groups")
     skips_absent_sets = True
+    classifies = False
+
+    def not_applicable(self, family: FamilySpec) -> str | None:
+        """Of a family without classes, scores of the density alone are defined."""
+        return None if family.can & {"classes", "density"} else f"{family.label} has no density model"
 
     def needs(self, config: OODConfig) -> tuple[Need, ...]:
         """The outputs that the scores read, on the test set and on every other set; of the training items those that
@@ -179,15 +186,16 @@ class OOD(Evaluation):
         wrongly against the other set.
         """
         from bench.evaluate.ood_numbers import no_number, number
-        from bench.evaluate.ood_scores import fit_score, score_items
+        from bench.evaluate.ood_scores import fit_score, score_items, undefined
 
         scores = config.named
         train = _read(inputs, "train", _passes(score for score in scores if score.fitted))
-        fits = {score.name: fit_score(score, train) for score in scores}
+        test = _read(inputs, "test", _passes(scores))
+        fits = {score.name: undefined(score, test) or fit_score(score, train) for score in scores}
         found: dict[str, dict[str, NDArray[Any]]] = {}
         present = [name for name in config.sets if name not in inputs.absent_sets]
         for done, name in enumerate(("", *present)):
-            arrays = _read(inputs, f"ood:{name}" if name else "test", _passes(scores))
+            arrays = _read(inputs, f"ood:{name}", _passes(scores)) if name else test
             values = {score.name: score_items(score, fits[score.name], arrays) for score in scores}
             found[name] = {"ids": arrays["ids"], **values}
             inputs.progress({"done": done + 1, "total": len(present) + 1})

@@ -13,7 +13,7 @@ from bench.metrics.predictions import absence, finite_items
 from bench.plugins.score_contract import check_scores
 from bench.scores.spec import OUTPUTS, Score, UndefinedScoreError
 
-__all__ = ["Fit", "fit_score", "score_items"]
+__all__ = ["Fit", "fit_score", "score_items", "undefined"]
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -31,6 +31,12 @@ class Fit:
     value: Any = None
     reason: str | None = None
     note: str | None = None
+
+
+def undefined(score: Score, arrays: Arrays) -> Fit | None:
+    """Why a score is not defined for a model, by the outputs that the model stores; None if it is."""
+    absent = [name for name in score.reads if name not in arrays]
+    return Fit(reason=f"{score.name} reads {' and '.join(absent)}, and the model does not classify") if absent else None
 
 
 def fit_score(score: Score, train: Arrays) -> Fit:
@@ -55,8 +61,8 @@ def fit_score(score: Score, train: Arrays) -> Fit:
 def score_items(score: Score, fit: Fit, arrays: Arrays) -> npt.NDArray[np.float64]:
     """Scores (n,), NaN where an item has none.
 
-    An item has no score if an output that the score reads is NaN or infinite, or if the score reads the forward pass
-    and the logits are not all finite. A density of zero, log p(x) = -inf, is a log-density like others.
+    An item has no score if an output that the score reads is NaN or infinite, or if the score reads the forward pass of
+    a classifier and the logits are not all finite. A density of zero, log p(x) = -inf, is a log-density like others.
 
     Args:
         score: The score.
@@ -66,9 +72,9 @@ def score_items(score: Score, fit: Fit, arrays: Arrays) -> npt.NDArray[np.float6
     Raises:
         ScoreContractError: A plug-in returned something else than a finite number for each item.
     """
-    outputs = {name: arrays[name] for name in score.reads}
-    present = np.ones(len(next(iter(outputs.values()))), dtype=np.bool_)
-    if any(OUTPUTS[name] == "forward" for name in outputs):
+    outputs = {name: arrays[name] for name in score.reads if name in arrays}
+    present = np.ones(len(arrays["ids"]), dtype=np.bool_)
+    if "logits" in arrays and any(OUTPUTS[name] == "forward" for name in outputs):
         present &= finite_items(arrays["logits"])
     for name, array in outputs.items():
         present &= finite_items(array) | (np.isneginf(array) if name == "log_density" else False)

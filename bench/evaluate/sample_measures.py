@@ -18,7 +18,7 @@ from bench.evaluate.inputs import Inputs
 from bench.evaluate.real_features import real_features
 from bench.evaluate.samples import Generated, generated
 from bench.evaluate.sampling import SampleMetric, SamplingConfig
-from bench.family import Classifier
+from bench.family import Model
 from bench.metrics.frechet import GaussianStats
 from bench.metrics.intervals import median_interval
 from bench.metrics.neighbours import nearest_neighbours
@@ -43,7 +43,7 @@ class MeasuredSamples:
         notes: Remarks by what is measured.
     """
 
-    model: Classifier
+    model: Model
     samples: Generated
     made: ImageSet
     real: ImageSet

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.evaluate.sampling import Selection
-from bench.family import Classifier, Samples
+from bench.family import Classifier, Model, Samples
 from bench.metrics.predictions import NO_CLASS, predicted_classes
 from bench.metrics.resampling import stratified_draws
 from bench.scores.logits import max_probability
@@ -28,7 +28,7 @@ PIXELS = 2**26
 @dataclass(frozen=True)
 class Generated(Samples):
     """Samples whose ``labels`` are the classes for which they were generated or, for images without an intended class,
-    the predictions of the model (-1 if there is none).
+    the predictions of the model (-1 if there is none, or if the model does not classify).
 
     Attributes:
         intended: (N,) whether the label is the class for which the image was generated.
@@ -44,7 +44,7 @@ class Generated(Samples):
 
 
 def generated(
-    model: Classifier,
+    model: Model,
     selection: Selection,
     n: int,
     *,
@@ -66,11 +66,13 @@ def generated(
       by log-odds in float64, because float32 confidences are mostly equal to 1; of equal ones the first slot counts.
       Images without finite logits are left out.
 
-    Chains without a class get the model's prediction. ``fresh-k-steps``: ``n`` new chains from uniform noise, with
-    classes in turn.
+    ``buffer-or-fresh`` is ``buffer-random-n`` of a model that has a buffer, and ``fresh-k-steps`` of others.
+
+    Chains without a class get the model's prediction, if it classifies. ``fresh-k-steps``: ``n`` new chains from
+    uniform noise, with classes in turn.
 
     Args:
-        model: A generative classifier; for buffers with its state attached.
+        model: A generative model; for buffers with its state attached.
         selection: The images.
         n: Number of images, at most.
         seed: Seed of the subset and of sampler noise.
@@ -82,9 +84,9 @@ def generated(
     Raises:
         ValueError: The model keeps no samples, all are still noise, or none has finite logits.
     """
-    if selection == "fresh-k-steps":
+    stored = model.stored_samples() if selection != "fresh-k-steps" else None
+    if selection == "fresh-k-steps" or (selection == "buffer-or-fresh" and stored is None):
         return _fresh(model, n, seed=seed, steps=steps, num_classes=num_classes)
-    stored = model.stored_samples()
     if stored is None:
         raise ValueError('the model kept no samples from training; selection = "fresh-k-steps" makes new ones')
     used = (stored.age > 0).nonzero().squeeze(1)
@@ -93,7 +95,9 @@ def generated(
     images, labels = stored.images[used], stored.labels[used]
     intended = labels >= 0
     logits = None
-    if selection == "buffer-top-k-per-class" or not bool(intended.all()):
+    if selection == "buffer-top-k-per-class" and not isinstance(model, Classifier):
+        raise ValueError(f"{selection}: the model does not classify, so it is not more confident of some images")
+    if isinstance(model, Classifier) and (selection == "buffer-top-k-per-class" or not bool(intended.all())):
         logits = _logits(model, images)
         predicted = torch.from_numpy(predicted_classes(logits)).to(labels.device)
         labels = torch.where(intended, labels, predicted)
@@ -103,7 +107,7 @@ def generated(
         kept = torch.from_numpy(_most_confident(logits, per_class)).to(used.device)
         if not len(kept):
             raise ValueError("no image in the buffer has finite logits")
-    most = n if selection == "buffer-random-n" else len(kept)
+    most = n if selection in ("buffer-random-n", "buffer-or-fresh") else len(kept)
     # Shuffled even if all are taken: a buffer is sorted by class, and each split of a score needs all classes.
     (order,) = stratified_draws(labels[kept].cpu().numpy(), min(most, len(kept)), 1, seed)
     chosen = kept[torch.from_numpy(order).to(kept.device)]
@@ -116,16 +120,22 @@ def generated(
     return Generated(images[chosen], labels[chosen], stored.age[used][chosen], intended[chosen], used[chosen], counts)
 
 
-def _fresh(model: Classifier, n: int, *, seed: int, steps: int | None, num_classes: int) -> Generated:
-    device = next(model.parameters()).device
+def _fresh(model: Model, n: int, *, seed: int, steps: int | None, num_classes: int) -> Generated:
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     labels = torch.arange(n, device=device) % num_classes
     index = torch.arange(n, device=device)
-    pieces = [
-        model.sample(labels[i : i + BATCH], seed=seed, index=index[i : i + BATCH], steps=steps)
-        for i in range(0, n, BATCH)
-    ]
+    try:
+        pieces = [
+            model.sample(labels[i : i + BATCH], seed=seed, index=index[i : i + BATCH], steps=steps)
+            for i in range(0, n, BATCH)
+        ]
+    except NotImplementedError as error:
+        raise ValueError(str(error)) from None
     ones = torch.ones_like(labels)
-    return Generated(torch.cat(pieces), labels, ones, ones.bool(), index, {})
+    conditional = isinstance(model, Classifier)
+    return Generated(
+        torch.cat(pieces), labels if conditional else -ones, ones, torch.full_like(ones, conditional).bool(), index, {}
+    )
 
 
 @torch.no_grad()
@@ -145,7 +155,7 @@ def _most_confident(logits: NDArray[np.float64], per_class: int) -> NDArray[np.i
 
 
 @torch.no_grad()
-def center_distances(model: Classifier, samples: Samples) -> NDArray[np.float64] | None:
+def center_distances(model: Model, samples: Samples) -> NDArray[np.float64] | None:
     """Euclidean distance of the features of each image to the center of its class, in float64.
 
     Args:
@@ -157,7 +167,7 @@ def center_distances(model: Classifier, samples: Samples) -> NDArray[np.float64]
     """
     function = getattr(model, "class_centers", None)
     centers = function() if callable(function) else None
-    if not isinstance(centers, Tensor):
+    if not isinstance(centers, Tensor) or not isinstance(model, Classifier):
         return None
     found = []
     device = centers.device
@@ -172,7 +182,7 @@ def center_distances(model: Classifier, samples: Samples) -> NDArray[np.float64]
 def class_grid(
     samples: Samples, num_classes: int, columns: int, order: NDArray[np.float64] | None = None
 ) -> NDArray[np.uint8]:
-    """A picture with one row of images per class.
+    """A picture with one row of images per class; of images without any class, with as many rows.
 
     Args:
         samples: The images.
@@ -188,6 +198,8 @@ def class_grid(
     images = (samples.images.nan_to_num(0.0).clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
     labels = samples.labels.cpu().numpy()
     rank = -samples.age.cpu().numpy().astype(np.float64) if order is None else order
+    if (labels < 0).all():
+        labels = np.arange(len(labels)) % num_classes  # rows without a meaning
     for label in range(num_classes):
         members = np.flatnonzero(labels == label)
         members = members[np.argsort(rank[members], kind="stable")][:columns]

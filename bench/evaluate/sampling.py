@@ -17,7 +17,7 @@ from bench.spec import FamilySpec
 
 __all__ = ["CONTROLS", "DRAWN", "SampleEvaluation", "SampleMetric", "SamplingConfig", "Selection"]
 
-Selection = Literal["buffer-top-k-per-class", "buffer-all", "buffer-random-n", "fresh-k-steps"]
+Selection = Literal["buffer-top-k-per-class", "buffer-all", "buffer-random-n", "fresh-k-steps", "buffer-or-fresh"]
 """Names of selections; see `SamplingConfig.made`."""
 
 DRAWN = "means over draws of n images, stratified by class"
@@ -36,11 +36,13 @@ class SamplingConfig(EvaluationConfig):
     selection: Selection | None = Field(
         None,
         description="The images: of each predicted class the most confident ones of the buffer, as in the paper; all "
-        "of the buffer; a random part of it; or fresh chains. Slots of the buffer that are still noise never count. "
+        "of the buffer; a random part of it; fresh chains; or a random part of the buffer of a model that has one and "
+        "fresh samples of others. Slots of the buffer that are still noise never count. "
         "Default: as source says",
     )
     items: PositiveInt = Field(
-        10_000, description="Generated images, at most, of the selections buffer-random-n and fresh-k-steps"
+        10_000,
+        description="Generated images, at most, of the selections buffer-random-n, fresh-k-steps and buffer-or-fresh",
     )
     per_class: PositiveInt = Field(
         9_000,
@@ -80,6 +82,12 @@ class SamplingConfig(EvaluationConfig):
                 how = "replay buffer, age > 0, all"
             case "buffer-random-n":
                 how = f"replay buffer, age > 0, no selection, at most {self.items} images"
+            case "buffer-or-fresh":
+                steps = f", {self.steps} steps" if self.steps is not None else ""
+                how = (
+                    f"replay buffer, age > 0, no selection, or fresh samples{steps} of a model without a buffer, "
+                    f"at most {self.items} images"
+                )
             case _:
                 steps = f", {self.steps} steps" if self.steps is not None else ""
                 how = f"fresh chains{steps}, at most {self.items} images"
@@ -119,6 +127,7 @@ class SampleEvaluation(Evaluation):
     Subclasses say which metrics they emit under which names, and which network it is.
     """
 
+    classifies = False
     requires = frozenset({"samples"})
     reads_model = True
     least_items = 2  # a covariance

@@ -208,6 +208,7 @@ class _Planner:
         classes = self.suite.num_classes
         absent = absent or evaluation.impossible(resolved.config, self.suite.image_shape, classes)
         absent = absent or (evaluation.of_itself(resolved.config) if model.name in others else None)
+        absent = absent or self._no_classifier(others)
         files = {} if absent else self._files(resolved)
         if isinstance(files, str):
             absent, files = files, {}
@@ -246,6 +247,11 @@ class _Planner:
             argument = f"@{part.argument}" if part.argument else ""
             name = f"{self._stem(model.name, seed)}/{resolved.id}{argument}"
             self._add(Job(name, task, model.name, resolved.id, part.argument))
+
+    def _no_classifier(self, others: Sequence[str]) -> str | None:
+        """Which of the other models that an evaluation reads does not classify, or None."""
+        families = (model.family for model in self.suite.models if model.name in others)
+        return next((f"{family.label} does not classify" for family in families if not family.classifies), None)
 
     def _files(self, resolved: ResolvedEvaluation) -> dict[str, GivenFile] | str:
         """The files that the parameters of an evaluation name, or which one is missing."""

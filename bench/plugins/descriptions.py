@@ -31,7 +31,7 @@ def family_problems(spec: FamilySpec) -> list[str]:
         checks.text(field)
     checks.reference("implementation")
     checks.version()
-    checks.texts("capabilities", (frozenset, set), "a frozenset of 'density' and 'samples'")
+    checks.texts("capabilities", (frozenset, set), "a frozenset of 'density', 'likelihood' and 'samples'")
     readouts = spec.readouts
     if checks.texts("readouts", (tuple,), "a tuple of names"):
         right = bool(readouts) and len(set(readouts)) == len(readouts) and not _RESERVED & set(readouts)
@@ -40,6 +40,7 @@ def family_problems(spec: FamilySpec) -> list[str]:
         checks.function(field)
     for field in ("identity", "layout"):
         checks.function(field, optional=True)
+    checks.flag("classifies")
     checks.flag("needs_backbone")
     if checks.expect("importers", keyed(spec.importers), "a mapping of names to 'package.module:function'"):
         for name, reference in spec.importers.items():
@@ -63,6 +64,11 @@ def _hyper_parameters(spec: FamilySpec, checks: Checks) -> None:
     required = {name for name, info in spec.config.model_fields.items() if info.is_required()}
     for problem in _mistakes(spec.config, {}, required):
         checks.say(f"config: the default of {problem}")
+    if not spec.classifies and spec.config.model_fields["select"].default != "last":
+        checks.say(
+            "config: select must be 'last' by default, because no validation accuracy selects an epoch of a "
+            "family that does not classify; derive it from bench.spec.UnlabelledConfig"
+        )
     if checks.texts("training_only", (frozenset, set), "a frozenset of dotted keys of config"):
         for key in sorted(set(spec.training_only) - fields):
             checks.say(f"training_only: {key!r} is no setting of {spec.config.__name__}")

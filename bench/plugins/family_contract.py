@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from bench.errors import BenchError
-from bench.family import Classifier, Step, StreamSpec
+from bench.family import Classifier, Model, Step, StreamSpec
 
 __all__ = [
     "RESERVED",
@@ -34,14 +34,27 @@ class FamilyContractError(BenchError):
     """A family or its classifier returned something that its contract does not allow."""
 
 
-def checked_model(model: object, num_classes: int, image_shape: tuple[int, int, int], who: str) -> Classifier:
+def checked_model(
+    model: object, num_classes: int, image_shape: tuple[int, int, int], who: str, *, classifies: bool = True
+) -> Model:
     """The checked result of ``Family.build``.
 
+    Args:
+        model: The result.
+        num_classes: K.
+        image_shape: (C, H, W).
+        who: The family, for messages.
+        classifies: Whether the spec says so.
+
     Raises:
-        FamilyContractError: It is not a ``Classifier``, or has another number of classes or image shape.
+        FamilyContractError: It is not a ``Classifier``, or a ``Model`` if the family does not classify, or has another
+            number of classes or image shape.
     """
-    if not isinstance(model, Classifier):
-        raise FamilyContractError(f"{who}.build returned {_kind(model)}, expected a bench.family.Classifier")
+    expected = Classifier if classifies else Model
+    if not isinstance(model, expected):
+        raise FamilyContractError(f"{who}.build returned {_kind(model)}, expected a bench.family.{expected.__name__}")
+    if isinstance(model, Classifier) != classifies:
+        raise FamilyContractError(f"{who}.build returned a Classifier, but its spec says classifies = False")
     if model.num_classes != num_classes:
         raise FamilyContractError(f"{who}.build: num_classes is {model.num_classes!r}, expected {num_classes}")
     if tuple(model.image_shape) != tuple(image_shape):

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from bench.data.spec import Split
-from bench.family import Classifier
+from bench.family import Classifier, Model
 from bench.plugins.family_contract import FamilyContractError, check_rows
 
 __all__ = ["BATCH", "forward_outputs", "gradient_outputs", "predict"]
@@ -23,7 +23,7 @@ Arrays = dict[str, NDArray[Any]]
 
 def predict(
     output: Literal["forward", "gradient"],
-    model: Classifier,
+    model: Model,
     split: Split,
     progress: Callable[[Mapping[str, Any]], None],
 ) -> Arrays:
@@ -31,7 +31,7 @@ def predict(
 
     Args:
         output: ``"forward"`` for `forward_outputs`, ``"gradient"`` for `gradient_outputs`.
-        model: The classifier in eval mode.
+        model: The model in eval mode.
         split: The items.
         progress: Called with the numbers of finished and of all items.
     """
@@ -49,14 +49,19 @@ def predict(
 
 
 @torch.no_grad()
-def forward_outputs(model: Classifier, images: torch.Tensor) -> Arrays:
+def forward_outputs(model: Model, images: torch.Tensor) -> Arrays:
     """``logits`` (n, K), ``features`` (n, d) and ``log_density`` (n,) in float32 from the network, and
-    ``readout/<name>`` (n, K) log-probabilities, computed from the features in float64.
+    ``readout/<name>`` (n, K) log-probabilities, computed from the features in float64. A model without classes has
+    ``log_density`` alone.
 
     Raises:
         FamilyContractError: An output of the model has a wrong type or shape.
     """
     n, name = len(images), type(model).__name__
+    if not isinstance(model, Classifier):
+        density = model.log_density(images)
+        check_rows(density, f"{name}.log_density", n, vector=True)
+        return {"log_density": _numpy(density)}
     features = model.features(images)
     check_rows(features, f"{name}.features", n)
     logits = model.classify(features)
@@ -79,7 +84,7 @@ def _readouts(model: Classifier, name: str) -> Mapping[str, Any]:
     return readouts
 
 
-def gradient_outputs(model: Classifier, images: torch.Tensor) -> Arrays:
+def gradient_outputs(model: Model, images: torch.Tensor) -> Arrays:
     """``gradient_norm`` (n,): the L2 norm over pixels of the input gradient of log p(x), pixels in [0, 1].
 
     One backward pass of the sum gives the gradients of all items, because no layer mixes items in eval mode.

@@ -25,6 +25,7 @@ from bench.evaluate.base import Column, Evaluation, EvaluationConfig
 from bench.plugins.sources import uncovered
 from bench.spec import BackboneSpec, Config, FamilySpec, TrainingConfig
 from bench.weights.module_spec import ModuleConfig
+from bench.weights.samples_spec import SamplesConfig
 
 __all__ = [
     "BlockEntry",
@@ -464,7 +465,7 @@ class Suite:
             family, backbone = model.family, model.backbone
             yield from uncovered(f"family {family.name!r}", family.version, family.implementation)
             yield from uncovered(f"backbone {backbone.name!r}", backbone.version, backbone.implementation)
-            if isinstance(model.config, ModuleConfig):
+            if isinstance(model.config, ModuleConfig | SamplesConfig) and model.config.callable is not None:
                 yield from uncovered(f"model {model.label!r}", None, model.config.callable)
         for resolved in self.evaluations:
             evaluation = resolved.evaluation

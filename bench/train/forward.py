@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.family import Classifier
+from bench.family import Model
 from bench.rng import preserved
 
 __all__ = ["Forward", "tf32"]
@@ -24,7 +24,7 @@ Pass = Callable[[Tensor], Tensor]
 
 
 class Forward:
-    """Runs a classifier's ``backbone`` in training with the configured precision and compilation.
+    """Runs a model's ``backbone`` in training with the configured precision and compilation.
 
     - ``tf32``: matrix products and convolutions of a training step, backward passes included, may use TF32.
     - ``bf16``: the backbone runs under ``torch.autocast`` in bfloat16 (Kalamkar et al. 2019, "A Study of BFLOAT16 for
@@ -38,7 +38,7 @@ class Forward:
     The class of the module, the names in its state dict and its hooks do not change.
 
     Args:
-        model: The classifier; for bf16 or compilation its attribute ``backbone`` must hold the backbone.
+        model: The model; for bf16 or compilation its attribute ``backbone`` must hold the backbone.
         precision: ``"float32"``, ``"tf32"`` or ``"bf16"``.
         compiled: Whether to compile.
         backend: Backend of ``torch.compile``.
@@ -47,7 +47,7 @@ class Forward:
         ValueError: The device has no bfloat16, or the model has no attribute ``backbone``.
     """
 
-    def __init__(self, model: Classifier, precision: str, compiled: bool, *, backend: Any = "inductor") -> None:
+    def __init__(self, model: Model, precision: str, compiled: bool, *, backend: Any = "inductor") -> None:
         self.precision = precision
         self._device = next(model.parameters()).device
         self._wanted = compiled

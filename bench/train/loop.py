@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bench.data.splits import Splits
-from bench.family import Batch, Classifier, Family, Iteration, State, Update
+from bench.family import Batch, Classifier, Family, Iteration, Model, State, Update
 from bench.optimizer import learning_rate
 from bench.plugins.family_contract import FamilyContractError, check_rows, checked_state, checked_step, checked_streams
 from bench.rng import Generators, derive_seed, seeded
@@ -56,7 +56,7 @@ class TrainingResult:
 
 
 class Trainer:
-    """Trains one classifier; its whole state can be saved and restored between two iterations.
+    """Trains one model; its whole state can be saved and restored between two iterations.
 
     Args:
         family: The family with its configuration.
@@ -70,7 +70,7 @@ class Trainer:
         FamilyContractError: The streams or the state of the family break its contract.
     """
 
-    def __init__(self, family: Family[Any], model: Classifier, splits: Splits, *, augmentation: str, seed: int) -> None:
+    def __init__(self, family: Family[Any], model: Model, splits: Splits, *, augmentation: str, seed: int) -> None:
         self.family, self.model, self.seed = family, model, seed
         self.who = type(family).__name__
         self.asked = family.config
@@ -219,7 +219,7 @@ class Trainer:
                 "total": total,
                 "epoch": index // self.per_epoch + 1,
                 "loss": scalars["loss"],
-                "validation_accuracy": self.history[-1]["validation_accuracy"] if self.history else None,
+                "validation_accuracy": self.history[-1].get("validation_accuracy") if self.history else None,
                 "restarts": len(self.trips),
             }
         )
@@ -283,28 +283,36 @@ class Trainer:
                 "iterations": self.iteration,
                 "lr": learning_rate(self.config, self.iteration - 1, self.per_epoch),
                 **{name: total / self.per_epoch for name, total in totals.items()},
-                "validation_accuracy": accuracy,
+                **({} if accuracy is None else {"validation_accuracy": accuracy}),
                 "seconds": round(self._seconds, 3),
             }
         )
         self.sums, self._seconds = {}, 0.0
-        best = self.selected is None or accuracy >= self.selected.validation_accuracy
-        if best or self.asked.select == "last":
+        if self._is_best(accuracy) or self.asked.select == "last":
             state = copied(self.state.state_dict()) if self.state is not None else {}
             self.selected = Selected(epoch, accuracy, weights, state)
 
+    def _is_best(self, accuracy: float | None) -> bool:
+        """Whether no epoch had a higher validation accuracy; always, if the model does not classify."""
+        before = self.selected.validation_accuracy if self.selected is not None else None
+        return before is None or accuracy is None or accuracy >= before
+
     @torch.no_grad()
-    def _validate(self) -> float:
-        """Accuracy on the clean validation items; items without finite logits count as wrong."""
-        self.model.eval()
+    def _validate(self) -> float | None:
+        """Accuracy on the clean validation items; items without finite logits count as wrong. None if the model does
+        not classify.
+        """
+        model = self.model.eval()
+        if not isinstance(model, Classifier):
+            return None
         images, labels = self.validation
         right = torch.zeros((), dtype=torch.int64, device=self.device)
         # A model that draws random numbers gets the same ones after every epoch, and those of training do not change.
         with seeded(derive_seed(self.seed, "validation")):
             for start in range(0, len(images), EVAL_BATCH):
                 batch = images[start : start + EVAL_BATCH]
-                logits = self.model.logits(batch)
-                check_rows(logits, f"{type(self.model).__name__}.logits", len(batch), self.model.num_classes)
+                logits = model.logits(batch)
+                check_rows(logits, f"{type(model).__name__}.logits", len(batch), model.num_classes)
                 # As in every metric, an item without finite logits has no prediction.
                 known = logits.isfinite().all(dim=1)
                 right += (known & (logits.argmax(dim=1) == labels[start : start + EVAL_BATCH])).sum()

@@ -34,10 +34,12 @@ class Captured:
 
 @dataclass
 class Selected:
-    """The selected epoch: its number, validation accuracy, weights, and the family's state at that time."""
+    """The selected epoch: its number, validation accuracy (None if the model does not classify), weights, and the
+    family's state at that time.
+    """
 
     epoch: int
-    validation_accuracy: float
+    validation_accuracy: float | None
     weights: dict[str, Tensor]
     state: dict[str, Tensor]
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from bench.errors import BenchError, PrerequisiteError, RequestError, did_you_mean, first_line
-from bench.family import Classifier, Imported
+from bench.family import Imported, Model
 from bench.files.atomic import write_atomically, write_json
 from bench.files.tensors import load_tensors, save_tensors
 from bench.registry import import_object
@@ -177,7 +177,7 @@ def _check_sizes(spec: FamilySpec, backbone: str, num_classes: int, image_shape:
         raise RequestError(f"{backbone} has {parameters:,.0f} parameters; the limit is {MOST_PARAMETERS:,}")
 
 
-def _model(spec: FamilySpec, backbone: str, num_classes: int, image_shape: tuple[int, int, int]) -> Classifier:
+def _model(spec: FamilySpec, backbone: str, num_classes: int, image_shape: tuple[int, int, int]) -> Model:
     """The model that the weights should fit.
 
     Raises:
@@ -210,7 +210,7 @@ def _content(path: Path) -> tuple[Any, tuple[str, ...]]:
     return load_tensors(path)[0], ()
 
 
-def _tensors(content: Any, format_: str, spec: FamilySpec, model: Classifier, num_classes: int, path: Path) -> Imported:
+def _tensors(content: Any, format_: str, spec: FamilySpec, model: Model, num_classes: int, path: Path) -> Imported:
     """The tensors of the file by our names.
 
     Raises:
@@ -269,7 +269,7 @@ def _writing(path: Path) -> Iterator[None]:
         raise PrerequisiteError(f"{shown(path)} cannot be written: {error.strerror or error}") from error
 
 
-def export_model(model: Classifier, path: Path) -> None:
+def export_model(model: Model, path: Path) -> None:
     """Write the weights of a model: as safetensors, or as a plain state dict if the name ends in ``.pt`` or ``.pth``.
 
     Raises:

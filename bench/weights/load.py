@@ -1,4 +1,4 @@
-"""Classifiers and their weight files: building a classifier, loading trained weights, and adopting foreign ones."""
+"""Models and their weight files: building a model, loading trained weights, and adopting foreign ones."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from torch import nn
 
 from bench.data.splits import Splits
 from bench.errors import BenchError, DamagedFileError
-from bench.family import Batch, Classifier, Family
+from bench.family import Batch, Classifier, Family, Model
 from bench.files.tensors import load_tensors, save_tensors
 from bench.keys import canonical, file_digest
-from bench.plugins.family_contract import FamilyContractError, check_rows, checked_model
+from bench.plugins.family_contract import FamilyContractError, check_rows, checked_model, checked_state
 from bench.registry import import_object
 from bench.rng import derive_seed, seeded
 from bench.spec import BACKBONES, FAMILIES
@@ -29,8 +29,8 @@ BATCH = 256
 
 def build(
     blueprint: Blueprint, num_classes: int, image_shape: tuple[int, int, int], device: str
-) -> tuple[Family[Any], Classifier]:
-    """A freshly initialised classifier.
+) -> tuple[Family[Any], Model]:
+    """A freshly initialised model.
 
     Args:
         blueprint: Specification of the model.
@@ -39,7 +39,7 @@ def build(
         device: Torch device of the model.
 
     Raises:
-        FamilyContractError: The implementation is no family, or builds no classifier of these classes and images.
+        FamilyContractError: The implementation is no family, or builds no model of these classes and images.
     """
     family_spec = FAMILIES.get(blueprint.family)
     config = family_spec.config.model_validate_json(canonical(blueprint.config))
@@ -52,10 +52,10 @@ def build(
     with seeded(derive_seed(blueprint.seed, "initial weights")):
         backbone: nn.Module = make_backbone(backbone_spec.name, image_shape[0])
         built = family.build(backbone, num_classes, image_shape)
-    model = checked_model(built, num_classes, image_shape, implementation.__name__)
+    model = checked_model(built, num_classes, image_shape, implementation.__name__, classifies=family_spec.classifies)
     # Convolutions are faster this way: most of our gain over the original code (benchmarks/README.md).
     moved = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    assert isinstance(moved, Classifier)
+    assert isinstance(moved, Model)
     return family, moved
 
 
@@ -67,8 +67,8 @@ def load(
     device: str,
     *,
     with_state: bool = False,
-) -> tuple[Classifier, str]:
-    """A trained classifier in eval mode and the digest of its weights.
+) -> tuple[Model, str]:
+    """A trained model in eval mode and the digest of its weights.
 
     Args:
         folder: Folder of the train job.
@@ -95,7 +95,7 @@ def load(
 
 
 def adopt(
-    found: Found | None, family: Family[Any], model: Classifier, splits: Splits, folder: JobFolder, *, seed: int
+    found: Found | None, family: Family[Any], model: Model, splits: Splits, folder: JobFolder, *, seed: int
 ) -> tuple[str, Training]:
     """Adopt a model with imported weights, or with weights from its own code, in place of training.
 
@@ -121,6 +121,8 @@ def adopt(
         if found.state is not None:
             state, _ = load_tensors(found.state, sha256=found.state_digest)
             save_tensors(folder.file(STATE), state)
+    else:
+        _save_first_state(family, model, folder, seed)
     model.eval()
     images, labels = splits.train.unit_images(), splits.train.labels
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
@@ -131,8 +133,9 @@ def adopt(
             yield Batch(batch, torch.from_numpy(labels[i : i + BATCH]).to(device))
 
     first = torch.from_numpy(images[:2]).to(device)
-    with torch.no_grad():
-        check_rows(model.logits(first), f"{type(model).__name__}.logits", len(first), model.num_classes)
+    if isinstance(model, Classifier):
+        with torch.no_grad():
+            check_rows(model.logits(first), f"{type(model).__name__}.logits", len(first), model.num_classes)
     before = {name: tensor.to("meta") for name, tensor in model.state_dict().items()}
     with seeded(derive_seed(seed, "after training")):
         family.after_training(model, clean)
@@ -148,7 +151,16 @@ def adopt(
     return save_tensors(folder.file(WEIGHTS), model.state_dict()), facts
 
 
-def start_from(model: Classifier, path: Path, *, sha256: str | None = None) -> str:
+def _save_first_state(family: Family[Any], model: Model, folder: JobFolder, seed: int) -> None:
+    """Save the state of a model that needs no training, if it has one."""
+    generator = torch.Generator().manual_seed(derive_seed(seed, "state"))
+    with seeded(derive_seed(seed, "state", "global")):
+        state = checked_state(family.start(model, generator), type(family).__name__)
+    if state is not None:
+        save_tensors(folder.file(STATE), state.state_dict())
+
+
+def start_from(model: Model, path: Path, *, sha256: str | None = None) -> str:
     """Load weights into a freshly built model and return their digest; every tensor must be there and fit.
 
     Args:

@@ -16,7 +16,7 @@ from bench.plugins.locating import missing_file, missing_object
 from bench.plugins.sources import source_facts
 from bench.spec import BackboneSpec, FamilySpec, TrainingConfig
 
-__all__ = ["BACKBONES", "FAMILIES", "MODULE", "NO_BACKBONE", "ModuleConfig"]
+__all__ = ["MODULE", "NO_BACKBONE", "ModuleConfig"]
 
 
 class ModuleConfig(TrainingConfig):
@@ -85,6 +85,3 @@ NO_BACKBONE = BackboneSpec(
     describe=lambda _name, _shape: {},
     version=1,
 )
-
-FAMILIES, BACKBONES = (MODULE,), (NO_BACKBONE,)
-"""The built-in entries of the registries of families and backbones."""

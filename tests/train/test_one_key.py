@@ -217,9 +217,9 @@ def test_validation_shifts_no_draw_of_training(restless: Callable[..., Trainer])
     expected = digest(restless())
     trainer = restless()
     look = trainer._validate
-    seen: list[tuple[float, float]] = []
+    seen: list[tuple[float | None, float | None]] = []
 
-    def twice() -> float:
+    def twice() -> float | None:
         seen.append((look(), look()))
         return seen[-1][1]
 
