@@ -113,31 +113,34 @@ class _Planner:
         if model.init_from is not None:
             source = next(other for other in self.suite.models if other.name == model.init_from)
             start = self._trained(source, seed)
-        family, backbone = model.family_name, model.backbone_name
-        task = self._train(family, backbone, model.config, seed, start, model.weights)
+        family, backbone = (model.family_name, model.family), (model.backbone_name, model.backbone)
+        task = self._train(family, backbone, model.config, seed, start, model.weights, model.absent)
         self._add(Job(f"{self._stem(model.name, seed)}/train", task, model.name))
         return task
 
     def _judge(self, judge: Judge) -> TrainTask:
         """Training of a judge; all models and seeds share it."""
-        task = self._train(judge.family, judge.backbone, FAMILIES.get(judge.family).config(), 0)
+        family, backbone = FAMILIES.get(judge.family), BACKBONES.get(judge.backbone)
+        task = self._train((judge.family, family), (judge.backbone, backbone), family.config(), 0)
         self._add(Job(f"judge/{self.suite.dataset.name}/train", task))
         return task
 
     def _train(
         self,
-        family_name: str,
-        backbone_name: str,
+        named_family: tuple[str, FamilySpec],
+        named_backbone: tuple[str, BackboneSpec],
         config: TrainingConfig,
         seed: int,
         start: TrainTask | None = None,
         weights: str | None = None,
+        absent: str | None = None,
     ) -> TrainTask:
-        family, backbone = FAMILIES.get(family_name), BACKBONES.get(backbone_name)
+        (family_name, family), (backbone_name, backbone) = named_family, named_backbone
         located = family.located(config, self.suite.path.parent)
         # The incomplete last batch of an epoch is dropped.
         items = self._size("train") // config.batch_size * config.batch_size
-        blocked, found = self.missing, None if weights is None else self._found(weights, family, backbone)
+        blocked = absent or self.missing or (start.blocked if start is not None else None)
+        found = None if weights is None else self._found(weights, family, backbone)
         if isinstance(found, str):
             blocked = blocked or found
         return TrainTask(
@@ -204,11 +207,11 @@ class _Planner:
     def _evaluation(self, resolved: ResolvedEvaluation, model: ResolvedModel, train: TrainTask) -> None:
         evaluation = resolved.evaluation
         others = evaluation.others(resolved.config)
-        absent = evaluation.not_applicable(model.family) or evaluation.missing(self.weights_root)
+        absent = model.absent or evaluation.not_applicable(model.family) or evaluation.missing(self.weights_root)
         classes = self.suite.num_classes
         absent = absent or evaluation.impossible(resolved.config, self.suite.image_shape, classes)
         absent = absent or (evaluation.of_itself(resolved.config) if model.name in others else None)
-        absent = absent or self._no_classifier(others)
+        absent = absent or self._unusable(others)
         files = {} if absent else self._files(resolved)
         if isinstance(files, str):
             absent, files = files, {}
@@ -248,10 +251,12 @@ class _Planner:
             name = f"{self._stem(model.name, seed)}/{resolved.id}{argument}"
             self._add(Job(name, task, model.name, resolved.id, part.argument))
 
-    def _no_classifier(self, others: Sequence[str]) -> str | None:
-        """Which of the other models that an evaluation reads does not classify, or None."""
-        families = (model.family for model in self.suite.models if model.name in others)
-        return next((f"{family.label} does not classify" for family in families if not family.classifies), None)
+    def _unusable(self, others: Sequence[str]) -> str | None:
+        """Why one of the other models that an evaluation reads is not there or does not classify, or None."""
+        for model in self.suite.models:
+            if model.name in others and (model.absent or not model.family.classifies):
+                return model.absent or f"{model.family.label} does not classify"
+        return None
 
     def _files(self, resolved: ResolvedEvaluation) -> dict[str, GivenFile] | str:
         """The files that the parameters of an evaluation name, or which one is missing."""

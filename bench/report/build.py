@@ -212,10 +212,12 @@ def _title(table: ResolvedTable, parts: Parts, models: list[ResolvedModel]) -> s
     suite = parts.plan.suite
     if suite.profile is None:
         return table.title
-    networks = ", ".join(dict.fromkeys(model.backbone.name for model in models))
+    networks = "".join(
+        f", {name}" for name in dict.fromkeys(m.backbone.name for m in models if m.family.needs_backbone)
+    )
     items = f", n <= {suite.caps.items}" if suite.caps.items is not None else ""
     data = ", ".join(dict.fromkeys(leaf.dataset.name for leaf in suite.leaves))
-    return f"{table.title} (PROFILE {suite.profile}: {data}, {networks}{items})"
+    return f"{table.title} (PROFILE {suite.profile}: {data}{networks}{items})"
 
 
 def _notes(

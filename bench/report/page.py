@@ -134,7 +134,7 @@ def models_of(plan: Plan, store: Store) -> tuple[ModelFacts, ...]:
                 backbone=model.backbone.name,
                 data=_data(part.suite),
                 training=tuple(f"seed {seed}: {_training(record)}" for seed, record in records),
-                settings=tuple(_settings(model)),
+                settings=() if model.absent else tuple(_settings(model)),
             )
             found[facts] = None
     return tuple(found)

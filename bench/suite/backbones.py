@@ -101,7 +101,9 @@ class Backbones:
         if features(backbone, found.image_shape)[1]:
             return False
         for entry in users:
-            spec = FAMILIES.get(entry["family"])
+            spec = registered(FAMILIES, entry["family"])
+            if spec is None:
+                continue
             try:
                 config = spec.config()
             except ValueError:  # a required setting

@@ -11,6 +11,7 @@ from bench.data.spec import DatasetSpec
 from bench.errors import did_you_mean
 from bench.plugins.descriptions import configured_problems, untrained
 from bench.spec import BACKBONES, FAMILIES, BackboneSpec, FamilySpec, TrainingConfig
+from bench.suite.absent import how_to_install, placeholder
 from bench.suite.locate import Path
 from bench.suite.names import Doubtful, model_label, model_name, unclear_models
 from bench.suite.schema import Caps, ModelEntry, ResolvedModel
@@ -90,6 +91,8 @@ class ModelReader(SectionReader):
         """One model, or None if it has mistakes. Every key is checked, also if others are wrong."""
         before = len(self.problems)
         entry = self.check(ModelEntry, {key: raw[key] for key in raw if key in ModelEntry.model_fields}, at)
+        if entry is not None and (install := how_to_install(raw)) is not None:
+            return self._absent(entry, install)
         family = self.named(FAMILIES, raw["family"], (*at, "family")) if isinstance(raw.get("family"), str) else None
         backbone = self._backbone(raw, family, at)
         self._start(raw, at)
@@ -119,6 +122,21 @@ class ModelReader(SectionReader):
             config=config,
             init_from=entry.init_from,
             weights=entry.weights,
+        )
+
+    def _absent(self, entry: ModelEntry, install: str) -> ResolvedModel:
+        """A model whose family is not installed. Its hyper-parameters cannot be checked."""
+        family = placeholder(entry.family, entry.label)
+        return ResolvedModel(
+            name=entry.name or entry.family,
+            label=family.label,
+            family_name=entry.family,
+            family=family,
+            backbone_name="none",
+            backbone=BACKBONES.get("none"),
+            seeds=entry.seeds[: self.caps.seeds],
+            config=TrainingConfig(),
+            absent=f"the family {entry.family} is not installed: {install}",
         )
 
     def _config(self, raw: Mapping[str, Any], family: FamilySpec, at: Path) -> TrainingConfig | None:

@@ -11,6 +11,7 @@ from bench.errors import nearest
 from bench.evaluate.base import EVALUATIONS
 from bench.registry import Named, Registry, UnknownNameError
 from bench.spec import FAMILIES
+from bench.suite.absent import how_to_install
 
 __all__ = [
     "Doubtful",
@@ -55,7 +56,9 @@ def model_name(raw: Mapping[str, Any]) -> str | None:
     if given is not None:
         return given if isinstance(given, str) else None
     family = registered(FAMILIES, raw.get("family"))
-    return None if family is None else family.name if ":" in raw["family"] else raw["family"]
+    if family is None:
+        return str(raw["family"]) if how_to_install(raw) is not None else None
+    return family.name if ":" in raw["family"] else raw["family"]
 
 
 def model_label(raw: Mapping[str, Any]) -> str | None:
@@ -64,7 +67,9 @@ def model_label(raw: Mapping[str, Any]) -> str | None:
     if given is not None:
         return given if isinstance(given, str) else None
     family = registered(FAMILIES, raw.get("family"))
-    return None if family is None else family.label
+    if family is None:
+        return str(raw["family"]) if how_to_install(raw) is not None else None
+    return family.label
 
 
 def evaluation_id(raw: Mapping[str, Any]) -> str | None:

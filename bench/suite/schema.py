@@ -130,6 +130,13 @@ class ModelEntry(_Open):
     weights: FileName | None = Field(
         None, description="Weights to evaluate without training: a name given to `bench import`, or a .safetensors file"
     )
+    install: str | None = Field(
+        None,
+        min_length=1,
+        max_length=200,
+        description="The command that installs the package of the family, such as 'pip install my-flows'. Where the "
+        "family is absent, the cells of the model are n/a and name it; without this key that is an error",
+    )
 
 
 class EvaluationEntry(_Open):
@@ -293,7 +300,11 @@ class ProfileFile(Config):
 
 @dataclass(frozen=True)
 class ResolvedModel:
-    """A model of the suite with every hyper-parameter known."""
+    """A model of the suite with every hyper-parameter known.
+
+    Attributes:
+        absent: Why it can neither be trained nor measured here: its family is not installed.
+    """
 
     name: str
     label: str
@@ -305,6 +316,7 @@ class ResolvedModel:
     config: TrainingConfig
     init_from: str | None = None
     weights: str | None = None
+    absent: str | None = None
 
     @property
     def warnings(self) -> tuple[str, ...]:
