@@ -45,13 +45,15 @@ def program(*names: str) -> str:
 
 
 def pdf_of(tables: str, columns: str, folder: Path) -> Path:
-    """The PDF of a document with these tables; nothing in it is wider than the page."""
+    """The PDF of a document with these tables; nothing in it is wider or longer than the page."""
     head = f"\\documentclass[{columns}]{{article}}\n\\usepackage{{booktabs,graphicx,siunitx}}\n"
     # A document may group digits as it likes, here as `numbers` reads them, and cannot round ours.
     head += "\\sisetup{group-digits=none,round-mode=places,round-precision=1}\n"
     document = f"{head}\\begin{{document}}\n{tables}\n\\end{{document}}"
     program("pdflatex")
-    assert "Overfull" not in typeset(document, folder)
+    said = typeset(document, folder)
+    assert "Overfull" not in said
+    assert "Float too large" not in said
     return folder / "t.pdf"
 
 

@@ -5,6 +5,8 @@ sets the rules:
 
 * Tables of at most six columns have intervals, in small print under the numbers. Tables with more columns are set
   smaller and have none (JSON, CSV and HTML have them), and a note says so.
+* The notes of a table end with the definitions of its numbers. If that makes it longer than a page, the last of them
+  follow it as text.
 * The width of a table is estimated from the lengths of its texts. A table that fits a column is a ``table``. A wider
   one is a ``table*``, which spans both columns of a page (in a document of one column it is the same as ``table``). One
   that may be wider than the page, or has more than eight columns, is shrunk to the text width with ``\resizebox``,
@@ -17,8 +19,10 @@ centered.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
+from itertools import accumulate
 
 from bench.plain import plain
 from bench.report.latex_text import escaped
@@ -60,6 +64,9 @@ _COLUMN = 219 / 345
 """Width of a column in a two-column style, as a share of the page."""
 _TINY = 0.65
 r"""Width of a character in \tiny, as a share of one in \small."""
+
+_LINES = 36
+"""Lines of a table that fit on a page with the caption."""
 
 _LONG_LABEL = 10
 
@@ -104,6 +111,8 @@ def render_table(table: Table, *, siunitx: bool = False) -> str:
         for line in section.lines:
             body += _line(line, table, numbers)
     label = re.sub(r"[^A-Za-z0-9:.-]", "-", table.id)
+    notes = _notes(table)
+    room = _room(len(body), notes, wide=environment == "table*")
     lines = [
         rf"\begin{{{environment}}}[tbp]",
         r"\centering",
@@ -119,8 +128,9 @@ def render_table(table: Table, *, siunitx: bool = False) -> str:
         *body,
         r"\bottomrule",
         r"\end{tabular}" + ("}" if scaled else ""),
-        *_notes(table),
+        *_below(notes[:room]),
         rf"\end{{{environment}}}",
+        *_after(label, notes[room:]),
     ]
     return "\n".join(lines) + "\n"
 
@@ -252,7 +262,19 @@ def _notes(table: Table) -> list[str]:
     notes += [rf"\textsuperscript{{{number}}}{escaped(text)}" for number, text in enumerate(origins(table), 1)]
     # All in one paragraph: one line per definition would be longer than the table.
     explained = [rf"\textit{{{escaped(names)}}}: {escaped(text)}" for names, text in definitions(table)]
-    notes += ["; ".join(explained) + "."] if explained else []
+    return [*notes, "; ".join(explained) + "."] if explained else notes
+
+
+def _room(lines: int, notes: Sequence[str], *, wide: bool) -> int:
+    """How many of the notes probably fit on a page with a table of so many lines. A float that is longer runs off."""
+    # Notes are set in \footnotesize, in lines four fifths as high as those of the table.
+    width = _PAGE_WITHOUT_INTERVALS * (1 if wide else _COLUMN)
+    heights = accumulate(0.8 * math.ceil(len(note) / width) for note in notes)
+    return sum(lines + height <= _LINES for height in heights)
+
+
+def _below(notes: Sequence[str]) -> list[str]:
+    """Notes below the table, in its float."""
     if not notes:
         return []
     return [
@@ -260,4 +282,17 @@ def _notes(table: Table) -> list[str]:
         r"\begin{minipage}{\linewidth}\footnotesize\raggedright",
         *(rf"{note}\par" for note in notes),
         r"\end{minipage}",
+    ]
+
+
+def _after(label: str, notes: Sequence[str]) -> list[str]:
+    """Notes for which the float has no room, as text, in which pages may end."""
+    if not notes:
+        return []
+    first, *more = notes
+    return [
+        r"{\footnotesize\noindent\raggedright",
+        rf"On Table~\ref{{tab:{label}}}: {first}\par",
+        *(rf"{note}\par" for note in more),
+        "}",
     ]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.report.formats.latex import render, render_table
+from bench.report.latex_text import escaped
 from bench.report.model import Report, Table
 from tests.report.typesetting import typeset
 
@@ -185,6 +186,22 @@ def test_different_numbers_of_items_stand_below_the_numbers(report: Report) -> N
     first = tuple(replace(c, n=28) for c in wide.rows[0].cells)
     mixed = replace(wide, rows=(replace(wide.rows[0], cells=first), *wide.rows[1:]))
     assert r"{\tiny n = 28}" in render_table(mixed)  # where there is no room for intervals, too
+
+
+def test_notes_for_which_a_page_has_no_room_follow_the_table(report: Report) -> None:
+    table = replace(report.tables[0], notes=("A short note.", "long " * 800, "The last note."))
+    inside, _, after = render_table(table).partition(r"\end{table")
+    assert "A short note." in inside
+    assert "long" not in inside
+    assert after.index("On Table~") < after.index("long") < after.index("The last note.")
+    definition = table.columns[0].definition
+    assert escaped(definition) not in inside
+    assert escaped(definition) in after
+    short = replace(table, notes=("A short note.",))
+    inside, _, after = render_table(short).partition(r"\end{table")
+    assert escaped(definition) in inside
+    assert after.strip().endswith("}")
+    assert "On Table~" not in after
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex")
