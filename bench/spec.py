@@ -22,6 +22,7 @@ from pydantic import (
     PositiveInt,
     SerializerFunctionWrapHandler,
     field_serializer,
+    field_validator,
     model_serializer,
     model_validator,
 )
@@ -189,6 +190,15 @@ class TrainingConfig(Config):
         if self.final_lr > self.lr:
             raise ValueError(f"final_lr = {self.final_lr:g} is above lr = {self.lr:g}")
         return self
+
+    @field_validator("optimizer", mode="before")
+    @classmethod
+    def _completed(cls, value: Any) -> Any:
+        """A table without ``kind`` changes the optimiser that the family has by default."""
+        if not isinstance(value, dict) or "kind" in value:
+            return value
+        default = cls.model_fields["optimizer"].get_default(call_default_factory=True)
+        return {**default.model_dump(), **value}
 
     @field_serializer("optimizer", mode="wrap")
     def _optimizer(self, value: OptimizerConfig, handler: SerializerFunctionWrapHandler) -> Any:
@@ -415,16 +425,23 @@ def _type_text(annotation: Any) -> str:
     return str(getattr(annotation, "__name__", annotation))
 
 
-def settings(config: type[BaseModel], prefix: str = "") -> list[Setting]:
-    """Every hyper-parameter of a schema, nested tables as dotted keys, in order of definition."""
+def settings(config: type[BaseModel], prefix: str = "", given: BaseModel | None = None) -> list[Setting]:
+    """Every hyper-parameter of a schema, nested tables as dotted keys, in order of definition.
+
+    Args:
+        config: The schema.
+        prefix: Put before each key.
+        given: The default of a nested table where that has other values than the table's own defaults.
+    """
     found: list[Setting] = []
     for name, info in config.model_fields.items():
         annotation = info.annotation
+        default = info.get_default(call_default_factory=True) if not info.is_required() else "required"
+        default = getattr(given, name, default)
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            found.extend(settings(annotation, f"{prefix}{name}."))
+            found.extend(settings(annotation, f"{prefix}{name}.", default if isinstance(default, BaseModel) else None))
             continue
         extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
-        default = info.get_default(call_default_factory=True) if not info.is_required() else "required"
         found.append(
             Setting(
                 key=f"{prefix}{name}",

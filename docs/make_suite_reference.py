@@ -28,6 +28,7 @@ Unknown keys are errors. Values in **bold** under "default" must be given. A ran
 """
 _MOST = 12
 """Largest number of examples that are listed."""
+_EXCEPTIONS = "The tables below have what differs from this one.\n\n"
 
 
 def main() -> None:
@@ -80,7 +81,7 @@ def _section(name: str, section: Schema, *, required: bool) -> str:
 
 
 def _kinds(name: str, kinds: list[Schema]) -> str:
-    """The keys that all kinds share, once, and below them those of each kind."""
+    """The keys that all kinds have, once, as most kinds have them, and below them those of each kind that differ."""
     found, stranger = {}, ""
     key = ""
     for kind in kinds:
@@ -91,18 +92,19 @@ def _kinds(name: str, kinds: list[Schema]) -> str:
         else:
             stranger = f" Also {chosen['description']}; its keys are those of its own schema."
     tables = {which: dict(_flat(kind)) for which, kind in found.items()}
-    first = next(iter(tables.values()))
-    shared = {
-        path: value
-        for path, value in first.items()
-        if path != key and all(other.get(path) == value for other in tables.values())
-    }
+    shared = {}
+    for path in next(iter(tables.values())):
+        values = [other[path] for other in tables.values() if path in other]
+        usual = max(values, key=values.count)
+        if path != key and len(values) == len(tables) and 2 * values.count(usual) > len(values):
+            shared[path] = usual
     names = ", ".join(f"[`{which}`](#{_anchor(name, which)})" for which in found)
     parts = [f"Which keys there are depends on `{key}`: {names}.{stranger}\n"]
     if shared:
-        parts.append(f"### Every `[[{name}]]`\n\n{_rows(shared)}")
+        exceptions = "" if all(shared.items() <= table.items() for table in tables.values()) else _EXCEPTIONS
+        parts.append(f"### Every `[[{name}]]`\n\n{exceptions}{_rows(shared)}")
     for which, kind in found.items():
-        own = {path: value for path, value in tables[which].items() if path not in shared}
+        own = {path: value for path, value in tables[which].items() if shared.get(path) != value}
         about = kind["properties"][key].get("description") or kind.get("description", "")
         parts.append(f"### {name.capitalize()} `{which}`\n\n{_sentence(about)}\n\n{_rows(own)}")
     return "\n".join(parts)

@@ -8,6 +8,7 @@ from typing import Literal, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
+from bench.optimizer import Optimizer, OptimizerConfig
 from bench.spec import Config, TrainingConfig
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "GMMCJointConfig",
     "GMMCSamplerConfig",
     "JEMConfig",
+    "MMCConfig",
     "SGLDConfig",
     "SoftmaxConfig",
 ]
@@ -29,6 +31,53 @@ class SoftmaxConfig(TrainingConfig):
         (50, 100),
         description="Epochs (from 0) at whose start the learning rate is multiplied by decay_rate",
         json_schema_extra={"code": "160, 180 of 200 (JEM README)"},
+    )
+
+
+class MMCConfig(TrainingConfig):
+    """MMC: regression of a linear layer's output to fixed centers, with the training of its authors."""
+
+    epochs: PositiveInt = Field(
+        200,
+        description="Passes over the training set",
+        json_schema_extra={"paper": "200 (CIFAR10, CIFAR100), 40 (MNIST)", "code": "200; MNIST 50"},
+    )
+    batch_size: PositiveInt = Field(
+        50, description="Items in a batch of each stream", json_schema_extra={"code": "50 (README), 64 by default"}
+    )
+    optimizer: Optimizer = Field(
+        default_factory=lambda: OptimizerConfig(kind="sgd", momentum=0.9, weight_decay=2e-4),
+        description="Optimiser: 'adam', 'adamw' or 'sgd', or a table with its settings. A table without kind changes "
+        "the default",
+    )
+    lr: PositiveFloat = Field(
+        0.01, description="Initial learning rate", json_schema_extra={"paper": "0.01", "code": "0.01"}
+    )
+    warmup: NonNegativeInt = Field(
+        0,
+        description="Iterations of linear warm-up: lr * i / warmup at iteration i, so iteration 0 changes nothing",
+        json_schema_extra={"code": "none"},
+    )
+    decay_epochs: tuple[NonNegativeInt, ...] = Field(
+        (100, 150),
+        description="Epochs (from 0) at whose start the learning rate is multiplied by decay_rate",
+        json_schema_extra={"paper": "100, 150", "code": "101, 151 (it asks for epoch > 100); MNIST 31, 41"},
+    )
+    decay_rate: PositiveFloat = Field(
+        0.1, description="Factor of each decay", json_schema_extra={"paper": "0.1", "code": "0.1"}
+    )
+    sigma: NonNegativeFloat = Field(
+        0.0,
+        description="Standard deviation of the Gaussian noise added to training images, in units of the [-1, 1] scale",
+        json_schema_extra={"code": "none"},
+    )
+    scale: PositiveFloat = Field(
+        10.0, description="C_MM: norm of the class centers", json_schema_extra={"paper": "10", "code": "10"}
+    )
+    features: PositiveInt = Field(
+        256,
+        description="Dimension of the linear layer after the backbone, in whose space the centers are",
+        json_schema_extra={"paper": "256", "code": "256 (ResNet v2), 64 (v1)"},
     )
 
 

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from bench.family import Batch, Family, Iteration, Step
 
-from .centers import max_mahalanobis_centers
+from .centered import CenterClassifier, estimate_gamma2, squared_distance
 from .configs import GMMCConfig, GMMCDisConfig, GMMCGenConfig, GMMCJointConfig, GMMCSamplerConfig
 from .generative import GenerativeFamily, SamplingClassifier, logged_energies
 from .langevin import NoiseFn, generator_noise, regress_to
-from .networks import BackboneClassifier, features_of, sampling, to_model
+from .networks import features_of, sampling, to_model
 from .replay import ReplayBuffer
 
 __all__ = ["GMMCClassifier", "GMMCDis", "GMMCGen", "GMMCJoint", "center_regression"]
@@ -25,14 +25,13 @@ G = TypeVar("G", bound=GMMCGenConfig)
 
 def center_regression(features: Tensor, centers: Tensor) -> Tensor:
     """0.5 ||phi - mu||^2 of each row, (N, d), (N, d) -> (N,): the energy of Eq. 5 with gamma = 1."""
-    return 0.5 * (features - centers).square().sum(dim=1)
+    return 0.5 * squared_distance(features, centers)
 
 
-class GMMCClassifier(SamplingClassifier, BackboneClassifier):
+class GMMCClassifier(SamplingClassifier, CenterClassifier):
     """Linear discriminant analysis with fixed means mu_y (Algorithm 2) and covariance gamma^2 I.
 
-    Logits are -0.5 ||phi(x) - mu_y||^2, which means gamma^2 = 1 as in the released code, with a uniform prior. Only the
-    read-out ``paper`` (Eq. 11) uses the estimate of gamma^2 from the training set.
+    Logits are -0.5 ||phi(x) - mu_y||^2, which means gamma^2 = 1 as in the released code.
 
     Args:
         backbone: phi, with ``feature_dim`` d >= K - 1.
@@ -45,9 +44,6 @@ class GMMCClassifier(SamplingClassifier, BackboneClassifier):
         ValueError: There are too few features for K centers.
     """
 
-    centers: Tensor
-    gamma2: Tensor
-
     def __init__(
         self,
         backbone: nn.Module,
@@ -56,54 +52,8 @@ class GMMCClassifier(SamplingClassifier, BackboneClassifier):
         scale: float,
         sampler: GMMCSamplerConfig | None = None,
     ) -> None:
-        super().__init__(backbone, num_classes, image_shape)
-        self.scale = scale
+        super().__init__(backbone, num_classes, image_shape, scale)
         self.sampler = sampler
-        self.register_buffer("centers", max_mahalanobis_centers(num_classes, self.dim, scale).float())
-        self.register_buffer("gamma2", torch.tensor(float("nan"), dtype=torch.float64))
-
-    def classify(self, features: Tensor) -> Tensor:
-        """-0.5 ||phi - mu_y||^2: (N, d) -> (N, K), in the precision of the features."""
-        # Not expanded: in float32 with centers of norm 10, the expanded square is too coarse for small distances.
-        difference = features[:, None, :] - self.centers.to(features.dtype)[None]
-        return -0.5 * difference.square().sum(dim=2)
-
-    def readouts(self) -> Mapping[str, Callable[[Tensor], Tensor]]:
-        """``code``: gamma^2 = 1; ``paper``: the estimated gamma^2 (Eq. 11); ``linear``: the posterior whose mean
-        center the regression estimates, p_y = ((K - 1) <phi, mu_y> / S^2 + 1) / K, clipped and renormalised.
-        """
-
-        def code(features: Tensor) -> Tensor:
-            return torch.log_softmax(self.classify(features), dim=1)
-
-        def paper(features: Tensor) -> Tensor:
-            return torch.log_softmax(self.classify(features) / self.gamma2, dim=1)
-
-        def linear(features: Tensor) -> Tensor:
-            inner = features @ self.centers.to(features.dtype).T
-            shares = ((self.num_classes - 1) * inner / self.scale**2 + 1) / self.num_classes
-            # A floor above zero keeps log-probabilities finite; it changes no confidence by more than 1e-12.
-            shares = shares.clamp(1e-12, 1)
-            return torch.log(shares / shares.sum(dim=1, keepdim=True))
-
-        return {"code": code, "paper": paper, "linear": linear}
-
-    def class_centers(self) -> Tensor:
-        """(K, d) centers mu: those of Algorithm 2, or those of the loaded weights."""
-        return self.centers
-
-    def check_loaded(self) -> None:
-        """Check that the loaded centers have the configured norm S, which read-outs use.
-
-        Raises:
-            ValueError: A norm differs from S by more than 0.1 %.
-        """
-        norms = self.centers.norm(dim=1)
-        low, high = float(norms.min()), float(norms.max())
-        if not (abs(low - self.scale) <= 1e-3 * self.scale and abs(high - self.scale) <= 1e-3 * self.scale):
-            raise ValueError(
-                f"its class centers have norms {low:.4g} to {high:.4g}, the model has scale {self.scale:g}"
-            )
 
     def run_sampler(self, scaled: Tensor, labels: Tensor, noise: NoiseFn, steps: int | None) -> Tensor:
         """Staged or noise-injected sampling towards the centers of ``labels``.
@@ -149,15 +99,7 @@ class _GMMC(Family[C]):
 
     def after_training(self, model: GMMCClassifier, clean: Callable[[], Iterable[Batch]]) -> None:
         """Estimate gamma^2 = mean ||phi(x_i) - mu_{y_i}||^2 / d on the clean training set (paper, Sec. 3.1)."""
-        total = torch.zeros((), dtype=torch.float64, device=model.centers.device)
-        items = 0
-        with torch.no_grad():
-            for batch in clean():
-                features = model.features(batch.images)
-                distance = 2 * center_regression(features, model.centers[batch.labels])
-                total += distance.double().sum()
-                items += len(batch.labels)
-        model.gamma2.fill_(float(total) / items / model.centers.shape[1])
+        estimate_gamma2(model, clean)
 
 
 class GMMCDis(_GMMC[GMMCDisConfig]):

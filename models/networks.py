@@ -45,6 +45,8 @@ class BackboneClassifier(Classifier):
         dim: Number of features d.
     """
 
+    dim: int
+
     def __init__(self, backbone: nn.Module, num_classes: int, image_shape: tuple[int, int, int]) -> None:
         super().__init__(num_classes, image_shape)
         self.backbone = backbone

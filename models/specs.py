@@ -105,6 +105,18 @@ SOFTMAX = FamilySpec(
     implementation="bench_models.softmax:Softmax",
     importers={"jem": "bench_models.importers:jem"},
     version=1,
+    presets={
+        "wrn-bn": {
+            "epochs": 200,
+            "batch_size": 128,
+            "optimizer": {"kind": "sgd", "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4},
+            "lr": 0.1,
+            "warmup": 0,
+            "decay_epochs": (60, 120, 160),
+            "decay_rate": 0.2,
+            "sigma": 0.0,
+        }
+    },
     paper=_PAPER_TRAINING,
     paper_on=_ALL_THREE,
     paper_family="softmax",

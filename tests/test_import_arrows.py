@@ -221,7 +221,7 @@ def test_models_know_their_contract_alone() -> None:
     for module, path in MODELS.items():
         for name in imports(module, path):
             top = name.split(".")[0]
-            ours = top == "bench_models" or name in {"bench.family", "bench.rng", "bench.spec"}
+            ours = top == "bench_models" or name in {"bench.family", "bench.optimizer", "bench.rng", "bench.spec"}
             assert ours or top in {"torch", "pydantic", *sys.stdlib_module_names}, f"{module} imports {name}"
 
 

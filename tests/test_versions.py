@@ -29,7 +29,9 @@ def test_sources_are_those_that_the_versions_stand_for(current: dict[str, dict[s
 
 def test_every_component_is_among_them(current: dict[str, dict[str, Any]]) -> None:
     assert {"training loop", "prediction pass", "backbone wrn", "family judge", "backbone judge-cnn"} <= set(current)
-    assert {f"family {name}" for name in ("softmax", "jem", "gmmc-dis", "gmmc-gen", "gmmc-joint")} <= set(current)
+    assert {f"family {name}" for name in ("softmax", "jem", "gmmc-dis", "gmmc-gen", "gmmc-joint", "mmc")} <= set(
+        current
+    )
     assert {f"evaluation {name}" for name in ("accuracy", "calibration", "ood", "pgd", "cw", "generation")} <= set(
         current
     )

@@ -227,7 +227,21 @@ def _of(model: type[BaseModel]) -> Schema:
     except Exception:  # a plug-in's type that JSON Schema cannot express, or a validator that raises anything
         return {"type": "object", "properties": {}, "additionalProperties": True}
     found: Schema = {"properties": {}, **_plain(whole, whole.get("$defs", {}), ())}
+    for name, info in model.model_fields.items():
+        default, table = info.get_default(call_default_factory=True), found["properties"].get(name, {})
+        if isinstance(default, BaseModel) and "properties" in table:
+            _defaulted(table, default.model_dump(mode="json"))
     return found
+
+
+def _defaulted(table: Schema, values: Mapping[str, Any]) -> None:
+    """Give the keys of a nested table the defaults of the table as a whole, which may not be those of its class."""
+    for name, one in table["properties"].items():
+        value = values.get(name)
+        if "properties" in one and isinstance(value, Mapping):
+            _defaulted(one, value)
+        elif "default" in one and value is not None:
+            one["default"] = value
 
 
 def _plain(value: Any, definitions: Mapping[str, Any], above: tuple[str, ...]) -> Any:

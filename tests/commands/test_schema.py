@@ -17,7 +17,7 @@ from bench.cli.inspect import FILES
 from bench.cli.main import cli
 from bench.commands.schema import KINDS, schema
 from bench.evaluate.base import EVALUATIONS
-from bench.spec import FAMILIES
+from bench.spec import FAMILIES, settings
 
 if TYPE_CHECKING:
     from tests.conftest import Site
@@ -148,6 +148,24 @@ def test_every_parameter_comes_with_its_description_and_default() -> None:
     assert entries["pgd"]["iterate"]["enum"] == ["final", "any"]
     assert "svhn" in entries["ood"]["sets"]["items"]["examples"]
     assert "null" not in json.dumps(found)
+
+
+def test_a_nested_table_has_the_defaults_of_its_family() -> None:
+    """Not those of its class: MMC's optimiser is SGD."""
+    tables = {
+        one["properties"]["family"].get("const"): one
+        for one in schema("suite")["properties"]["model"]["items"]["oneOf"]
+    }
+    found = {
+        name: {key: one["default"] for key, one in tables[name]["properties"]["optimizer"]["properties"].items()}
+        for name in ("softmax", "mmc")
+    }
+    for name, values in found.items():
+        config = FAMILIES.get(name).config.model_validate({"optimizer": {**values, "betas": tuple(values["betas"])}})
+        assert config == FAMILIES.get(name).config()
+        told = {one.key: one.default for one in settings(FAMILIES.get(name).config)}
+        assert told["optimizer.kind"] == values["kind"]
+    assert (found["softmax"]["kind"], found["mmc"]["kind"]) == ("adam", "sgd")
 
 
 def test_plugins_of_others_are_in_it(site: Site, tiny: str) -> None:

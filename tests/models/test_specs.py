@@ -6,16 +6,17 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from bench_models import specs
+from bench_models import mmc_spec, specs
 from bench_models.configs import GMMCGenConfig, GMMCJointConfig, JEMConfig, SoftmaxConfig
 from pydantic import BaseModel, ValidationError
 from torch import nn
 
 from bench.family import Classifier, Family
+from bench.optimizer import learning_rate
 from bench.registry import import_object
 from bench.spec import BACKBONES, FAMILIES, FamilySpec, TrainingConfig, settings
 
-FAMILY_SPECS = [specs.SOFTMAX, specs.JEM, specs.GMMC_DIS, specs.GMMC_GEN, specs.GMMC_JOINT]
+FAMILY_SPECS = [specs.SOFTMAX, specs.JEM, specs.GMMC_DIS, specs.GMMC_GEN, specs.GMMC_JOINT, mmc_spec.MMC]
 by_name = pytest.mark.parametrize("spec", FAMILY_SPECS, ids=lambda spec: spec.name)
 
 
@@ -31,7 +32,7 @@ def build(spec: FamilySpec, backbone: nn.Module) -> tuple[Family[object], Classi
 
 
 def test_specs_need_no_torch() -> None:
-    code = "import sys, bench_models.specs; sys.exit('torch' in sys.modules)"
+    code = "import sys, bench_models.specs, bench_models.mmc_spec; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -80,7 +81,7 @@ def merged(config: type[BaseModel], preset: dict[str, object]) -> dict[str, obje
     values = config().model_dump()
     for key, value in preset.items():
         current = values[key]
-        if isinstance(value, dict):
+        if isinstance(value, dict) and current != "adam":  # an optimiser, in short
             assert isinstance(current, dict)
             assert set(value) <= set(current)
             values[key] = {**current, **value}
@@ -108,11 +109,20 @@ def test_preset_paper_of_gmmc_gen_takes_the_paper_at_its_word() -> None:
     assert (config.sampler.steps, config.sampler.reinit, config.beta) == (20, 0.025, 0.5)
 
 
+def test_preset_wrn_bn_of_softmax_is_the_training_of_the_authors_of_wide_resnets() -> None:
+    """``train.lua`` with ``scripts/train_cifar.sh`` of szagoruyko/wide-residual-networks."""
+    config = SoftmaxConfig.model_validate(merged(SoftmaxConfig, dict(specs.SOFTMAX.presets["wrn-bn"])))
+    assert str(config.optimizer) == "sgd, momentum 0.9, Nesterov, weight decay 0.0005"
+    assert (config.lr, config.batch_size, config.epochs) == (0.1, 128, 200)
+    rates = [learning_rate(config, epoch * 10, 10) for epoch in (0, 59, 60, 119, 120, 159, 160, 199)]
+    assert rates == pytest.approx([0.1, 0.1, 0.02, 0.02, 0.004, 0.004, 0.0008, 0.0008])
+
+
 @by_name
 def test_the_papers_values_are_keys_of_the_schema(spec: FamilySpec) -> None:
     known = {setting.key for setting in settings(spec.config)} | {"backbone"}
     assert set(spec.paper) <= known
-    assert spec.paper["backbone"] == "wrn-28-10"
+    assert spec.paper["backbone"] == ("ResNet-32" if spec.name == "mmc" else "wrn-28-10")
 
 
 @by_name
@@ -144,6 +154,7 @@ OTHER = {
     "sampler.gamma": 0.3,
     "sampler.gamma_source": "running",
     "scale": 3.0,
+    "features": 5,
 }
 """Other values of what serves a model that is trained already; None for the opposite."""
 

@@ -23,6 +23,7 @@ FAMILIES: Mapping[str, Mapping[str, Any]] = {
     "softmax": {},
     "jem": SAMPLER,
     "gmmc-dis": {},
+    "mmc": {"lr": 1e-3},
     "gmmc-gen": SAMPLER,
     "gmmc-joint": {
         "start_generative": 1,

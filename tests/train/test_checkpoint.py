@@ -21,6 +21,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "softmax": {},
     "jem": {"sampler": SAMPLER},
     "gmmc-dis": {},
+    "mmc": {"lr": 1e-3, "optimizer": {"weight_decay": 2e-4}},
     "gmmc-gen": {"sampler": SAMPLER},
     "gmmc-joint": {"sampler": SAMPLER, "start_generative": 1},
 }

@@ -25,6 +25,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "softmax": {},
     "jem": {"sampler": SAMPLER},
     "gmmc-dis": {},
+    "mmc": {"lr": 1e-3},
     "gmmc-gen": {"sampler": SAMPLER},
     "gmmc-joint": {"sampler": SAMPLER, "start_generative": 1},
 }
@@ -66,7 +67,7 @@ def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
 # --- bfloat16 ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("family", ["softmax", slow("jem"), "gmmc-dis", slow("gmmc-gen"), "gmmc-joint"])
+@pytest.mark.parametrize("family", ["softmax", slow("jem"), "gmmc-dis", slow("gmmc-gen"), "gmmc-joint", "mmc"])
 def test_only_training_passes_are_in_bfloat16(trainer: Callable[..., Trainer], family: str) -> None:
     """Everything that training keeps or logs is float32, and so is validation."""
     made = trainer(family, epochs=2, precision="bf16", log_iterations=2, **FAMILIES[family])
