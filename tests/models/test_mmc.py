@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -21,8 +21,12 @@ from torch import Tensor, nn
 
 from bench.family import Batch, Iteration, Update
 from bench.optimizer import OptimizerConfig
+from bench.report.deviations import deviations
 from bench.spec import Task
 from bench.train.update import optimizer_of
+
+if TYPE_CHECKING:
+    from tests.conftest import Project
 
 SHAPE = (1, 2, 3)
 K, D = 4, 5
@@ -196,3 +200,37 @@ def test_a_table_without_a_kind_changes_the_default_optimiser() -> None:
     assert found == OptimizerConfig(kind="sgd", momentum=0.9, weight_decay=5e-4)
     assert MMCConfig.model_validate({"optimizer": {"kind": "sgd"}}).optimizer == OptimizerConfig(kind="sgd")
     assert MMCConfig.model_validate({"optimizer": "adam"}).optimizer == OptimizerConfig()
+
+
+SUITE = """
+[suite]
+name = "mmc"
+[data]
+dataset = "digits"
+[[evaluation]]
+kind = "accuracy"
+[[model]]
+family = "mmc"
+backbone = "wrn-10-1-batch"
+"""
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ('preset = "paper"', "[paper: not stated; its code: 0.0002]"),
+        ("lr = 0.1", "lr: 0.1 [paper: 0.01]"),
+        ('preset = "code"', "decay epochs: 101, 151 [paper: 100, 150]"),
+        ('optimizer = "adam"', "optimizer.kind: adam [paper: sgd]"),
+        ("features = 64", "features: 64 [paper: 256]"),
+    ],
+)
+def test_what_differs_from_the_paper_of_mmc_is_told(project: Project, changed: str, told: str) -> None:
+    """And nothing is compared with the data and attacks of the GMMC paper."""
+    plain = deviations(project.plan(SUITE).suite)
+    assert plain == (
+        "network: wrn-10-1-batch [paper: ResNet-32]",
+        "optimiser: sgd, momentum 0.9, weight decay 0.0002 (MMC) [default: adam]",
+    )
+    lines = deviations(project.plan(f"{SUITE}{changed}\n").suite)
+    assert any(line.endswith(told) for line in set(lines) - set(plain)), lines

@@ -51,7 +51,7 @@ def test_where_models_start_is_checked_beside_other_mistakes(project: Project) -
     text = BASE.replace(
         "[[evaluation]]",
         '[[model]]\nfamily = "gmmc-gen"\nbackbone = "wrn-10-1"\ninit_from = "softmaxx"\n'
-        '[[model]]\nfamily = "jmm"\nbackbone = "wrn-10-1"\ninit_from = "jem"\n[[evaluation]]',
+        '[[model]]\nfamily = "jemm"\nbackbone = "wrn-10-1"\ninit_from = "jem"\n[[evaluation]]',
     )
     assert [(line, key) for line, key, _, _ in messages(project, text)] == [
         (11, "model[1].init_from"),

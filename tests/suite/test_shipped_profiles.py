@@ -118,7 +118,7 @@ class Suites:
         return f"{key} = {json.dumps(self.pick(options))}\n" if self.chance() else ""
 
     def model(self, index: int) -> str:
-        family = self.pick(("softmax", "jem", "gmmc-dis", "gmmc-gen", "gmmc-joint", "module"))
+        family = self.pick(("softmax", "jem", "gmmc-dis", "gmmc-gen", "gmmc-joint", "mmc", "module"))
         text = f'[[model]]\nname = "m{index}"\nlabel = "model {index}"\nfamily = "{family}"\n'
         if family == "module":
             return text + 'callable = "bench.weights.module_family:no_backbone"\n'
