@@ -13,25 +13,45 @@ from __future__ import annotations
 import argparse
 import cProfile
 import hashlib
-import json
 import os
 import pstats
 import resource
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
+from unittest import mock
+
+import numpy as np
+from numpy.typing import NDArray
 
 from bench.api import Bench
+from bench.evaluate.base import Column
+from bench.execute.provenance import provenance
+from bench.files.arrays import save_arrays
+from bench.files.atomic import write_atomically, write_json
+from bench.metrics.intervals import IfCalibrated, Interval
 from bench.plan.jobs import Job
 from bench.plan.tasks import EvaluateTask
-from bench.store import Measured, Number, Prediction, Provenance, Record, Store, Training
-from bench.store.checked import DIGEST, own_digest
+from bench.store import (
+    HISTORY,
+    ITEMS,
+    OUTPUTS,
+    WEIGHTS,
+    Measured,
+    Number,
+    Prediction,
+    Record,
+    Store,
+    Training,
+)
 
 COMMANDS = ("check", "plan", "status", "table")
 EVALUATIONS = 20
+ITEM_COUNT = 397
 
 
 def suite_text(models: int) -> str:
@@ -51,25 +71,68 @@ def suite_text(models: int) -> str:
 
 
 def finish(bench: Bench, suite: Path) -> None:
-    """Leave a result of every job of a suite."""
+    """Leave a result of every job of a suite, with the files and about the bytes that such a job leaves."""
     plan = bench.plan(suite)
     kinds = {evaluation.id: evaluation for evaluation in plan.suite.evaluations}
-    for job in plan.jobs:
-        measured = Measured()
-        if isinstance(job.task, EvaluateTask):
-            resolved = kinds[job.evaluation]
-            columns = resolved.evaluation.columns(resolved.config)
-            wanted = [c for c in columns if job.argument in ("", c.argument)]
-            numbers = [
-                Number(metric=c.metric, argument=c.argument, value=0.5, n=397, definition=c.definition) for c in wanted
-            ]
-            measured = Measured(kind=job.task.evaluation, config=job.task.config, numbers=tuple(numbers))
-        _write(bench.store, job, measured)
+    draw = np.random.default_rng(0)
+    with mock.patch("os.fsync"):  # the disk need not have it
+        for job in plan.jobs:
+            measured, files = (
+                Measured(),
+                {"train": [WEIGHTS, HISTORY], "predict": [OUTPUTS], "evaluate": [ITEMS]}[job.kind],
+            )
+            folder = bench.store.folder(job.key)
+            if isinstance(job.task, EvaluateTask):
+                resolved = kinds[job.evaluation]
+                columns = resolved.evaluation.columns(resolved.config)
+                wanted = [c for c in columns if job.argument in ("", c.argument)]
+                measured, arrays = _measured(job.task, wanted, draw)
+                save_arrays(folder.file(ITEMS), arrays)
+            for name in files:
+                if name != ITEMS:
+                    write_atomically(folder.file(name), b"0" * 1000)
+            write_json(folder.file("job.json"), job.as_json())
+            folder.file("log.txt").touch()
+            folder.file("lock").touch()
+            folder.finish(_record(job, measured), files)
 
 
-def _write(store: Store, job: Job, measured: Measured) -> None:
+def _measured(
+    task: EvaluateTask, columns: Sequence[Column], draw: np.random.Generator
+) -> tuple[Measured, dict[str, NDArray[Any]]]:
+    """Made-up numbers, and the arrays over items behind those that a paired test compares."""
+    numbers: list[Number] = []
+    arrays: dict[str, NDArray[Any]] = {"ids": np.arange(ITEM_COUNT)}
+    for column in columns:
+        value = float(draw.uniform(0.4, 0.6))
+        if column.test is not None:
+            arrays[column.metric] = draw.random(ITEM_COUNT) < value
+            value = float(arrays[column.metric].mean())
+        numbers.append(
+            Number(
+                metric=column.metric,
+                argument=column.argument,
+                value=value,
+                n=ITEM_COUNT,
+                definition=column.definition,
+                interval=Interval(value - 0.05, value + 0.05, 0.95, "wilson"),
+                if_calibrated=IfCalibrated(value / 2, value, 0.95, 0.5) if task.evaluation == "calibration" else None,
+                items=column.metric if column.test is not None else None,
+                verdict="no warning" if task.evaluation == "pgd" else None,
+            )
+        )
+    if task.evaluation == "pgd":
+        arrays["clean"] = np.ones(ITEM_COUNT, dtype=np.bool_)
+    # Curves: about as much as a calibration keeps for its reliability diagram.
+    details = {"curve": list(draw.random(500))} if task.evaluation == "calibration" else {}
+    return Measured(
+        kind=task.evaluation, config=task.config, numbers=tuple(numbers), items=ITEMS, details=details
+    ), arrays
+
+
+def _record(job: Job, measured: Measured) -> Record:
     train = job.task.train
-    record = Record(
+    return Record(
         job=job.id,
         kind=job.kind,
         model=job.model,
@@ -79,34 +142,29 @@ def _write(store: Store, job: Job, measured: Measured) -> None:
         evaluation=job.evaluation,
         argument=job.argument,
         seed=job.seed,
-        weights="0" * 64,
+        weights=hashlib.sha256(b"0" * 1000).hexdigest(),
         passes=job.passes,
         seconds=1.0,
         finished="2026-01-01T00:00:00Z",
-        provenance=Provenance(device="cpu"),
+        provenance=provenance("cpu" if job.passes else "none", "bench run scale.toml"),
         measured=measured,
-        training=Training(),
-        prediction=Prediction(),
+        training=Training(history=HISTORY, epochs=1),
+        prediction=Prediction(n=ITEM_COUNT, batch_size=100, file=OUTPUTS),
     )
-    _put(store, job.key, record.as_json())
-
-
-def _put(store: Store, key: str, facts: dict[str, Any]) -> None:
-    """Write a record as `JobFolder.finish` does, without waiting for the disk."""
-    folder = store.folder(key)
-    folder.path.mkdir(parents=True, exist_ok=True)
-    plain = json.loads(json.dumps({**facts, "key": key}))
-    folder.file("record.json").write_text(json.dumps({**plain, DIGEST: own_digest(plain)}))
 
 
 def fill(store: Store, records: int) -> None:
-    """Copies of one evaluation under other keys, until the store has so many results."""
+    """Copies of one attack under other keys, until the store has so many results."""
     folders = list(store.folders())
-    base = next(f.record_json() for f in folders if (found := f.record()) is not None and found.kind == "evaluate")
-    assert base is not None
-    for number in range(records - len(folders)):
-        key = hashlib.sha256(str(number).encode()).hexdigest()[:40]
-        _put(store, key, {name: value for name, value in base.items() if name != DIGEST})
+    base, source = next(
+        (found, f) for f in folders if (found := f.record()) is not None and found.measured.kind == "pgd"
+    )
+    content = source.file(ITEMS).read_bytes()
+    with mock.patch("os.fsync"):
+        for number in range(records - len(folders)):
+            folder = store.folder(hashlib.sha256(str(number).encode()).hexdigest()[:40])
+            write_atomically(folder.file(ITEMS), content)
+            folder.finish(base, [ITEMS])
 
 
 def cost(arguments: list[str], home: Path) -> tuple[float, float]:

@@ -46,9 +46,10 @@ def job_states(plan: Plan, store: Store, *, thorough: bool = False) -> dict[str,
         thorough: Hash every file of every result, also files whose size and times have not changed.
     """
     states: dict[str, Status] = {}
+    seen: dict[str, Record | None] = {}
     for job in plan.jobs:
         if job.key not in states:
-            states[job.key] = _status(job, store, states, thorough)
+            states[job.key] = _status(job, store, states, thorough, seen)
     return states
 
 
@@ -81,37 +82,52 @@ def ready(job: Job, states: Mapping[str, Status]) -> bool:
     )
 
 
-def own_status(job: Job, store: Store, *, thorough: bool = False) -> Status:
-    """The status that follows from the job's own folder and the weights of its inputs, not from their states."""
+def own_status(
+    job: Job, store: Store, *, thorough: bool = False, seen: dict[str, Record | None] | None = None
+) -> Status:
+    """The status that follows from the job's own folder and the weights of its inputs, not from their states.
+
+    Args:
+        job: The job.
+        store: Where results are.
+        thorough: As in ``job_states``.
+        seen: By key, the records that this pass over a plan has read, so that each is read once; the job's own is
+            added.
+    """
+    seen = {} if seen is None else seen
     folder = store.folder(job.key)
-    damage = folder.damage(thorough=thorough)
+    record, damage = folder.examine(thorough=thorough)
+    seen[job.key] = record
     if damage is not None:
         return Status("running", damage) if folder.locked() else Status("damaged", damage)
-    record = folder.record()
     if record is None:
         state = folder.state()
         error = folder.error() if state == "failed" else None
         return Status(state, f"{error['type']}: {error['message']}" if error else "")
     if record.diverged:
         return Status("diverged", record.reason or "training diverged")
-    if any(_changed(job, record, key, store) for key in job.inputs):
+    if any(_changed(job, record, key, store, seen) for key in job.inputs):
         return Status("stale", "made with weights that the store no longer holds")
     return Status("done")
 
 
-def _status(job: Job, store: Store, states: Mapping[str, Status], thorough: bool) -> Status:
+def _status(
+    job: Job, store: Store, states: Mapping[str, Status], thorough: bool, seen: dict[str, Record | None]
+) -> Status:
     if job.blocked:
         return Status("n/a", job.blocked)
     inherited = passed_on(job, states)
     if inherited is not None and inherited.state != "failed":
         return inherited
-    own = own_status(job, store, thorough=thorough)
+    own = own_status(job, store, thorough=thorough, seen=seen)
     return inherited if inherited is not None and own.state in ("pending", "failed") else own
 
 
-def _changed(job: Job, record: Record, key: str, store: Store) -> bool:
+def _changed(job: Job, record: Record, key: str, store: Store, seen: dict[str, Record | None]) -> bool:
     """Whether an input has other weights than those that the result was made with."""
-    upstream = store.folder(key).record()
+    if key not in seen:
+        seen[key] = store.folder(key).record()
+    upstream = seen[key]
     now = None if upstream is None else upstream.weights
     if now is None:
         return False  # training has no result, or diverged: there are no weights that could have changed

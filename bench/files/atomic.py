@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["write_atomically", "write_json"]
+__all__ = ["json_bytes", "write_atomically", "write_json"]
 
 
 def write_atomically(path: Path, content: bytes | Iterable[bytes | memoryview]) -> None:
@@ -45,8 +45,13 @@ def write_atomically(path: Path, content: bytes | Iterable[bytes | memoryview]) 
         os.close(folder)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON atomically. NaN and infinity raise ValueError, since JSON has neither."""
+def json_bytes(value: Any) -> bytes:
+    """JSON as `write_json` writes it. NaN and infinity raise ValueError, since JSON has neither."""
     text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     # Surrogates that cannot be encoded (in a file name, a message of a library) become escapes, which are valid JSON.
-    write_atomically(path, text.encode("utf-8", "backslashreplace"))
+    return text.encode("utf-8", "backslashreplace")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically. NaN and infinity raise ValueError, since JSON has neither."""
+    write_atomically(path, json_bytes(value))

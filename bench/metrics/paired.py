@@ -8,7 +8,15 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import bdtr
 
-from bench.metrics.arrays import FloatArray, correctness, finite_vector, random_generator, require_at_least, vector
+from bench.metrics.arrays import (
+    FloatArray,
+    correctness,
+    finite_vector,
+    matrix,
+    random_generator,
+    require_at_least,
+    vector,
+)
 
 MAX_SIGN_FLIP_DIFFERENCES = 20
 """The largest k for which all sign patterns are enumerated; there are 2^(k-1)."""
@@ -32,6 +40,31 @@ def mcnemar(correct_a: npt.ArrayLike, correct_b: npt.ArrayLike) -> float:
     """
     only_a, only_b, _ = disagreements(correct_a, correct_b)
     return min(1.0, 2.0 * float(bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
+
+
+def mcnemar_pairs(correct: npt.ArrayLike) -> FloatArray:
+    """The p values of `mcnemar` of every pair of several classifiers on the same items.
+
+    Args:
+        correct: Whether each classifier was right on each item, shape (k, n), k, n >= 1, booleans or 0/1.
+
+    Returns:
+        p of the pairs (0, 1), (0, 2), …, (k - 2, k - 1), the order of `itertools.combinations`, shape (k (k - 1) / 2,).
+
+    Raises:
+        ValueError: If there is no item or classifier, or a value is neither 0 nor 1.
+
+    >>> mcnemar_pairs([[1, 1, 1, 1, 1], [0, 0, 0, 0, 0], [1, 1, 1, 1, 1]])
+    array([0.0625, 1.    , 0.0625])
+    """
+    right = matrix("correct", correct)
+    if not np.isin(right, (0, 1)).all():
+        raise ValueError("correct must hold 0 and 1")
+    only = np.rint(right @ (1 - right).T).astype(np.int64)  # items that the row has right and the column has not
+    a, b = np.triu_indices(len(right), 1)
+    less, both = np.minimum(only[a, b], only[b, a]), only[a, b] + only[b, a]
+    p: FloatArray = np.minimum(1.0, 2.0 * bdtr(less, both, 0.5))
+    return p
 
 
 def disagreements(correct_a: npt.ArrayLike, correct_b: npt.ArrayLike) -> tuple[int, int, int]:

@@ -110,6 +110,10 @@ class Plan:
         """The job with a key."""
         return self._by_key[key]
 
+    def find(self, key: str) -> Job | None:
+        """The job with a key, or None if the plan has none."""
+        return self._by_key.get(key)
+
     def evaluations(self, model: str, evaluation: str) -> list[Job]:
         """The evaluate jobs of a model, over seeds and parts."""
         return list(self._by_column.get((model, evaluation), ()))

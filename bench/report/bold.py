@@ -6,14 +6,15 @@ with one seed or with the mean over several. *Are these families different?* is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from itertools import combinations
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from bench.metrics.difference import seed_difference
-from bench.metrics.paired import holm, mcnemar, permutation_mean
+from bench.metrics.paired import holm, mcnemar, mcnemar_pairs, permutation_mean
 from bench.report.items import Items, mean_area, scored_difference
 from bench.report.stored import Scored
 
@@ -73,12 +74,18 @@ def indistinguishable_from_best(
     sign = 1 if higher_is_better else -1
     sums = {name: sign * float(rows[name][1].sum()) for name in names}
 
+    if test == "mcnemar" and all(values.dtype == np.bool_ for _, values in rows.values()):
+        return _best_and_equals(sums, mcnemar_pairs(np.stack([values for _, values in rows.values()])))
+
     def p_value(a: str, b: str, resamples: int) -> float:
         if test == "mcnemar" and all(rows[name][1].dtype == np.bool_ for name in (a, b)):
             return mcnemar(rows[a][1], rows[b][1])
         return permutation_mean(rows[a][1], rows[b][1], seed, resamples)
 
-    return _best_and_equals(sums, p_value)
+    pairs = list(combinations(names, 2))
+    # Enough resamples that the smallest p, times the number of pairs, stays far below the level.
+    resamples = max(9999, 200 * len(pairs))
+    return _best_and_equals(sums, [p_value(*pair, resamples) for pair in pairs])
 
 
 def indistinguishable_over_seeds(
@@ -101,12 +108,12 @@ def indistinguishable_over_seeds(
     sign = 1 if higher_is_better else -1
     sums = {name: sign * sum(row.values()) for name, row in rows.items()}
 
-    def p_value(a: str, b: str, _: int) -> float:
+    def p_value(a: str, b: str) -> float:
         p = seed_difference([rows[a][seed] - rows[b][seed] for seed in seeds]).p
         assert p is not None  # a sign flip always has one
         return p
 
-    return _best_and_equals(sums, p_value)
+    return _best_and_equals(sums, [p_value(*pair) for pair in combinations(rows, 2)])
 
 
 def indistinguishable_by_area(
@@ -123,29 +130,26 @@ def indistinguishable_by_area(
     """
     sign = 1 if higher_is_better else -1
     areas = {name: sign * mean_area(row) for name, row in rows.items()}
-    found = {pair: scored_difference(rows[pair[0]], rows[pair[1]]) for pair in combinations(rows, 2)}
-    if any(one is None for one in found.values()):
-        return None
-
-    def p_value(a: str, b: str, _: int) -> float:
-        one = found[a, b]
-        assert one is not None
-        assert one[0].p is not None
-        return one[0].p
-
-    return _best_and_equals(areas, p_value)
+    p_values: list[float] = []
+    for a, b in combinations(rows, 2):
+        found = scored_difference(rows[a], rows[b])
+        if found is None:
+            return None
+        assert found[0].p is not None
+        p_values.append(found[0].p)
+    return _best_and_equals(areas, p_values)
 
 
-def _best_and_equals(sums: Mapping[str, float], p_value: Callable[[str, str, int], float]) -> set[str]:
+def _best_and_equals(sums: Mapping[str, float], p_values: npt.ArrayLike) -> set[str]:
     """The rows with the largest sum, and those that are not told from one of these by any pair's corrected p.
 
     Args:
         sums: By row, a number that is larger if the row is better.
-        p_value: The p value of two rows, for a number of resamples.
+        p_values: The p value of each pair of rows, in the order of `itertools.combinations`.
     """
-    best = {name for name in sums if sums[name] == max(sums.values())}
-    pairs = list(combinations(sums, 2))
-    # Enough resamples that the smallest p, times the number of pairs, stays far below the level.
-    resamples = max(9999, 200 * len(pairs))
-    adjusted = dict(zip(pairs, holm([p_value(*pair, resamples) for pair in pairs]), strict=True))
-    return best.union(*(pair for pair, p in adjusted.items() if p >= ALPHA and best.intersection(pair)))
+    top = max(sums.values())
+    best = np.array([value == top for value in sums.values()])
+    a, b = np.triu_indices(len(sums), 1)
+    alike = (np.array(holm(p_values)) >= ALPHA) & (best[a] | best[b])
+    best[a[alike]] = best[b[alike]] = True
+    return {name for name, shown in zip(sums, best, strict=True) if shown}

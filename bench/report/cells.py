@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from bench.metrics.intervals import IfCalibrated, Interval, carried_decimals, st
 from bench.plan.jobs import Plan
 from bench.report.model import Cell, CellStatus
 from bench.report.stored import Measurement, Missing, Stored
-from bench.suite.schema import ResolvedColumn, ResolvedModel
+from bench.suite.schema import ResolvedColumn, ResolvedEvaluation, ResolvedModel
 
 __all__ = ["Results", "aggregate"]
 
@@ -26,6 +27,18 @@ class Results(Stored):
     """The results that the store holds for a plan, and the cells made from them."""
 
     plan: Plan
+
+    @cached_property
+    def _across(self) -> dict[str, list[ResolvedEvaluation]]:
+        found: dict[str, list[ResolvedEvaluation]] = {}
+        for evaluation in self.plan.suite.evaluations:
+            for name in dict.fromkeys(column.across for column in evaluation.columns if column.across is not None):
+                found.setdefault(name, []).append(evaluation)
+        return found
+
+    def evaluations_with(self, across: str) -> list[ResolvedEvaluation]:
+        """The evaluations of the suite with a column whose ``across`` is the array of this name."""
+        return self._across.get(across, [])
 
     def cell(self, model: ResolvedModel, column: ResolvedColumn) -> Cell:
         """The cell of a model in a column.

@@ -85,7 +85,7 @@ def control_notes(columns: Sequence[ResolvedColumn], models: Sequence[ResolvedMo
     notes = []
     for column in columns:
         texts = []
-        for control in column.evaluation.evaluation.columns(column.evaluation.config):
+        for control in column.evaluation.columns:
             if control.metric != column.column.metric or control.argument not in column.column.controls:
                 continue
             if (column.evaluation.id, control.metric, control.argument) in present:

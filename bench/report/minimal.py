@@ -42,7 +42,8 @@ def with_norm_checks(cell: Cell, model: ResolvedModel, column: ResolvedColumn, r
     verdict = cell.verdict
     if cell.value is None or verdict is None or is_exact(cell, column):
         return cell
-    others = [e for e in results.plan.suite.evaluations if e.id != column.evaluation.id and _minimises(e)]
+    minimising = results.evaluations_with(NORM)
+    others = [evaluation for evaluation in minimising if evaluation.id != column.evaluation.id]
     if _minimises(column.evaluation):
         flags = list(_norm_flags(model, column, others, results))
     else:
@@ -59,7 +60,7 @@ def with_norm_checks(cell: Cell, model: ResolvedModel, column: ResolvedColumn, r
 
 
 def _minimises(evaluation: ResolvedEvaluation) -> bool:
-    return any(column.across == NORM for column in evaluation.evaluation.columns(evaluation.config))
+    return any(column.across == NORM for column in evaluation.columns)
 
 
 def _norm_flags(
@@ -86,7 +87,12 @@ def _budget_flags(
 ) -> Iterator[Flag]:
     """A flag for each other evaluation and seed with norms of the same items."""
     moved = STORED.get(getattr(column.evaluation.config, "norm", ""))
-    if moved is None or column.evaluation.evaluation.name not in BY_GRADIENT or column.column.direction != "up":
+    if (
+        not others
+        or moved is None
+        or column.evaluation.evaluation.name not in BY_GRADIENT
+        or column.column.direction != "up"
+    ):
         return
     robust = results.booleans(model, column)
     eps = parse_eps(column.column.argument)

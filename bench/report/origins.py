@@ -6,6 +6,7 @@ that rounds, draws or decodes differently.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -65,16 +66,16 @@ def origins(models: Sequence[ResolvedModel], cells: Sequence[Sequence[Cell]], pl
 
 def _of_row(model: ResolvedModel, cells: Sequence[Cell], plan: Plan, store: Store) -> _Found:
     found: _Found = {}
-    known = {job.key: job for job in plan.jobs}
-    left = [key for cell in cells for key in cell.records]
+    left = deque(key for cell in cells for key in cell.records)
     seen: set[str] = set()
     while left:
-        key = left.pop(0)
-        job, record = known.get(key), store.folder(key).record()
-        if key in seen or job is None:
+        key = left.popleft()
+        job = None if key in seen else plan.find(key)
+        if job is None:
             continue
         seen.add(key)
-        left += job.inputs
+        left.extend(job.inputs)
+        record = store.folder(key).record()
         for name, value in _facts(record.provenance) if record is not None else ():
             found.setdefault(name, {}).setdefault(value, {})[_stage(job, model)] = None
     return found

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -13,7 +14,8 @@ from numpy.typing import NDArray
 from bench.errors import DamagedFileError
 from bench.execute.states import Status
 from bench.report.model import CellStatus
-from bench.store import Number, Store
+from bench.report.opened import OpenedArrays
+from bench.store import Measured, Number, Store
 from bench.suite.schema import ResolvedColumn, ResolvedModel
 
 __all__ = ["Curve", "EvaluateJob", "Evaluations", "Measurement", "Missing", "Scored", "Stored", "Values"]
@@ -115,10 +117,6 @@ class Values:
     values: NDArray[np.float64]
 
 
-OPEN_FILES = 64
-"""Number of files of arrays that a report keeps in memory; one of 10,000 items has a few megabytes."""
-
-
 @dataclass(frozen=True)
 class Stored:
     """Reads what the evaluate jobs of a run stored; the one reader of numbers and arrays over items for reports.
@@ -134,9 +132,13 @@ class Stored:
     states: Mapping[str, Status]
 
     @cached_property
-    def _opened(self) -> Callable[[str], dict[str, NDArray[Any]]]:
-        # Cells, figures, tests and checks of a column read the same files.
-        return lru_cache(maxsize=OPEN_FILES)(self._load)
+    def _opened(self) -> OpenedArrays:
+        return OpenedArrays(self.store)
+
+    @cached_property
+    def _picked(self) -> dict[tuple[str, str, str], tuple[Number, tuple[str, ...]] | None]:
+        """By key, metric and argument: a number that was asked for, and the checks that its verdict lacks."""
+        return {}
 
     def numbers(self, model: ResolvedModel, column: ResolvedColumn) -> tuple[list[Measurement], list[Missing]]:
         """The numbers of a model in a column, one per seed; and the jobs without one."""
@@ -213,13 +215,14 @@ class Stored:
         without clean results are left out, and so are seeds with fewer than two arguments.
         """
         curves: dict[int, Curve] = {}
-        for job in self.plan.evaluations(model.name, column.evaluation.id):
-            argument = replace(column, column=replace(column.column, argument=job.argument))
-            measured = self._measured(job, argument)
-            arrays = self._open(job)
-            if measured is None or measured.number.value is None or "clean" not in arrays:
+        jobs = self.plan.evaluations(model.name, column.evaluation.id)
+        several = Counter(job.seed for job in jobs)
+        for job in jobs:
+            measured = self._number(job, column.column.metric, job.argument) if several[job.seed] > 1 else None
+            if measured is None or measured.number.value is None or not measured.number.items:
                 continue
-            if not measured.number.items:
+            arrays = self._opened.get(job.key, ("clean", measured.number.items))
+            if "clean" not in arrays:
                 continue
             curve = curves.setdefault(job.seed, Curve([], [], arrays["clean"]))
             curve.arguments.append(job.argument)
@@ -233,7 +236,7 @@ class Stored:
         """
         found = {}
         for one in self.numbers(model, column)[0]:
-            arrays = self._open(one.job) if one.number.items else {}
+            arrays = self._opened.get(one.job.key, ("ids", one.number.items)) if one.number.items else {}
             if one.number.items not in arrays:
                 return {}
             found[one.job.seed] = arrays["ids"], arrays[one.number.items]
@@ -243,12 +246,12 @@ class Stored:
         """By seed, the scores of both sets behind an AUROC; empty if a seed with a number has none."""
         found = {}
         for one in self.numbers(model, column)[0]:
-            arrays = self._open(one.job) if one.number.items else {}
-            inside, outside = one.number.items, f"{one.number.items}@{column.column.argument}"
-            names = ("ids", inside, f"ids@{column.column.argument}", outside)
+            inside, argument = one.number.items, column.column.argument
+            names = ("ids", str(inside), f"ids@{argument}", f"{inside}@{argument}")
+            arrays = self._opened.get(one.job.key, names) if inside else {}
             if any(name not in arrays for name in names):
                 return {}
-            found[one.job.seed] = Scored(*(arrays[str(name)] for name in names))
+            found[one.job.seed] = Scored(*(arrays[name] for name in names))
         return found
 
     def _jobs(self, model: ResolvedModel, column: ResolvedColumn) -> list[EvaluateJob]:
@@ -256,37 +259,44 @@ class Stored:
         return [job for job in jobs if job.argument in ("", column.column.argument)]
 
     def _arrays(self, job: EvaluateJob, *names: str) -> list[NDArray[Any]] | None:
-        arrays = self._open(job) if self.states[job.key].state == "done" else {}
+        arrays = self._opened.get(job.key, names) if self.states[job.key].state == "done" else {}
         return [arrays[name] for name in names] if all(name in arrays for name in names) else None
 
-    def _open(self, job: EvaluateJob) -> dict[str, NDArray[Any]]:
-        """The arrays over items that a job stored; empty if it stored none, or if they are damaged."""
-        return self._opened(job.key)
-
-    def _load(self, key: str) -> dict[str, NDArray[Any]]:
-        folder = self.store.folder(key)
-        record = folder.record()
-        if record is None or not record.measured.items:
-            return {}
-        try:
-            return folder.arrays(record.measured.items)
-        except DamagedFileError:
-            folder.distrust()  # size and times do not show the damage: the next check hashes the content
-            return {}
+    def _results(self, job: EvaluateJob) -> Measured | None:
+        """What a job measured; None if it is not done."""
+        record = self.store.folder(job.key).record() if self.states[job.key].state == "done" else None
+        return None if record is None else record.measured
 
     def _numbers(self, job: EvaluateJob) -> list[Measurement] | None:
-        """The numbers of a job; None if it is not done."""
-        record = self.store.folder(job.key).record() if self.states[job.key].state == "done" else None
-        if record is None:
+        """The numbers of a job; None if it is not done, or if its record has changed since."""
+        measured = self._results(job)
+        if measured is None:
             return None
-        measured = record.measured
-        return [Measurement(job, number, measured.unmeasured(number)) for number in measured.numbers]
+        try:
+            return [Measurement(job, number, measured.unmeasured(number)) for number in measured.numbers]
+        except DamagedFileError:
+            return None
 
     def _measured(self, job: EvaluateJob, column: ResolvedColumn) -> Measurement | None:
         """The number of a job that belongs to a column; None if there is none."""
-        which = (column.column.metric, column.column.argument)
-        found = (one for one in self._numbers(job) or () if (one.number.metric, one.number.argument) == which)
-        return next(found, None)
+        return self._number(job, column.column.metric, column.column.argument)
+
+    def _number(self, job: EvaluateJob, metric: str, argument: str) -> Measurement | None:
+        which = job.key, metric, argument
+        if which not in self._picked:
+            self._picked[which] = self._pick(job, metric, argument)
+        found = self._picked[which]
+        return None if found is None else Measurement(job, *found)
+
+    def _pick(self, job: EvaluateJob, metric: str, argument: str) -> tuple[Number, tuple[str, ...]] | None:
+        measured = self._results(job)
+        if measured is None:
+            return None
+        try:
+            number = measured.number(metric, argument)
+            return None if number is None else (number, measured.unmeasured(number))
+        except DamagedFileError:
+            return None
 
     def _why(self, job: EvaluateJob) -> Missing:
         """Why a job that is not done has no number."""

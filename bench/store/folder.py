@@ -19,16 +19,16 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
 
 from bench.errors import DamagedFileError
-from bench.files.atomic import write_json
+from bench.files.atomic import json_bytes, write_atomically, write_json
 from bench.keys import canonical, file_digest
 from bench.store import lease
-from bench.store.checked import DIGEST, checked_record, mark, own_digest, read_json
+from bench.store.checked import DIGEST, checked_record, examined, mark, own_digest, read_json, remembered
 from bench.store.records import SCHEMA, PlannedJob, Record
 
 if TYPE_CHECKING:
@@ -69,6 +69,12 @@ def _is_finite(value: Any) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
+def _artefacts(record: Record) -> dict[str, str]:
+    if record.schema == 1:  # such records of training hold the digest of the weights alone
+        return {WEIGHTS: record.weights} if record.weights else {}
+    return dict(record.artefacts)
+
+
 @dataclass(frozen=True)
 class JobFolder:
     """The output folder of one job."""
@@ -84,12 +90,25 @@ class JobFolder:
         """Path of an artefact."""
         return self.path / name
 
-    def record(self) -> Record | None:
-        """The record of the job, or None if there is none or it is not valid (see ``damage``)."""
+    def record(self, *, remember: bool = True) -> Record | None:
+        """The record of the job, or None if there is none or it is not valid (see ``damage``).
+
+        Args:
+            remember: Keep it in memory, for who asks again while its file does not change.
+        """
+        path = f"{self.path}/{RECORD}"
         try:
-            return checked_record(self.path / RECORD, mark(self.path / RECORD))[0]
+            marked = mark(path)
         except OSError:
             return None
+        found = remembered(path, marked)
+        if found is None:
+            found = checked_record(path, marked, self._beside().get(RECORD), remember=remember)
+        return found.record
+
+    def _beside(self) -> dict[str, Any]:
+        """What earlier looks found: the seal of the record, and the marks of the other files of the result."""
+        return read_json(f"{self.path}/{CHECKED}") or {}
 
     def record_json(self) -> dict[str, Any] | None:
         """The record as it is stored, including fields that this version does not know, for printing."""
@@ -99,52 +118,59 @@ class JobFolder:
     def artefacts(self) -> dict[str, str]:
         """SHA-256 by name of the files that belong to the result."""
         record = self.record()
-        if record is None:
-            return {}
-        if record.schema == 1:  # such records of training hold the digest of the weights alone
-            return {WEIGHTS: record.weights} if record.weights else {}
-        return dict(record.artefacts)
+        return {} if record is None else _artefacts(record)
 
     def damage(self, *, thorough: bool = False) -> str | None:
         """The damaged file and what is wrong with it; None if the result is intact or there is no result.
+
+        Arguments and errors are those of ``examine``.
+        """
+        return self.examine(thorough=thorough)[1]
+
+    def examine(self, *, thorough: bool = False) -> tuple[Record | None, str | None]:
+        """The record, as ``record`` returns it, and what is damaged.
 
         A file is hashed if its size, times or inode changed since it was last hashed.
 
         Args:
             thorough: Hash every file.
 
+        Returns:
+            The record; and the damaged file with what is wrong with it, None if the result is intact or there is none.
+
         Raises:
             PermissionError: This process may not read the store.
         """
-        path = self.path / RECORD
+        path = f"{self.path}/{RECORD}"
         try:
-            problem = checked_record(path, mark(path))[1]
+            marked = mark(path)
         except (FileNotFoundError, NotADirectoryError):
-            return None
+            return None, None
         except PermissionError:
             raise  # a file without read permission is not damaged
         except OSError as error:
-            problem = f"cannot be read: {error.strerror}"
-        if problem is not None:
-            return f"{path} {problem}"
-        before = {} if thorough else read_json(self.path / CHECKED) or {}
-        now: dict[str, Any] = {}
-        for name, sha256 in self.artefacts().items():
-            file = self.path / name
+            return None, f"{path} cannot be read: {error.strerror}"
+        before = {} if thorough else self._beside()
+        record, problem, seal = checked_record(path, marked, before.get(RECORD), anew=thorough)
+        if record is None:
+            return None, f"{path} {problem}"
+        now: dict[str, Any] = {} if seal is None else {RECORD: seal}
+        for name, sha256 in _artefacts(record).items():
+            file = f"{self.path}/{name}"
             try:
                 now[name] = list(mark(file))
-                if before.get(name) != now[name] and file_digest(file) != sha256:
-                    return f"{file} does not have the content that was recorded (another SHA-256)"
+                if before.get(name) != now[name] and file_digest(Path(file)) != sha256:
+                    return record, f"{file} does not have the content that was recorded (another SHA-256)"
             except FileNotFoundError:
-                return f"{file} is missing"
+                return record, f"{file} is missing"
             except PermissionError:
                 raise
             except OSError as error:
-                return f"{file} cannot be read: {error.strerror}"
+                return record, f"{file} cannot be read: {error.strerror}"
         if now != before:
             with contextlib.suppress(OSError):  # in a read-only store files are hashed each time
                 write_json(self.path / CHECKED, now)
-        return None
+        return record, None
 
     def distrust(self) -> None:
         """Make the next call of ``damage`` hash every file, after one of them could not be read."""
@@ -185,19 +211,22 @@ class JobFolder:
             raise DamagedFileError(path, "does not have the content that was recorded (another SHA-256)")
         return content
 
-    def arrays(self, name: str, *, sha256: str | None = None) -> dict[str, NDArray[Any]]:
+    def arrays(
+        self, name: str, *, sha256: str | None = None, names: Collection[str] | None = None
+    ) -> dict[str, NDArray[Any]]:
         """The arrays of a file that belongs to the result: ``OUTPUTS`` of predictions, ``ITEMS`` of evaluations.
 
         Args:
             name: Name of the file.
             sha256: Expected digest of the file; default: the recorded one.
+            names: Only the arrays with these names, as far as there are any; None: all.
 
         Raises:
             DamagedFileError: The file is missing or does not have the expected digest.
         """
         from bench.files.arrays import load_arrays
 
-        return load_arrays(self.path / name, sha256=sha256 or self.artefacts().get(name))
+        return load_arrays(self.path / name, sha256=sha256 or self.artefacts().get(name), names=names)
 
     def history(self) -> list[dict[str, Any]]:
         """The facts that training logged, one entry per epoch.
@@ -313,8 +342,11 @@ class JobFolder:
         whole = replace(record, schema=SCHEMA, key=self.key, artefacts=digests)
         # The digest is of the record as it will be read: keys are texts, tuples are lists.
         plain = json.loads(json.dumps(whole.as_json(), allow_nan=False))
-        write_json(self.path / CHECKED, {name: list(mark(self.path / name)) for name in names})
-        write_json(self.path / RECORD, {**plain, DIGEST: own_digest(plain)})
+        content = json_bytes({**plain, DIGEST: own_digest(plain)})
+        seal = examined(content, f"{self.path}/{RECORD}").seal
+        seen: dict[str, Any] = {} if seal is None else {RECORD: seal}
+        write_json(self.path / CHECKED, seen | {name: list(mark(self.path / name)) for name in names})
+        write_atomically(self.path / RECORD, content)
         for name in (ERROR, PROGRESS):
             (self.path / name).unlink(missing_ok=True)
         shutil.rmtree(self.path / JOURNAL, ignore_errors=True)

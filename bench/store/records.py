@@ -8,10 +8,10 @@ out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     from bench.metrics.intervals import IfCalibrated, Interval
@@ -20,6 +20,26 @@ __all__ = ["SCHEMA", "Measured", "Number", "PlannedJob", "Prediction", "Provenan
 
 SCHEMA = 2
 """Schema of the records that this version writes; records of schema 1 have no digests."""
+
+
+class Later(Protocol):
+    """Reads members of a record that were left out."""
+
+    @property
+    def names(self) -> Collection[str]:
+        """Names of the members."""
+
+    def __call__(self, name: str) -> Any:
+        """The value of a member, as JSON.
+
+        Raises:
+            bench.errors.DamagedFileError: The record is no longer what it was.
+        """
+
+    def number(self, metric: str, argument: str) -> Any:
+        """The one of the member ``numbers`` with a metric and an argument, as JSON; None if there is none. Errors are
+        those of a member.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,17 +223,44 @@ class Measured:
     config: Mapping[str, Any] = field(default_factory=dict)
     read: Mapping[str, str] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
-    numbers: tuple[Number, ...] = ()
+    # Without a default in the class, so that `__getattr__` is asked for what is read later.
+    numbers: tuple[Number, ...] = field(default_factory=tuple)
     items: str | None = None
     files: Sequence[str] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def from_json(cls, facts: Mapping[str, Any]) -> Measured:
-        """Read the fields of an evaluation from a record of any schema."""
-        known = _known(cls, facts)
-        numbers = tuple(Number.from_json(number) for number in facts.get("numbers", ()))
-        return cls(**{**known, "kind": facts.get("evaluation_kind") or "", "numbers": numbers})
+    def from_json(cls, facts: Mapping[str, Any], later: Later | None = None) -> Measured:
+        """Read the fields of an evaluation from a record of any schema.
+
+        Args:
+            facts: The record.
+            later: Reads the members that it names when somebody asks for them, in place of those of ``facts``.
+        """
+        known = {**_known(cls, facts), "kind": facts.get("evaluation_kind") or ""}
+        known["numbers"] = tuple(Number.from_json(number) for number in facts.get("numbers", ()))
+        measured = cls(**known)
+        if later is not None:
+            for name in later.names:
+                del measured.__dict__[name]
+            measured.__dict__["_later"] = later
+        return measured
+
+    def __getattr__(self, name: str) -> Any:
+        """Read a field that was left for later."""
+        later = self.__dict__.get("_later")
+        if later is None or name not in later.names:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        value = later(name)
+        self.__dict__[name] = tuple(map(Number.from_json, value)) if name == "numbers" else value
+        return self.__dict__[name]
+
+    def number(self, metric: str, argument: str) -> Number | None:
+        """The number of a metric and an argument. Of a stored record only this one is made and kept."""
+        if "numbers" in self.__dict__:
+            return next((one for one in self.numbers if (one.metric, one.argument) == (metric, argument)), None)
+        found = self.__dict__["_later"].number(metric, argument)
+        return None if found is None else Number.from_json(found)
 
     def as_json(self) -> dict[str, Any]:
         """All fields."""
@@ -223,10 +270,12 @@ class Measured:
 
     def unmeasured(self, number: Number) -> tuple[str, ...]:
         """Names of the checks that were not made for the verdict of a number; empty for a number without a verdict."""
+        if not number.verdict:
+            return ()
         names = self.details.get("not_measured", ())
         if isinstance(names, Mapping):
             names = names.get(number.metric, ())
-        return tuple(names) if number.verdict else ()
+        return tuple(names)
 
 
 _KINDS = {"training": "train", "prediction": "predict", "measured": "evaluate"}
@@ -286,8 +335,12 @@ class Record:
     artefacts: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def from_json(cls, facts: Mapping[str, Any]) -> Record:
+    def from_json(cls, facts: Mapping[str, Any], later: Later | None = None) -> Record:
         """Read a record of any schema.
+
+        Args:
+            facts: The record.
+            later: As in `Measured.from_json`.
 
         Raises:
             TypeError, ValueError, AttributeError: ``facts`` are no record.
@@ -296,7 +349,7 @@ class Record:
         parts = {
             "training": Training(**_known(Training, facts)) if kind == "train" else Training(),
             "prediction": Prediction(**_known(Prediction, facts)) if kind == "predict" else Prediction(),
-            "measured": Measured.from_json(facts) if kind == "evaluate" else Measured(),
+            "measured": Measured.from_json(facts, later) if kind == "evaluate" else Measured(),
             "provenance": Provenance(**_known(Provenance, facts.get("provenance") or {})),
         }
         return cls(**{"kind": kind, **_known(cls, facts), **parts})

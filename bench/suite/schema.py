@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -346,6 +347,11 @@ class ResolvedEvaluation:
     evaluation: Evaluation
     config: EvaluationConfig
     kind: str
+
+    @cached_property
+    def columns(self) -> tuple[Column, ...]:
+        """All numbers that it can emit, and those that the report computes across rows."""
+        return self.evaluation.columns(self.config)
 
 
 @dataclass(frozen=True)

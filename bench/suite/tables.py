@@ -190,7 +190,7 @@ def named_columns(evaluations: Sequence[ResolvedEvaluation]) -> dict[str, Resolv
     """Every column by each of its names, long and, of a primary metric, short."""
     found: dict[str, ResolvedColumn] = {}
     for evaluation in evaluations:
-        for column in evaluation.evaluation.columns(evaluation.config):
+        for column in evaluation.columns:
             for short in (False, True) if column.primary else (False,):
                 name = column_name(evaluation.id, column, short=short)
                 found.setdefault(name, ResolvedColumn(name, evaluation, column))
