@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
+from bench.execute.times import Took, finished_jobs
 from bench.plan.jobs import Job
 from bench.plan.tasks import EvaluateTask
 from bench.store import Record, Store
@@ -29,21 +30,22 @@ class Rates:
     def from_store(cls, store: Store, device: str) -> Rates:
         """Rates of finished jobs on the same kind of device."""
         rates = cls()
-        for folder in store.folders():
-            record = folder.record()
-            if record is None:
-                continue
-            if record.provenance.device.partition(":")[0] in (device.partition(":")[0], "none"):
-                rates.learn(record)
+        for took in finished_jobs(store):
+            if took.device.partition(":")[0] in (device.partition(":")[0], "none"):
+                rates._add(took)
         return rates
 
     def learn(self, record: Record) -> None:
         """Add the rate of a finished job."""
+        self._add(Took.of(record))
+
+    def _add(self, took: Took) -> None:
         # Jobs that only read predictions have no passes: their rate is their duration.
-        self._exact.setdefault(_kind_of_record(record), []).append(record.seconds / (record.passes or 1.0))
-        if record.kind == "evaluate" and record.passes:
-            attack = record.measured.kind, record.dataset, record.argument
-            found = record.finished, record.key, record.job
+        kind = took.kind, took.what, took.backbone, took.dataset
+        self._exact.setdefault(kind, []).append(took.seconds / (took.passes or 1.0))
+        if took.kind == "evaluate" and took.passes:
+            attack = took.what, took.dataset, took.argument
+            found = took.finished, took.key, took.job
             self._first[attack] = min(found, self._first.get(attack, found))
 
     def first(self, job: Job) -> tuple[str, str] | None:
@@ -122,10 +124,6 @@ def number_in(said: Mapping[str, Any], name: str) -> float | None:
     """A number from a progress report, or None if the value is no number: the file may be damaged."""
     value = said.get(name)
     return value if isinstance(value, int | float) else None
-
-
-def _kind_of_record(record: Record) -> _Kind:
-    return record.kind, record.measured.kind or record.family, record.backbone, record.dataset
 
 
 def _kind_of_job(job: Job) -> _Kind:

@@ -45,11 +45,11 @@ def number_rows(
     rows: list[dict[str, Any]] = []
     configurations: list[dict[str, Any]] = []
     for folder in store.folders():
-        record = folder.record()
-        if record is None or not record.measured.numbers:
-            continue
         referred = [(suite, profile or "", jobs[folder.key]) for suite, profile, jobs in plans if folder.key in jobs]
         if not referred and plans and not everything:
+            continue
+        record = folder.record()
+        if record is None or not record.measured.numbers:
             continue
         planned = folder.job() or PlannedJob()
         configuration = dict(flat(planned.config))

@@ -374,6 +374,15 @@ class JobFolder:
         return total
 
 
+def _folders_in(path: Path) -> list[str]:
+    """Names of the folders in a folder, in order; empty if it is none."""
+    try:
+        with os.scandir(path) as entries:
+            return sorted(entry.name for entry in entries if entry.is_dir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
 @dataclass(frozen=True)
 class Store:
     """All job folders below ``<results>/store``."""
@@ -386,11 +395,26 @@ class Store:
 
     def folders(self) -> Iterator[JobFolder]:
         """Every job folder that exists; other folders in the store are ignored."""
-        if self.root.is_dir():
-            for prefix in sorted(self.root.iterdir()):
-                for path in sorted(prefix.iterdir()) if prefix.is_dir() else ():
-                    if path.is_dir() and path.name[:2] == prefix.name:
-                        yield JobFolder(path)
+        yield from map(self.folder, self.keys())
+
+    def keys(self, beginning: str = "") -> Iterator[str]:
+        """The keys of the job folders that exist, in order.
+
+        Args:
+            beginning: Only keys that begin with these letters, at least two if any.
+        """
+        prefixes = [beginning[:2]] if beginning else _folders_in(self.root)
+        for prefix in prefixes:
+            for name in _folders_in(self.root / prefix):
+                if name[:2] == prefix and name.startswith(beginning):
+                    yield name
+
+    def marks(self) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """The key of every job with a record, in order, and size, times and inode of the record."""
+        root = str(self.root)
+        for key in self.keys():
+            with contextlib.suppress(OSError):
+                yield key, mark(f"{root}/{key[:2]}/{key}/{RECORD}")
 
     def containing(self, path: Path) -> JobFolder | None:
         """The job folder that contains a file, or None if the file lies outside of the job folders."""

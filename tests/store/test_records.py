@@ -2,22 +2,42 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import pickle
 import tarfile
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from bench.errors import DamagedFileError
 from bench.metrics.intervals import Interval
-from bench.store import Measured, Number, Provenance, Record, Store, Training
+from bench.store import JobFolder, Measured, Number, Provenance, Record, Store, Training, checked
 from bench.store.checked import DIGEST, own_digest
-from bench.store.folder import RECORD
+from bench.store.folder import CHECKED, RECORD
 
 STORED = Path(__file__).parents[1] / "snapshot" / "stored.tar.xz"
 KEY = "ab" * 20
+
+
+@pytest.fixture
+def digests(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """An entry for each record whose own digest was computed to check it."""
+    found: list[int] = []
+
+    def noted(record: Any) -> str:
+        found.append(1)
+        return own_digest(record)
+
+    monkeypatch.setattr(checked, "own_digest", noted)
+    return found
 
 
 def stored() -> Iterator[dict[str, Any]]:
@@ -127,3 +147,126 @@ def test_checks_that_were_not_made_belong_to_a_verdict() -> None:
     assert by_metric.unmeasured(robust) == ("FLAT",)
     assert Measured(details={"not_measured": ["ITER"]}).unmeasured(robust) == ("ITER",)
     assert Measured().unmeasured(robust) == by_metric.unmeasured(clean) == ()
+
+
+class TestSeals:
+    """A record that was found right is known by its bytes; of the rest, no answer may differ."""
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> JobFolder:
+        folder = Store(tmp_path).folder(KEY)
+        numbers = tuple(
+            Number(
+                metric=metric, argument=argument, value=0.5, n=8, definition='d\n  },\n ],"metric": "b"', verdict="v"
+            )
+            for metric, argument in (("a", "1"), ("a", "2"), ('b"\n', ""), ("é", "ü"))
+        )
+        details = {"numbers": [1], "not_measured": {"a": ["FLAT"]}, "deep": {"metric": "a", "argument": "3"}}
+        folder.finish(Record(kind="evaluate", weights="w", measured=Measured(numbers=numbers, details=details)))
+        return folder
+
+    def whole(self, folder: JobFolder) -> Record:
+        return Record.from_json(json.loads(folder.file(RECORD).read_text(encoding="utf-8")))
+
+    def test_a_record_read_in_parts_is_the_record(self, folder: JobFolder, digests: list[int]) -> None:
+        found, whole = folder.record(), self.whole(folder)
+        assert found is not None
+        assert digests == []
+        assert not {"numbers", "details"} & found.measured.__dict__.keys()
+        for number in whole.measured.numbers:
+            assert found.measured.number(number.metric, number.argument) == number
+        for absent in (("a", "3"), ("b", ""), ("metric", "")):
+            assert found.measured.number(*absent) is None
+        assert "numbers" not in found.measured.__dict__
+        assert found.measured.unmeasured(whole.measured.numbers[0]) == ("FLAT",)
+        assert found == whole
+        assert pickle.loads(pickle.dumps(folder.record())) == whole
+        with pytest.raises(AttributeError, match="no attribute 'other'"):
+            found.measured.other  # noqa: B018
+
+    @pytest.mark.parametrize("indent", [None, 1, 2])
+    def test_a_record_of_other_lines_is_read_whole(
+        self, folder: JobFolder, indent: int | None, digests: list[int]
+    ) -> None:
+        whole = self.whole(folder)
+        facts = json.loads(folder.file(RECORD).read_text(encoding="utf-8"))
+        facts["details"]["more"] = "x"
+        facts = {**facts, DIGEST: own_digest(facts)}
+        folder.file(RECORD).write_text(json.dumps(facts, indent=indent, ensure_ascii=False), encoding="utf-8")
+        digests.clear()
+        for _ in range(2):
+            checked._LOOKS.clear()
+            assert folder.damage() is None
+            found = folder.record()
+            assert found is not None
+            assert ("numbers" in found.measured.__dict__) == (indent != 1)
+            assert found.measured.numbers == whole.measured.numbers
+            assert found.measured.number("a", "2") == whole.measured.numbers[1]
+            assert found.measured.details == facts["details"]
+        assert len(digests) == 1
+
+    @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"record.json": 3}', b'{"record.json": ["a", "b"]}'])
+    def test_without_a_seal_the_digest_is_checked(self, folder: JobFolder, content: bytes, digests: list[int]) -> None:
+        folder.file(CHECKED).write_bytes(content)
+        assert folder.damage() is None
+        assert len(digests) == 1
+        checked._LOOKS.clear()
+        assert folder.damage() is None
+        assert len(digests) == 1
+
+    def test_a_seal_is_of_one_reader_and_of_no_other_bytes(
+        self, folder: JobFolder, digests: list[int], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(checked, "_reader", lambda: "of another version")
+        assert folder.damage() is None
+        assert len(digests) == 1
+        path = folder.file(RECORD)
+        times = path.stat()
+        path.write_bytes(path.read_bytes().replace(b'"n": 8', b'"n": 9'))
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+        assert "another digest" in str(folder.damage())
+        assert folder.record() is None
+
+    def test_thorough_checks_believe_no_seal(self, folder: JobFolder, digests: list[int]) -> None:
+        """A seal that somebody forged."""
+        path = folder.file(RECORD)
+        path.write_bytes(path.read_bytes().replace(b'"n": 8', b'"n": 9'))
+        seal = [hashlib.sha256(path.read_bytes()).hexdigest(), checked._reader()]
+        folder.file(CHECKED).write_text(json.dumps({RECORD: seal}))
+        assert "another digest" in str(folder.damage(thorough=True))
+
+    @pytest.mark.parametrize("how", ["replaced", "gone"])
+    def test_numbers_of_another_record_are_not_taken_for_its_own(self, folder: JobFolder, how: str) -> None:
+        found = folder.record()
+        assert found is not None
+        if how == "replaced":
+            folder.finish(Record(kind="evaluate", weights="w"))
+        else:
+            folder.file(RECORD).unlink()
+        with pytest.raises(DamagedFileError, match=r"was replaced while it was read|cannot be read"):
+            found.measured.numbers  # noqa: B018
+        with pytest.raises(DamagedFileError):
+            found.measured.number("a", "1")
+
+    def test_a_record_with_nan_is_damage(self, folder: JobFolder) -> None:
+        path = folder.file(RECORD)
+        path.write_bytes(path.read_bytes().replace(b'"value": 0.5', b'"value": NaN'))
+        assert "another digest" in str(folder.damage())
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(st.tuples(st.text(max_size=9), st.text(max_size=9), st.text(max_size=20)), max_size=4),
+    st.dictionaries(st.text(max_size=9), st.recursive(st.none() | st.text(), st.lists), max_size=4),
+)
+def test_any_text_in_a_record_is_read_in_parts_as_whole(numbers: list[tuple[str, str, str]], details: Any) -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Store(Path(temporary)).folder(KEY)
+        made = tuple(Number(metric=m, argument=a, value=None, n=0, definition=d) for m, a, d in numbers)
+        folder.finish(Record(kind="evaluate", measured=Measured(numbers=made, details=details)))
+        found = folder.record()
+        assert found is not None
+        for number in reversed(made):
+            first = next(one for one in made if (one.metric, one.argument) == (number.metric, number.argument))
+            assert found.measured.number(number.metric, number.argument) == first
+        assert (found.measured.numbers, found.measured.details) == (made, details)

@@ -1,0 +1,118 @@
+"""What finished jobs took, for all results of a store without reading them all each time.
+
+A store of 100,000 results takes many seconds to read, and a plan needs a few facts of each. They are kept in a file
+beside the store, each with size, times and inode of the record that it comes from, and hold while these are the same.
+The file may be lost or deleted at any time; a result that it lacks is read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bench.files.atomic import write_atomically
+from bench.store import Record, Store
+
+__all__ = ["FILE", "WORTH", "Took", "finished_jobs"]
+
+FILE = "times.json"
+"""Name of the file in the results folder: a line with the SHA-256 of the rest, then JSON."""
+WORTH = 1_000
+"""Number of records read anew from which the file is written again."""
+
+
+class Took(NamedTuple):
+    """What a finished job took, and what kind of job it was.
+
+    Attributes:
+        kind: ``"train"``, ``"predict"`` or ``"evaluate"``.
+        what: Reference of the evaluation, else the family.
+        backbone: Backbone of the model.
+        dataset: The in-distribution data set.
+        argument: The part of the evaluation.
+        passes: Cost in network passes.
+        seconds: Wall time.
+        finished: Time of the end in UTC.
+        job: Id of the job.
+        device: Torch device, or ``"none"``.
+        key: Key of the job.
+    """
+
+    kind: str
+    what: str
+    backbone: str
+    dataset: str
+    argument: str
+    passes: float
+    seconds: float
+    finished: str
+    job: str
+    device: str
+    key: str
+
+    @classmethod
+    def of(cls, record: Record) -> Took:
+        """What a record says."""
+        return cls(
+            kind=record.kind,
+            what=record.measured.kind or record.family,
+            backbone=record.backbone,
+            dataset=record.dataset,
+            argument=record.argument,
+            passes=record.passes,
+            seconds=record.seconds,
+            finished=record.finished,
+            job=record.job,
+            device=record.provenance.device,
+            key=record.key,
+        )
+
+
+_FIELDS = Took._fields[:-1]
+"""What the file says of each job, beside its key; another version may say other things."""
+
+
+def finished_jobs(store: Store, worth: int = WORTH) -> Iterator[Took]:
+    """What every job with a valid record took, in the order of their keys.
+
+    Args:
+        store: The store.
+        worth: Number of records read anew from which the file beside the store is written again.
+    """
+    path = store.root.parent / FILE
+    known, now, read = _stored(path), dict[str, list[Any]](), 0
+    for key, marked in store.marks():
+        entry = known.get(key)
+        if entry is not None and entry[0] == list(marked):
+            took = Took._make([*entry[1], key])
+        else:
+            record = store.folder(key).record(remember=False)
+            if record is None:
+                continue
+            took, read = Took.of(record), read + 1
+        now[key] = [marked, took[:-1]]
+        yield took
+    if read >= worth:
+        _keep(path, now)
+
+
+def _stored(path: Path) -> dict[str, list[Any]]:
+    """By key, the mark of a record and what its job took, as the last command left them; empty if that is damaged."""
+    try:
+        sha256, _, content = path.read_bytes().partition(b"\n")
+    except OSError:
+        return {}
+    if hashlib.sha256(content).hexdigest().encode() != sha256:
+        return {}
+    found = json.loads(content)
+    return dict(found["jobs"]) if found["fields"] == list(_FIELDS) else {}
+
+
+def _keep(path: Path, jobs: dict[str, list[Any]]) -> None:
+    content = json.dumps({"fields": _FIELDS, "jobs": jobs}, ensure_ascii=True).encode()
+    with contextlib.suppress(OSError):  # of a store that may not be written, records are read each time
+        write_atomically(path, hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
