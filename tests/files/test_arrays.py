@@ -28,6 +28,41 @@ def test_what_was_written_is_read(tmp_path: Path, content: dict[str, NDArray[np.
         np.testing.assert_array_equal(found[name], array)
 
 
+def test_some_arrays_are_read_without_the_others(tmp_path: Path, content: dict[str, NDArray[np.generic]]) -> None:
+    save_arrays(tmp_path / "a.npz", content)
+    found = load_arrays(tmp_path / "a.npz", names=("p", "absent"), limit=content["p"].nbytes)
+    assert list(found) == ["p"]
+    np.testing.assert_array_equal(found["p"], content["p"])
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.float64(3.0) * np.ones(()),
+        np.zeros((0, 3)),
+        np.asfortranarray(np.arange(12.0).reshape(3, 4)),
+        np.array(["ab", ""]),
+        np.array(["2020-01-01"], dtype="M8[D]"),
+        np.zeros(3, dtype=[("x", "i4"), ("y", ">f8")]),
+    ],
+)
+def test_arrays_are_what_numpy_reads(tmp_path: Path, array: NDArray[np.generic]) -> None:
+    np.savez(tmp_path / "a.npz", array=array)
+    found = load_arrays(tmp_path / "a.npz")["array"]
+    with np.load(tmp_path / "a.npz") as whole:
+        expected = whole["array"]
+    assert (found.dtype, found.shape, found.tobytes()) == (expected.dtype, expected.shape, expected.tobytes())
+    assert found.flags.writeable
+    assert found.flags.f_contiguous == expected.flags.f_contiguous
+
+
+def test_a_header_of_megabytes_is_not_read(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x.npy", b"\x93NUMPY\x02\x00" + (2**24).to_bytes(4, "little") + b" " * 2**24)
+    with pytest.raises(DamagedFileError, match="a header of 16777216 bytes"):
+        load_arrays(tmp_path / "a.npz")
+
+
 def test_every_damaged_byte_is_told_or_harmless(tmp_path: Path, content: dict[str, NDArray[np.generic]]) -> None:
     path = tmp_path / "a.npz"
     sha256 = save_arrays(path, content)

@@ -12,6 +12,7 @@ from scipy import stats
 from bench.metrics.paired import (
     holm,
     mcnemar,
+    mcnemar_pairs,
     permutation_mean,
     sign_flip,
     smallest_sign_flip_p,
@@ -36,6 +37,20 @@ def test_mcnemar_by_hand():
     assert mcnemar(*outcomes(100, 1, 5, 3)) == pytest.approx(14 / 64)
     assert mcnemar([True, False], [True, False]) == 1.0
     assert mcnemar(*outcomes(0, 3, 3, 0)) == 1.0
+
+
+@given(st.integers(1, 6), st.integers(1, 60), st.integers(0, 2**32 - 1))
+def test_mcnemar_of_all_pairs_is_that_of_each(k, n, seed):
+    draw = np.random.default_rng(seed)
+    correct = draw.random((k, n)) < draw.random((k, 1))
+    expected = [mcnemar(a, b) for a, b in itertools.combinations(correct, 2)]
+    assert mcnemar_pairs(correct).tolist() == expected  # to the bit: bold face hangs on it
+
+
+def test_mcnemar_of_all_pairs_refuses_bad_input():
+    for bad in ([[0.5]], [[]], [1, 0]):
+        with pytest.raises(ValueError, match="correct must"):
+            mcnemar_pairs(bad)
 
 
 def test_mcnemar_refuses_bad_input():
