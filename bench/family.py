@@ -241,26 +241,31 @@ class Update:
         self.optimizer.step()
 
     @contextmanager
-    def ascended(self, rho: float) -> Iterator[None]:
+    def ascended(self, rho: float, *, adaptive: bool = False) -> Iterator[None]:
         """Move the weights by a distance ``rho`` along their gradient while the context lasts: the first step of
         sharpness-aware minimisation (Foret et al. 2021, Eq. 2). Gradients that are computed meanwhile are those at the
         moved weights; the weights are restored to the bit. Nothing moves if the gradient is zero or not finite.
 
         Args:
             rho: Distance in L2 over all parameters, positive.
+            adaptive: Measure the distance of each weight in units of its own size: w moves by
+                ``rho * w^2 g / ||w g||_2`` (Kwon et al. 2021, Eq. 7 without the small constant eta, so that a weight of
+                0 does not move).
         """
-        with_gradient = [p for p in self.model.parameters() if p.grad is not None]
+        pairs = [(p, p.grad) for p in self.model.parameters() if p.grad is not None]
         with torch.no_grad():
-            norm = torch.stack([torch.linalg.vector_norm(p.grad) for p in with_gradient]).norm()
+            before = [(p, p.detach().clone()) for p, _ in pairs]
+            scaled = [gradient * p.abs() if adaptive else gradient for p, gradient in pairs]
+            norm = torch.stack([torch.linalg.vector_norm(gradient) for gradient in scaled]).norm()
             moves = norm.isfinite() & (norm > 0)
-            before = [p.detach().clone() for p in with_gradient]
-            for p in with_gradient:
-                p.add_(torch.where(moves, p.grad * (rho / norm), 0.0))
+            for (p, _), gradient in zip(pairs, scaled, strict=True):
+                direction = gradient * p.abs() if adaptive else gradient
+                p.add_(torch.where(moves, direction * (rho / norm), 0.0))
         try:
             yield
         finally:
             with torch.no_grad():
-                for p, value in zip(with_gradient, before, strict=True):
+                for p, value in before:
                     p.copy_(value)
 
 
@@ -330,6 +335,12 @@ class Family(ABC, Generic[C]):
     def streams(self) -> Mapping[str, StreamSpec]:
         """The streams that ``training_step`` reads; the first sets the length of an epoch."""
         return {"train": StreamSpec(augment=self.config.augment, sigma=self.config.sigma)}
+
+    def before_training(self, model: Any, clean: Callable[[], Iterable[Batch]]) -> None:
+        """Called on the initial weights, before ``start``: for what a family estimates from the data and keeps in
+        buffers of the model. ``clean`` iterates over the clean, un-augmented training set. A training that goes on
+        after an interruption calls it again, and then restores the buffers from the checkpoint.
+        """
 
     def start(self, model: Any, generator: torch.Generator) -> State | None:  # noqa: ARG002 - for subclasses
         """The state at the beginning of training, or None. Of a model that needs no training it is the state that

@@ -18,7 +18,7 @@ from bench.conformance import small
 from bench.conformance.check import Check, require
 from bench.conformance.network import backbone
 from bench.errors import RequestError, did_you_mean
-from bench.family import Batch, Classifier, Family, Iteration, Model, Samples
+from bench.family import Batch, Classifier, Family, Iteration, Model, Samples, State
 from bench.plugins.family_contract import check_rows, checked_model, checked_state, checked_step, checked_streams
 from bench.predict.outputs import forward_outputs, gradient_outputs
 from bench.registry import import_object
@@ -132,6 +132,17 @@ class Trial:
                 classifies=self.spec.classifies,
             )
 
+    def train(self, count: int | None = None) -> Batch:
+        """The first training items, or all."""
+        train = self.splits.train
+        return Batch(torch.from_numpy(train.unit_images()[:count]), torch.from_numpy(train.labels[:count]))
+
+    def start(self, family: Family[Any], model: Model, generator: torch.Generator) -> State | None:
+        """The state at the beginning of a training, after what comes before it."""
+        with seeded(1):
+            family.before_training(model, lambda: [self.train()])
+        return family.start(model, generator)
+
     def built(self) -> None:
         """``build`` returns a model that keeps its backbone, and the same one for the same seed."""
         first, second = self.model(), self.model()
@@ -208,7 +219,9 @@ class Trial:
         """``streams`` and ``start`` return what the loop can use; the state can be saved and restored."""
         family, model = self.family(), self.model()
         checked_streams(family.streams(), self.who)
-        made = [checked_state(family.start(model, torch.Generator().manual_seed(seed)), self.who) for seed in (1, 2)]
+        made = [
+            checked_state(self.start(family, model, torch.Generator().manual_seed(seed)), self.who) for seed in (1, 2)
+        ]
         if made[0] is not None:
             saved = {name: tensor.clone() for name, tensor in made[0].state_dict().items()}
             made[1].load_state_dict(saved)
@@ -218,9 +231,8 @@ class Trial:
         """One training step has a scalar loss whose gradient reaches a parameter."""
         family, model = self.family(), self.model().train()
         generator = torch.Generator().manual_seed(1)
-        state = family.start(model, generator)
-        train = self.splits.train
-        batch = Batch(torch.from_numpy(train.unit_images()[:16]), torch.from_numpy(train.labels[:16]))
+        state = self.start(family, model, generator)
+        batch = self.train(16)
         batches = dict.fromkeys(family.streams(), batch)
         with seeded(1):
             step = checked_step(family.training_step(model, batches, state, Iteration(0, 0, 3, generator)), self.who)

@@ -98,6 +98,8 @@ class Trainer:
         self.per_epoch = next(iter(self.streams.values())).per_epoch
         self.generator = torch.Generator(self.device).manual_seed(derive_seed(seed, "step"))
         self.state_generator = torch.Generator(self.device).manual_seed(derive_seed(seed, "state"))
+        with seeded(derive_seed(seed, "before training")):
+            family.before_training(model, self.clean_batches)
         with seeded(derive_seed(seed, "state", "global")):
             self.state: State | None = checked_state(family.start(model, self.state_generator), self.who)
         self.globals = Generators(derive_seed(seed, "global"), self.device)

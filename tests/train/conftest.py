@@ -100,6 +100,8 @@ class ScriptedFamily(Family[TrainingConfig]):
         self.iterations: list[Iteration] = []
         self.batches: list[Mapping[str, Batch]] = []
         self.cleaned: list[Batch] = []
+        self.fitted: list[Batch] = []
+        self.calls: list[str] = []
         self.finished_with: float | None = None
 
     def build(self, backbone: nn.Module, num_classes: int, image_shape: tuple[int, int, int]) -> Scripted:
@@ -108,7 +110,12 @@ class ScriptedFamily(Family[TrainingConfig]):
     def streams(self) -> Mapping[str, StreamSpec]:
         return {"first": StreamSpec(sigma=self.config.sigma), "second": StreamSpec(sigma=0.0)}
 
+    def before_training(self, model: Scripted, clean: Callable[[], Iterable[Batch]]) -> None:
+        self.fitted = list(clean())
+        self.calls.append("before_training")
+
     def start(self, model: Any, generator: torch.Generator) -> Counter:
+        self.calls.append("start")
         return Counter()
 
     def training_step(

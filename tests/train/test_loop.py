@@ -110,6 +110,13 @@ def test_after_training_the_clean_training_set_is_there_in_order(scripted: Calla
     assert torch.cat([batch.labels for batch in family.cleaned]).tolist() == [i % 2 for i in range(12)]
 
 
+def test_before_training_and_its_state_the_clean_training_set_is_there_too(scripted: Callable[..., Trainer]) -> None:
+    family: Any = scripted((4,), sigma=0.5).family
+    assert family.calls == ["before_training", "start"]
+    assert torch.equal(torch.cat([batch.images for batch in family.fitted]), torch.arange(12).view(12, 1, 1, 1) / 100)
+    assert not family.batches
+
+
 def test_history_holds_means_over_the_epoch(scripted: Callable[..., Trainer]) -> None:
     result = scripted((2, 7), losses=float, warmup=2, decay_epochs=[1]).run()
     first, second = ({key: value for key, value in entry.items() if key != "seconds"} for entry in result.history)

@@ -181,15 +181,29 @@ def test_sam_is_its_formula() -> None:
     torch.testing.assert_close(model.values.detach(), w, rtol=1e-12, atol=0)
 
 
+def test_adaptive_sam_moves_each_weight_in_units_of_its_size() -> None:
+    """w + rho w^2 g / |w g|  (Kwon et al. 2021); a weight of 0 stays."""
+    model = Quadratic([1.0, -2.0, 0.0], [3.0, 0.5, 1.0])
+    w = model.values.detach().clone()
+    g = torch.tensor([0.7, -0.3, 5.0], dtype=torch.float64)
+    update = Update(Step(model.values @ g), model, optimizer_of(OptimizerConfig(kind="sgd"), model, 0.1))
+    update.backward()
+    with update.ascended(2.0, adaptive=True):
+        torch.testing.assert_close(model.values.detach(), w + 2.0 * w**2 * g / (w * g).norm(), rtol=1e-12, atol=0)
+        assert ((model.values.detach() - w)[:2] / w[:2]).norm() == pytest.approx(2.0, rel=1e-12)
+    assert torch.equal(model.values, w)
+
+
+@pytest.mark.parametrize("adaptive", [False, True])
 @pytest.mark.parametrize("gradient", [0.0, math.inf, math.nan])
-def test_nothing_moves_without_a_finite_gradient(gradient: float) -> None:
+def test_nothing_moves_without_a_finite_gradient(gradient: float, adaptive: bool) -> None:
     model = Quadratic([1.0, -2.0], [1.0, 1.0])
     update = Update(Step(model.loss()), model, optimizer_of(OptimizerConfig(kind="sgd"), model, 0.1))
     update.backward()
     model.first.grad.fill_(gradient)  # type: ignore[union-attr]
     model.rest.grad.fill_(gradient)  # type: ignore[union-attr]
     before = model.values.detach().clone()
-    with update.ascended(0.5):
+    with update.ascended(0.5, adaptive=adaptive):
         assert torch.equal(model.values, before)
     assert torch.equal(model.values, before)
 
