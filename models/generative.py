@@ -1,4 +1,4 @@
-"""What JEM and the generative ways of training GMMC share: sampling from noise, and the replay buffer."""
+"""What JEM, its successors and the generative ways of training GMMC share: sampling, and the replay buffer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bench.family import Classifier, Family, Samples
 from .configs import GMMCGenConfig, JEMConfig
 from .langevin import NoiseFn, indexed_noise, indexed_uniform
 from .networks import from_model, to_model
-from .replay import ReplayBuffer
+from .replay import ReplayBuffer, Start
 
 __all__ = ["GenerativeFamily", "SamplingClassifier", "logged_energies"]
 
@@ -41,12 +41,12 @@ class SamplingClassifier(Classifier):
         start: Tensor | None = None,
     ) -> Tensor:
         """Images that the sampler makes for ``labels``: (N, C, H, W) in [0, 1]."""
-        device = labels.device
-        if start is None:
-            scaled = indexed_uniform(seed, index, self.image_shape, device)
-        else:
-            scaled = to_model(start)
-        return from_model(self.run_sampler(scaled, labels, indexed_noise(seed, index, device), steps))
+        scaled = self.starts(labels, seed, index) if start is None else to_model(start)
+        return from_model(self.run_sampler(scaled, labels, indexed_noise(seed, index, labels.device), steps))
+
+    def starts(self, labels: Tensor, seed: int, index: Tensor) -> Tensor:
+        """Starts of the chains of ``sample``, (N, C, H, W) on the [-1, 1] scale: uniform noise."""
+        return indexed_uniform(seed, index, self.image_shape, labels.device)
 
     @abstractmethod
     def run_sampler(self, scaled: Tensor, labels: Tensor, noise: NoiseFn, steps: int | None) -> Tensor:
@@ -67,14 +67,19 @@ class GenerativeFamily(Family[C]):
     """A family that trains with a sampler and a replay buffer."""
 
     def start(self, model: SamplingClassifier, generator: torch.Generator) -> ReplayBuffer:
-        """A buffer of uniform noise; the label of a slot is that of its class partition."""
+        """A buffer of new chains; the label of a slot is that of its class partition."""
         return ReplayBuffer(
             self.config.sampler.buffer,
             model.image_shape,
             model.num_classes,
             generator=generator,
             device=next(chain(model.parameters(), model.buffers())).device,
+            start=self.new_chains(model),
         )
+
+    def new_chains(self, model: SamplingClassifier) -> Start | None:  # noqa: ARG002 - for subclasses
+        """Distribution of new chains; None: uniform noise."""
+        return None
 
     def attach(self, model: SamplingClassifier, state: Mapping[str, Tensor]) -> None:
         """Keep the buffer for ``stored_samples``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from .networks import features_of, sampling, to_model
 from .replay import ReplayBuffer
 from .softmax import LinearClassifier
 
-__all__ = ["JEM", "JEMClassifier", "langevin"]
+__all__ = ["JEM", "JEMClassifier", "Terms", "langevin"]
 
 
 class JEMClassifier(SamplingClassifier, LinearClassifier):
@@ -77,6 +78,15 @@ def langevin(
     )
 
 
+class Terms(NamedTuple):
+    """Log p(x) + c of real images (n,) and of samples (n,), and two scalars: the cross-entropy and the loss."""
+
+    real: Tensor
+    sampled: Tensor
+    cross_entropy: Tensor
+    loss: Tensor
+
+
 class JEM(GenerativeFamily[JEMConfig]):
     """w_x * (mean log p(x') - mean log p(x)) + w_y * cross-entropy, on two independently shuffled streams."""
 
@@ -103,21 +113,34 @@ class JEM(GenerativeFamily[JEMConfig]):
     ) -> Step:
         """The loss of one batch of each stream and one batch of samples."""
         real, labelled = batches["density"], batches["train"]
-        sampler = self.config.sampler
-        draw = state.draw(len(real.images), reinit=sampler.reinit)
-        with sampling(model):
-            noise = generator_noise(iteration.generator, draw.images.device)
-            samples = langevin(model.log_density_of_scaled, draw.images, sampler, sampler.steps, noise)
+        draw = state.draw(len(real.images), reinit=self.config.sampler.reinit)
+        noise = generator_noise(iteration.generator, draw.images.device)
+        samples = self.advanced(model, draw.images, noise)
         state.write_back(draw, samples)
+        terms = self.terms(model, real, samples, labelled)
+        logs = {
+            "fp": terms.real.detach().mean(),
+            "fq": terms.sampled.detach().mean(),
+            "cross-entropy": terms.cross_entropy.detach(),
+        }
+        if iteration.index < self.config.log_iterations:
+            logs |= logged_energies(-terms.real, -terms.sampled)
+        return Step(terms.loss, logs, lambda: self.terms(model, real, samples, labelled).loss)
+
+    def advanced(self, model: JEMClassifier, start: Tensor, noise: NoiseFn) -> Tensor:
+        """Chains (n, C, H, W) on the [-1, 1] scale after the steps of one training step."""
+        sampler = self.config.sampler
+        with sampling(model):
+            return langevin(model.log_density_of_scaled, start, sampler, sampler.steps, noise)
+
+    def terms(self, model: JEMClassifier, real: Batch, samples: Tensor, labelled: Batch) -> Terms:
+        """The terms of the loss, with the weights as they are."""
         batches_of_images = [to_model(real.images), samples, to_model(labelled.images)]
         real_logits, sample_logits, labelled_logits = (
             model.classify(features) for features in features_of(model.backbone, batches_of_images)
         )
         real_densities, sample_densities = (torch.logsumexp(rows, dim=1) for rows in (real_logits, sample_logits))
-        real_density, sample_density = real_densities.mean(), sample_densities.mean()
-        px = sample_density - real_density
+        px = sample_densities.mean() - real_densities.mean()
         pyx = functional.cross_entropy(labelled_logits, labelled.labels)
-        logs = {"fp": real_density.detach(), "fq": sample_density.detach(), "cross-entropy": pyx.detach()}
-        if iteration.index < self.config.log_iterations:
-            logs |= logged_energies(-real_densities, -sample_densities)
-        return Step(self.config.px_weight * px + self.config.pyx_weight * pyx, logs)
+        loss = self.config.px_weight * px + self.config.pyx_weight * pyx
+        return Terms(real_densities, sample_densities, pyx, loss)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from bench.rng import signed64, splitmix64, top_bits
 
-__all__ = ["NoiseFn", "generator_noise", "indexed_noise", "indexed_uniform", "regress_to", "sgld"]
+__all__ = ["NoiseFn", "generator_noise", "indexed_noise", "indexed_normal", "indexed_uniform", "regress_to", "sgld"]
 
 NoiseFn = Callable[[int, tuple[int, ...]], Tensor]
 """``noise(step, shape)``: standard normal noise for one step, rows first; steps count from 0."""
@@ -31,11 +31,15 @@ def sgld(
     noise: float,
     noise_fn: NoiseFn | None = None,
     decay_power: float = 0.0,
+    bound: float | None = None,
     clamp: tuple[float, float] | None = None,
 ) -> Tensor:
     """Langevin dynamics, by default with constant step and noise, as in the JEM code.
 
         x <- x + step_size * d/dx sum_i log p(x_i) + noise * N(0, 1)
+
+    With a ``bound`` it is the proximal SGLD of JEM++: every component of the gradient is clamped to [-bound, bound], so
+    that a step without its noise stays in the L_inf ball of radius ``step_size * bound``.
 
     Step and noise are independent parameters (JEM: 1 and 0.01), not alpha/2 and sqrt(alpha) as in exact SGLD.
 
@@ -47,6 +51,7 @@ def sgld(
         noise: Standard deviation of the noise of one step.
         noise_fn: Source of the noise; may be None only if ``noise`` is 0.
         decay_power: Step t (from 0) has step size and noise times (1 + t)^-decay_power (JEM paper, Eq. 3).
+        bound: Largest absolute value of a component of the gradient, positive, or None.
         clamp: (low, high) to clamp to after every step, or None (as in the JEM code).
 
     Returns:
@@ -60,6 +65,8 @@ def sgld(
         raise ValueError(f"noise must be finite and not negative, got {noise}")
     if noise > 0 and noise_fn is None:
         raise ValueError(f"noise {noise} needs a noise_fn to come from (generator_noise or indexed_noise)")
+    if bound is not None and not bound > 0:
+        raise ValueError(f"bound must be positive, got {bound}")
     # The caller may be in no_grad or inference mode, which the input gradient does not allow.
     with torch.inference_mode(False), torch.enable_grad():
         x = start.detach().clone()
@@ -71,6 +78,8 @@ def sgld(
                     f"log_density must return one value an image, shape ({len(x)},); got {tuple(density.shape)}"
                 )
             (gradient,) = torch.autograd.grad(density.sum(), leaf)
+            if bound is not None:
+                gradient = gradient.clamp(-bound, bound)
             factor = (1.0 + step) ** -decay_power
             x.add_(gradient, alpha=step_size * factor)
             if noise > 0 and noise_fn is not None:
@@ -168,15 +177,30 @@ def indexed_noise(seed: int, indices: Tensor, device: torch.device | str) -> Noi
     def noise(step: int, shape: tuple[int, ...]) -> Tensor:
         if not shape or shape[0] != len(keys):
             raise ValueError(f"noise is for {len(keys)} indices, so its shape must start with that; got {shape}")
-        count = math.prod(shape[1:])
-        bits = splitmix64(splitmix64(keys, step)[:, None], torch.arange((count + 1) // 2, device=keys.device))
-        # Shifted by half a step, so that the logarithm is finite.
-        radius = torch.sqrt(-2 * torch.log((top_bits(bits, 32).double() + 0.5) * 2.0**-32))
-        angle = (bits & 0xFFFFFFFF).double() * (2 * math.pi * 2.0**-32)
-        pairs = torch.stack((radius * torch.cos(angle), radius * torch.sin(angle)), dim=-1)
-        return pairs.flatten(1)[:, :count].reshape(shape).float()
+        return _normal(splitmix64(keys, step), math.prod(shape[1:])).reshape(shape)
 
     return noise
+
+
+def indexed_normal(seed: int, indices: Tensor, shape: Sequence[int], device: torch.device | str) -> Tensor:
+    """Standard normal noise for starts: element e of row i depends on (seed, indices[i], e) alone.
+
+    It is independent of ``indexed_noise`` and ``indexed_uniform`` with the same seed and indices.
+
+    Args:
+        seed: Any integer, taken modulo 2^64.
+        indices: (N,) integers, the identities of the rows.
+        shape: Shape of one row, for example (C, H, W).
+        device: Device of the noise.
+
+    Returns:
+        (N, *shape) float32.
+
+    Raises:
+        ValueError: ``indices`` are not one-dimensional integers.
+    """
+    keys = _row_keys(_NORMAL_START, seed, indices, device)
+    return _normal(keys, math.prod(shape)).reshape(len(keys), *shape)
 
 
 def indexed_uniform(
@@ -220,7 +244,17 @@ def _check(start: Tensor, steps: int, step_size: float, clamp: tuple[float, floa
 
 
 # Separate streams of one seed.
-_NORMAL, _UNIFORM = 0, 1
+_NORMAL, _UNIFORM, _NORMAL_START = 0, 1, 2
+
+
+def _normal(keys: Tensor, count: int) -> Tensor:
+    """(N, count) standard normal float32 values from (N,) keys, by the Box-Muller transform."""
+    bits = splitmix64(keys[:, None], torch.arange((count + 1) // 2, device=keys.device))
+    # Shifted by half a step, so that the logarithm is finite.
+    radius = torch.sqrt(-2 * torch.log((top_bits(bits, 32).double() + 0.5) * 2.0**-32))
+    angle = (bits & 0xFFFFFFFF).double() * (2 * math.pi * 2.0**-32)
+    pairs = torch.stack((radius * torch.cos(angle), radius * torch.sin(angle)), dim=-1)
+    return pairs.flatten(1)[:, :count].float()
 
 
 def _row_keys(stream: int, seed: int, indices: Tensor, device: torch.device | str) -> Tensor:

@@ -3,9 +3,10 @@
 All interfaces have images in [0, 1]. Networks, samplers, their steps and their noise use the [-1, 1] scale, as in the
 JEM and GMMC code ((x - 0.5) / 0.5).
 
-In training mode, batch normalisation mixes items and dropout draws random numbers. The papers' networks have neither;
-the functions on modes then have no cost. With such layers, the sampler must use the network in evaluation mode (as in
-the JEM code), and real and generated images must not share a batch.
+In training mode, batch normalisation mixes items and dropout draws random numbers. The networks of JEM and GMMC have
+neither; the functions on modes then have no cost. With such layers, real and generated images must not share a batch,
+and the sampler uses the network in evaluation mode, as in the JEM code. The exception are JEM++ and SADA-JEM, which
+normalise chains by the statistics of their own batch.
 """
 
 from __future__ import annotations
@@ -20,7 +21,16 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from bench.family import Classifier
 
-__all__ = ["BackboneClassifier", "evaluating", "features_of", "from_model", "mixes_items", "sampling", "to_model"]
+__all__ = [
+    "BackboneClassifier",
+    "constant_statistics",
+    "evaluating",
+    "features_of",
+    "from_model",
+    "mixes_items",
+    "sampling",
+    "to_model",
+]
 
 
 def to_model(images: Tensor) -> Tensor:
@@ -66,9 +76,16 @@ def mixes_items(network: nn.Module) -> bool:
 
 
 @contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """Set batch normalisation and dropout to evaluation mode, and restore all modes afterwards."""
-    changed = [m for m in network.modules() if isinstance(m, _BatchNorm | _DropoutNd) and m.training]
+def evaluating(network: nn.Module, *, batch_statistics: bool = False) -> Iterator[None]:
+    """Set batch normalisation and dropout to evaluation mode, and restore all modes afterwards.
+
+    Args:
+        network: The network.
+        batch_statistics: Leave batch normalisation as it is: in training it normalises a batch by its own mean and
+            variance, and takes them into its running statistics.
+    """
+    kinds = _DropoutNd if batch_statistics else _BatchNorm | _DropoutNd
+    changed = [m for m in network.modules() if isinstance(m, kinds) and m.training]
     for module in changed:
         module.training = False
     try:
@@ -79,15 +96,32 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def sampling(network: nn.Module) -> Iterator[None]:
+def constant_statistics(network: nn.Module) -> Iterator[None]:
+    """Keep the running statistics of batch normalisation as they are; batches are normalised as before."""
+    momenta = [(module, module.momentum) for module in network.modules() if isinstance(module, _BatchNorm)]
+    for module, _ in momenta:
+        module.momentum = 0.0
+    try:
+        yield
+    finally:
+        for module, momentum in momenta:
+            module.momentum = momentum
+
+
+@contextmanager
+def sampling(network: nn.Module, *, batch_statistics: bool = False) -> Iterator[None]:
     """Set a network in training to evaluation mode without gradients of parameters, as a sampler needs it, and restore
     all flags afterwards.
 
     Only the images move. Eager autograd computes only the requested gradients, but a compiled backward pass computes
     the gradients of all tensors that required one at compilation, so parameters must not require one then.
+
+    Args:
+        network: The network.
+        batch_statistics: As for ``evaluating``.
     """
     frozen = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    with evaluating(network):
+    with evaluating(network, batch_statistics=batch_statistics):
         try:
             for parameter in frozen:
                 parameter.requires_grad_(False)

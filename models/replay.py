@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-__all__ = ["Draw", "ReplayBuffer"]
+__all__ = ["Draw", "ReplayBuffer", "Start"]
+
+Start = Callable[[Tensor, Tensor], Tensor]
+"""A distribution of new chains: (standard normal noise (n, C, H, W), labels (n,)) -> images (n, C, H, W)."""
 
 _STATE_KEYS = ("images", "labels", "age", "generator")
 
@@ -35,9 +38,9 @@ class ReplayBuffer:
 
     Slots are divided into one contiguous partition per class: class y owns the slots
     [floor(y size / K), floor((y + 1) size / K)). If K divides size, label = slot // (size // K); if not, partition
-    sizes differ by at most one and every slot belongs to a class. Initially every image is uniform noise, and the label
-    of a slot is its partition. Draws with given labels preserve this; unconditional draws do not, because a chain that
-    is restarted from noise gets a new label but keeps its slot.
+    sizes differ by at most one and every slot belongs to a class. Initially every image is uniform noise, or drawn by
+    ``start`` for its label, and the label of a slot is its partition. Draws with given labels preserve this;
+    unconditional draws do not, because a chain that is restarted gets a new label but keeps its slot.
 
     No method waits for the device if buffer, generator and arguments are on the same one. A generator on another device
     works too, and then the numbers do not depend on the device of the buffer.
@@ -48,6 +51,7 @@ class ReplayBuffer:
         num_classes: K.
         generator: The only source of random numbers; construction and ``draw`` advance it.
         device: Device of images, labels and ages; the images take 4 N C H W bytes.
+        start: Distribution of new chains; None: U(-1, 1).
 
     Attributes:
         images: (N, C, H, W) float32.
@@ -66,6 +70,7 @@ class ReplayBuffer:
         *,
         generator: torch.Generator,
         device: torch.device | str,
+        start: Start | None = None,
     ) -> None:
         if num_classes < 1:
             raise ValueError(f"num_classes must be at least 1, got {num_classes}")
@@ -81,13 +86,14 @@ class ReplayBuffer:
         self.num_classes = num_classes
         self.device = torch.device(device)
         self._generator = generator
+        self._start = start
         bounds = torch.arange(num_classes + 1) * size // num_classes
         self._partition_start = bounds[:-1].to(self.device)
         self._partition_size = bounds.diff().to(self.device)
-        self.images = self._noise(size)
         self.labels = torch.arange(num_classes, device=self.device).repeat_interleave(
             self._partition_size, output_size=size
         )
+        self.images = self._new(self.labels)
         self.age = torch.zeros(size, dtype=torch.int32, device=self.device)
 
     def draw(self, n: int, *, labels: Tensor | None = None, reinit: float = 0.05) -> Draw:
@@ -101,7 +107,8 @@ class ReplayBuffer:
             n: Number of chains.
             labels: (n,) integers in [0, K), or None. Values are checked only on the CPU, because a check on another
                 device would wait for it.
-            reinit: Probability rho that a chain is restarted from uniform noise, independently for each chain.
+            reinit: Probability rho that a chain is restarted from the distribution of new chains, independently for
+                each chain.
 
         Raises:
             ValueError: ``n`` < 1, ``reinit`` outside [0, 1], or labels of wrong shape, type or range.
@@ -123,7 +130,7 @@ class ReplayBuffer:
             labels = torch.where(fresh, self._integers(self.num_classes, n), self.labels[indices])
         # Noise is drawn for all rows: selecting the fresh rows first would wait for the device, and the number of
         # draws from the generator would be random.
-        images = torch.where(fresh[:, None, None, None], self._noise(n), self.images[indices])
+        images = torch.where(fresh[:, None, None, None], self._new(labels), self.images[indices])
         age = self.age[indices].masked_fill_(fresh, 0)
         return Draw(indices=indices, images=images, labels=labels, age=age)
 
@@ -217,6 +224,10 @@ class ReplayBuffer:
         drawn = torch.randint(high, (n,), generator=self._generator, device=self._generator.device)
         return drawn.to(self.device, non_blocking=True)
 
-    def _noise(self, n: int) -> Tensor:
-        """(n, C, H, W) uniform on [-1, 1)."""
-        return self._unit(n, *self.image_shape).mul_(2).sub_(1)
+    def _new(self, labels: Tensor) -> Tensor:
+        """(n, C, H, W) new chains of classes (n,), by default uniform on [-1, 1)."""
+        shape = (len(labels), *self.image_shape)
+        if self._start is None:
+            return self._unit(*shape).mul_(2).sub_(1)
+        drawn = torch.randn(shape, generator=self._generator, device=self._generator.device)
+        return self._start(drawn.to(self.device, non_blocking=True), labels)

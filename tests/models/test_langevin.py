@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 import weakref
 from typing import Any
@@ -331,3 +332,37 @@ def test_sgld_refuses_anything_but_one_value_an_image(reduce: Any) -> None:
 def test_targets_are_not_broadcast(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="features and targets must both have shape"):
         regress_to(lambda x: x.flatten(1), images(3), torch.zeros(shape), steps=1)
+
+
+# --- proximal steps -----------------------------------------------------------------------------------------
+
+
+def quadratic(x: Tensor) -> Tensor:
+    """Log p with gradient -x."""
+    return -0.5 * x.square().flatten(1).sum(dim=1)
+
+
+def test_a_proximal_step_on_a_quadratic_energy_by_hand() -> None:
+    start = torch.tensor([3.0, -0.2, 0.5, -7.0]).view(4, 1, 1, 1)
+    out = sgld(quadratic, start, steps=1, step_size=0.5, noise=0.0, bound=1.0)
+    assert out.flatten().tolist() == pytest.approx([2.5, -0.1, 0.25, -6.5])
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.floats(0.01, 3), st.floats(0.01, 2), st.integers(1, 5))
+def test_proximal_steps_stay_in_their_ball_and_a_wide_one_changes_nothing(
+    bound: float, step_size: float, steps: int
+) -> None:
+    start, net = images(2), network()
+    ends = [sgld(evidence(net), start, steps=k, step_size=step_size, noise=0.0, bound=bound) for k in range(steps + 1)]
+    for before, after in itertools.pairwise(ends):
+        assert (after - before).abs().max() <= step_size * bound * (1 + 1e-9)
+    free = sgld(evidence(net), start, steps=steps, step_size=step_size, noise=0.0)
+    wide = sgld(evidence(net), start, steps=steps, step_size=step_size, noise=0.0, bound=1e6)
+    assert torch.equal(wide, free)
+
+
+@pytest.mark.parametrize("bound", [0.0, -1.0, math.nan])
+def test_a_bound_that_allows_nothing_is_refused(bound: float) -> None:
+    with pytest.raises(ValueError, match="bound must be positive"):
+        sgld(quadratic, images(1), steps=1, step_size=0.5, noise=0.0, bound=bound)

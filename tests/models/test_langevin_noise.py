@@ -9,6 +9,7 @@ import torch
 from bench_models.langevin import (
     generator_noise,
     indexed_noise,
+    indexed_normal,
     indexed_uniform,
 )
 from hypothesis import given, settings
@@ -115,3 +116,25 @@ def test_noise_refuses_wrong_rows() -> None:
         indexed_uniform(0, torch.zeros(3, 1, dtype=torch.int64), (2,), "cpu")
     with pytest.raises(ValueError, match="noise is for 3 indices"):
         indexed_noise(0, torch.arange(3), "cpu")(0, (4, 2))
+
+
+# --- normal starts ------------------------------------------------------------------------------------------
+
+
+def test_normal_starts_belong_to_seed_and_index() -> None:
+    index = torch.tensor([3, 900, 3, 2**40])
+    drawn = indexed_normal(7, index, SHAPE, "cpu")
+    assert drawn.shape == (4, *SHAPE)
+    assert torch.equal(drawn[0], drawn[2])
+    assert torch.equal(drawn[1:2], indexed_normal(7, index[1:2], SHAPE, "cpu"))
+    assert not torch.equal(drawn, indexed_normal(8, index, SHAPE, "cpu"))
+
+
+def test_normal_starts_are_standard_normal_and_independent_of_the_noise_of_steps() -> None:
+    index = torch.arange(2000)
+    drawn = indexed_normal(1, index, SHAPE, "cpu").flatten()
+    assert stats.kstest(drawn.numpy(), "norm").pvalue > 1e-3
+    others = [indexed_noise(1, index, "cpu")(step, (2000, *SHAPE)).flatten() for step in (0, 1)]
+    others.append(indexed_uniform(1, index, SHAPE, "cpu").flatten())
+    for other in others:
+        assert abs(float(torch.corrcoef(torch.stack([drawn, other]))[0, 1])) < 5 / len(drawn) ** 0.5

@@ -8,7 +8,15 @@ import torch
 from bench_models.configs import GMMCGenConfig, JEMConfig
 from bench_models.gmmc import GMMCGen
 from bench_models.jem import JEM
-from bench_models.networks import evaluating, features_of, from_model, mixes_items, sampling, to_model
+from bench_models.networks import (
+    constant_statistics,
+    evaluating,
+    features_of,
+    from_model,
+    mixes_items,
+    sampling,
+    to_model,
+)
 from bench_models.replay import ReplayBuffer
 from bench_models.wide_resnet import build
 from hypothesis import given
@@ -52,6 +60,15 @@ class TestEvaluating:
         with evaluating(network):
             pass
         assert flags(network) == before
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_batch_normalisation_may_stay_in_training(self, name: str) -> None:
+        network = build(name, 1).train()
+        with evaluating(network, batch_statistics=True):
+            modes = {type(m): m.training for m in network.modules()}
+            assert modes.get(nn.BatchNorm2d, True)
+            assert not modes.get(nn.Dropout, False)
+        assert all(flags(network))
 
     def test_also_mixed_ones_and_after_an_error(self) -> None:
         network = build("wrn-10-1-batch-drop0.3", 1).train()
@@ -202,3 +219,23 @@ class TestTrainingSteps:
         train()
         assert [parameter.requires_grad for parameter in parameters] == flags_before
         assert all(parameter.grad is None for parameter in parameters)
+
+
+def test_running_statistics_can_be_kept_while_batches_are_normalised_as_before() -> None:
+    torch.manual_seed(0)
+    network = build("wrn-10-1-batch", 1).train()
+    images = torch.rand(6, 1, 8, 8)
+    expected = network(images)
+    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    before = [m.running_var.clone() for m in norms if m.running_var is not None]
+    with constant_statistics(network):
+        assert torch.equal(network(images * 1.0), expected)
+        network(3 * images)
+    for module, variance in zip(norms, before, strict=True):
+        assert module.running_var is not None
+        assert torch.equal(module.running_var, variance)
+        assert module.momentum == 0.9
+    network(3 * images)
+    assert any(
+        m.running_var is not None and not torch.equal(m.running_var, v) for m, v in zip(norms, before, strict=True)
+    )

@@ -106,6 +106,30 @@ def test_kept_rows_come_from_the_buffer_and_fresh_rows_are_noise(conditional: bo
 
 
 @pytest.mark.parametrize("conditional", [False, True])
+def test_new_chains_come_from_the_given_distribution_for_their_labels(conditional: bool) -> None:
+    """Here: the label in every pixel, and a thousandth of standard normal noise."""
+    b = ReplayBuffer(
+        20,
+        SHAPE,
+        4,
+        generator=torch.Generator().manual_seed(0),
+        device="cpu",
+        start=lambda noise, labels: labels.view(-1, 1, 1, 1) + noise / 1000,
+    )
+    assert torch.equal(b.images.round().flatten(1), b.labels[:, None].expand(20, 6).float())
+    b.images.fill_(-9)
+    wanted = torch.arange(2000) % 4
+    draw = b.draw(2000, labels=wanted if conditional else None, reinit=0.5)
+    fresh = draw.images.flatten(1)[:, 0] > -5
+    assert 800 < fresh.sum() < 1200
+    assert (draw.images[~fresh] == -9).all()
+    noise = (draw.images[fresh] - draw.labels[fresh].view(-1, 1, 1, 1)).flatten() * 1000
+    assert stats.kstest(noise.numpy(), "norm").pvalue > 1e-3
+    if conditional:
+        assert torch.equal(draw.labels, wanted)
+
+
+@pytest.mark.parametrize("conditional", [False, True])
 @pytest.mark.parametrize("reinit", [0.025, 0.05, 0.5])
 def test_reinit_frequency(reinit: float, conditional: bool) -> None:
     n = 20_000
