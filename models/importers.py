@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bench.family import Imported
 
-__all__ = ["gmmc", "jem"]
+__all__ = ["gmmc", "jem", "state_dict"]
 
 
 _BLOCK = re.compile(r"layer([123])\.(\d+)\.(bn1|bn2|conv1|conv2|shortcut\.0)\.(.+)")
@@ -38,7 +38,7 @@ def gmmc(checkpoint: Any, dim: int, num_classes: int) -> Imported:
         ValueError: The file is not such a checkpoint, its centers are not those of Algorithm 2 up to rounding
             (``centers.check_published``), or its replay buffer is invalid.
     """
-    weights, ignored = _trunk(_state_dict(checkpoint))
+    weights, ignored = _trunk(state_dict(checkpoint))
     notes = ["gamma^2 is estimated on the training set when a suite first uses the model"]
     facts: dict[str, Any] = {}
     centers = _centers_of(checkpoint.get("margin"))
@@ -80,7 +80,7 @@ def jem(checkpoint: Any, dim: int, num_classes: int) -> Imported:  # noqa: ARG00
     Raises:
         ValueError: The file is not such a checkpoint, or its replay buffer is invalid.
     """
-    own = _state_dict(checkpoint)
+    own = state_dict(checkpoint)
     heads = {name: tensor for name, tensor in own.items() if name.startswith(("class_output.", "energy_output."))}
     weights, ignored = _trunk({name: tensor for name, tensor in own.items() if name not in heads})
     for name, tensor in heads.items():
@@ -98,7 +98,12 @@ def jem(checkpoint: Any, dim: int, num_classes: int) -> Imported:  # noqa: ARG00
     return Imported(weights, state, ignored, notes)
 
 
-def _state_dict(checkpoint: Any) -> dict[str, Tensor]:
+def state_dict(checkpoint: Any) -> dict[str, Tensor]:
+    """The tensors of a checkpoint by the authors' names, without the prefix of ``DataParallel``.
+
+    Raises:
+        ValueError: The file is not a checkpoint of the JEM or GMMC code or of one that followed JEM's.
+    """
     if not isinstance(checkpoint, Mapping) or not isinstance(checkpoint.get("model_state_dict"), Mapping):
         raise ValueError("no model_state_dict in the file: it is not a checkpoint of the JEM or GMMC code")
     # DataParallel prefixes every name with "module.".

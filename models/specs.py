@@ -10,15 +10,27 @@ from bench.spec import BackboneSpec, FamilySpec, Task
 from .configs import GMMCDisConfig, GMMCGenConfig, GMMCJointConfig, JEMConfig, SoftmaxConfig
 from .wide_resnet_shape import blocks_per_stage, macs, parameters, parse_variant, stage_channels
 
-__all__ = ["GMMC_DIS", "GMMC_GEN", "GMMC_JOINT", "JEM", "SOFTMAX", "WIDE_RESNET"]
+__all__ = [
+    "BUFFER",
+    "GMMC_DIS",
+    "GMMC_GEN",
+    "GMMC_JOINT",
+    "JEM",
+    "SAMPLER_STEP",
+    "SOFTMAX",
+    "UPDATE",
+    "WIDE_RESNET",
+    "unfit_buffer",
+    "warn_of_batch_norm",
+]
 
-_UPDATE = 3.0
+UPDATE = 3.0
 """Forward-equivalents per item of an update: a forward pass, and a backward pass to activations and weights."""
-_SAMPLER_STEP = 2.0
+SAMPLER_STEP = 2.0
 """Forward-equivalents per item of a sampler step: a forward pass, and a backward pass to the input only."""
 
 
-def _warn_of_batch_norm(_config: Any, backbone: str) -> tuple[str, ...]:
+def warn_of_batch_norm(_config: Any, backbone: str) -> tuple[str, ...]:
     """A warning against a sampler with batch normalisation; backbones of other packages are not checked."""
     try:
         normalised = parse_variant(backbone).norm == "batch"
@@ -50,9 +62,9 @@ _RELEASED_SAMPLER = {
     "sampler.labels": "batch",
     "sampler.clamp": True,
 }
-_BUFFER = frozenset({"sampler.buffer", "sampler.reinit"})
+BUFFER = frozenset({"sampler.buffer", "sampler.reinit"})
 """Sampler parameters that only training reads; later sampling also uses steps, step size and noise."""
-_GENERATIVE = _BUFFER | {"beta", "sampler.labels"}
+_GENERATIVE = BUFFER | {"beta", "sampler.labels"}
 _PAPER_SAMPLER = {
     "sampler.steps": 20,
     "sampler.step_size": 1.0,
@@ -82,7 +94,7 @@ def _unfit_centers(_config: Any, task: Task) -> Mapping[str, str]:
     }
 
 
-def _unfit_buffer(config: Any, task: Task) -> Mapping[str, str]:
+def unfit_buffer(config: Any, task: Task) -> Mapping[str, str]:
     """Refuse buffers with fewer slots than classes."""
     if config.sampler.buffer >= task.num_classes:
         return {}
@@ -93,7 +105,7 @@ def _unfit_buffer(config: Any, task: Task) -> Mapping[str, str]:
 
 
 def _unfit_sampled_centers(config: Any, task: Task) -> Mapping[str, str]:
-    return {**_unfit_centers(config, task), **_unfit_buffer(config, task)}
+    return {**_unfit_centers(config, task), **unfit_buffer(config, task)}
 
 
 SOFTMAX = FamilySpec(
@@ -156,10 +168,10 @@ JEM = FamilySpec(
         "sampler.noise": 0.01,
         "sampler.clamp": False,
     },
-    passes=lambda config: 3 * _UPDATE + _SAMPLER_STEP * config.sampler.steps,
-    training_only=_BUFFER | {"augment_density", "px_weight", "pyx_weight"},
-    warn=_warn_of_batch_norm,
-    unfit=_unfit_buffer,
+    passes=lambda config: 3 * UPDATE + SAMPLER_STEP * config.sampler.steps,
+    training_only=BUFFER | {"augment_density", "px_weight", "pyx_weight"},
+    warn=warn_of_batch_norm,
+    unfit=unfit_buffer,
     layout=_head,
 )
 
@@ -203,9 +215,9 @@ GMMC_GEN = FamilySpec(
     paper_on=_ALL_THREE,
     paper_family="gmmc-gen",
     released={**_RELEASED, **_RELEASED_SAMPLER},
-    passes=lambda config: 2 * _UPDATE + _SAMPLER_STEP * config.sampler.steps,
+    passes=lambda config: 2 * UPDATE + SAMPLER_STEP * config.sampler.steps,
     training_only=_GENERATIVE,
-    warn=_warn_of_batch_norm,
+    warn=warn_of_batch_norm,
     unfit=_unfit_sampled_centers,
     layout=_centers,
 )
@@ -234,13 +246,13 @@ GMMC_JOINT = FamilySpec(
     released={**_RELEASED, **_RELEASED_SAMPLER},
     passes=lambda config: (
         (
-            _UPDATE * config.start_generative
-            + (2 * _UPDATE + _SAMPLER_STEP * config.sampler.steps) * (config.epochs - config.start_generative)
+            UPDATE * config.start_generative
+            + (2 * UPDATE + SAMPLER_STEP * config.sampler.steps) * (config.epochs - config.start_generative)
         )
         / config.epochs
     ),
     training_only=_GENERATIVE | {"start_generative", "ramp_epochs"},
-    warn=_warn_of_batch_norm,
+    warn=warn_of_batch_norm,
     unfit=_unfit_sampled_centers,
     layout=_centers,
 )

@@ -34,7 +34,19 @@ def failures(name: str, **options: Any) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    "name", ["softmax", "jem", "gmmc-dis", "gmmc-gen", "gmmc-joint", "mmc", "wrn-10-1", "wrn-10-1-batch"]
+    "name",
+    [
+        "softmax",
+        "jem",
+        "jem-pp",
+        "sada-jem",
+        "gmmc-dis",
+        "gmmc-gen",
+        "gmmc-joint",
+        "mmc",
+        "wrn-10-1",
+        "wrn-10-1-batch",
+    ],
 )
 def test_our_families_and_backbones_keep_their_contracts(name: str) -> None:
     params = {"start_generative": 1} if name == "gmmc-joint" else {}

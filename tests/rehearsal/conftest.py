@@ -22,6 +22,8 @@ SAMPLER = {"sampler": {"steps": 4, "buffer": 60}}
 FAMILIES: Mapping[str, Mapping[str, Any]] = {
     "softmax": {},
     "jem": SAMPLER,
+    "jem-pp": SAMPLER,
+    "sada-jem": SAMPLER,
     "gmmc-dis": {},
     "mmc": {"lr": 1e-3},
     "gmmc-gen": SAMPLER,
@@ -31,6 +33,8 @@ FAMILIES: Mapping[str, Mapping[str, Any]] = {
     },
 }
 """Families with what makes their steps short and their branches run."""
+BACKBONES: Mapping[str, str] = {"jem-pp": "wrn-10-1-batch", "sada-jem": "wrn-10-1-batch"}
+"""Networks of families that are trained with another one than wrn-10-1."""
 
 
 @pytest.fixture(scope="session")
@@ -48,7 +52,7 @@ def make_trainer(few_digits: Splits) -> Callable[..., Trainer]:
     def make(family: str, device: str, **config: Any) -> Trainer:
         values = {"epochs": 2, "batch_size": 32, "warmup": 0, "decay_epochs": [1], "log_iterations": 4}
         values |= {"sigma": 0.03, **FAMILIES[family], **config}
-        spec = Blueprint(family=family, backbone="wrn-10-1", config=values, seed=1)
+        spec = Blueprint(family=family, backbone=BACKBONES.get(family, "wrn-10-1"), config=values, seed=1)
         made, model = trained.build(spec, 10, (1, 8, 8), device)
         return Trainer(made, model, few_digits, augmentation="crop-flip", seed=1)
 
@@ -59,7 +63,7 @@ def make_trainer(few_digits: Splits) -> Callable[..., Trainer]:
 def models(make_trainer: Callable[..., Trainer]) -> Mapping[str, Classifier]:
     """A trained model of a few families on the CPU, in eval mode, by name."""
     made = {}
-    for family in ("softmax", "jem", "gmmc-gen"):
+    for family in ("softmax", "jem", "jem-pp", "gmmc-gen"):
         trainer = make_trainer(family, "cpu")
         trainer.run()
         if trainer.state is not None:

@@ -23,7 +23,7 @@ from bench.predict.outputs import predict
 from tests.rehearsal.bounds import hold_sampler
 from tests.rehearsal.device import DEVICE, rehearsed
 
-GENERATIVE = ("jem", "gmmc-gen")
+GENERATIVE = ("jem", "jem-pp", "gmmc-gen")
 Models = Mapping[str, Classifier]
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints as the code of JEM and GMMC writes them, and their forward pass, written from the protocol alone."""
+"""Checkpoints as the code of JEM, its successors and GMMC writes them, and their forward pass, from the protocol."""
 
 from __future__ import annotations
 
@@ -86,6 +86,27 @@ def jem_state(norm: str = "none", *, channels: int = 3, seed: int = 0) -> dict[s
         "class_output.weight": torch.randn(10, 64, generator=draw),
         "class_output.bias": torch.randn(10, generator=draw),
     }
+
+
+def sada_jem_state(norm: str = "batch", *, channels: int = 3, seed: int = 0) -> dict[str, Tensor]:
+    """``model_state_dict`` of SADA-JEM's class-conditional model: JEM's without the trunk's unused ``linear``."""
+    state = jem_state(norm, channels=channels, seed=seed)
+    return {name: tensor for name, tensor in state.items() if not name.startswith("f.linear.")}
+
+
+def jem_pp_state(norm: str = "batch", *, channels: int = 3, seed: int = 0) -> dict[str, Tensor]:
+    """``model_state_dict`` of JEM++'s class-conditional model with the network for PYLD, whose modules have two names:
+    the first layer is ``layer_one`` as well, and the others are in the list ``other_layers``.
+    """
+    state: dict[str, Tensor] = {}
+    stages = {f"f.layer{number}.": f"f.other_layers.{number - 1}." for number in (1, 2, 3)}
+    twice = {"f.conv1.": "f.layer_one.", **stages, "f.bn1.": "f.other_layers.3."}
+    for name, tensor in sada_jem_state(norm, channels=channels, seed=seed).items():
+        state[name] = tensor
+        for first, second in twice.items():
+            if name.startswith(first):
+                state[second + name.removeprefix(first)] = tensor
+    return state
 
 
 def gmmc_state(norm: str = "none", *, channels: int = 3, seed: int = 0) -> dict[str, Tensor]:
