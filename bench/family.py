@@ -106,7 +106,7 @@ class Model(nn.Module):
             seed: With ``index`` the only source of randomness: the draws of row i depend on (seed, index[i]) alone.
             index: (N,) int64 identities of the rows.
             steps: Sampler steps; None for the number used in training.
-            start: Images in [0, 1] to start from; None for uniform noise.
+            start: Images in [0, 1] to start from; None for the family's own starts, such as uniform noise.
 
         Raises:
             NotImplementedError: The family cannot generate (its spec has no capability ``"samples"``).

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
+import torch
 from torch import Tensor, nn
 
 from bench.family import Batch
+from bench.rng import derive_seed
 
 from .generative import SamplingClassifier
 from .jem import JEM, JEMClassifier
-from .langevin import NoiseFn, indexed_normal, sgld
+from .langevin import NoiseFn, indexed_noise, indexed_normal, sgld
 from .mixture import GaussianMixture
-from .networks import sampling
+from .networks import from_model, grouped_statistics, mixes_items, sampling, to_model
 from .replay import Start
 from .successor_configs import JEMPPConfig, ProximalSGLDConfig
 
 __all__ = ["JEMPP", "JEMPPClassifier", "proximal"]
+
+_CHAINS = 256
+"""Chains that ``sample`` moves at once, with companions."""
 
 
 def proximal(
@@ -82,6 +87,40 @@ class JEMPPClassifier(JEMClassifier):
             return super().starts(labels, seed, index)
         return self.mixture.draw(indexed_normal(seed, index, self.image_shape, labels.device), labels)
 
+    def sample(
+        self,
+        labels: Tensor,
+        *,
+        seed: int,
+        index: Tensor,
+        steps: int | None = None,
+        start: Tensor | None = None,
+    ) -> Tensor:
+        """Images that the sampler makes for ``labels``: (N, C, H, W) in [0, 1].
+
+        With batch statistics each chain runs in a group with companions: further chains whose starts and noise depend
+        on (seed, index[i]) alone, for the classes after its own in turn.
+        """
+        if not (self.sampler.batch_statistics and self.sampler.companions and mixes_items(self)):
+            return super().sample(labels, seed=seed, index=index, steps=steps, start=start)
+        size = self.sampler.companions + 1
+        seeds = [seed, *(derive_seed(seed, "companion", number) for number in range(1, size))]
+        parts = []
+        # Few groups at a time: a pass holds the activations of all their chains.
+        rows = max(1, _CHAINS // size)
+        for first in range(0, len(labels), rows):
+            part = slice(first, first + rows)
+            own, which = labels[part], index[part]
+            of_group = [(own + number) % self.num_classes for number in range(size)]
+            starts = [self.starts(y, s, which) for y, s in zip(of_group, seeds, strict=True)]
+            if start is not None:
+                starts[0] = to_model(start[part])
+            noises = [indexed_noise(s, which, labels.device) for s in seeds]
+            with grouped_statistics(self, size):
+                moved = self.run_sampler(_woven(starts), _woven(of_group), _woven_noise(noises), steps)
+            parts.append(moved[::size])
+        return from_model(torch.cat(parts))
+
     def run_sampler(self, scaled: Tensor, labels: Tensor, noise: NoiseFn, steps: int | None) -> Tensor:
         """Proximal SGLD on log p(x, y) = f(x)[y] + c."""
         return proximal(
@@ -91,6 +130,19 @@ class JEMPPClassifier(JEMClassifier):
             self.sampler.steps if steps is None else steps,
             noise,
         )
+
+
+def _woven(rows: Sequence[Tensor]) -> Tensor:
+    """Row i of each tensor, then row i + 1 of each."""
+    return torch.stack(list(rows), dim=1).flatten(0, 1)
+
+
+def _woven_noise(noises: Sequence[NoiseFn]) -> NoiseFn:
+    def noise(step: int, shape: tuple[int, ...]) -> Tensor:
+        each = (shape[0] // len(noises), *shape[1:])
+        return _woven([one(step, each) for one in noises])
+
+    return noise
 
 
 class JEMPP(JEM):

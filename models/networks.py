@@ -5,14 +5,15 @@ JEM and GMMC code ((x - 0.5) / 0.5).
 
 In training mode, batch normalisation mixes items and dropout draws random numbers. The networks of JEM and GMMC have
 neither; the functions on modes then have no cost. With such layers, real and generated images must not share a batch,
-and the sampler uses the network in evaluation mode, as in the JEM code. The exception are JEM++ and SADA-JEM, which
-normalise chains by the statistics of their own batch.
+and the sampler uses the network in evaluation mode, as in the JEM code. JEM++ and SADA-JEM normalise chains
+by the statistics of their own batch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,7 @@ __all__ = [
     "evaluating",
     "features_of",
     "from_model",
+    "grouped_statistics",
     "mixes_items",
     "sampling",
     "to_model",
@@ -106,6 +108,36 @@ def constant_statistics(network: nn.Module) -> Iterator[None]:
     finally:
         for module, momentum in momenta:
             module.momentum = momentum
+
+
+@contextmanager
+def grouped_statistics(network: nn.Module, size: int) -> Iterator[None]:
+    """Let batch normalisation, in any mode, use the statistics of each group of ``size`` consecutive rows, as in ghost
+    batches (Hoffer et al. 2017). Features of a row depend on its group alone. Running statistics do not change.
+
+    Args:
+        network: The network; while the context lasts the number of rows must be a multiple of ``size``.
+        size: Rows of a group.
+    """
+    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    for module in norms:
+        module.forward = partial(_normalised_in_groups, module, size)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        for module in norms:
+            del module.forward
+
+
+def _normalised_in_groups(norm: _BatchNorm, size: int, x: Tensor) -> Tensor:
+    groups = x.view(-1, size, *x.shape[1:])
+    over = (1, *range(3, groups.ndim))
+    variance, mean = torch.var_mean(groups, dim=over, correction=0, keepdim=True)
+    normal: Tensor = (groups - mean) * torch.rsqrt(variance + norm.eps)
+    if norm.affine:
+        channels = (1, 1, -1, *[1] * (groups.ndim - 3))
+        normal = normal * norm.weight.view(channels) + norm.bias.view(channels)
+    return normal.flatten(0, 1)
 
 
 @contextmanager

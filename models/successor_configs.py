@@ -66,14 +66,15 @@ class ProximalSGLDConfig(SGLDConfig):
     )
     batch_statistics: bool = Field(
         True,
-        description="In training, normalise chains by the statistics of their own batch, if the network has batch "
-        "normalisation; no: by the running means. Samples of a trained model always use running means, because an "
-        "image may not depend on its batch",
-        json_schema_extra={
-            "paper": "not read",
-            "code": "yes",
-            "why": "released code, which also samples from the trained model so",
-        },
+        description="Normalise chains by the statistics of their own batch, if the network has batch normalisation; "
+        "no: by the running means, with which chains of a trained model leave the data",
+        json_schema_extra={"paper": "not read", "code": "yes", "why": "released code, in training and afterwards"},
+    )
+    companions: NonNegativeInt = Field(
+        15,
+        description="Further chains with which each sample of a trained model shares its batch statistics, so that it "
+        "does not depend on other samples; they multiply the cost of sampling. 0: running means",
+        json_schema_extra={"paper": "not read", "code": "the batch of samples"},
     )
     reinit: float = Field(
         0.05,

@@ -13,7 +13,7 @@ from .successor_configs import JEMPPConfig, SADAJEMConfig
 
 __all__ = ["JEM_PP", "SADA_JEM"]
 
-_TRAINING_ONLY = BUFFER | {"augment_density", "px_weight", "pyx_weight", "sampler.batch_statistics"}
+_TRAINING_ONLY = BUFFER | {"augment_density", "px_weight", "pyx_weight"}
 
 
 def _unfit(config: Any, task: Task) -> Mapping[str, str]:

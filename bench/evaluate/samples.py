@@ -69,7 +69,7 @@ def generated(
     ``buffer-or-fresh`` is ``buffer-random-n`` of a model that has a buffer, and ``fresh-k-steps`` of others.
 
     Chains without a class get the model's prediction, if it classifies. ``fresh-k-steps``: ``n`` new chains from
-    uniform noise, with classes in turn.
+    the family's starts, such as uniform noise, with classes in turn.
 
     Args:
         model: A generative model; for buffers with its state attached.

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.family import Batch, Iteration
+from bench.rng import derive_seed
 
 SHAPE = (1, 2, 3)
 K = 4
@@ -140,10 +141,12 @@ def test_the_mixture_of_imported_weights_is_fitted_after_loading_and_that_of_tra
     torch.testing.assert_close(fresh.mixture.mean, trained)
 
 
+@pytest.mark.parametrize("companions", [0, 3])
 @pytest.mark.parametrize("backbone", ["wrn-10-1", "wrn-10-1-batch"])
-def test_a_sample_depends_on_seed_and_index_alone(backbone: str) -> None:
+def test_a_sample_depends_on_seed_and_index_alone(backbone: str, companions: int) -> None:
     torch.manual_seed(0)
-    model = JEMPPClassifier(build(backbone, 1), K, (1, 8, 8), ProximalSGLDConfig(steps=3))
+    settings = ProximalSGLDConfig(steps=3, companions=companions, noise=0.01)
+    model = JEMPPClassifier(build(backbone, 1), K, (1, 8, 8), settings)
     assert model.mixture is not None
     model.mixture.fit(clean(24, (1, 8, 8)))
     model.eval()
@@ -154,6 +157,28 @@ def test_a_sample_depends_on_seed_and_index_alone(backbone: str) -> None:
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
     assert torch.equal(together, model.sample(labels, seed=4, index=index))
     assert not torch.allclose(together, model.sample(labels, seed=5, index=index), atol=1e-2)
+
+
+def test_a_sample_shares_its_statistics_with_its_companions_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By hand: the chain and two others, of the next classes and other seeds, as a batch in training mode."""
+    shape = (1, 8, 8)
+    torch.manual_seed(0)
+    model = JEMPPClassifier(build("wrn-10-1-batch", 1), K, shape, ProximalSGLDConfig(steps=3, companions=2))
+    assert model.mixture is not None
+    model.mixture.fit(clean(24, shape))
+    model.eval()
+    index, start = torch.tensor([7, 9, 5]), torch.rand(3, *shape)
+    monkeypatch.setattr("bench_models.jem_pp._CHAINS", 6)  # two groups at a time
+    made = model.sample(torch.tensor([3, 0, 1]), seed=4, index=index, start=start)
+    free = model.sample(torch.tensor([3, 0, 1]), seed=4, index=index)
+    model.train()
+    seeds = [derive_seed(4, "companion", number) for number in (1, 2)]
+    for row, label in enumerate([3, 0, 1]):
+        labels = torch.tensor([label, (label + 1) % K, (label + 2) % K])
+        draws = [model.starts(labels[i : i + 1], s, index[row : row + 1]) for i, s in enumerate([4, *seeds])]
+        for own, found in ((2 * start[row : row + 1] - 1, made), (draws[0], free)):
+            chains = model.run_sampler(torch.cat([own, *draws[1:]]), labels, still, None)
+            torch.testing.assert_close(found[row], (chains[0] + 1) / 2, atol=1e-3, rtol=0)
 
 
 # --- the training step ----------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from bench_models.networks import (
     evaluating,
     features_of,
     from_model,
+    grouped_statistics,
     mixes_items,
     sampling,
     to_model,
@@ -239,3 +240,25 @@ def test_running_statistics_can_be_kept_while_batches_are_normalised_as_before()
     assert any(
         m.running_var is not None and not torch.equal(m.running_var, v) for m, v in zip(norms, before, strict=True)
     )
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_groups_are_normalised_by_their_own_statistics(training: bool) -> None:
+    """As if each group were a batch of its own in training, with the gradient through its mean and variance."""
+    torch.manual_seed(0)
+    network = build("wrn-10-1-batch", 1)
+    for parameter in network.parameters():  # scales and shifts that are not 1 and 0
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    images = torch.rand(12, 1, 8, 8).requires_grad_()
+    network.train()
+    expected = torch.cat([network(images[i : i + 4]) for i in (0, 4, 8)])
+    (gradient,) = torch.autograd.grad(expected.square().sum(), images)
+    network.train(training)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    with grouped_statistics(network, 4):
+        found = network(images)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(torch.autograd.grad(found.square().sum(), images)[0], gradient, rtol=1e-3, atol=1e-3)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    network.eval()
+    assert not torch.allclose(network(images), found, atol=1e-2)  # the layers are as they were

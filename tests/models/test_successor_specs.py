@@ -51,6 +51,7 @@ def test_defaults_of_jem_pp_are_those_of_its_script() -> None:
         True,
         True,
     )
+    assert s.companions == 15
 
 
 def test_defaults_of_sada_jem_are_those_of_its_script() -> None:
@@ -101,9 +102,11 @@ class Mixing(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.mix = nn.Parameter(torch.randn(6, 6, generator=torch.Generator().manual_seed(0)))
+        self.norm = nn.BatchNorm1d(6)
 
     def forward(self, scaled: Tensor) -> Tensor:
-        return torch.tanh(scaled.flatten(1) @ self.mix) * 3
+        mixed: Tensor = self.norm(scaled.flatten(1) @ self.mix)
+        return torch.tanh(mixed) * 3
 
 
 OTHER: Mapping[str, Any] = {
@@ -116,12 +119,13 @@ OTHER: Mapping[str, Any] = {
     "sampler.clamp": False,
     "sampler.start": "uniform",
     "sampler.jitter": 0.5,
+    "sampler.batch_statistics": False,
+    "sampler.companions": 2,
 }
 """Other values of what serves a model that is trained already."""
 ONLY: Mapping[str, Any] = {
     "sampler.buffer": 7,
     "sampler.reinit": 0.5,
-    "sampler.batch_statistics": False,
     "augment_density": None,
     "px_weight": 0.5,
     "pyx_weight": 0.5,
@@ -137,7 +141,7 @@ def answers(spec: FamilySpec, values: dict[str, Any]) -> list[Tensor]:
     assert isinstance(implementation, type)
     torch.manual_seed(1)  # the weights of a linear head
     family = implementation(config(spec, **values))
-    model = family.build(Mixing(), K, SHAPE)
+    model = family.build(Mixing(), K, SHAPE).eval()
     images = torch.rand(24, *SHAPE, generator=torch.Generator().manual_seed(2))
     family.after_training(model, lambda: [Batch(images, torch.arange(24) % K)])
     index = torch.arange(8)
