@@ -1,4 +1,4 @@
-"""The model families that bench compares, installed as ``bench_models``: softmax, JEM and GMMC (Dis, Gen, Joint).
+"""The model families that bench compares, installed as ``bench_models``: softmax, JEM and successors of it, GMMC.
 
 ``specs`` describes them without torch; the harness imports the implementations only in workers. They are registered
 through the entry-point groups ``bench.families`` and ``bench.backbones``, like those of other packages.

@@ -30,8 +30,9 @@ def proximal(
     """Configured proximal SGLD (JEM++).
 
     PYLD applies a gradient N times and differentiates the first layer anew before each, with the gradient behind it as
-    it was. The first layer is a convolution, whose derivative does not depend on the image, so that the N moves are
-    one, N times as long. Each ends with a clamp to the same box, which the last clamp alone does as well.
+    it was. In the authors' network, as in every ``wrn``, it is a convolution, whose derivative does not depend on the
+    image, so that the N moves are one, N times as long: here, for any backbone. Each ends with a clamp to the same box,
+    which the last clamp alone does as well.
 
     Args:
         log_density: (N, C, H, W) on the [-1, 1] scale -> (N,).

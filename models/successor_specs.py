@@ -29,8 +29,14 @@ def _unfit(config: Any, task: Task) -> Mapping[str, str]:
 
 
 def _warn(config: Any, backbone: str) -> tuple[str, ...]:
-    """What the papers change for batch normalisation to work is the start of chains."""
-    return warn_of_batch_norm(config, backbone) if config.sampler.start == "uniform" else ()
+    """A warning against batch normalisation without what makes it work according to JEM++."""
+    if config.sampler.start == "mixture" or not warn_of_batch_norm(config, backbone):
+        return ()
+    text = (
+        "batch normalisation with chains that start from uniform noise: JEM++ found that it works where they start "
+        "from Gaussians of the classes; use start = 'mixture', or the backbone without it"
+    )
+    return (text,)
 
 
 def _layout(config: Any) -> str:

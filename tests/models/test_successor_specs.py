@@ -183,7 +183,7 @@ def test_passes_of_one_item_in_one_epoch() -> None:
 def test_batch_normalisation_is_warned_of_only_without_the_informative_start(spec: FamilySpec) -> None:
     assert not spec.warn(config(spec), "wrn-28-10-batch")
     (warning,) = spec.warn(config(spec, sampler={"start": "uniform"}), "wrn-28-10-batch")
-    assert "batch normalisation with sampling" in warning
+    assert "use start = 'mixture'" in warning
     assert not spec.warn(config(spec, sampler={"start": "uniform"}), "wrn-28-10")
 
 
