@@ -16,7 +16,8 @@ HEAD = """\
 
 Made by `python docs/make_protocol.py` from the schemas that the harness reads; do not edit by hand.
 
-Every setting with its default, what the GMMC paper states, what released code does, and why the default is what it is.
+Every setting with its default, what the paper states (that of the family where it is another one than GMMC's), what
+released code does, and why the default is what it is.
 `bench describe <name>` prints the same. A preset bundles settings: `preset = "paper"` gives the paper's literal values.
 
 ## What paper and code disagree on, beyond single settings
@@ -129,6 +130,31 @@ On data seed 2, as means over three seeds: accuracy 98.8 % for both (98.2 to 99.
 uniform noise below digits with an AUROC of .998 and .997. Samples are recognisable, but so are the starts of the
 chains, because Gaussians of 8x8 pixels are. In the features of the judge, the FCD of the starts is 13.4; that of the
 buffer is 4.3 (JEM++) and 4.0 (SADA-JEM), that of fresh samples 6.2 and 7.0, and that of test images 3.0.
+
+## What of IGEBM is the paper's, and what is not
+
+Read were the released code, `openai/ebm_code_release`, and re-implementations of the paper; of the paper's appendix with
+the settings only what these repeat (`rosinality/igebm-pytorch`). What is below "code" was read in the released one.
+
+- **The same**: the loss (contrast of energies, and alpha times the mean squares of both), the Langevin step in its
+  order (noise, gradient, clip of its elements, step, clamp), the buffer with 5 % restarts from uniform noise, one power
+  iteration of spectral normalisation for each update, Adam without a first moment and its clip of gradients.
+- **Network**: a backbone of this harness with a linear head, as for every family. The paper's is a ResNet with the sum
+  of features over positions in place of their mean, and with second convolutions of its blocks that begin near zero and
+  whose singular values may be below 1.
+- **Conditioning**: a row of the linear head for each class, E(x, y) = -(w_y phi(x) + b_y), so that one pass gives the
+  energies of all classes. The paper has a scale and a bias for each class in every residual block.
+- **Scale**: images are in [-1, 1] inside of models; the code has [0, 1]. Step, clip and noise are converted.
+- **Buffer**: an advanced chain returns to its slot, as in every family here. The code appends to a ring of 50,000 with
+  8 bits a pixel; the paper has 10,000 images. Its buffer keeps no classes: a chain continues for whatever class the
+  real batch has (`sampler.chains = "any"`).
+- **Classification** is the lowest energy of the image as it is. The code first takes 10 Langevin steps for each class
+  within 8/255 of the image.
+- **log p(x) of the conditional model** is the log-sum-exp over classes; the code's OOD score is the lowest energy.
+- **Not here**: horovod's many workers, and the losses `logsumexp` and `softplus`, which the README does not use. Noise on
+  real images is uniform over a grey level in the code, and Gaussian here.
+- **Calibration**: energies of real images and of samples differ by about 1 at most, because alpha = 1 holds them near
+  0. The probabilities of classes are therefore nearly uniform until a temperature is fitted.
 
 ## Where the quoted numbers come from
 

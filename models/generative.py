@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from itertools import chain
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
 
-from bench.family import Classifier, Family, Samples
+from bench.family import Classifier, Family, Model, Samples
 
 from .configs import GMMCGenConfig, JEMConfig
 from .langevin import NoiseFn, indexed_noise, indexed_uniform
 from .networks import from_model, to_model
 from .replay import ReplayBuffer, Start
 
-__all__ = ["GenerativeFamily", "SamplingClassifier", "logged_energies"]
+if TYPE_CHECKING:
+    from .igebm_spec import ConditionalIGEBMConfig, IGEBMConfig
 
-C = TypeVar("C", bound=JEMConfig | GMMCGenConfig)
+__all__ = ["GenerativeFamily", "SamplingClassifier", "SamplingModel", "logged_energies"]
+
+C = TypeVar("C", bound="JEMConfig | GMMCGenConfig | IGEBMConfig | ConditionalIGEBMConfig")
 
 
-class SamplingClassifier(Classifier):
-    """A classifier with a sampler, and with the replay buffer of its training if that was loaded."""
+class SamplingModel(Model, ABC):
+    """A model with a sampler, and with the replay buffer of its training if that was loaded."""
 
     stored: Samples | None = None
 
@@ -61,6 +64,10 @@ class SamplingClassifier(Classifier):
         Returns:
             (N, C, H, W) on the [-1, 1] scale.
         """
+
+
+class SamplingClassifier(SamplingModel, Classifier):
+    """A classifier with a sampler."""
 
 
 class GenerativeFamily(Family[C]):

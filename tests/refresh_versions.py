@@ -35,7 +35,8 @@ COMMITTED = ROOT / "tests" / "versions.json"
 
 _DESCRIPTIONS = (
     # Names, defaults and schemas: the resolved values are in the keys themselves.
-    *("bench_models.specs", "bench_models.configs", "bench.data.catalogue", "bench.data.registry"),
+    *("bench_models.specs", "bench_models.configs", "bench_models.igebm_spec"),
+    *("bench.data.catalogue", "bench.data.registry"),
     *("bench.evaluate.base", "bench.evaluate.catalogue", "bench.evaluate.judge"),
 )
 

@@ -147,7 +147,7 @@ def test_import_object() -> None:
 
 def test_our_families_arrive_by_entry_points_alone(site: Site) -> None:
     origins = {entry.name: entry.origin for entry in FAMILIES.entries()}
-    ours = ("softmax", "jem", "gmmc-dis", "gmmc-gen", "gmmc-joint", "mmc")
+    ours = ("softmax", "jem", "gmmc-dis", "gmmc-gen", "gmmc-joint", "mmc", "igebm", "igebm-conditional")
     assert [origins.get(name) for name in ours] == ["gmmc-bench"] * len(ours)
     assert not {spec.name for spec in FAMILIES.builtin()}.intersection(ours)
 

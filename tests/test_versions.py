@@ -29,9 +29,9 @@ def test_sources_are_those_that_the_versions_stand_for(current: dict[str, dict[s
 
 def test_every_component_is_among_them(current: dict[str, dict[str, Any]]) -> None:
     assert {"training loop", "prediction pass", "backbone wrn", "family judge", "backbone judge-cnn"} <= set(current)
-    assert {f"family {name}" for name in ("softmax", "jem", "gmmc-dis", "gmmc-gen", "gmmc-joint", "mmc")} <= set(
-        current
-    )
+    assert {
+        f"family {name}" for name in ("softmax", "jem", "gmmc-dis", "gmmc-gen", "gmmc-joint", "mmc", "igebm")
+    } <= set(current)
     assert {f"evaluation {name}" for name in ("accuracy", "calibration", "ood", "pgd", "cw", "generation")} <= set(
         current
     )
@@ -51,6 +51,7 @@ def test_every_component_is_among_them(current: dict[str, dict[str, Any]]) -> No
         ("family gmmc-gen", "models/langevin.py"),
         ("family gmmc-gen", "models/centers.py"),
         ("family jem", "models/replay.py"),
+        ("family igebm", "models/spectral.py"),
         ("family softmax", "bench/family.py"),
         ("family judge", "bench/evaluate/judge_network.py"),
         ("backbone wrn", "models/wide_resnet.py"),

@@ -53,6 +53,11 @@ def test_our_families_and_backbones_keep_their_contracts(name: str) -> None:
     assert failures(name, params=params) == {}
 
 
+@pytest.mark.parametrize("name", ["igebm", "igebm-conditional"])
+def test_our_families_with_spectral_normalisation_keep_theirs(name: str) -> None:
+    assert failures(name, params={"sampler": {"steps": 3, "buffer": 60}}) == {}
+
+
 @pytest.mark.parametrize(
     ("name", "kind", "params"),
     [

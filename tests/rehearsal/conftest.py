@@ -31,6 +31,8 @@ FAMILIES: Mapping[str, Mapping[str, Any]] = {
         "start_generative": 1,
         "sampler": {**SAMPLER["sampler"], "gamma_source": "running", "mode": "inject"},
     },
+    "igebm": SAMPLER,
+    "igebm-conditional": SAMPLER,
 }
 """Families with what makes their steps short and their branches run."""
 BACKBONES: Mapping[str, str] = {"jem-pp": "wrn-10-1-batch", "sada-jem": "wrn-10-1-batch"}

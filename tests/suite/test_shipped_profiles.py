@@ -118,7 +118,9 @@ class Suites:
         return f"{key} = {json.dumps(self.pick(options))}\n" if self.chance() else ""
 
     def model(self, index: int) -> str:
-        family = self.pick(("softmax", "jem", "gmmc-dis", "gmmc-gen", "gmmc-joint", "mmc", "module"))
+        family = self.pick(
+            ("softmax", "jem", "gmmc-dis", "gmmc-gen", "gmmc-joint", "mmc", "igebm-conditional", "module")
+        )
         text = f'[[model]]\nname = "m{index}"\nlabel = "model {index}"\nfamily = "{family}"\n'
         if family == "module":
             return text + 'callable = "bench.weights.module_family:no_backbone"\n'
@@ -128,7 +130,7 @@ class Suites:
         text += self.line("lr", (1e-4, 1e-3)) + self.line("warmup", (0, 1_000)) + self.line("seeds", ([1, 2, 3], [4]))
         text += self.line("decay_epochs", ([], [30, 50], [1, 2, 3]))
         text += f"start_generative = {epochs // 2}\n" if family == "gmmc-joint" else ""
-        if family in ("jem", "gmmc-gen", "gmmc-joint"):
+        if family in ("jem", "gmmc-gen", "gmmc-joint", "igebm-conditional"):
             text += "[model.sampler]\n" + self.line("steps", (10, 20, 50, 100)) + self.line("buffer", (100, 10_000))
             text += self.line("clamp", (True, False))
         return text

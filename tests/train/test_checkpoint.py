@@ -24,6 +24,8 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "mmc": {"lr": 1e-3, "optimizer": {"weight_decay": 2e-4}},
     "gmmc-gen": {"sampler": SAMPLER},
     "gmmc-joint": {"sampler": SAMPLER, "start_generative": 1},
+    "igebm": {"sampler": SAMPLER},
+    "igebm-conditional": {"sampler": SAMPLER},
 }
 
 

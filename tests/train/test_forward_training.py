@@ -28,6 +28,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "mmc": {"lr": 1e-3},
     "gmmc-gen": {"sampler": SAMPLER},
     "gmmc-joint": {"sampler": SAMPLER, "start_generative": 1},
+    "igebm": {"sampler": SAMPLER},
 }
 
 slow = functools.partial(pytest.param, marks=pytest.mark.slow)
