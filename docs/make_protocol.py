@@ -133,8 +133,8 @@ buffer is 4.3 (JEM++) and 4.0 (SADA-JEM), that of fresh samples 6.2 and 7.0, and
 
 ## What of IGEBM is the paper's, and what is not
 
-Read were the released code, `openai/ebm_code_release`, and re-implementations of the paper; of the paper's appendix with
-the settings only what these repeat (`rosinality/igebm-pytorch`). What is below "code" was read in the released one.
+Read were the released code, `openai/ebm_code_release`, and a re-implementation, `rosinality/igebm-pytorch`. The paper's
+appendix with the settings could not be read: what is below "paper" is what the re-implementation takes from it.
 
 - **The same**: the loss (contrast of energies, and alpha times the mean squares of both), the Langevin step in its
   order (noise, gradient, clip of its elements, step, clamp), the buffer with 5 % restarts from uniform noise, one power
@@ -151,8 +151,8 @@ the settings only what these repeat (`rosinality/igebm-pytorch`). What is below 
 - **Classification** is the lowest energy of the image as it is. The code first takes 10 Langevin steps for each class
   within 8/255 of the image.
 - **log p(x) of the conditional model** is the log-sum-exp over classes; the code's OOD score is the lowest energy.
-- **Not here**: horovod's many workers, and the losses `logsumexp` and `softplus`, which the README does not use. Noise on
-  real images is uniform over a grey level in the code, and Gaussian here.
+- **Noise on real images** is uniform over a grey level in the code, and Gaussian here.
+- **Not here**: training on many machines, and the losses `logsumexp` and `softplus`, which its README does not use.
 - **Calibration**: energies of real images and of samples differ by about 1 at most, because alpha = 1 holds them near
   0. The probabilities of classes are therefore nearly uniform until a temperature is fitted.
 

@@ -5,6 +5,7 @@ Du and Mordatch 2019, Algorithm 1. The energy is a linear function of the featur
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -139,9 +140,9 @@ def _run(
 class _EnergyFamily(GenerativeFamily[C]):
     """mean(E(x+) - E(x-)) + alpha mean(E(x+)^2 + E(x-)^2) over a batch of images and a batch of samples."""
 
+    @abstractmethod
     def draw(self, state: ReplayBuffer, labels: Tensor) -> Draw:
         """The chains that continue, for a real batch with these labels (N,)."""
-        raise NotImplementedError
 
     def training_step(
         self, model: Any, batches: Mapping[str, Batch], state: ReplayBuffer, iteration: Iteration

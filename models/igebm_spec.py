@@ -15,7 +15,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from bench.optimizer import Optimizer, OptimizerConfig, Schedule
 from bench.spec import Config, FamilySpec, TrainingConfig
 
-from .specs import _unfit_buffer, _warn_of_batch_norm
+from .specs import unfit_buffer, warn_of_batch_norm
 
 __all__ = [
     "IGEBM",
@@ -197,7 +197,7 @@ _LANGEVIN: Mapping[str, Any] = {
     "reinit": 0.05,
 }
 _PAPER = {
-    "backbone": "the paper's ResNet",
+    "backbone": "IGEBM's ResNet",
     "lr": 1e-4,
     "batch_size": 128,
     "energy_weight": 1.0,
@@ -247,7 +247,7 @@ IGEBM = FamilySpec(
     released=_RELEASED,
     passes=_passes,
     training_only=_TRAINING_ONLY,
-    warn=_warn_of_batch_norm,
+    warn=warn_of_batch_norm,
     layout=lambda config: f"{_backbone(config)} with one energy",
 )
 
@@ -265,7 +265,7 @@ IGEBM_CONDITIONAL = FamilySpec(
     released={**_RELEASED, "sampler.chains": "any"},
     passes=_passes,
     training_only=_TRAINING_ONLY | {"sampler.chains"},
-    warn=_warn_of_batch_norm,
-    unfit=_unfit_buffer,
+    warn=warn_of_batch_norm,
+    unfit=unfit_buffer,
     layout=lambda config: f"{_backbone(config)} with a linear head",
 )

@@ -28,7 +28,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "mmc": {"lr": 1e-3},
     "gmmc-gen": {"sampler": SAMPLER},
     "gmmc-joint": {"sampler": SAMPLER, "start_generative": 1},
-    "igebm": {"sampler": SAMPLER},
+    "igebm-conditional": {"sampler": SAMPLER},
 }
 
 slow = functools.partial(pytest.param, marks=pytest.mark.slow)
@@ -68,7 +68,9 @@ def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
 # --- bfloat16 ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("family", ["softmax", slow("jem"), "gmmc-dis", slow("gmmc-gen"), "gmmc-joint", "mmc"])
+@pytest.mark.parametrize(
+    "family", ["softmax", slow("jem"), "gmmc-dis", slow("gmmc-gen"), "gmmc-joint", "mmc", slow("igebm-conditional")]
+)
 def test_only_training_passes_are_in_bfloat16(trainer: Callable[..., Trainer], family: str) -> None:
     """Everything that training keeps or logs is float32, and so is validation."""
     made = trainer(family, epochs=2, precision="bf16", log_iterations=2, **FAMILIES[family])
@@ -124,7 +126,9 @@ def test_training_in_bfloat16_learns(trainer: Callable[..., Trainer], whole: Spl
 # --- compiled ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("family", "graphs"), [("softmax", 1), slow("jem", 2), slow("gmmc-joint", 3)])
+@pytest.mark.parametrize(
+    ("family", "graphs"), [("softmax", 1), slow("jem", 2), slow("gmmc-joint", 3), slow("igebm-conditional", 2)]
+)
 def test_a_training_compiles_each_kind_of_pass_once(
     traced: None, trainer: Callable[..., Trainer], family: str, graphs: int
 ) -> None:
