@@ -60,7 +60,9 @@ class Config(BaseModel):
     @model_serializer(mode="wrap")
     def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         values: dict[str, Any] = handler(self)
-        for name in self.later & values.keys():
+        # Every base adds its own.
+        later = frozenset[str]().union(*(base.later for base in type(self).__mro__ if issubclass(base, Config)))
+        for name in later & values.keys():
             if getattr(self, name) == type(self).model_fields[name].default:
                 del values[name]
         return values

@@ -25,6 +25,7 @@ ARROWS: dict[str, set[str]] = {
     "registry": {"errors"},
     "rng": {"keys"},
     "optimizer": set(),
+    "precision": set(),
     "spec": {"optimizer", "registry"},
     "family": {"spec"},
     "store": {"errors", "files", "keys", "metrics"},
@@ -32,11 +33,11 @@ ARROWS: dict[str, set[str]] = {
     # Pure functions.
     "metrics": set(),
     "scores": {"registry"},
-    "attacks": {"errors", "files", "metrics", "registry", "rng"},
+    "attacks": {"errors", "files", "metrics", "precision", "registry", "rng"},
     # Work: {train, predict} -> data; evaluate -> {metrics, scores, attacks}.
     "data": {"errors", "files", "keys", "plugins", "registry", "rng"},
     "weights": {"data", "errors", "family", "files", "keys", "plugins", "registry", "rng", "spec", "store"},
-    "train": {"data", "family", "files", "keys", "optimizer", "plugins", "rng", "spec", "weights"},
+    "train": {"data", "family", "files", "keys", "optimizer", "plugins", "precision", "rng", "spec", "weights"},
     "predict": {"data", "family", "plugins"},
     "evaluate": {
         *("attacks", "metrics", "scores"),

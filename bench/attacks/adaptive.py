@@ -8,7 +8,7 @@ from pydantic import AfterValidator
 from typing_extensions import override
 
 from .losses import AUTOMATIC, LOSSES, TYPICAL_GAP, Loss, get_loss, listed_losses, tempered
-from .spec import HALVE_AT, Count, Decaying, Shape, Step, Switch, halved_text, restarts_text
+from .spec import HALVE_AT, Count, Decaying, Precision, Shape, Step, Switch, halved_text, restarts_text, search_text
 from .threat import ThreatModel, format_eps
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ class AdaptivePGD(Decaying):
         restarts: Rounds over all losses, each from different starts.
         rivals: How many rivals the losses ``...-targeted`` visit, by decreasing clean logit.
         complete: Whether every loss attacks every image until this loss breaks it, so that sole wins are known.
+        search_precision: As of `bench.attacks.pgd.PGDAttack`; a restart is a round over all losses.
     """
 
     name: ClassVar[str] = "adaptive_pgd"
@@ -71,6 +72,7 @@ class AdaptivePGD(Decaying):
     restarts: Count = 5
     rivals: Count = 9
     complete: Switch = False
+    search_precision: Precision = "float32"
 
     @property
     @override
@@ -87,6 +89,7 @@ class AdaptivePGD(Decaying):
         parts.append("losses " + " + ".join(self._described(loss) for loss in self._losses))
         parts += ["any iterate", restarts_text(self.restarts)]
         parts.append("every loss on every image" if self.complete else "each loss on what is left")
+        parts += search_text(self.search_precision, "last restart" if self.restarts > 1 else None)
         return f"adaptive-pgd-{threat.norm}[{', '.join(parts)}]"
 
     def _described(self, loss: Loss) -> str:
@@ -127,8 +130,11 @@ class AdaptivePGD(Decaying):
                 name = turns.composition.members[number]
                 # Every loss has its own starts: equal starts would lead to the same corners of the ball.
                 start = restart * len(losses) + number
+                part = problem.part(rows).within(f"restart {restart}, {name}")
+                if restart == self.restarts - 1 and restart > 0:
+                    part = part.in_float32()
                 found = climb(
-                    problem.part(rows).within(f"restart {restart}, {name}"), loss, steps=self.steps, step=self.step,
+                    part, loss, steps=self.steps, step=self.step,
                     restarts=range(start, start + 1), halve_at=HALVE_AT, survivors_only=True, rivals=self.rivals,
                 )  # fmt: skip
                 turns.take(rows, number, found, found["first"], restart)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -49,7 +49,9 @@ class Ascent:
     """A loss, a ball and a step size, ready to run.
 
     Attributes:
-        model: The frozen model.
+        model: The frozen model, in the precision of the search. In bfloat16, the final iterate is evaluated in float32,
+            and a first wrong iterate counts only if float32 confirms it; on a device other than the CPU only iterates
+            at a look (`bench.attacks.waiting`) can be the first one then.
         threat: Ball and box.
         loss: The loss that is maximised.
         steps: Gradient steps.
@@ -69,7 +71,11 @@ class Ascent:
     survivors_only: bool
     halve_at: tuple[float, ...] = ()
 
-    def run(self, batch: AscentBatch, starts: Tensor, instead: Tensor | None = None) -> Table:
+    def in_float32(self) -> Ascent:
+        """The same with every pass in float32."""
+        return replace(self, model=self.model.exact)
+
+    def run(self, batch: AscentBatch, starts: Tensor, instead: Tensor | None = None, *, measured: bool = True) -> Table:
         """Climb from the starts (N, C, H, W).
 
         Args:
@@ -77,6 +83,7 @@ class Ascent:
             starts: (N, C, H, W) in the ball.
             instead: (N, C, H, W) points to which the first step moves images whose start has a gradient of exactly
                 zero; None: such images stay.
+            measured: Whether the gradient at the start is to be that of float32, in any precision of the search.
         """
         count, device = len(starts), starts.device
         current = starts.clone()
@@ -99,7 +106,8 @@ class Ascent:
             whole = len(active) == count
             points, part = current if whole else current[active], batch.rows(active)
             more = number < self.steps
-            logits, losses, following, passes = self._evaluate(points, part, with_gradient=more)
+            model = self.model.exact if not more or (measured and number == 0) else self.model
+            logits, losses, following, passes = self._evaluate(model, points, part, with_gradient=more)
             # Logits that are not finite never reach the goal.
             finite = logits.isfinite().all(dim=1)
             closeness = torch.where(finite, part.goal.margin(logits), -torch.inf)
@@ -110,7 +118,10 @@ class Ascent:
             found.overlay(
                 active, live, {"forwards": spent, "loss": losses, "final_margin": closeness, "final_wrong": wrong}
             )
-            if not known_empty(newly := wrong & unbroken):
+            newly = wrong & unbroken
+            if model is not self.model.exact:
+                newly = self._confirmed(newly, points, part, found, active, look=number % every == 0)
+            if not known_empty(newly):
                 found.overlay(active, newly, {"first": points, "first_step": number})
             if following is None:
                 break
@@ -144,17 +155,31 @@ class Ascent:
         size = self.step * 0.5 ** sum(number >= share * self.steps for share in self.halve_at)
         return self.threat.project(points + size * steepest(gradient, self.threat.norm), images)
 
+    def _confirmed(
+        self, seemingly: Tensor, points: Tensor, part: AscentBatch, found: Table, active: Tensor, *, look: bool
+    ) -> Tensor:
+        """Of the images that seem to be broken first (N,), those that float32 confirms; none between two looks."""
+        if not look:
+            return torch.zeros_like(seemingly)
+        if known_empty(seemingly) or not len(rows := seemingly.nonzero().squeeze(1)):
+            return seemingly
+        with torch.no_grad():
+            logits = self.model.exact.logits(points[rows])
+        found["forwards"][active[rows]] += 1
+        broken = part.goal.rows(rows).reached(logits.argmax(dim=1)) & logits.isfinite().all(dim=1)
+        return seemingly.index_put((rows,), broken)
+
     def _evaluate(
-        self, points: Tensor, batch: AscentBatch, *, with_gradient: bool
+        self, model: FrozenModel, points: Tensor, batch: AscentBatch, *, with_gradient: bool
     ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor] | None, int]:
         """Logits (N, K), losses (N,), the input gradient of each loss with its size, and the number of passes."""
         points = points.detach().requires_grad_(with_gradient)
         features, passes = None, 1
         with torch.set_grad_enabled(with_gradient):
             if self.loss.needs_centers:
-                logits, features, passes = self.model.logits_and_features(points)
+                logits, features, passes = model.logits_and_features(points)
             else:
-                logits = self.model.logits(points)
+                logits = model.logits(points)
             losses = self.loss(LossInputs(logits, batch.goal.labels, batch.pull, features, self.centers))
         gradient = input_gradient(losses, points) if with_gradient else None
         return logits.detach(), losses.detach(), gradient, passes
@@ -217,7 +242,11 @@ def _attack_batch(
                 continue
             pull = direction.to(device)[left] if direction is not None else None
             batch = AscentBatch(images[left], goal.rows(left), pull)
-            run = ascent.run(batch, starts[left], instead[left] if instead is not None else None)
+            last = restart > restarts[0] and restart == restarts[-1]
+            climber = ascent.in_float32() if last else ascent
+            run = climber.run(
+                batch, starts[left], instead[left] if instead is not None else None, measured=best is None
+            )
             if best is None:
                 best = run
             else:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator
 
-from .spec import Attack, Count, NotNegative, Positive
+from .spec import Attack, Count, NotNegative, Positive, Precision, search_text
 from .threat import ThreatModel, format_eps
 
 if TYPE_CHECKING:
@@ -42,6 +42,9 @@ class CarliniWagner(Attack):
         lr: Learning rate of Adam, in w.
         kappa: Margin that a success must have.
         patience: Steps without a smaller cost after which an image ends its round; None: never.
+        search_precision: ``"float32"``; ``"bf16"``: the backbone searches in bfloat16, and every round ends with passes
+            in float32 that look for the shortest success along the segment through what it found; ``"auto"``: bf16
+            where the device has instructions for it.
     """
 
     name: ClassVar[str] = "cw_l2"
@@ -60,6 +63,7 @@ class CarliniWagner(Attack):
     lr: Positive = 0.01
     kappa: NotNegative = 0.0
     patience: Annotated[int | None, BeforeValidator(_patience)] = 50
+    search_precision: Precision = "float32"
 
     @property
     def effective_patience(self) -> int | None:
@@ -72,6 +76,7 @@ class CarliniWagner(Attack):
         parts.append(targets or "untargeted")
         patience = self.effective_patience
         parts += [f"patience {patience}"] if patience is not None else []
+        parts += search_text(self.search_precision, "end of every round")
         parts += [f"within {format_eps(threat.eps)}"] if math.isfinite(threat.eps) else []
         return f"cw-l2[{', '.join(parts)}, x = 1/2 + tanh(w)/{self.tanh_divisor:g}, smallest success of each image]"
 

@@ -27,6 +27,9 @@ _BETA1, _BETA2, _ADAM_EPS = 0.9, 0.999, 1e-8
 # A success must exceed the rounding of logits: the judge recomputes them with other kernels.
 _ROUNDING = 4e-6
 
+# Passes in float32 along the segment through what a round in bfloat16 found, and the first change of its length.
+_TRIALS, _STRETCH = 6, 0.04
+
 
 @dataclass(frozen=True)
 class Search:
@@ -103,6 +106,8 @@ class Search:
         bound = float(np.arctanh(0.5 / half_range))
         active = torch.arange(len(images), device=images.device)
         clean, aim, c = images, goal, per_image(constants, images)
+        exact = model.exact
+        kept = best if model is exact else _nothing(images)
         w = torch.atanh((images - 0.5) / half_range)
         first, second = torch.zeros_like(w), torch.zeros_like(w)
         lowest = torch.full_like(constants, torch.inf)
@@ -114,16 +119,16 @@ class Search:
             tanh = w.tanh()
             # At w = atanh(...) of the image the first point is the image itself, up to rounding.
             points = clean if step == 0 else (0.5 + half_range * tanh).clamp_(0, 1)
-            logits, margin, gradient, size = _margin_and_gradient(model, points, aim)
+            first_time = number == 0 and step == 0  # the health of gradients is that of float32
+            logits, margin, gradient, size = _margin_and_gradient(exact if first_time else model, points, aim)
             best["forwards"][active] += live
             missing = self.kappa - margin
             difference = points - clean
             squared = difference.flatten(1).square().sum(dim=1)
-            reached = (margin > _ROUNDING * logits.abs().amax(dim=1)) & (missing <= 0) & logits.isfinite().all(dim=1)
-            reached &= live
-            self._record(best, active, points, squared, reached, number * self.steps + step)
+            reached = self._reached(logits, margin) & live
+            self._record(kept, active, points, squared, reached, number * self.steps + step)
             succeeded[active] |= reached
-            self._measure(best, active, live, size, logits, aim, first_time=number == 0 and step == 0)
+            self._measure(best, active, live, size, logits, aim, first_time=first_time)
             if step == self.steps - 1:
                 break
             cost = squared + constants[active] * missing.clamp_min(0)
@@ -131,13 +136,13 @@ class Search:
             lowest, idle = torch.where(better, cost, lowest), torch.where(better, 0, idle + 1)
             if self.patience is not None:
                 live &= idle < self.patience
-                if step % every == 0 and len(kept := live.nonzero().squeeze(1)) < len(active):
-                    active = active[kept]
+                if step % every == 0 and len(left := live.nonzero().squeeze(1)) < len(active):
+                    active = active[left]
                     if not len(active):
                         break
                     clean, aim, c, w, tanh, first, second, difference, gradient, missing, lowest, idle, live = (
-                        clean[kept], aim.rows(kept), c[kept], w[kept], tanh[kept], first[kept], second[kept],
-                        difference[kept], gradient[kept], missing[kept], lowest[kept], idle[kept], live[kept],
+                        clean[left], aim.rows(left), c[left], w[left], tanh[left], first[left], second[left],
+                        difference[left], gradient[left], missing[left], lowest[left], idle[left], live[left],
                     )  # fmt: skip
             # In place, because fresh tensors are not in the cache. The hinge has no gradient where the goal is reached.
             pull = gradient * (c * per_image(missing > 0, images))
@@ -148,10 +153,45 @@ class Search:
             rate = self.lr / (1 - _BETA1 ** (step + 1))
             scale = second.sqrt().div_((1 - _BETA2 ** (step + 1)) ** 0.5).add_(_ADAM_EPS)
             w = w.addcdiv_(first, scale, value=-rate).clamp_(-bound, bound)
+        if kept is not best:
+            succeeded = self._confirmed(exact, images, goal, best, kept, succeeded)
         return Table({"succeeded": succeeded, **best.columns})
 
+    def _reached(self, logits: Tensor, margin: Tensor) -> Tensor:
+        """(N,) whether finite logits (N, K) with these margins (N,) towards the goal are a success."""
+        beyond = (margin > _ROUNDING * logits.abs().amax(dim=1)) & (margin >= self.kappa)
+        return beyond & logits.isfinite().all(dim=1)
+
+    def _confirmed(
+        self, exact: FrozenModel, images: Tensor, goal: Goal, best: Table, guesses: Table, succeeded: Tensor
+    ) -> Tensor:
+        """Which images a round in bfloat16 has broken (N,); their shortest success in float32 is recorded in ``best``.
+
+        The boundary in bfloat16 lies a little before or behind that in float32. So the segment from the image through
+        the guess is shortened or stretched, by halved steps, to where float32 sees the boundary. An image that float32
+        breaks at no length tried has not been broken, and its c grows.
+        """
+        rows = guesses["squared"].isfinite().nonzero().squeeze(1)
+        if not len(rows):
+            return succeeded
+        clean, aim, guess = images[rows], goal.rows(rows), guesses["final"][rows]
+        length = torch.ones_like(guesses["squared"][rows])
+        broken = torch.zeros_like(rows, dtype=torch.bool)
+        for trial in range(_TRIALS):
+            points = torch.lerp(clean, guess, per_image(length, clean)).clamp_(0, 1)
+            with torch.no_grad():
+                logits = exact.logits(points)
+            squared = (points - clean).flatten(1).square().sum(dim=1)
+            reached = self._reached(logits, aim.margin(logits))
+            self._record(best, rows, points, squared, reached, guesses["first_step"][rows])
+            best["forwards"][rows] += 1
+            broken |= reached
+            step = _STRETCH * 0.5**trial
+            length = torch.where(reached, length - step, length + step)
+        return succeeded.index_put((rows,), succeeded[rows] & broken)
+
     def _record(
-        self, best: Table, active: Tensor, points: Tensor, squared: Tensor, reached: Tensor, iterate: int
+        self, best: Table, active: Tensor, points: Tensor, squared: Tensor, reached: Tensor, iterate: Tensor | int
     ) -> None:
         """Keep the points that reached the goal within eps and with a smaller norm than before."""
         limit = self.threat.eps**2
@@ -169,6 +209,18 @@ class Search:
         if first_time:
             best.overlay(active, live, {"start_gradient": size, "start_probability": probability})
         best.overlay(active, live, {"last_gradient": size, "last_probability": probability})
+
+
+def _nothing(images: Tensor) -> Table:
+    """The table of successes of a round before its first."""
+    count = len(images)
+    return Table(
+        {
+            "final": images.clone(),
+            "squared": torch.full((count,), torch.inf, device=images.device, dtype=images.dtype),
+            "first_step": torch.full((count,), -1, dtype=torch.int64, device=images.device),
+        }
+    )
 
 
 def _margin_and_gradient(model: FrozenModel, points: Tensor, goal: Goal) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -18,16 +18,28 @@ class FrozenModel:
     All conversions of number types happen here. A model may return logits, features and class centers in any real
     floating type; attacks get them in the type of their images. If all weights have another floating type and the model
     refuses images in the type of the attack, the model gets images in the type of its weights.
-
-    Attributes:
-        forwards: Images passed forward through the network so far.
     """
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
         self._weights_type = _common_type(model)
         self._own_type: torch.dtype | None = None
-        self.forwards = 0
+        self._forwards = 0
+
+    @property
+    def forwards(self) -> int:
+        """Images passed forward through the network so far."""
+        return self._forwards
+
+    @property
+    def module(self) -> nn.Module:
+        """The model itself."""
+        return self._model
+
+    @property
+    def exact(self) -> FrozenModel:
+        """The view in the precision of verdicts: this one, except where a search runs in bfloat16."""
+        return self
 
     def logits(self, images: Tensor) -> Tensor:
         """(N, K) logits of (N, C, H, W) images in [0, 1], in the floating type of the images.
@@ -123,7 +135,7 @@ class FrozenModel:
         return torch.channels_last
 
     def _counted(self, outputs: Tensor) -> Tensor:
-        self.forwards += len(outputs)
+        self._forwards += len(outputs)
         return outputs
 
 

@@ -8,7 +8,7 @@ from pydantic import model_validator
 from typing_extensions import override
 
 from .losses import get_loss, visited
-from .spec import Attack, Count, LossName, Step, Switch, one_of, restarts_text
+from .spec import Attack, Count, LossName, Precision, Step, Switch, one_of, restarts_text, search_text
 from .threat import ThreatModel, format_eps, parse_step
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ class PGDAttack(Attack):
         iterate: ``"final"``: the last iterate decides; ``"any"``: one wrong iterate is enough.
         survivors_only: Whether to drop an image once an iterate was wrong; only with ``iterate = "any"``.
         rivals: Number of rivals, by decreasing clean logit, for losses that visit rivals; None: all.
+        search_precision: ``"float32"``; ``"bf16"``: the backbone searches in bfloat16, and of several restarts the last
+            in float32 on what is left; ``"auto"``: bf16 where the device has instructions for it.
     """
 
     name: ClassVar[str] = "pgd"
@@ -47,6 +49,7 @@ class PGDAttack(Attack):
     iterate: Annotated[str, one_of("final", "any")] = "final"
     survivors_only: Switch = False
     rivals: Count | None = None
+    search_precision: Precision = "float32"
 
     @model_validator(mode="after")
     def _together(self) -> Self:
@@ -78,6 +81,7 @@ class PGDAttack(Attack):
         parts += [f"{self.iterate} iterate", restarts_text(self.restarts)]
         parts += [] if self.random_start else ["start at the image"]
         parts += ["survivors only"] if self.survivors_only else []
+        parts += search_text(self.search_precision, "last restart" if self.restarts > 1 else None)
         return f"pgd-{threat.norm}[{', '.join(parts)}]"
 
     def passes(self) -> float:

@@ -36,7 +36,7 @@ class Problem:
     """Images to attack: only those that the model classifies correctly.
 
     Attributes:
-        model: The frozen model.
+        model: The frozen model, in the precision of the search.
         images: (N, C, H, W) in [0, 1], on the CPU.
         labels: (N,) true classes, on the CPU.
         ids: (N,) identities of the images; noise depends on them.
@@ -120,6 +120,12 @@ class Problem:
         """The same images with the surrogate in place of the model; the judge still uses the model."""
         assert self.surrogate is not None  # the runner has looked
         return replace(self, model=self.surrogate.model, clean_logits=self.surrogate.clean_logits)
+
+    def in_float32(self) -> Problem:
+        """The same problem, with gradients in float32 also where the search runs in bfloat16."""
+        other = self.surrogate
+        exact = None if other is None else replace(other, model=other.model.exact)
+        return replace(self, model=self.model.exact, surrogate=exact)
 
     def part(self, rows: NDArray[np.int64]) -> Problem:
         """The problem with the images ``rows`` (M,) only; its judge takes indices into ``rows``."""

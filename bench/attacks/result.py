@@ -144,6 +144,7 @@ class AttackResult:
         forwards: Forward passes of the attack without those of the judge; a batch average for libraries.
         health: Gradient health.
         composition: For attacks with several losses, which loss broke which image; else None.
+        search_precision: Precision in which the attack searched, ``"float32"`` or ``"bf16"``.
     """
 
     definition: str
@@ -167,6 +168,7 @@ class AttackResult:
     forwards: NDArray[np.float64]
     health: GradientHealth
     composition: Composition | None
+    search_precision: str = "float32"
 
     @property
     def clean_accuracy(self) -> float:

@@ -18,6 +18,7 @@ from .judge import CleanPass, Judge, Judgement
 from .named import named_attack
 from .problem import Problem, Surrogate
 from .result import AttackResult, GradientHealth
+from .searching import chosen_precision, searched
 from .spec import GIVEN_TARGETS, Attack
 from .table import HEALTH, Found
 from .threat import Norm, ThreatModel, parse_eps
@@ -86,7 +87,6 @@ def run(
         raise ValueError(f"batch_size must be >= 1, got {batch_size}")
     if clean is not None:
         clean.check(model, batch_size)
-    definition = attack.definition(threat, None if targets is None else GIVEN_TARGETS)
     pictures = _checked_images(images)
     beginnings = None if starts is None else _checked_images(starts)
     if beginnings is not None and beginnings.shape != pictures.shape:
@@ -97,6 +97,11 @@ def run(
     numbers = _checked_integers(identities, len(pictures), "ids").numpy()
 
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    searcher = model if surrogate is None else surrogate
+    precision = chosen_precision(getattr(attack, "search_precision", "float32"), searcher, pictures, device)
+    if "search_precision" in attack.parameters:
+        attack = attack.configured({**attack.parameters, "search_precision": precision})
+    definition = attack.definition(threat, None if targets is None else GIVEN_TARGETS)
     with frozen(model) as view, frozen(surrogate) if surrogate is not None else nullcontext() as other:
         judge = Judge(
             view, pictures, classes, goals, threat, device=device, batch_size=batch_size, own=attack.own, clean=clean
@@ -110,7 +115,7 @@ def run(
         if len(attacked):
             rows = torch.from_numpy(attacked)
             problem = Problem(
-                model=view,
+                model=view if surrogate is not None else searched(view, precision, device),
                 images=pictures[rows],
                 labels=classes[rows],
                 ids=numbers[attacked],
@@ -122,18 +127,22 @@ def run(
                 device=device,
                 judge=lambda candidates, index: judge.judge(candidates, attacked[index]),
                 starts=None if beginnings is None else beginnings[rows],
-                surrogate=None if other is None else _surrogate(other, pictures[rows], judge, batch_size, device),
+                surrogate=None
+                if other is None
+                else _surrogate(other, pictures[rows], judge, batch_size, device, precision),
             )
             if journal is not None:
                 problem = replace(problem, pages=journal.pages(*_identity(definition, problem)))
             found = attack.attack(problem)
             if not isinstance(found, Found):
                 raise TypeError(f"{called} returned a {type(found).__name__}, expected a bench.attacks.table.Found")
-        return _assembled(attack, definition, judge, numbers, pictures, attacked, found)
+        return _assembled(attack, definition, judge, numbers, pictures, attacked, found, precision)
 
 
-def _surrogate(view: FrozenModel, images: Tensor, judge: Judge, batch_size: int, device: torch.device) -> Surrogate:
-    """The surrogate with its logits of the clean images.
+def _surrogate(
+    view: FrozenModel, images: Tensor, judge: Judge, batch_size: int, device: torch.device, precision: str
+) -> Surrogate:
+    """The surrogate in the precision of the search, with its logits of the clean images in float32.
 
     Raises:
         ValueError: It has another number of classes.
@@ -146,7 +155,7 @@ def _surrogate(view: FrozenModel, images: Tensor, judge: Judge, batch_size: int,
     logits = torch.cat(parts)
     if logits.shape[1] != judge.clean_logits.shape[1]:
         raise ValueError(f"the surrogate has {logits.shape[1]} classes, the model {judge.clean_logits.shape[1]}")
-    return Surrogate(view, logits)
+    return Surrogate(searched(view, precision, device), logits)
 
 
 def _identity(definition: str, problem: Problem) -> list[bytes | str]:
@@ -193,6 +202,7 @@ def _assembled(
     images: Tensor,
     attacked: NDArray[np.int64],
     found: Found | None,
+    precision: str,
 ) -> AttackResult:
     """Judge the proposals for the attacked images, and merge them with the images that were not attacked."""
     count = len(images)
@@ -247,6 +257,7 @@ def _assembled(
         margin_before=judge.clean_margin(),
         health=GradientHealth(**{name: columns.pop(name) for name in HEALTH}),
         composition=composition,
+        search_precision=precision,
         **columns,
     )
 

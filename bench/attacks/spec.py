@@ -28,11 +28,13 @@ if TYPE_CHECKING:
 __all__ = [
     "HALVE_AT",
     "GIVEN_TARGETS",
+    "PRECISIONS",
     "Attack",
     "Count",
     "Decaying",
     "Switch",
     "LossName",
+    "Precision",
     "NotNegative",
     "Positive",
     "Queries",
@@ -43,6 +45,7 @@ __all__ = [
     "halved_text",
     "one_of",
     "restarts_text",
+    "search_text",
     "sweep_definition",
     "written",
 ]
@@ -51,6 +54,8 @@ Shape = tuple[int, int, int]
 """Channels, height, width."""
 HALVE_AT = (0.5, 0.75)
 """Shares of the steps after which attacks with decaying steps halve their step size."""
+PRECISIONS = ("float32", "bf16", "auto")
+"""Values of the parameter ``search_precision`` of attacks."""
 GIVEN_TARGETS = "given targets"
 """Text of definitions for attacks with a given target class for each image."""
 
@@ -103,6 +108,10 @@ def one_of(*names: str) -> BeforeValidator:
     return _checked(lambda v: v in names, " or ".join(map(repr, names)))
 
 
+Precision = Annotated[str, one_of(*PRECISIONS)]
+"""The precision of a search; see `bench.attacks.searching`."""
+
+
 class Attack(Configured, ABC):
     """An attack with its parameters; those that are not given have their defaults.
 
@@ -117,6 +126,8 @@ class Attack(Configured, ABC):
         targetable: Whether it accepts targets.
         startable: Whether it accepts images to start from.
         needs_surrogate: Whether it takes its gradients from another model.
+        later: Parameters that were added after results had been stored. While they have their defaults, definitions do
+            not name them.
     """
 
     plugin_kind = "attack"
@@ -130,11 +141,19 @@ class Attack(Configured, ABC):
     targetable: ClassVar[bool] = True
     startable: ClassVar[bool] = False
     needs_surrogate: ClassVar[bool] = False
+    later: ClassVar[frozenset[str]] = frozenset({"search_precision"})
 
     @property
     def decided_by(self) -> str:
         """``"final"`` if the last proposal decides, ``"any"`` if one wrong iterate is enough."""
         return "final"
+
+    @property
+    def stated(self) -> dict[str, Any]:
+        """The parameters that a definition names, by name."""
+        fields = type(self).model_fields
+        given = self.parameters.items()
+        return {name: value for name, value in given if name not in self.later or value != fields[name].default}
 
     @property
     def is_random(self) -> bool:
@@ -235,6 +254,22 @@ def written(value: object) -> str:
 def restarts_text(restarts: int) -> str:
     """Text such as ``"2 restarts"``."""
     return f"{restarts} restart{'s' if restarts > 1 else ''}"
+
+
+def search_text(precision: str, last: str | None) -> list[str]:
+    """What a definition says of the precision of a search: nothing for float32.
+
+    Args:
+        precision: One of `PRECISIONS`.
+        last: What runs in float32 all the same at the end of the search, such as ``"last restart"``.
+
+    >>> search_text("bf16", "last restart"), search_text("float32", None)
+    (['search in bf16 (last restart in float32)'], [])
+    """
+    if precision == "float32":
+        return []
+    text = "search in bf16" + ("" if precision == "bf16" else " where the device has it")
+    return [text if last is None else f"{text} ({last} in float32)"]
 
 
 def halved_text(step: str | float) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from .losses import get_loss
-from .spec import HALVE_AT, Count, Decaying, LossName, Step, halved_text, restarts_text
+from .spec import HALVE_AT, Count, Decaying, LossName, Precision, Step, halved_text, restarts_text, search_text
 from .threat import ThreatModel, format_eps
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class TransferAttack(Decaying):
         steps: Gradient steps of each restart.
         step: First step size, halved after half and three quarters of the steps.
         restarts: Starts on the surrogate; broken images are not attacked again.
+        search_precision: As of `bench.attacks.pgd.PGDAttack`, for the surrogate.
     """
 
     name: ClassVar[str] = "transfer"
@@ -42,6 +43,7 @@ class TransferAttack(Decaying):
     steps: Count = 100
     step: Step = "eps/10"
     restarts: Count = 1
+    search_precision: Precision = "float32"
 
     def definition(self, threat: ThreatModel, targets: str | None = None) -> str:  # noqa: ARG002 - takes none
         """For example ``transfer-linf[100, 8/255, step=eps/10 halved at 50% and 75%, margin, …]``.
@@ -50,6 +52,7 @@ class TransferAttack(Decaying):
         """
         parts = [str(self.steps), format_eps(threat.eps), halved_text(self.step), get_loss(self.loss).name]
         parts += ["final iterate of the surrogate", restarts_text(self.restarts)]
+        parts += search_text(self.search_precision, "last restart" if self.restarts > 1 else None)
         return f"transfer-{threat.norm}[{', '.join(parts)}]"
 
     def passes(self) -> float:
@@ -72,6 +75,8 @@ class TransferAttack(Decaying):
             if not len(rows):
                 break
             part = problem.part(rows).within(f"restart {restart}")
+            if restart == self.restarts - 1 and restart > 0:
+                part = part.in_float32()
             found = climb(
                 part.on_surrogate(), loss, steps=self.steps, step=self.step, restarts=range(restart, restart + 1),
                 halve_at=HALVE_AT,

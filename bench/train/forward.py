@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,22 +16,17 @@ import torch
 from torch import Tensor, nn
 
 from bench.family import Model
+from bench.precision import Pass, bf16_pass, check_bf16, replaced_forward
 from bench.rng import preserved
 
 __all__ = ["Forward", "tf32"]
-
-Pass = Callable[[Tensor], Tensor]
 
 
 class Forward:
     """Runs a model's ``backbone`` in training with the configured precision and compilation.
 
     - ``tf32``: matrix products and convolutions of a training step, backward passes included, may use TF32.
-    - ``bf16``: the backbone runs under ``torch.autocast`` in bfloat16 (Kalamkar et al. 2019, "A Study of BFLOAT16 for
-      Deep Learning Training"). Weights stay float32 and are rounded for each pass. Features are converted to float32,
-      and heads, energies and losses are float32: a logit of GMMC is half a squared distance, about 50 at the start for
-      centers of norm 10, which 8 bits round by up to 0.125, and the cost of a head is negligible. The exponent has the
-      range of float32, so no loss scaling against underflow is needed.
+    - ``bf16``: the backbone runs in bfloat16, all else in float32; see `bench.precision`.
     - compiled: with ``torch.compile``, and CUDA graphs on a GPU. If compilation fails, training continues eagerly and
       prints this once; ``facts`` have the reason.
 
@@ -55,7 +50,7 @@ class Forward:
         self._backbone: nn.Module | None = None
         self._called = False
         if precision == "bf16":
-            _check_bf16(self._device)
+            check_bf16(self._device)
         if precision != "bf16" and not compiled:
             return
         backbone = getattr(model, "backbone", None)
@@ -66,7 +61,8 @@ class Forward:
             )
         self._backbone = backbone
         self._parameters = list(backbone.parameters())
-        self._eager = _eager_pass(backbone.forward, self._device.type, bf16=precision == "bf16")
+        forward = backbone.forward
+        self._eager = bf16_pass(forward, self._device.type) if precision == "bf16" else forward
         self._compiled: Pass | None = None
         self._tried: set[tuple[object, ...]] = set()
         if compiled:
@@ -86,16 +82,8 @@ class Forward:
             if self._backbone is None:
                 yield
                 return
-            module = self._backbone.__dict__
-            before = module.get("forward")
-            module["forward"] = self._pass
-            try:
+            with replaced_forward(self._backbone, self._pass):
                 yield
-            finally:
-                if before is None:
-                    del module["forward"]
-                else:
-                    module["forward"] = before
         if not self._called:
             raise ValueError(
                 "the training step never calls the backbone as a module, so precision and compile have no effect on it"
@@ -160,18 +148,6 @@ class Forward:
         print(f"training runs without torch.compile: {self._failure}", file=sys.stderr)  # noqa: T201 - into the job's log
 
 
-def _eager_pass(forward: Pass, device_type: str, *, bf16: bool) -> Pass:
-    if not bf16:
-        return forward
-
-    def run(images: Tensor) -> Tensor:
-        with torch.autocast(device_type, torch.bfloat16):
-            features = forward(images)
-        return features.to(torch.promote_types(features.dtype, torch.float32))
-
-    return run
-
-
 def _compiled_pass(eager: Pass, device_type: str, backend: Any) -> Pass:
     """Compile one whole graph for each kind of input: a graph break would silently run eagerly."""
 
@@ -184,22 +160,6 @@ def _compiled_pass(eager: Pass, device_type: str, backend: Any) -> Pass:
     mode = "reduce-overhead" if device_type == "cuda" and backend == "inductor" else None
     compiled: Pass = torch.compile(run, fullgraph=True, dynamic=False, backend=backend, mode=mode)
     return compiled
-
-
-def _check_bf16(device: torch.device) -> None:
-    """Check that a GPU has bfloat16. Every CPU supports it, possibly slowly.
-
-    Raises:
-        ValueError: The GPU only emulates bfloat16.
-    """
-    if device.type != "cuda":
-        return
-    with torch.cuda.device(device):
-        if not torch.cuda.is_bf16_supported(including_emulation=False):
-            raise ValueError(
-                f"precision bf16: {torch.cuda.get_device_name(device)} has no bfloat16 (NVIDIA: since Ampere); "
-                f"use float32"
-            )
 
 
 @contextmanager

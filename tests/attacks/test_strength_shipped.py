@@ -1,4 +1,5 @@
-"""Own attacks against the best of foolbox and torchattacks: every shipped family, trained on digits, and two toys.
+"""Own attacks against the best of foolbox and torchattacks, and searches in bfloat16 against those in float32: every
+shipped family, trained on digits, and two toys.
 
 Comparisons are paired over the images: an own attack may be behind by no more than two standard errors of the mean
 difference. What was measured is printed (``pytest -m slow -rP``).
@@ -17,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from bench.attacks import run
+from bench.attacks import eps_sweep, run
 from bench.data.loading import load_splits
 from bench.data.registry import DATASETS
 from bench.train.loop import Trainer
@@ -194,3 +195,64 @@ def test_cw_norms_are_no_larger_than_those_of_the_libraries(subject: Subject) ->
         assert own.success.sum() >= broken.sum(), label
         assert not_behind(ours - others), label
         assert np.median(ours) - np.median(others) <= 2 * median_error(ours, others), label
+
+
+def excess(lowered: NDArray[np.floating], exact: NDArray[np.floating], what: str) -> bool:
+    """Print the paired difference, bf16 minus float32, and its standard error; whether bf16 is not behind."""
+    values = np.asarray(lowered, dtype=np.float64) - exact
+    error = values.std(ddof=1) / np.sqrt(len(values))
+    print(
+        f"{what}: float32 {exact.mean():.4f}, bf16 {lowered.mean():.4f}, difference {values.mean():+.4f} ({error:.4f})"
+    )
+    return not_behind(values)
+
+
+SEARCHES: dict[str, tuple[str, dict[str, Any]]] = {
+    "pgd ce": ("pgd", {}),
+    "pgd margin": ("pgd", {"loss": "margin"}),
+    "pgd ce, any iterate, survivors only": ("pgd", {"iterate": "any", "survivors_only": True}),
+    "adaptive_pgd": ("adaptive_pgd", OWN),
+}
+LOWERED = {"search_precision": "bf16"}
+
+
+@pytest.mark.parametrize("subject", SHIPPED, indirect=True)
+def test_a_search_in_bfloat16_leaves_no_more_than_one_in_float32(subject: Subject) -> None:
+    eps = contested_budget(subject)
+    behind = []
+    for what, (name, params) in SEARCHES.items():
+        found = [
+            np.mean(
+                [subject.attack(name, norm="linf", eps=eps, seed=seed, **params, **more).robust for seed in SEEDS],
+                axis=0,
+            )
+            for more in (LOWERED, {})
+        ]
+        if not excess(found[0], found[1], what):
+            behind.append(what)
+    sweeps = [
+        np.mean(
+            [
+                eps_sweep(
+                    "pgd", subject.model, subject.images, subject.labels, norm="linf", eps=[eps / 2, eps, 2 * eps],
+                    seed=seed, batch_size=IMAGES, iterate="any", survivors_only=True, **more,
+                ).robust.mean(axis=0)
+                for seed in SEEDS
+            ],
+            axis=0,
+        )
+        for more in (LOWERED, {})
+    ]  # fmt: skip
+    if not excess(sweeps[0], sweeps[1], "sweep, mean over budgets"):
+        behind.append("sweep")
+    assert not behind
+
+
+@pytest.mark.parametrize("subject", SHIPPED, indirect=True)
+def test_norms_of_a_search_in_bfloat16_are_no_larger(subject: Subject) -> None:
+    exact = subject.attack("cw_l2", norm="l2", seed=0, steps=100)
+    lowered = subject.attack("cw_l2", norm="l2", seed=0, steps=100, **LOWERED)
+    print(f"broken: float32 {int(exact.success.sum())}, bf16 {int(lowered.success.sum())}")
+    both = exact.success & lowered.success
+    assert lowered.success.sum() >= exact.success.sum()
+    assert excess(lowered.l2[both], exact.l2[both], "mean L2 over common successes")

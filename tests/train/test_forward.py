@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from bench.train.forward import Forward, _check_bf16
+from bench.precision import check_bf16
+from bench.train.forward import Forward
 
 K, SHAPE = 4, (1, 8, 8)
 
@@ -125,9 +126,9 @@ def test_a_gpu_without_bfloat16_is_refused_before_training(monkeypatch: pytest.M
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "Old GPU")
     with pytest.raises(ValueError, match="Old GPU has no bfloat16"):
-        _check_bf16(torch.device("cuda:0"))
+        check_bf16(torch.device("cuda:0"))
     assert asked == [False]
-    _check_bf16(torch.device("cpu"))
+    check_bf16(torch.device("cpu"))
 
 
 # --- the module around it ---------------------------------------------------------------------------------------

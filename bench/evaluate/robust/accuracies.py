@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field, PositiveInt, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field, PositiveInt
 
 from bench.evaluate.base import Column, EvaluationConfig, Number, Outcome
 from bench.evaluate.robust.kept import Broken, broken_by_runs, with_images
@@ -47,19 +47,13 @@ __all__ = [
 class AttackSeedsConfig(EvaluationConfig):
     """The parameter of evaluations with random attacks."""
 
+    later: ClassVar[frozenset[str]] = frozenset({"attack_seeds"})
+
     attack_seeds: PositiveInt = Field(
         1,
         le=1000,
         description="Independent seeds of the attack: the number is the mean over them of the accuracy under one run",
     )
-
-    @model_serializer(mode="wrap")
-    def _without_one(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Omit the default of one seed, so that keys from before this parameter existed stay valid."""
-        values: dict[str, Any] = handler(self)
-        if values.get("attack_seeds") == 1:
-            del values["attack_seeds"]
-        return values
 
 
 def attack_seeds(config: AttackSeedsConfig) -> tuple[int, ...]:

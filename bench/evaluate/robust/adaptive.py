@@ -29,6 +29,7 @@ from bench.evaluate.robust.accuracies import (
 from bench.evaluate.robust.adaptive_losses import LossesConfig, white_box_flags
 from bench.evaluate.robust.budgets import OnBudgets
 from bench.evaluate.robust.kept import AdversarialsConfig, broken_by_runs
+from bench.evaluate.robust.search import search_facts
 from bench.evaluate.robust.under_attack import Subject
 from bench.spec import FamilySpec
 
@@ -89,7 +90,8 @@ class AdaptiveConfig(LossesConfig, AdversarialsConfig):
 
     @property
     def _transfer(self) -> TransferAttack:
-        return TransferAttack(loss="margin", steps=self.steps, step=self.step)
+        names = ("steps", "step", "search_precision")
+        return TransferAttack().configured({"loss": "margin", **{name: getattr(self, name) for name in names}})
 
     def definition(self, eps: str) -> str:
         """Definition of the accuracy under the losses alone."""
@@ -273,6 +275,7 @@ def _outcome(config: AdaptiveConfig, eps: str, chains: Sequence[Chain], outputs:
         "winners": list(members),
         "searches": made_as,
         **({"left_out": left_out} if left_out else {}),
+        **search_facts(config, first),
     }
     broken = broken_by_runs("robust", config.norm, eps, chains) if config.adversarials else None
     return accuracies.outcome(first, items, details, broken)

@@ -12,6 +12,7 @@ from bench.attacks.losses import listed_losses, loss_schema
 from bench.attacks.spec import restarts_text
 from bench.evaluate.robust.accuracies import healthiest, stacked
 from bench.evaluate.robust.budgets import BudgetsConfig
+from bench.evaluate.robust.search import SearchConfig
 
 if TYPE_CHECKING:
     from bench.attacks import AttackResult, Flag
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["LossesConfig", "white_box_flags"]
 
 
-class LossesConfig(BudgetsConfig):
+class LossesConfig(BudgetsConfig, SearchConfig):
     """Parameters of adaptive PGD."""
 
     losses: tuple[Annotated[str, WithJsonSchema(loss_schema(KNOWN_LOSSES))], ...] = Field(
@@ -46,7 +47,7 @@ class LossesConfig(BudgetsConfig):
     @property
     def attack(self) -> AdaptivePGD:
         """Adaptive PGD with these parameters."""
-        names = ("losses", "steps", "step", "restarts", "rivals")
+        names = ("losses", "steps", "step", "restarts", "rivals", "search_precision")
         given = {name: getattr(self, name) for name in names}
         return AdaptivePGD().configured({**given, "complete": getattr(self, "complete", False)})
 

@@ -78,7 +78,7 @@ class NamedAttackConfig(BudgetsConfig, NormConfig):
     def definition(self, eps: str | None = None) -> str:
         """All resolved parameters. The version of the library, on which numbers may depend, is in the record."""
         parts = [eps] if eps is not None else []
-        parts += [f"{key}={written(value)}" for key, value in self.named.parameters.items()]
+        parts += [f"{key}={written(value)}" for key, value in self.named.stated.items()]
         parts += [NEXT_RANDOM] if self.targets != "none" else []
         # Libraries get shifted, positive logits: see bench.attacks.library.
         shifted = ", on shifted logits" if "." in self.attack else ""

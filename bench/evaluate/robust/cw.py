@@ -10,6 +10,7 @@ from bench.attacks.carlini_wagner import LEAST_PATIENCE, CarliniWagner
 from bench.attacks.libraries import CWAttack
 from bench.attacks.threat import LARGEST, ThreatModel
 from bench.evaluate.robust.norms import NormConfig, SmallestNorms
+from bench.evaluate.robust.search import SearchConfig
 from bench.evaluate.robust.under_attack import NEXT_RANDOM
 from bench.spec import FamilySpec
 
@@ -74,7 +75,7 @@ class CW(SmallestNorms):
         return min(config.items, items) * (config.attack.passes() + 2)
 
 
-class CWL2Config(NormConfig):
+class CWL2Config(NormConfig, SearchConfig):
     """Parameters of the attack."""
 
     targets: Literal["none", "next-random"] = Field(
@@ -114,9 +115,8 @@ class CWL2Config(NormConfig):
     @property
     def attack(self) -> CarliniWagner:
         """The attack with these parameters."""
-        return CarliniWagner(
-            steps=self.steps, rounds=self.rounds, c0=self.c0, kappa=self.kappa, lr=self.lr, patience=self.patience
-        )
+        names = ("steps", "rounds", "c0", "kappa", "lr", "patience", "search_precision")
+        return CarliniWagner().configured({name: getattr(self, name) for name in names})
 
     @property
     def definition(self) -> str:

@@ -15,6 +15,7 @@ from bench.evaluate.base import Column, Number, Outcome, Part
 from bench.evaluate.robust.accuracies import RobustAccuracies, attack_seeds, per_item, repeated, stacked
 from bench.evaluate.robust.adaptive_losses import LossesConfig, white_box_flags
 from bench.evaluate.robust.budgets import OnBudgets
+from bench.evaluate.robust.search import search_facts
 from bench.evaluate.robust.under_attack import Subject
 from bench.spec import FamilySpec
 
@@ -117,7 +118,10 @@ def _outcome(config: EpsSweepConfig, sweeps: Sequence[Sweep], outputs: Sequence[
         curve.append(unbounded_flag(first.eps[-1], robust[-1]))
     items: dict[str, Any] = {"ids": first.ids, "clean": first.clean_correct, "forwards": first.forwards}
     numbers: list[Number] = []
-    details: dict[str, Any] = {"not_finite": int((~first.clean_finite).sum())}
+    details: dict[str, Any] = {
+        "not_finite": int((~first.clean_finite).sum()),
+        **search_facts(config, first.stages[0]),
+    }
     checks: dict[str, str] = {}
     raised: set[str] = set()
     missing: list[str] = []

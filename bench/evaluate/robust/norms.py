@@ -19,6 +19,7 @@ from bench.evaluate.base import Column, Number, Outcome
 from bench.evaluate.robust.accuracies import item_arrays
 from bench.evaluate.robust.kept import AdversarialsConfig, Broken, with_images
 from bench.evaluate.robust.noise import noise_grid
+from bench.evaluate.robust.search import search_facts
 from bench.evaluate.robust.under_attack import Subject, UnderAttack
 
 if TYPE_CHECKING:
@@ -244,7 +245,11 @@ def norm_outcome(
     """
     items = {**norm_items(result, columns), **item_arrays(result), **more}
     numbers = norm_numbers(result, columns, config.seed)
-    facts: dict[str, Any] = {"attack": result.definition, "not_finite": int((~result.clean_finite).sum())}
+    facts: dict[str, Any] = {
+        "attack": result.definition,
+        "not_finite": int((~result.clean_finite).sum()),
+        **search_facts(config, result),
+    }
     broken = [Broken("l2", "", "l2", None, result.success, result.adversarials)] if config.adversarials else None
     return with_images(Outcome(numbers, items, details=facts), broken)
 

@@ -28,6 +28,7 @@ from bench.evaluate.robust.accuracies import (
 )
 from bench.evaluate.robust.budgets import BudgetsConfig, OnBudgets
 from bench.evaluate.robust.kept import AdversarialsConfig, broken_by_runs
+from bench.evaluate.robust.search import SearchConfig, search_facts
 from bench.evaluate.robust.under_attack import Subject
 from bench.spec import FamilySpec
 
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["PGD", "PGDConfig"]
 
 
-class PGDConfig(BudgetsConfig, AdversarialsConfig):
+class PGDConfig(BudgetsConfig, AdversarialsConfig, SearchConfig):
     """Parameters of PGD."""
 
     steps: PositiveInt = Field(40, description="Gradient steps", json_schema_extra={"paper": "40"})
@@ -76,7 +77,8 @@ class PGDConfig(BudgetsConfig, AdversarialsConfig):
 
     def attack(self, loss: str) -> PGDAttack:
         """The attack with one loss."""
-        return PGDAttack(steps=self.steps, step=self.step, loss=loss, restarts=self.restarts, iterate=self.iterate)
+        names = ("steps", "step", "restarts", "iterate", "search_precision")
+        return PGDAttack().configured({"loss": loss, **{name: getattr(self, name) for name in names}})
 
     def definition(self, loss: str, eps: str) -> str:
         """The definition of the accuracy under one loss, which is that of the attack."""
@@ -251,7 +253,8 @@ def _outcome(
     if config.adversarials:
         kept = {get_loss(loss).column: runs for loss, runs in results.items()}
         broken = [one for name, runs in kept.items() for one in broken_by_runs(name, config.norm, eps, runs)]
-    return found.outcome(next(iter(results.values()))[0], items, {}, broken)
+    first = next(iter(results.values()))[0]
+    return found.outcome(first, items, search_facts(config, first), broken)
 
 
 def _flags(

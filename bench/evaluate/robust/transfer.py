@@ -12,6 +12,7 @@ from bench.evaluate.base import Column, Outcome
 from bench.evaluate.robust.accuracies import one_accuracy
 from bench.evaluate.robust.budgets import BudgetsConfig, OnBudgets
 from bench.evaluate.robust.kept import AdversarialsConfig
+from bench.evaluate.robust.search import SearchConfig, search_facts
 from bench.evaluate.robust.under_attack import Subject
 from bench.spec import FamilySpec
 
@@ -21,7 +22,7 @@ _LOSSES = tuple(name for name, loss in LOSSES.items() if not loss.needs_centers)
 """Losses that need nothing of the source but its logits."""
 
 
-class TransferConfig(BudgetsConfig, AdversarialsConfig):
+class TransferConfig(BudgetsConfig, AdversarialsConfig, SearchConfig):
     """Parameters of the attack."""
 
     source: str = Field(description="The model of the suite whose adversarial images are shown to the others")
@@ -45,7 +46,7 @@ class TransferConfig(BudgetsConfig, AdversarialsConfig):
     def attack(self) -> TransferAttack:
         """The attack with these parameters."""
         return TransferAttack().configured(
-            {"loss": self.loss, "steps": self.steps, "step": self.step, "restarts": self.restarts}
+            {name: getattr(self, name) for name in ("loss", "steps", "step", "restarts", "search_precision")}
         )
 
     def definition(self, eps: str) -> str:
@@ -100,4 +101,5 @@ class Transfer(OnBudgets):
         )
         (column,) = self.columns(config)
         digest = inputs.digests[inputs.task.others[config.source].key]
-        return one_accuracy(column, config, results, [transfer_flag(), *subject.output_flags()], source=digest)
+        facts = search_facts(config, results[0])
+        return one_accuracy(column, config, results, [transfer_flag(), *subject.output_flags()], source=digest, **facts)
