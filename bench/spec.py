@@ -168,7 +168,7 @@ class TrainingConfig(Config):
         "float32",
         description="Arithmetic of training steps. tf32 shortens the mantissa of matrix products on GPUs that have it "
         "and changes nothing elsewhere; bf16 runs the backbone (update and sampler) under bfloat16 autocast, all else "
-        "in float32. Validation, scores, attacks and gradients are always float32",
+        "in float32. Validation, scores, gradients and verdicts of attacks are always float32",
         json_schema_extra={
             "paper": "not stated",
             "why": "every device has it; bf16 took a little more than half the time on a CPU with bfloat16 "

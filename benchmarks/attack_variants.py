@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from bench.attacks.library import load
 __all__ = ["BARE", "BOUND", "bare_variant", "channels_last_variant", "cw_variants", "pgd_variants", "sweep_variants"]
 
 STEPS = 40
+LOWERED = {"search_precision": "bf16"}
 BOUND = f"{2 * STEPS} forward passes"
 BARE = f"{STEPS} input gradients"
 
@@ -102,6 +104,8 @@ def pgd_variants(subject: Subject, eps: float) -> dict[str, Variant]:
         **library_variants(subject, [eps]),
         "own, all images": own_pgd(subject, eps, iterate="any"),
         "own, survivors only": own_pgd(subject, eps, **survivors),
+        "own in bf16, all images": own_pgd(subject, eps, iterate="any", **LOWERED),
+        "own in bf16, survivors only": own_pgd(subject, eps, **survivors, **LOWERED),
         BOUND: bound(subject),
     }
 
@@ -109,15 +113,16 @@ def pgd_variants(subject: Subject, eps: float) -> dict[str, Variant]:
 def sweep_variants(subject: Subject, budgets: Sequence[float]) -> dict[str, Variant]:
     """Four budgets: four library runs, or one chained sweep."""
 
-    def own() -> list[float]:
+    def own(**more: Any) -> list[float]:
         sweep = attacks.eps_sweep(
             "pgd", subject.model, subject.images, subject.labels, norm="linf", eps=list(budgets), seed=0, steps=STEPS,
-            batch_size=len(subject.images), iterate="any", survivors_only=True,
+            batch_size=len(subject.images), iterate="any", survivors_only=True, **more,
         )  # fmt: skip
         return [float(share) for share in sweep.robust.mean(axis=1)]
 
     libraries = library_variants(subject, budgets)
-    return {**{f"{name}, four runs": variant for name, variant in libraries.items()}, "own, chained": own}
+    four = {f"{name}, four runs": variant for name, variant in libraries.items()}
+    return {**four, "own, chained": own, "own in bf16, chained": partial(own, **LOWERED)}
 
 
 def cw_variants(subject: Subject) -> tuple[dict[str, Variant], dict[str, Tensor]]:
@@ -153,10 +158,13 @@ def cw_variants(subject: Subject) -> tuple[dict[str, Variant], dict[str, Tensor]
         _, clipped, _ = attack(wrapped, images, labels, epsilons=None)
         return found("foolbox.L2CarliniWagner", clipped)
 
-    def own() -> list[float]:
+    def own(name: str, **more: Any) -> list[float]:
         result = attacks.run(
-            "cw_l2", subject.model, images, labels, norm="l2", seed=0, batch_size=len(images), rounds=1, c0=1.0
+            "cw_l2", subject.model, images, labels, norm="l2", seed=0, batch_size=len(images), rounds=1, c0=1.0, **more
         )
-        return keep("own cw_l2", torch.from_numpy(result.success), torch.from_numpy(result.l2))
+        return keep(name, torch.from_numpy(result.success), torch.from_numpy(result.l2))
 
-    return {"torchattacks.CW": torchattacks_cw, "foolbox.L2CarliniWagner": foolbox_cw, "own cw_l2": own}, norms
+    variants: dict[str, Variant] = {"torchattacks.CW": torchattacks_cw, "foolbox.L2CarliniWagner": foolbox_cw}
+    for name, more in (("own cw_l2", {}), ("own cw_l2 in bf16", LOWERED)):
+        variants[name] = partial(own, name, **more)
+    return variants, norms
