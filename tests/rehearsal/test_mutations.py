@@ -77,8 +77,8 @@ def test_an_item_in_a_step(make_trainer: Make, mutate: Mutate, family: str) -> N
     mutate(
         "bench.train.loop",
         "Trainer._step",
-        "step.loss.backward()",
-        "progress({'loss': step.loss.item()}); step.loss.backward()",
+        "self.family.update(self.model, ",
+        "progress({'loss': step.loss.item()}); self.family.update(self.model, ",
     )
     with pytest.raises(
         AssertionError, match=r"waits for the device:\n.*_local_scalar_dense.* at bench/train/loop\.py:\d+"
