@@ -119,11 +119,17 @@ def test_noise_copied_while_the_host_waits(models: Mapping[str, Classifier], mut
         (
             "bench.attacks.ascent",
             "Ascent.run",
-            "not known_empty(newly := wrong & unbroken)",
-            "bool((newly := wrong & unbroken).any())",
+            "if not known_empty(newly)",
+            "if bool(newly.any())",
             "pgd, final iterate",
         ),
-        ("bench.attacks.ascent", "Ascent.run", "number % every == 0", "True", "pgd on survivors"),
+        (
+            "bench.attacks.ascent",
+            "Ascent.run",
+            "if self.survivors_only and number % every == 0",
+            "if self.survivors_only",
+            "pgd on survivors",
+        ),
         (
             "bench.attacks.descent",
             "Search._record",
