@@ -29,7 +29,8 @@ class GaussianMixture(nn.Module):
 
     Attributes:
         mean: (K, D), m_y.
-        factor: (K, D, D), lower Cholesky factors of the covariances; 0 until ``fit``.
+        factor: (K D, D), lower Cholesky factors of the covariances, one below the other; 0 until ``fit``. Checkpoints
+            store a tensor of many rows once for all epochs in which it does not change.
 
     Raises:
         ValueError: The matrices would take more than ``mixture_size.MOST_BYTES``.
@@ -48,12 +49,17 @@ class GaussianMixture(nn.Module):
         self.image_shape = image_shape
         self.jitter = jitter
         self.register_buffer("mean", torch.zeros(num_classes, size))
-        self.register_buffer("factor", torch.zeros(num_classes, size, size))
+        self.register_buffer("factor", torch.zeros(num_classes * size, size))
+
+    @property
+    def factors(self) -> Tensor:
+        """``factor`` as (K, D, D)."""
+        return self.factor.view(len(self.mean), -1, self.factor.shape[1])
 
     @property
     def fitted(self) -> bool:
         """Whether ``fit`` was called, on this mixture or on the one whose state it has. Waits for the device."""
-        return bool((self.factor.diagonal(dim1=1, dim2=2) > 0).all())
+        return bool((self.factors.diagonal(dim1=1, dim2=2) > 0).all())
 
     @torch.no_grad()
     def fit(self, clean: Callable[[], Iterable[Batch]]) -> None:
@@ -74,7 +80,7 @@ class GaussianMixture(nn.Module):
                 covariance.addmm_(centred.T, centred, alpha=1 / count)
             covariance.diagonal().add_(self.jitter)
             self.mean[label] = mean
-            self.factor[label] = torch.linalg.cholesky(covariance)
+            self.factors[label] = torch.linalg.cholesky(covariance)
 
     def draw(self, noise: Tensor, labels: Tensor) -> Tensor:
         """Images of classes, clamped to [-1, 1] as in the authors' code; does not wait for the device.
@@ -88,7 +94,7 @@ class GaussianMixture(nn.Module):
         """
         flat = noise.flatten(1)
         images = self.mean[labels]
-        for label, factor in enumerate(self.factor):
+        for label, factor in enumerate(self.factors):
             images = images + torch.where((labels == label)[:, None], flat @ factor.T, 0.0)
         return images.clamp(-1, 1).view_as(noise)
 

@@ -41,7 +41,7 @@ def test_means_and_covariances_are_those_of_each_class() -> None:
     for label in range(K):
         own = pixels[labels.numpy() == label]
         assert mixture.mean[label].numpy() == pytest.approx(own.mean(axis=0), abs=1e-6)
-        covariance = (mixture.factor[label] @ mixture.factor[label].T).numpy()
+        covariance = (mixture.factors[label] @ mixture.factors[label].T).numpy()
         assert covariance == pytest.approx(np.cov(own.T, ddof=0) + 0.01 * np.eye(6), abs=1e-6)
 
 
@@ -57,7 +57,7 @@ def test_a_class_without_images_gets_the_gaussian_of_all() -> None:
     mixture = fitted(images, labels * 0 + 2)
     for label in range(K):
         torch.testing.assert_close(mixture.mean[label], mixture.mean[2])
-        torch.testing.assert_close(mixture.factor[label], mixture.factor[2])
+        torch.testing.assert_close(mixture.factors[label], mixture.factors[2])
     assert mixture.mean[0].numpy() == pytest.approx((2 * images - 1).flatten(1).mean(dim=0).numpy(), abs=1e-6)
 
 
@@ -67,7 +67,7 @@ def test_a_class_of_one_image_is_that_image_and_the_jitter() -> None:
     labels[4] = 1
     mixture = fitted(images, labels, jitter=0.04)
     torch.testing.assert_close(mixture.mean[1], (2 * images[4] - 1).flatten())
-    torch.testing.assert_close(mixture.factor[1], 0.2 * torch.eye(6))
+    torch.testing.assert_close(mixture.factors[1], 0.2 * torch.eye(6))
 
 
 def test_a_draw_is_the_mean_and_the_factor_times_the_noise_of_its_class() -> None:
@@ -77,7 +77,7 @@ def test_a_draw_is_the_mean_and_the_factor_times_the_noise_of_its_class() -> Non
     drawn = mixture.draw(noise, labels)
     assert drawn.shape == noise.shape
     for row, label in enumerate(labels.tolist()):
-        expected = mixture.mean[label] + mixture.factor[label] @ noise[row].flatten()
+        expected = mixture.mean[label] + mixture.factors[label] @ noise[row].flatten()
         torch.testing.assert_close(drawn[row].flatten(), expected)
     torch.testing.assert_close(mixture.draw(noise[1:2], labels[1:2]), drawn[1:2])
 
@@ -88,7 +88,7 @@ def test_draws_have_the_mean_and_the_covariance_of_the_class() -> None:
     n = 50_000
     noise = torch.randn(n, *SHAPE, generator=torch.Generator().manual_seed(1))
     drawn = mixture.draw(noise, torch.ones(n, dtype=torch.int64)).flatten(1).double().numpy()
-    covariance = (mixture.factor[1] @ mixture.factor[1].T).double().numpy()
+    covariance = (mixture.factors[1] @ mixture.factors[1].T).double().numpy()
     deviations = np.sqrt(np.diag(covariance))
     assert (np.abs(drawn.mean(axis=0) - mixture.mean[1].numpy()) < 6 * deviations / n**0.5).all()
     assert (np.abs(np.cov(drawn.T) - covariance) < 6 * np.outer(deviations, deviations) * (2 / n) ** 0.5).all()
@@ -113,3 +113,12 @@ def test_matrices_that_no_memory_holds_are_refused_before_they_are_made() -> Non
     assert matrix_bytes(200, (3, 64, 64)) > MOST_BYTES
     with pytest.raises(ValueError, match="covariances of 200 classes of images of 12288 values are too large"):
         GaussianMixture(200, (3, 64, 64), 1e-4)
+
+
+def test_checkpoints_share_the_matrices_of_color_images() -> None:
+    from bench.train.rows import is_large
+
+    with torch.device("meta"):
+        mixture = GaussianMixture(10, (3, 32, 32), 1e-4)
+    assert mixture.factors.shape == (10, 3072, 3072)
+    assert is_large(mixture.factor)
