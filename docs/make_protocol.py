@@ -97,8 +97,8 @@ preset `code` of SADA-JEM has the default of `train_sadajem.py`, 10 steps; its s
 - **Sharpness-aware steps.** SADA-JEM's first step is adaptive if rho is at least 0.5, and its default is 2. The
   samples are those of the first pass. The second pass does not change running statistics.
 - **Streams.** In SADA-JEM the labelled stream defines the epoch, with batches of 128, and that of p(x) has batches of
-  64 without augmentation and noise. Here all streams have one `batch_size`, 64, so that an epoch has twice as many
-  updates.
+  64 without augmentation and noise. Here all streams have one `batch_size`, 64, so that an epoch has nearly twice as
+  many updates.
 - **Selection.** SADA-JEM trains on all training images and selects by test accuracy; here by validation accuracy.
 - **Released weights** are imported by `bench import --format jem-pp` and `--format sada-jem`. The files of JEM++ have
   every layer under two names; files in which they differ are refused.
