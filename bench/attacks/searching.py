@@ -20,12 +20,55 @@ from typing_extensions import override
 from bench.precision import bf16_pass, check_bf16, computes_bf16, replaced_forward
 
 from .frozen import FrozenModel
+from .gradients import largest, per_image
 
 __all__ = ["Bf16Model", "chosen_precision", "searched"]
 
 
+class _Scale:
+    """The size of the gradient that enters the backbone in one backward pass, as a power of two for each image (N,)."""
+
+    value: Tensor
+
+
+class _AfterBackbone(torch.autograd.Function):
+    """The identity; its backward pass divides the gradient of each image by its size."""
+
+    @staticmethod
+    def forward(context: Any, features: Tensor, scale: _Scale) -> Tensor:
+        context.scale = scale
+        return features.view_as(features)
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (gradient,) = gradients
+        exponent = largest(gradient).frexp().exponent
+        size = torch.ldexp(torch.ones_like(exponent, dtype=gradient.dtype), exponent)
+        context.scale.value = torch.where((size > 0) & size.isfinite(), size, 1)
+        return gradient / per_image(context.scale.value, gradient), None
+
+
+class _BeforeBackbone(torch.autograd.Function):
+    """The identity; its backward pass multiplies with what `_AfterBackbone` divided by."""
+
+    @staticmethod
+    def forward(context: Any, images: Tensor, scale: _Scale) -> Tensor:
+        context.scale = scale
+        return images.view_as(images)
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (gradient,) = gradients
+        return gradient * per_image(context.scale.value, gradient), None
+
+
 class Bf16Model(FrozenModel):
     """A frozen model whose backbone runs in bfloat16; the model itself keeps its weights and its class.
+
+    Instructions for bfloat16 take numbers below 1e-38 for zero, and the gradient of a cross-entropy whose logits lie 80
+    apart, as those of GMMC may, is 1e-35 before it has passed a layer: in float32 such an image still moves. So the
+    gradient of each image goes through the backbone with entries of about 1, and gets its size back in float32. The
+    size is a power of two, so nothing is rounded.
 
     Args:
         exact: The same model in float32, which also counts the passes of this one.
@@ -72,7 +115,12 @@ class Bf16Model(FrozenModel):
 
     def _call(self, forward: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         self._called = True
-        return forward(images)
+        if not torch.is_grad_enabled():
+            return forward(images)
+        scale = _Scale()
+        entered: Tensor = _BeforeBackbone.apply(images, scale)
+        left: Tensor = _AfterBackbone.apply(forward(entered), scale)
+        return left
 
 
 def chosen_precision(wanted: str, model: nn.Module, images: Tensor, device: torch.device) -> str:

@@ -17,6 +17,7 @@ from bench.attacks.searching import Bf16Model, chosen_precision
 from bench.attacks.threat import ThreatModel
 from bench.attacks.waiting import CHECK_EVERY
 
+CPU = torch.device("cpu")
 LOWERED: dict[str, Any] = {"search_precision": "bf16"}
 ASCENTS: dict[str, tuple[str, dict[str, Any]]] = {
     "final": ("pgd", {"steps": 6, "step": 0.4, "norm": "linf"}),
@@ -83,7 +84,7 @@ def test_only_the_backbone_is_in_bfloat16(make_linear: Callable[..., Any]) -> No
     head = nn.Linear(10, 10, bias=False)
     model.head = head
     with frozen(model) as view, torch.no_grad():
-        lowered = Bf16Model(view, torch.device("cpu"))
+        lowered = Bf16Model(view, CPU)
         found = lowered.logits(toy.images)
         layer = model.backbone.layer  # type: ignore[union-attr]
         product = toy.images.flatten(1).bfloat16().double() @ layer.weight.bfloat16().double().T
@@ -91,7 +92,7 @@ def test_only_the_backbone_is_in_bfloat16(make_linear: Callable[..., Any]) -> No
         assert found.dtype == torch.float32
         torch.testing.assert_close(found, head(features), rtol=0.02, atol=0.02)
         assert not torch.equal(found, view.logits(toy.images))
-        bare = Bf16Model(view, torch.device("cpu"))
+        bare = Bf16Model(view, CPU)
         assert bare.exact is view
         assert view.forwards == lowered.forwards == 2 * len(toy.images)
     assert "forward" not in model.backbone.__dict__
@@ -241,6 +242,25 @@ def test_the_health_of_gradients_is_that_of_float32(make_linear: Callable[..., A
             np.testing.assert_array_equal(getattr(found.health, field), getattr(exact.health, field))
 
 
+@pytest.mark.parametrize("size", [1.0, 1e-30, 1e-37])
+def test_small_gradients_pass_the_backbone(make_linear: Callable[..., Any], size: float) -> None:
+    """The gradient of a cross-entropy with large gaps is tiny; layers of bfloat16 would flush it to zero."""
+    toy = make_linear()
+    model = linear(toy)
+    model.backbone = nn.Sequential(model.backbone, nn.Linear(10, 10))
+    factors = torch.logspace(0, -1, len(toy.images))[:, None] * size  # every image has its own size
+    found = []
+    with frozen(model) as view:
+        for lowered in (view, Bf16Model(view, CPU)):
+            points = toy.images.clone().requires_grad_()
+            (gradient,) = torch.autograd.grad((lowered.logits(points) * factors).sum(), points)
+            found.append(gradient.double() / size)
+    exact, rounded = found
+    assert rounded.dtype == torch.float64
+    torch.testing.assert_close(rounded, exact, rtol=0.05, atol=0.02 * float(exact.abs().max()))
+    assert (rounded.sign() == exact.sign()).double().mean() > 0.95
+
+
 def test_a_sweep_searches_in_bfloat16(make_linear: Callable[..., Any]) -> None:
     toy = make_linear()
     options: dict[str, Any] = {"norm": "linf", "eps": [0.02, 0.1, 0.3], "seed": 0, "iterate": "any"}
@@ -250,9 +270,6 @@ def test_a_sweep_searches_in_bfloat16(make_linear: Callable[..., Any]) -> None:
     assert "bf16" not in exact.definition
     assert all(stage.search_precision == "bf16" for stage in found.stages)
     assert np.abs(found.robust.mean(axis=1) - exact.robust.mean(axis=1)).max() <= 0.05
-
-
-CPU = torch.device("cpu")
 
 
 def test_auto_asks_the_device(make_linear: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
