@@ -25,13 +25,14 @@ class Rates:
 
     _exact: dict[_Kind, list[float]] = field(default_factory=dict)
     _first: dict[_Attack, tuple[str, str, str]] = field(default_factory=dict)
+    _medians: dict[_Kind, float] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def from_store(cls, store: Store, device: str) -> Rates:
         """Rates of finished jobs on the same kind of device."""
-        rates = cls()
+        rates, kinds = cls(), (device.partition(":")[0], "none")
         for took in finished_jobs(store):
-            if took.device.partition(":")[0] in (device.partition(":")[0], "none"):
+            if took.device.partition(":")[0] in kinds:
                 rates._add(took)
         return rates
 
@@ -43,6 +44,7 @@ class Rates:
         # Jobs that only read predictions have no passes: their rate is their duration.
         kind = took.kind, took.what, took.backbone, took.dataset
         self._exact.setdefault(kind, []).append(took.seconds / (took.passes or 1.0))
+        self._medians.pop(kind, None)
         if took.kind == "evaluate" and took.passes:
             attack = took.what, took.dataset, took.argument
             found = took.finished, took.key, took.job
@@ -57,8 +59,11 @@ class Rates:
 
     def seconds(self, job: Job) -> float | None:
         """Expected seconds on one worker, or None if there was no such job yet."""
-        known = self._exact.get(_kind_of_job(job))
-        return None if not known else median(known) * (job.passes or 1.0)
+        kind = _kind_of_job(job)
+        if kind not in self._medians and self._exact.get(kind):
+            self._medians[kind] = median(self._exact[kind])
+        known = self._medians.get(kind)
+        return None if known is None else known * (job.passes or 1.0)
 
     def total(self, jobs: Iterable[Job]) -> float | None:
         """Expected seconds of all jobs one after the other; None if any is unknown."""

@@ -72,8 +72,8 @@ class Took(NamedTuple):
         )
 
 
-_FIELDS = Took._fields[:-1]
-"""What the file says of each job, beside its key; another version may say other things."""
+_FIELDS = Took._fields
+"""What the file says of each job; another version may say other things."""
 
 
 def finished_jobs(store: Store, worth: int = WORTH) -> Iterator[Took]:
@@ -84,20 +84,19 @@ def finished_jobs(store: Store, worth: int = WORTH) -> Iterator[Took]:
         worth: Number of records read anew from which the file beside the store is written again.
     """
     path = store.root.parent / FILE
-    known, now, read = _stored(path), dict[str, list[Any]](), 0
+    known, read = _stored(path), 0
     for key, marked in store.marks():
         entry = known.get(key)
-        if entry is not None and entry[0] == list(marked):
-            took = Took._make([*entry[1], key])
-        else:
+        if entry is None or entry[0] != marked:
+            known.pop(key, None)
             record = store.folder(key).record(remember=False)
             if record is None:
                 continue
-            took, read = Took.of(record), read + 1
-        now[key] = [marked, took[:-1]]
-        yield took
+            known[key], read = [marked, list(Took.of(record))], read + 1
+            entry = known[key]
+        yield Took._make(entry[1])
     if read >= worth:
-        _keep(path, now)
+        _keep(path, {key: known[key] for key in store.job_keys() if key in known})
 
 
 def _stored(path: Path) -> dict[str, list[Any]]:

@@ -54,7 +54,7 @@ def find_job(bench: Bench, name: str, suite: str | None, profile: str | None) ->
     Raises:
         RequestError: If there is no such job.
     """
-    folders = list(map(bench.store.folder, bench.store.keys(name))) if len(name) >= KEY_LETTERS else []
+    folders = list(map(bench.store.folder, bench.store.job_keys(name))) if len(name) >= KEY_LETTERS else []
     if suite is None:
         try:
             suite, profile = bench.last(profile)

@@ -127,7 +127,8 @@ def examined(content: bytes, path: str, seal: Any = None) -> Look:
         record = Record.from_json(whole) if not sealed else None
         if record is not None and not _agrees(content, whole):
             return Look(record, None)
-        return Look(_read(whole, _Later(path, seal_now[0], frozenset(_places(content)))), None, seal_now)
+        names = frozenset(places if sealed else _places(content))
+        return Look(_read(whole, _Later(path, seal_now[0], names)), None, seal_now)
     except (TypeError, ValueError, AttributeError, KeyError) as error:
         return Look(None, f"is no record that this version can read ({error})")
 
@@ -161,8 +162,7 @@ class _Later:
 
     def number(self, metric: str, argument: str) -> Any:
         """The one of the numbers with a metric and an argument, or None; errors are those of a member."""
-        content = self._content()
-        return _number(content, _places(content)["numbers"], metric, argument)
+        return _number(self._content(), metric, argument)
 
     def _content(self) -> bytes:
         try:
@@ -208,13 +208,19 @@ def _places(content: bytes) -> dict[str, tuple[int, int]]:
     found: dict[str, tuple[int, int]] = {}
     last = 0
     for name in LATER:
-        key = b'\n "%b": ' % name.encode()
-        begin = content.find(key, last)
-        begin = (begin if begin >= 0 else content.find(key)) + len(key)
-        closing = {b"[\n": b"]", b"{\n": b"}"}.get(content[begin : begin + 2]) if begin >= len(key) else None
-        if closing is not None:
+        begin = _value(content, name, last)
+        closing = {b"[\n": b"]", b"{\n": b"}"}.get(content[begin : begin + 2])
+        if begin and closing is not None:
             found[name] = begin, (last := _after(content, begin, b"\n ", closing))
     return found
+
+
+def _value(content: bytes, name: str, likely: int = 0) -> int:
+    """The place of the value of a member of a record, which is likely behind some place; 0 if there is none."""
+    key = b'\n "%b": ' % name.encode()
+    begin = content.find(key, likely)
+    begin = begin if begin >= 0 else content.find(key)
+    return begin + len(key) if begin >= 0 else 0
 
 
 def _after(content: bytes, begin: int, line: bytes, closing: bytes) -> int:
@@ -226,19 +232,27 @@ def _after(content: bytes, begin: int, line: bytes, closing: bytes) -> int:
     return at + 1
 
 
-def _number(content: bytes, place: tuple[int, int], metric: str, argument: str) -> Any:
-    """The first of the numbers in a place that has a metric and an argument; None if there is none. Each begins a line,
+def _number(content: bytes, metric: str, argument: str) -> Any:
+    """The first of the numbers of a record with a metric and an argument; None if there is none. Each begins a line,
     after two spaces, and so do its members, after three.
     """
-    begin, end = place
-    wanted = b'\n   "metric": %b' % json.dumps(metric, ensure_ascii=False).encode("utf-8", "backslashreplace")
-    while (begin := content.find(wanted, begin, end)) >= 0:
-        first = content.rindex(b"\n  {", 0, begin) + 3
-        found = json.loads(content[first : _after(content, begin, b"\n  ", b"}")])
+    begin = at = _value(content, "numbers")
+    wanted = b"%b%b" % (_METRIC, json.dumps(metric, ensure_ascii=False).encode("utf-8", "backslashreplace"))
+    while (at := content.find(wanted, at)) >= 0 and content.find(b"\n ]", begin, at) < 0:
+        first, last = _element(content, at)
+        found = json.loads(content[first:last])
         if (found["metric"], found.get("argument", "")) == (metric, argument):
             return found
-        begin += len(wanted)
+        at = last
     return None
+
+
+_METRIC = b'\n   "metric": '
+
+
+def _element(content: bytes, at: int) -> tuple[int, int]:
+    """Where the number stands that has a member at a place."""
+    return content.rindex(b"\n  {", 0, at) + 3, _after(content, at, b"\n  ", b"}")
 
 
 def _agrees(content: bytes, whole: Mapping[str, Any]) -> bool:
@@ -248,11 +262,14 @@ def _agrees(content: bytes, whole: Mapping[str, Any]) -> bool:
         head = json.loads(_without(content, places))
         if {**head, **{n: json.loads(content[slice(*place)]) for n, place in places.items()}} != whole:
             return False
-        firsts: dict[tuple[str, str], Any] = {}
-        for number in whole["numbers"] if "numbers" in places else ():
-            firsts.setdefault((number["metric"], number.get("argument", "")), number)
-        return all(_number(content, places["numbers"], *which) == number for which, number in firsts.items())
-    except (ValueError, TypeError, KeyError, AttributeError):
+        at, end = places.get("numbers", (0, 0))
+        for number in whole["numbers"] if end else ():
+            first, last = _element(content, content.index(_METRIC, at, end))
+            if json.loads(content[first:last]) != number:
+                return False
+            at = last
+        return content.find(_METRIC, at, end) < 0
+    except (ValueError, TypeError, KeyError):
         return False  # what another program wrote may have other lines
 
 

@@ -395,9 +395,9 @@ class Store:
 
     def folders(self) -> Iterator[JobFolder]:
         """Every job folder that exists; other folders in the store are ignored."""
-        yield from map(self.folder, self.keys())
+        yield from map(self.folder, self.job_keys())
 
-    def keys(self, beginning: str = "") -> Iterator[str]:
+    def job_keys(self, beginning: str = "") -> Iterator[str]:
         """The keys of the job folders that exist, in order.
 
         Args:
@@ -409,12 +409,15 @@ class Store:
                 if name[:2] == prefix and name.startswith(beginning):
                     yield name
 
-    def marks(self) -> Iterator[tuple[str, tuple[int, ...]]]:
+    def marks(self) -> Iterator[tuple[str, list[int]]]:
         """The key of every job with a record, in order, and size, times and inode of the record."""
         root = str(self.root)
-        for key in self.keys():
-            with contextlib.suppress(OSError):
-                yield key, mark(f"{root}/{key[:2]}/{key}/{RECORD}")
+        for key in self.job_keys():
+            try:
+                marked = mark(f"{root}/{key[:2]}/{key}/{RECORD}")
+            except OSError:
+                continue
+            yield key, list(marked)
 
     def containing(self, path: Path) -> JobFolder | None:
         """The job folder that contains a file, or None if the file lies outside of the job folders."""
