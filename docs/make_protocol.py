@@ -156,6 +156,39 @@ appendix with the settings could not be read: what is below "paper" is what the 
 - **Calibration**: energies of real images and of samples differ by about 1 at most, because alpha = 1 holds them near
   0. The probabilities of classes are therefore nearly uniform until a temperature is fitted.
 
+On the digits of scikit-learn, in about the passes of JEM's recipe in `suites/digits.toml` for the conditional model and
+half of them for the other one:
+
+```toml
+[[model]]
+family   = "igebm"
+backbone = "wrn-10-1"
+epochs     = 25
+batch_size = 64
+lr         = 3e-3
+schedule   = "cosine"
+[model.sampler]
+steps  = 8
+buffer = 1_000
+
+[[model]]
+family   = "igebm-conditional"
+backbone = "wrn-10-1"
+epochs     = 40
+batch_size = 64
+lr         = 3e-3
+schedule   = "cosine"
+[model.sampler]
+steps  = 8
+buffer = 1_000
+```
+
+One training of each, data seed 2: the AUROC of log p(x) against uniform noise is 1.000 for both. The samples are
+recognisable digits, those of the conditional model mostly of their class, in the buffer and after 100 steps from noise.
+The conditional model classifies 92.4 % of the 397 test digits, less than the other families: its loss never compares
+the classes of an image (the paper's model reaches 49.1 % on CIFAR10). On another split (data seed 0) recipes with 10 and
+with 5 steps reached 95.7 and 96.2 %, the latter with a buffer of unfinished images.
+
 ## Where the quoted numbers come from
 
 `results/literature/` has one file for each source; a project's own files of that folder come first. A table of a suite
