@@ -186,8 +186,8 @@ buffer = 1_000
 One training of each, data seed 2: the AUROC of log p(x) against uniform noise is 1.000 for both. The samples are
 recognisable digits, those of the conditional model mostly of their class, in the buffer and after 100 steps from noise.
 The conditional model classifies 92.4 % of the 397 test digits, less than the other families: its loss never compares
-the classes of an image (the paper's model reaches 49.1 % on CIFAR10). On another split (data seed 0) recipes with 10 and
-with 5 steps reached 95.7 and 96.2 %, the latter with a buffer of unfinished images.
+the classes of an image (the paper's model reaches 49.1 % on CIFAR10). On another split (data seed 0) recipes with 10
+and with 5 steps reached 95.7 and 96.2 %, the latter with a buffer of unfinished images.
 
 ## Where the quoted numbers come from
 
