@@ -12,7 +12,7 @@ help:
 	@echo "make test    the test suite"
 	@echo "make smoke   every shipped suite at smoke size, on one store"
 	@echo "make lint    ruff, format check;   make types   mypy --strict;   make slow   the long tests"
-	@echo "make peer    the metrics against other packages, which it installs into an environment of their own"
+	@echo "make peer    the metrics against other packages, and examples on them, in an environment of their own"
 	@echo "make docs    the documentation as a site in site/, strict; its tools get an environment of their own"
 	@echo "make cluster runs through a Slurm that it starts on this machine (needs root, slurm-wlm and munge)"
 	@echo "make extra   the site, and what TeX and a browser make of tables and reports (needs pdflatex and chromium)"
@@ -44,9 +44,11 @@ peer: $(READY)
 	@test -x .venv-peer/bin/python || $(PYTHON) -m venv .venv-peer
 	@cd .venv-peer/lib/python3*/site-packages && \
 	  echo "import site; site.addsitedir('$$(ls -d $(CURDIR)/$(VENV)/lib/python3*/site-packages)')" > main.pth
-	.venv-peer/bin/pip install --quiet --disable-pip-version-check netcal prdc pytorch-ood torch-fidelity uncertainty-calibration
+	.venv-peer/bin/pip install --quiet --disable-pip-version-check netcal prdc pytorch-ood torch-fidelity uncertainty-calibration \
+	  'normflows>=1.7.3' 'torchebm>=0.8.9' 'diffusers>=0.35'
 	@rm -rf .venv-peer/lib/python3*/site-packages/tests  # prdc installs its tests under this name
 	OMP_NUM_THREADS=1 .venv-peer/bin/python -m pytest -m peer
+	OMP_NUM_THREADS=1 .venv-peer/bin/python -m pytest tests/examples
 
 # torchattacks, a requirement of bench, pins an old version of a library that these need.
 docs:

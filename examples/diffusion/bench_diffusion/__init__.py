@@ -1,0 +1,1 @@
+"""A small diffusion model of the library diffusers, whose samples bench measures."""

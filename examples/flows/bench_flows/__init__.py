@@ -1,0 +1,1 @@
+"""Normalizing flows of the library normflows as families: densities that are exact, in nats."""

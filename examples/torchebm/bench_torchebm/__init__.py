@@ -1,0 +1,1 @@
+"""An energy-based model of the library torchebm as a family."""
