@@ -19,7 +19,7 @@ from bench.data.loading import load_splits
 from bench.data.registry import DATASETS
 from bench.rng import seeded
 
-__all__ = ["generate", "main", "network", "train"]
+__all__ = ["generate", "main", "network", "scheduler", "train"]
 
 CLASSES = 10
 TIMES = 1000
