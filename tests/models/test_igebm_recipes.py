@@ -51,4 +51,4 @@ def test_they_rank_noise_below_digits_and_classify(project: Project) -> None:
             numbers[job.id.partition("/")[0], number["metric"]] = number["value"]
     assert numbers["igebm", "log-density.auroc"] > 0.99
     assert numbers["igebm-conditional", "log-density.auroc"] > 0.99
-    assert numbers["igebm-conditional", "accuracy"] > 0.93
+    assert numbers["igebm-conditional", "accuracy"] > 0.9  # the protocol says 92.4 %; two standard errors less
