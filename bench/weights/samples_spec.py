@@ -10,9 +10,9 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt
 
 from bench.keys import file_digest
 from bench.plugins.locating import missing_object
@@ -41,12 +41,6 @@ class SamplesConfig(UnlabelledConfig):
     count: PositiveInt = Field(10_000, description="Images that the callable is asked for")
     epochs: PositiveInt = Field(1, description="No effect")
 
-    @model_validator(mode="after")
-    def _one_source(self) -> Self:
-        if (self.path is None) == (self.callable is None):
-            raise ValueError("give either path or callable")
-        return self
-
 
 def image_files(folder: Path) -> list[Path]:
     """The images below a folder, sorted by relative name; names that begin with a dot are left out."""
@@ -74,6 +68,9 @@ def _identity(config: Any) -> Mapping[str, Any]:
 
 
 def _problems(config: Any, _backbone: str) -> Iterator[tuple[str, str, str]]:
+    if (config.path is None) == (config.callable is None):
+        yield "path", "give either path or callable", ""
+        return
     if config.callable is not None:
         found = missing_object(config.callable)
         if found is not None:
