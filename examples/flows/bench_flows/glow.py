@@ -19,9 +19,6 @@ __all__ = ["ClassGlowModel", "Glow", "GlowClass", "GlowModel", "multiscale_flow"
 
 CENTRE = 0.5
 """Images are shifted by it, as in the code of Glow. normflows' own ``Shift`` changes the caller's tensor."""
-SCALE_MAP = "sigmoid_inv"
-"""Samples multiply by the sigmoid of a coupling. In the code of Glow densities do, and samples divide by it: of a model
-trained like that on digits, 15 of 10,000 samples overflowed."""
 
 
 def multiscale_flow(
@@ -37,10 +34,7 @@ def multiscale_flow(
     bases, flows, merges = [], [], []
     for scale in range(scales):  # from the coarsest
         inner = channels * 2 ** (scales + 1 - scale)
-        steps = [
-            normflows.flows.GlowBlock(inner, config.width, scale_map=SCALE_MAP, use_lu=False)
-            for _ in range(config.depth)
-        ]
+        steps = [normflows.flows.GlowBlock(inner, config.width, use_lu=False) for _ in range(config.depth)]
         flows.append([*steps, normflows.flows.Squeeze()])
         if scale > 0:
             merges.append(normflows.flows.Merge())
@@ -65,13 +59,13 @@ class _Latents:
         return torch.cat([piece.flatten(1) for piece in pieces], dim=1), log_det
 
     def decode(self, latent: Tensor) -> Tensor:
-        """Images for latent variables (N, D), clamped to [0, 1]."""
+        """Images for latent variables (N, D), clamped to [0, 1]; mid grey where they overflow to no number."""
         shapes = [tuple(base.shape) for base in self.flow.q0]
         pieces = torch.split(latent, [math.prod(shape) for shape in shapes], dim=1)
         shaped = [piece.reshape(-1, *shape) for piece, shape in zip(pieces, shapes, strict=True)]
         images, _ = self.flow.forward_and_log_det(shaped)
         shifted: Tensor = images + CENTRE
-        return shifted.clamp(0, 1)
+        return shifted.nan_to_num(nan=CENTRE).clamp(0, 1)
 
 
 class GlowModel(_Latents, Model):
