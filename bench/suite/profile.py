@@ -18,6 +18,7 @@ from bench.suite.locate import Path
 from bench.suite.names import registered
 from bench.suite.overlay import Group, Leaf, leaves
 from bench.suite.schema import EvaluationEntry, ModelEntry, ProfileFile
+from bench.suite.section import with_preset
 from bench.suite.substitute import Substitution
 
 __all__ = ["ENTRY_KEYS", "Applied", "apply"]
@@ -93,8 +94,10 @@ def _models(
         section = "caps" if parsed.caps.train is not None else "substitute" if overlaid else "data"
         caps.append(("batch_size", train, (section,)))
     # The reader of the models reports a family that is not a string.
-    for family in dict.fromkeys(str(entry.get("family")) for entry in entries.values()):
-        members: dict[Path, dict[str, Any]] = {("model", i): e for i, e in entries.items() if e.get("family") == family}
+    kinds = {index: (str(entry.get("family")), _optimizer(entry)) for index, entry in entries.items()}
+    for kind in dict.fromkeys(kinds.values()):
+        family, _ = kind
+        members: dict[Path, dict[str, Any]] = {("model", i): entries[i] for i, found in kinds.items() if found == kind}
         spec = registered(FAMILIES, family)
         group = Group(
             result,
@@ -107,6 +110,17 @@ def _models(
         )
         group.overlay(_model_leaves(parsed, family), caps)
         backbones.rename(members)
+
+
+def _optimizer(entry: Mapping[str, Any]) -> str:
+    """The kind of optimiser of a ``[[model]]``: learning rates of different ones are no contrast to keep."""
+    spec = registered(FAMILIES, entry.get("family"))
+    if spec is None:
+        return ""
+    asked = with_preset(ModelEntry, entry, spec.presets).get("optimizer")
+    kind = asked.get("kind") if isinstance(asked, Mapping) else asked
+    default = spec.config.model_fields["optimizer"].get_default(call_default_factory=True)
+    return kind if isinstance(kind, str) else str(default.kind)
 
 
 def _fits(

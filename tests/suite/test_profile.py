@@ -298,6 +298,14 @@ def test_a_bound_keeps_contrasts(project: Project) -> None:
     assert suite.models[-1].label == "JEM, 28 epochs"
 
 
+def test_learning_rates_of_different_optimisers_are_no_contrast(project: Project) -> None:
+    model = '[[model]]\nfamily = "softmax"\nbackbone = "wrn-28-10"\n'
+    others = f'{model}name = "bn"\nlabel = "bn"\npreset = "wrn-bn"\n{model}name = "slow"\nlabel = "slow"\nlr = 5e-5\n'
+    profile = '[profile]\nname = "p"\n[model]\nbackbone = "wrn-10-1"\nlr = 2e-3\n'
+    rates = {model.name: model.config.lr for model in load(project, profile, SUITE + others).models}
+    assert rates == {"softmax": 2e-3, "gmmc-gen": 2e-3, "bn": 2e-3, "slow": 1e-3}
+
+
 def test_a_profile_with_keys_that_one_family_lacks(project: Project) -> None:
     profile = PROFILE.replace("steps = 5", 'steps = 5\nmode = "inject"\ndecay_power = 0.5')
     jem = '[[model]]\nfamily = "jem"\nbackbone = "wrn-28-10"\n[[evaluation]]'
