@@ -18,7 +18,7 @@ _QUOTED = re.compile(r"<!-- table: (\S+) (\S+) -->\n\n((?:\|.*\n)+)")
 
 
 def test_there_are_some() -> None:
-    assert {path.name for path in PUBLISHED} == {"digits", "fashion-mnist"}
+    assert {path.name for path in PUBLISHED} == {"digits", "fashion-mnist", "systems"}
 
 
 @pytest.mark.parametrize("folder", PUBLISHED, ids=lambda path: path.name)

@@ -7,6 +7,7 @@ The pictures are those that the evaluation ``generation`` stored; nothing is gen
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Grids", "Panel", "figure_of"]
 
+_LETTER = 0.085
+"""Width in inches of a letter of a label."""
 _ORDER = {
     "samples": "samples: the oldest chains first",
     "closest": "closest: nearest to the center of the class first",
@@ -66,12 +69,18 @@ class Grids(drawing.Drawing):
             * max((rows / columns for one in self.panels for rows, columns in self._shape(one, name)), default=0.0)
             for name in self.selections
         )
-        return width, round(height + 0.1 * len(self.selections) + 0.5, 2)
+        lines = max(len(self._lines(panel.label)) for panel in self.panels)
+        return width, round(height + 0.1 * len(self.selections) + 0.35 + 0.15 * lines, 2)
 
     @staticmethod
     def _shape(panel: Panel, selection: str) -> list[tuple[int, int]]:
         picture = panel.pictures.get(selection)
         return [] if picture is None else [(picture.shape[0], picture.shape[1])]
+
+    def _lines(self, label: str) -> list[str]:
+        """A label in lines that are no wider than a panel, as far as its words allow."""
+        letters = int(drawing.width(len(self.panels), 2.2) / len(self.panels) / _LETTER)
+        return textwrap.wrap(label, max(letters, 1), break_long_words=False) or [label]
 
     def paint(self, figure: Figure) -> None:
         """Draw the pictures, smoothed only where drawn smaller; a model that lacks one leaves its place empty."""
@@ -82,7 +91,7 @@ class Grids(drawing.Drawing):
                 for spine in ax.spines.values():
                     spine.set_visible(False)
                 if row == 0:
-                    ax.set_title(drawing.literal(panel.label))
+                    ax.set_title("\n".join(drawing.literal(line) for line in self._lines(panel.label)))
                 picture = panel.pictures.get(selection)
                 if picture is None:
                     ax.text(0.5, 0.5, "none", transform=ax.transAxes, ha="center", va="center", color="0.4")

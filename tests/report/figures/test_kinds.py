@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import re
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from sklearn.metrics import roc_curve
 
 from bench.execute.states import job_states
 from bench.plan.jobs import Plan
+from bench.report import drawing
 from bench.report.cells import Results as Reader
 from bench.report.drawing import Drawing, line_look
 from bench.report.figures import figures_of
@@ -22,7 +24,7 @@ from bench.report.figures.reliability import Diagrams
 from bench.report.figures.risk_coverage import GRID, risk_at
 from bench.report.figures.risk_coverage import Curves as RiskCurves
 from bench.report.figures.roc import RocCurves, roc_points
-from bench.report.figures.samples import Grids
+from bench.report.figures.samples import Grids, Panel
 from bench.report.figures.score_histograms import Histograms
 from bench.report.figures.tsne import Embeddings, neighbour_purity
 from bench.store import HISTORY, OUTPUTS
@@ -296,3 +298,19 @@ def test_lines_differ_in_style_and_neighbours_in_lightness() -> None:
     assert len({str(look["linestyle"]) for look in looks}) == 5
     grey = [float(np.dot(to_rgb(look["color"]), (0.2126, 0.7152, 0.0722))) for look in looks]
     assert min(abs(np.diff(grey))) > 0.15
+
+
+def test_long_labels_of_many_models_stay_above_their_own_pictures() -> None:
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    picture = {"samples": np.zeros((20, 20), dtype=np.uint8)}
+    labels = ["JEM", "Glow, class-conditional", "A model with a name of many words", "GMMC (Joint)"] * 2
+    grids = Grids("Images", ("samples",), tuple(Panel(label, 1, picture) for label in labels), "")
+    with mpl.rc_context(drawing._STYLE):
+        figure = Figure(figsize=grids.size, layout="constrained")
+        grids.paint(figure)
+        figure.canvas.draw()
+    boxes = [ax.title.get_window_extent() for ax in figure.axes]
+    assert all(one.x1 <= other.x0 for one, other in itertools.pairwise(boxes))
+    assert [ax.get_title().replace("\n", " ") for ax in figure.axes][:2] == ["JEM", "Glow, class- conditional"]
