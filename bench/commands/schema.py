@@ -56,7 +56,7 @@ def _suite() -> Schema:
             {
                 "suite": _of(SuiteHeader),
                 "data": _data(),
-                "model": _array("family", [_model(spec) for spec in FAMILIES.values()]),
+                "model": _array("family", [*(_model(spec) for spec in FAMILIES.values()), _absent()]),
                 "evaluation": _array("kind", [_evaluation(one) for one in EVALUATIONS.values()]),
                 "table": {"type": "array", "items": _of(TableEntry)},
                 "figure": {"type": "array", "items": {"oneOf": [_of(entry) for entry in FIGURES.values()]}},
@@ -132,6 +132,18 @@ def _model(spec: FamilySpec) -> Schema:
     else:
         del properties["preset"]
     return {**table, "description": spec.summary, "required": sorted(required)}
+
+
+def _absent() -> Schema:
+    """A model whose family is not installed here; its settings are not known."""
+    table = _of(ModelEntry)
+    registered = [{"enum": [spec.name for spec in FAMILIES.values()]}, {"pattern": _REFERENCE}]
+    family = {"type": "string", "not": {"anyOf": registered}, "description": "A family that 'install' installs"}
+    return {
+        **_table({**table["properties"], "family": family}, ["family", "install"]),
+        "additionalProperties": True,
+        "description": "A model whose family comes with a package that is not installed here",
+    }
 
 
 def _evaluation(evaluation: Evaluation) -> Schema:

@@ -47,7 +47,7 @@ def test_a_definition_has_every_parameter_that_changes_the_attack(name: str) -> 
     other: dict[str, Any] = {
         "steps": 401, "step": "eps/3", "loss": "ce@20", "losses": ("ce",), "restarts": 3, "random_start": False,
         "iterate": "any", "rivals": 4, "complete": True, "draws": 3, "rounds": 3, "c0": 0.5, "lr": 0.5, "kappa": 0.5,
-        "patience": 60, "survivors_only": True,
+        "patience": 60, "survivors_only": True, "search_precision": "bf16",
     }  # fmt: skip
     together: dict[str, dict[str, Any]] = {
         "survivors_only": {"iterate": "any"},

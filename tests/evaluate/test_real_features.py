@@ -121,7 +121,9 @@ def test_damaged_files_are_measured_again(
         content[len(content) // 2] ^= 1
         path.write_bytes(content)
     if how == "changed without a trace":  # as a failing disk does: times and size say nothing
-        monkeypatch.setattr("bench.store.folder.mark", lambda path: (path.stat().st_size,) if path.exists() else ())
+        monkeypatch.setattr(
+            "bench.store.folder.mark", lambda file: (Path(file).stat().st_size,) if Path(file).exists() else ()
+        )
         (path.parent / "checked.json").unlink()
         sizes = {p: [path.with_name(p).stat().st_size] for p in (OUTPUTS, STATISTICS)}
         (path.parent / "checked.json").write_text(json.dumps(sizes))
