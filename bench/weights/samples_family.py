@@ -27,7 +27,7 @@ _IMAGES, _LABELS = ("images", "arr_0"), ("labels", "arr_1")
 
 
 class SamplesModel(Model):
-    """Images without a network; there is nothing that it could be asked but these."""
+    """Images without a network: it makes no new ones."""
 
     def __init__(self, num_classes: int, image_shape: tuple[int, int, int]) -> None:
         super().__init__(num_classes, image_shape)
@@ -38,14 +38,6 @@ class SamplesModel(Model):
     def stored_samples(self) -> Samples | None:
         """All images; their age is 1, since each is finished."""
         return self.kept
-
-    def sample(self, labels: Tensor, **_: Any) -> Tensor:
-        """Never possible: the generator is not here.
-
-        Raises:
-            NotImplementedError: Always.
-        """
-        raise NotImplementedError('the images of family "samples" are what they are; none can be made anew')
 
 
 class _Kept:

@@ -127,7 +127,7 @@ def test_labels_say_for_which_class_an_image_was_made(project: Project, digits: 
 @pytest.mark.parametrize(
     ("selection", "reason"),
     [
-        ("fresh-k-steps", "none can be made anew"),
+        ("fresh-k-steps", "the model makes no new images"),
         ("buffer-top-k-per-class", "the model does not classify, so it is not more confident of some images"),
     ],
 )
