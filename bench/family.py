@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
+from bench.rng import derive_seed
 from bench.spec import TrainingConfig
 
 __all__ = [
@@ -187,14 +188,21 @@ class StreamSpec:
 
 @dataclass(frozen=True)
 class Iteration:
-    """The position in training: ``index`` and ``epoch`` from 0, ``per_epoch`` iterations in an epoch, and the
-    checkpointed ``generator`` for all random draws of a step.
+    """The position in training: ``index`` and ``epoch`` from 0, ``per_epoch`` iterations in an epoch, and the sources
+    of all random draws of a step.
+
+    Draw from ``seed`` through `bench.rng` (``indexed_noise`` and its like), which makes the same numbers on every
+    device and keeps no state, or from the checkpointed ``generator``, whose numbers differ between kinds of devices.
     """
 
     index: int
     epoch: int
     per_epoch: int
     generator: torch.Generator
+
+    def seed(self, purpose: str) -> int:
+        """A seed for a purpose in this iteration; other purposes, iterations and restarts have other ones."""
+        return derive_seed(self.generator.initial_seed(), self.index, purpose)
 
 
 @dataclass(frozen=True)

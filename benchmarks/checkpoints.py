@@ -40,7 +40,7 @@ def trainer_with(rows: int) -> Trainer:
     spec = Blueprint(family="softmax", backbone="wrn-10-1", config={"epochs": 2, "lr": 2e-3, "warmup": 0}, seed=1)
     family, model = trained.build(spec, 10, (1, 8, 8), "cpu")
     trainer = Trainer(family, model, splits, augmentation="none", seed=1)
-    trainer.state = ReplayBuffer(rows, IMAGE, 10, generator=torch.Generator().manual_seed(1), device="cpu")
+    trainer.state = ReplayBuffer(rows, IMAGE, 10, seed=1, device="cpu")
     state = {name: tensor.clone() for name, tensor in trainer.state.state_dict().items()}
     trainer.selected = Selected(1, 0.5, {k: v.clone() for k, v in model.state_dict().items()}, state)
     return trainer

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 from torch import Tensor
 
-from bench.family import Classifier, Family, Model, Samples
+from bench.family import Classifier, Family, Iteration, Model, Samples
+from bench.rng import NoiseFn, indexed_noise, indexed_uniform
 
 from .configs import GMMCGenConfig, JEMConfig
-from .langevin import NoiseFn, indexed_noise, indexed_uniform
 from .networks import from_model, to_model
-from .replay import ReplayBuffer, Start
+from .replay import Draw, ReplayBuffer, Start
 
 if TYPE_CHECKING:
     from .igebm_spec import ConditionalIGEBMConfig, IGEBMConfig
 
-__all__ = ["GenerativeFamily", "SamplingClassifier", "SamplingModel", "logged_energies"]
+__all__ = ["GenerativeFamily", "SamplingClassifier", "SamplingModel", "logged_energies", "noise_of"]
 
 C = TypeVar("C", bound="JEMConfig | GMMCGenConfig | IGEBMConfig | ConditionalIGEBMConfig")
 
@@ -79,7 +79,7 @@ class GenerativeFamily(Family[C]):
             self.config.sampler.buffer,
             model.image_shape,
             model.num_classes,
-            generator=generator,
+            seed=generator.initial_seed(),
             device=next(chain(model.parameters(), model.buffers())).device,
             start=self.new_chains(model),
         )
@@ -91,6 +91,12 @@ class GenerativeFamily(Family[C]):
     def attach(self, model: SamplingClassifier, state: Mapping[str, Tensor]) -> None:
         """Keep the buffer for ``stored_samples``."""
         model.stored = Samples(from_model(state["images"]), state["labels"], state["age"].long())
+
+
+def noise_of(draw: Draw, iteration: Iteration) -> NoiseFn:
+    """Noise of the sampler that advances a draw in a training step, made on the device of its chains."""
+    device = draw.images.device
+    return indexed_noise(iteration.seed("sampler"), torch.arange(len(draw.images), device=device), device)
 
 
 def logged_energies(real: Tensor, sampled: Tensor) -> dict[str, Tensor]:

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from bench.family import Batch, Family, Iteration, Step
+from bench.rng import NoiseFn
 
 from .centered import CenterClassifier, estimate_gamma2, squared_distance
 from .configs import GMMCConfig, GMMCDisConfig, GMMCGenConfig, GMMCJointConfig, GMMCSamplerConfig
-from .generative import GenerativeFamily, SamplingClassifier, logged_energies
-from .langevin import NoiseFn, generator_noise, regress_to
+from .generative import GenerativeFamily, SamplingClassifier, logged_energies, noise_of
+from .langevin import regress_to
 from .networks import features_of, sampling, to_model
 from .replay import ReplayBuffer
 
@@ -138,10 +139,9 @@ class _Generative(_GMMC[G], GenerativeFamily[G]):
         """The loss of a real batch and a batch of samples; the energy of a sample is that to mu_{y'}, not to z."""
         sampler = self.config.sampler
         labels = batch.labels if sampler.labels == "batch" else None
-        draw = buffer.draw(len(batch.labels), labels=labels, reinit=sampler.reinit)
-        noise = generator_noise(iteration.generator, draw.images.device)
+        draw = buffer.draw(len(batch.labels), seed=iteration.seed("draw"), labels=labels, reinit=sampler.reinit)
         with sampling(model):
-            samples = model.descend(draw.images, draw.labels, noise, sampler)
+            samples = model.descend(draw.images, draw.labels, noise_of(draw, iteration), sampler)
         buffer.write_back(draw, samples)
         real, sampled = features_of(model.backbone, [to_model(batch.images), samples])
         fp = center_regression(real, model.centers[batch.labels]).mean()

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from bench.family import Batch, Iteration, Step, Update
+from bench.rng import NoiseFn
 
-from .generative import GenerativeFamily, SamplingClassifier, SamplingModel, logged_energies
+from .generative import GenerativeFamily, SamplingClassifier, SamplingModel, logged_energies, noise_of
 from .igebm_spec import ConditionalIGEBMConfig, IGEBMConfig, IGEBMSamplerConfig
-from .langevin import NoiseFn, generator_noise
 from .networks import features_of, sampling, to_model
 from .replay import Draw, ReplayBuffer
 from .softmax import LinearClassifier
@@ -141,7 +141,7 @@ class _EnergyFamily(GenerativeFamily[C]):
     """mean(E(x+) - E(x-)) + alpha mean(E(x+)^2 + E(x-)^2) over a batch of images and a batch of samples."""
 
     @abstractmethod
-    def draw(self, state: ReplayBuffer, labels: Tensor) -> Draw:
+    def draw(self, state: ReplayBuffer, labels: Tensor, seed: int) -> Draw:
         """The chains that continue, for a real batch with these labels (N,)."""
 
     def training_step(
@@ -149,10 +149,10 @@ class _EnergyFamily(GenerativeFamily[C]):
     ) -> Step:
         """The loss of one batch of images and as many samples."""
         real, sampler = batches["train"], self.config.sampler
-        draw = self.draw(state, real.labels)
+        draw = self.draw(state, real.labels, iteration.seed("draw"))
         with iterated(model.backbone):
             with sampling(model):
-                noise = generator_noise(iteration.generator, draw.images.device)
+                noise = noise_of(draw, iteration)
                 samples = _run(model, draw.images, draw.labels, sampler, noise, sampler.steps)
             state.write_back(draw, samples)
             features = features_of(model.backbone, [to_model(real.images), samples])
@@ -216,7 +216,7 @@ class IGEBM(_EnergyFamily[IGEBMConfig]):
             self.config.sampler.buffer,
             model.image_shape,
             1,
-            generator=generator,
+            seed=generator.initial_seed(),
             device=next(model.parameters()).device,
         )
 
@@ -224,9 +224,9 @@ class IGEBM(_EnergyFamily[IGEBMConfig]):
         """Keep the buffer for ``stored_samples``, without classes."""
         super().attach(model, {**state, "labels": torch.full_like(state["labels"], -1)})
 
-    def draw(self, state: ReplayBuffer, labels: Tensor) -> Draw:
+    def draw(self, state: ReplayBuffer, labels: Tensor, seed: int) -> Draw:
         """Any chains."""
-        return state.draw(len(labels), reinit=self.config.sampler.reinit)
+        return state.draw(len(labels), seed=seed, reinit=self.config.sampler.reinit)
 
 
 class ConditionalIGEBM(_EnergyFamily[ConditionalIGEBMConfig]):
@@ -242,9 +242,9 @@ class ConditionalIGEBM(_EnergyFamily[ConditionalIGEBMConfig]):
             normalise(backbone)
         return ConditionalEnergyModel(backbone, num_classes, image_shape, self.config.sampler)
 
-    def draw(self, state: ReplayBuffer, labels: Tensor) -> Draw:
+    def draw(self, state: ReplayBuffer, labels: Tensor, seed: int) -> Draw:
         """Chains of the same classes, or any chains, which get the labels of the batch."""
         reinit = self.config.sampler.reinit
         if self.config.sampler.chains == "class":
-            return state.draw(len(labels), labels=labels, reinit=reinit)
-        return replace(state.draw(len(labels), reinit=reinit), labels=labels)
+            return state.draw(len(labels), seed=seed, labels=labels, reinit=reinit)
+        return replace(state.draw(len(labels), seed=seed, reinit=reinit), labels=labels)

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.family import Batch, Iteration, Step, StreamSpec
+from bench.rng import NoiseFn
 
 from .configs import JEMConfig, SGLDConfig
-from .generative import GenerativeFamily, SamplingClassifier, logged_energies
-from .langevin import NoiseFn, generator_noise, sgld
+from .generative import GenerativeFamily, SamplingClassifier, logged_energies, noise_of
+from .langevin import sgld
 from .networks import features_of, sampling, to_model
 from .replay import ReplayBuffer
 from .softmax import LinearClassifier
@@ -113,9 +114,8 @@ class JEM(GenerativeFamily[JEMConfig]):
     ) -> Step:
         """The loss of one batch of each stream and one batch of samples."""
         real, labelled = batches["density"], batches["train"]
-        draw = state.draw(len(real.images), reinit=self.config.sampler.reinit)
-        noise = generator_noise(iteration.generator, draw.images.device)
-        samples = self.advanced(model, draw.images, noise)
+        draw = state.draw(len(real.images), seed=iteration.seed("draw"), reinit=self.config.sampler.reinit)
+        samples = self.advanced(model, draw.images, noise_of(draw, iteration))
         state.write_back(draw, samples)
         terms = self.terms(model, real, samples, labelled)
         logs = {

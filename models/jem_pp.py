@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from bench.family import Batch
-from bench.rng import derive_seed
+from bench.rng import NoiseFn, derive_seed, indexed_noise, indexed_normal
 
 from .generative import SamplingClassifier
 from .jem import JEM, JEMClassifier
-from .langevin import NoiseFn, indexed_noise, indexed_normal, sgld
+from .langevin import sgld
 from .mixture import GaussianMixture
 from .networks import from_model, grouped_statistics, mixes_items, sampling, to_model
 from .replay import Start

@@ -1,4 +1,4 @@
-"""Samplers that move images along input gradients, and their sources of noise.
+"""Samplers that move images along input gradients.
 
 Images are in the model's space, usually [-1, 1]. Networks are callables that are only evaluated: their parameters get
 no gradients, and their flags and modes do not change. Networks with batch norm or dropout must be in eval mode. Row i
@@ -9,17 +9,14 @@ Values that are not finite are returned unchanged; the caller must handle them.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from bench.rng import signed64, splitmix64, top_bits
+from bench.rng import NoiseFn
 
-__all__ = ["NoiseFn", "generator_noise", "indexed_noise", "indexed_normal", "indexed_uniform", "regress_to", "sgld"]
-
-NoiseFn = Callable[[int, tuple[int, ...]], Tensor]
-"""``noise(step, shape)``: standard normal noise for one step, rows first; steps count from 0."""
+__all__ = ["regress_to", "sgld"]
 
 
 def sgld(
@@ -64,7 +61,7 @@ def sgld(
     if not (math.isfinite(noise) and noise >= 0):
         raise ValueError(f"noise must be finite and not negative, got {noise}")
     if noise > 0 and noise_fn is None:
-        raise ValueError(f"noise {noise} needs a noise_fn to come from (generator_noise or indexed_noise)")
+        raise ValueError(f"noise {noise} needs a noise_fn to come from (bench.rng.indexed_noise)")
     if bound is not None and not bound > 0:
         raise ValueError(f"bound must be positive, got {bound}")
     # The caller may be in no_grad or inference mode, which the input gradient does not allow.
@@ -141,95 +138,6 @@ def regress_to(
     return x
 
 
-def generator_noise(generator: torch.Generator, device: torch.device | str) -> NoiseFn:
-    """Noise for training, from a generator whose state is part of checkpoints.
-
-    It is drawn on the device of the generator, so a generator on the CPU gives the same noise for every device, at the
-    cost of one copy per step.
-    """
-    device = torch.device(device)
-
-    def noise(step: int, shape: tuple[int, ...]) -> Tensor:  # noqa: ARG001 - the generator knows where it is
-        drawn = torch.randn(shape, generator=generator, device=generator.device, dtype=torch.float32)
-        return drawn.to(device, non_blocking=True)
-
-    return noise
-
-
-def indexed_noise(seed: int, indices: Tensor, device: torch.device | str) -> NoiseFn:
-    """Noise for evaluation: element e of row i in step t depends on (seed, indices[i], t, e) alone.
-
-    So the noise of an item does not depend on the rest of its batch. Elements are counted within a row, last dimension
-    fastest. The generator is counter-based: the finaliser of SplitMix64 (Steele et al. 2014) over a chain of seed,
-    index, step and element, then the Box-Muller transform in float64. Absolute values stay below 6.8.
-
-    Args:
-        seed: Any integer, taken modulo 2^64.
-        indices: (N,) integers, the identities of the rows.
-        device: Device of the noise.
-
-    Raises:
-        ValueError: ``indices`` are not one-dimensional integers. The returned function raises it if the number of rows
-            is not N.
-    """
-    keys = _row_keys(_NORMAL, seed, indices, device)
-
-    def noise(step: int, shape: tuple[int, ...]) -> Tensor:
-        if not shape or shape[0] != len(keys):
-            raise ValueError(f"noise is for {len(keys)} indices, so its shape must start with that; got {shape}")
-        return _normal(splitmix64(keys, step), math.prod(shape[1:])).reshape(shape)
-
-    return noise
-
-
-def indexed_normal(seed: int, indices: Tensor, shape: Sequence[int], device: torch.device | str) -> Tensor:
-    """Standard normal noise for starts: element e of row i depends on (seed, indices[i], e) alone.
-
-    It is independent of ``indexed_noise`` and ``indexed_uniform`` with the same seed and indices.
-
-    Args:
-        seed: Any integer, taken modulo 2^64.
-        indices: (N,) integers, the identities of the rows.
-        shape: Shape of one row, for example (C, H, W).
-        device: Device of the noise.
-
-    Returns:
-        (N, *shape) float32.
-
-    Raises:
-        ValueError: ``indices`` are not one-dimensional integers.
-    """
-    keys = _row_keys(_NORMAL_START, seed, indices, device)
-    return _normal(keys, math.prod(shape)).reshape(len(keys), *shape)
-
-
-def indexed_uniform(
-    seed: int,
-    indices: Tensor,
-    shape: Sequence[int],
-    device: torch.device | str,
-) -> Tensor:
-    """Uniform noise for starts: element e of row i depends on (seed, indices[i], e) alone.
-
-    It is independent of ``indexed_noise`` with the same seed and indices.
-
-    Args:
-        seed: Any integer, taken modulo 2^64.
-        indices: (N,) integers, the identities of the rows.
-        shape: Shape of one row, for example (C, H, W).
-        device: Device of the noise.
-
-    Returns:
-        (N, *shape) float32 in [-1, 1], in 2^24 equal steps.
-
-    Raises:
-        ValueError: ``indices`` are not one-dimensional integers.
-    """
-    keys = _row_keys(_UNIFORM, seed, indices, device)
-    bits = splitmix64(keys[:, None], torch.arange(math.prod(shape), device=keys.device))
-    return (top_bits(bits, 24).double() * 2.0**-23 - 1).float().reshape(len(keys), *shape)
-
-
 def _check(start: Tensor, steps: int, step_size: float, clamp: tuple[float, float] | None) -> None:
     if start.ndim != 4 or not start.is_floating_point():
         raise ValueError(
@@ -241,26 +149,3 @@ def _check(start: Tensor, steps: int, step_size: float, clamp: tuple[float, floa
         raise ValueError(f"step_size must be finite and not negative, got {step_size}")
     if clamp is not None and not clamp[0] < clamp[1]:
         raise ValueError(f"clamp must be (low, high) with low < high, got {clamp}")
-
-
-# Separate streams of one seed.
-_NORMAL, _UNIFORM, _NORMAL_START = 0, 1, 2
-
-
-def _normal(keys: Tensor, count: int) -> Tensor:
-    """(N, count) standard normal float32 values from (N,) keys, by the Box-Muller transform."""
-    bits = splitmix64(keys[:, None], torch.arange((count + 1) // 2, device=keys.device))
-    # Shifted by half a step, so that the logarithm is finite.
-    radius = torch.sqrt(-2 * torch.log((top_bits(bits, 32).double() + 0.5) * 2.0**-32))
-    angle = (bits & 0xFFFFFFFF).double() * (2 * math.pi * 2.0**-32)
-    pairs = torch.stack((radius * torch.cos(angle), radius * torch.sin(angle)), dim=-1)
-    return pairs.flatten(1)[:, :count].float()
-
-
-def _row_keys(stream: int, seed: int, indices: Tensor, device: torch.device | str) -> Tensor:
-    """(N,) int64, one key for each (stream, seed, index)."""
-    integral = not (indices.is_floating_point() or indices.is_complex() or indices.dtype == torch.bool)
-    if indices.ndim != 1 or not integral:
-        raise ValueError(f"indices must be integers of shape (N,), got {indices.dtype} of shape {tuple(indices.shape)}")
-    seed_key = splitmix64(torch.full((1,), signed64(seed), dtype=torch.int64, device=device), stream)
-    return splitmix64(seed_key, indices.to(device, torch.int64))

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bench.rng import derive_seed, indexed_integers, indexed_normal, indexed_uniform, indexed_unit
+
 __all__ = ["Draw", "ReplayBuffer", "Start"]
 
 Start = Callable[[Tensor, Tensor], Tensor]
 """A distribution of new chains: (standard normal noise (n, C, H, W), labels (n,)) -> images (n, C, H, W)."""
 
-_STATE_KEYS = ("images", "labels", "age", "generator")
+_STATE_KEYS = ("images", "labels", "age")
 
 
 @dataclass(frozen=True)
@@ -42,14 +44,14 @@ class ReplayBuffer:
     ``start`` for its label, and the label of a slot is its partition. Draws with given labels preserve this;
     unconditional draws do not, because a chain that is restarted gets a new label but keeps its slot.
 
-    No method waits for the device if buffer, generator and arguments are on the same one. A generator on another device
-    works too, and then the numbers do not depend on the device of the buffer.
+    Random numbers are made on the device from the seed of a call, so that they are the same on every device, and the
+    buffer keeps no state of a generator. No method waits for the device if buffer and arguments are on the same one.
 
     Args:
         size: Number of slots N, at least ``num_classes``.
         image_shape: (C, H, W).
         num_classes: K.
-        generator: The only source of random numbers; construction and ``draw`` advance it.
+        seed: Seed of the initial images.
         device: Device of images, labels and ages; the images take 4 N C H W bytes.
         start: Distribution of new chains; None: U(-1, 1).
 
@@ -68,7 +70,7 @@ class ReplayBuffer:
         image_shape: tuple[int, int, int],
         num_classes: int,
         *,
-        generator: torch.Generator,
+        seed: int,
         device: torch.device | str,
         start: Start | None = None,
     ) -> None:
@@ -85,7 +87,6 @@ class ReplayBuffer:
         self.image_shape = image_shape
         self.num_classes = num_classes
         self.device = torch.device(device)
-        self._generator = generator
         self._start = start
         bounds = torch.arange(num_classes + 1) * size // num_classes
         self._partition_start = bounds[:-1].to(self.device)
@@ -93,10 +94,10 @@ class ReplayBuffer:
         self.labels = torch.arange(num_classes, device=self.device).repeat_interleave(
             self._partition_size, output_size=size
         )
-        self.images = self._new(self.labels)
+        self.images = self._new(self.labels, seed)
         self.age = torch.zeros(size, dtype=torch.int32, device=self.device)
 
-    def draw(self, n: int, *, labels: Tensor | None = None, reinit: float = 0.05) -> Draw:
+    def draw(self, n: int, *, seed: int, labels: Tensor | None = None, reinit: float = 0.05) -> Draw:
         """Draw n chains, uniformly and with replacement.
 
         Without ``labels`` (unconditional), slots come from the whole buffer, and a chain keeps its label or, if it is
@@ -105,6 +106,8 @@ class ReplayBuffer:
 
         Args:
             n: Number of chains.
+            seed: The only source of randomness, another one for each call: what is drawn for row i depends on (seed, i)
+                and the buffer alone.
             labels: (n,) integers in [0, K), or None. Values are checked only on the CPU, because a check on another
                 device would wait for it.
             reinit: Probability rho that a chain is restarted from the distribution of new chains, independently for
@@ -117,20 +120,20 @@ class ReplayBuffer:
             raise ValueError(f"n must be at least 1, got {n}")
         if not 0.0 <= reinit <= 1.0:
             raise ValueError(f"reinit is a probability and must be in [0, 1], got {reinit}")
+        rows = torch.arange(n, device=self.device)
+        slots, restarts, classes = (derive_seed(seed, purpose) for purpose in ("slots", "restarts", "classes"))
         if labels is None:
-            indices = self._integers(self.size, n)
+            indices = indexed_integers(slots, rows, self.size)
         else:
             self._check_labels(labels, n)
             labels = labels.to(self.device, torch.int64)
-            # In float64, rounding of u * count never reaches count, so the slot stays inside its partition.
-            offset = (self._unit(n, dtype=torch.float64) * self._partition_size[labels]).long()
-            indices = self._partition_start[labels] + offset
-        fresh = self._unit(n) < reinit
+            indices = self._partition_start[labels] + indexed_integers(slots, rows, self._partition_size[labels])
+        fresh = indexed_unit(restarts, rows) < reinit
         if labels is None:
-            labels = torch.where(fresh, self._integers(self.num_classes, n), self.labels[indices])
-        # Noise is drawn for all rows: selecting the fresh rows first would wait for the device, and the number of
-        # draws from the generator would be random.
-        images = torch.where(fresh[:, None, None, None], self._new(labels), self.images[indices])
+            labels = torch.where(fresh, indexed_integers(classes, rows, self.num_classes), self.labels[indices])
+        # Noise is drawn for all rows: selecting the fresh rows first would wait for the device.
+        new = self._new(labels, derive_seed(seed, "images"))
+        images = torch.where(fresh[:, None, None, None], new, self.images[indices])
         age = self.age[indices].masked_fill_(fresh, 0)
         return Draw(indices=indices, images=images, labels=labels, age=age)
 
@@ -163,25 +166,18 @@ class ReplayBuffer:
         self.age[draw.indices] = draw.age[winner] + 1
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The whole state as tensors: images, labels, age and the state of the generator.
+        """The whole state as tensors: images, labels and age.
 
-        As in ``nn.Module.state_dict``, the first three are the buffer's own tensors, not copies.
+        As in ``nn.Module.state_dict``, they are the buffer's own tensors, not copies.
         """
-        return {
-            "images": self.images,
-            "labels": self.labels,
-            "age": self.age,
-            "generator": self._generator.get_state(),
-        }
+        return {"images": self.images, "labels": self.labels, "age": self.age}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Restore a state of ``state_dict`` in place, so that the next draw is the same as after ``state_dict``.
-
-        The generator is restored too: to restart with another seed, seed it after this call.
+        """Restore a state of ``state_dict`` in place.
 
         Raises:
-            ValueError: Keys are missing or unknown, a shape or type differs, labels are outside [0, K), ages are
-                negative, or the generator state is that of another kind of device. The buffer is unchanged then.
+            ValueError: Keys are missing or unknown, a shape or type differs, labels are outside [0, K), or ages are
+                negative. The buffer is unchanged then.
         """
         if set(state) != set(_STATE_KEYS):
             raise ValueError(f"a buffer state has the keys {sorted(_STATE_KEYS)}, got {sorted(state)}")
@@ -196,12 +192,6 @@ class ReplayBuffer:
             raise ValueError(f"buffer state 'labels' has values outside [0, {self.num_classes})")
         if bool((state["age"] < 0).any()):
             raise ValueError("buffer state 'age' has negative values")
-        try:
-            self._generator.set_state(state["generator"].cpu())
-        except (RuntimeError, TypeError) as error:
-            raise ValueError(
-                f"buffer state 'generator' is not a state of a generator on {self._generator.device}: {error}"
-            ) from error
         self.images.copy_(state["images"])
         self.labels.copy_(labels)
         self.age.copy_(state["age"])
@@ -214,20 +204,9 @@ class ReplayBuffer:
         if labels.device.type == "cpu" and bool(((labels < 0) | (labels >= self.num_classes)).any()):
             raise ValueError(f"labels must be in [0, {self.num_classes}), got {labels.min()} to {labels.max()}")
 
-    def _unit(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Uniform on [0, 1), drawn on the device of the generator."""
-        drawn = torch.rand(shape, generator=self._generator, device=self._generator.device, dtype=dtype)
-        return drawn.to(self.device, non_blocking=True)
-
-    def _integers(self, high: int, n: int) -> Tensor:
-        """(n,) uniform on 0 .. high - 1, drawn on the device of the generator."""
-        drawn = torch.randint(high, (n,), generator=self._generator, device=self._generator.device)
-        return drawn.to(self.device, non_blocking=True)
-
-    def _new(self, labels: Tensor) -> Tensor:
+    def _new(self, labels: Tensor, seed: int) -> Tensor:
         """(n, C, H, W) new chains of classes (n,), by default uniform on [-1, 1)."""
-        shape = (len(labels), *self.image_shape)
+        rows = torch.arange(len(labels), device=self.device)
         if self._start is None:
-            return self._unit(*shape).mul_(2).sub_(1)
-        drawn = torch.randn(shape, generator=self._generator, device=self._generator.device)
-        return self._start(drawn.to(self.device, non_blocking=True), labels)
+            return indexed_uniform(seed, rows, self.image_shape, self.device)
+        return self._start(indexed_normal(seed, rows, self.image_shape, self.device), labels)

@@ -335,8 +335,8 @@ def _same(one: Mapping[str, Tensor], other: Mapping[str, Tensor], what: str) -> 
     names = [name for name in one if name not in other or not _equal(one[name], other[name])]
     require(
         not names and one.keys() == other.keys(),
-        f"{what} differ in {', '.join(names[:3])}: draw from iteration.generator (or, in start, from its argument), "
-        "and keep in the state or in buffers whatever steps depend on",
+        f"{what} differ in {', '.join(names[:3])}: draw from iteration.seed or iteration.generator (in start, "
+        "from its argument), and keep in the state or in buffers whatever steps depend on",
     )
 
 

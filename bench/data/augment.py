@@ -1,14 +1,16 @@
-"""Augmentation of training batches on their device, reproducible from an explicit generator."""
+"""Augmentation of training batches on their device: the same on every device, and independent of the batch."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from bench.rng import derive_seed, indexed_integers
+
 __all__ = ["crop_flip"]
 
 
-def crop_flip(images: Tensor, generator: torch.Generator, *, pad: int = 4, flip: bool = True) -> Tensor:
+def crop_flip(images: Tensor, seed: int, items: Tensor, *, pad: int = 4, flip: bool = True) -> Tensor:
     """Reflect-pad, crop to the old size at a random place and, if wanted, mirror half of the images.
 
     The augmentation of JEM and GMMC on CIFAR (pad 4, flip) and on SVHN (no flip). Each image has its own
@@ -17,8 +19,9 @@ def crop_flip(images: Tensor, generator: torch.Generator, *, pad: int = 4, flip:
 
     Args:
         images: Shape (N, C, H, W).
-        generator: Source of the draws; on the images' device, or on the CPU for draws that do not depend on
-            the device.
+        seed: Seed of the draws.
+        items: (N,) integers on the same device, the identities of the images: place and mirroring of image i depend on
+            (seed, items[i]) alone.
         pad: Pixels of padding on each side, less than H and W.
         flip: Whether to mirror.
 
@@ -30,25 +33,21 @@ def crop_flip(images: Tensor, generator: torch.Generator, *, pad: int = 4, flip:
     """
     if images.ndim != 4:
         raise ValueError(f"images: shape {tuple(images.shape)}, expected (N, C, H, W)")
-    count, channels, height, width = images.shape
+    channels, height, width = images.shape[1:]
     if not 0 <= pad < min(height, width):
         raise ValueError(f"pad is {pad}, expected 0 to {min(height, width) - 1} for images of {height}x{width} pixels")
-    rows = _source_positions(count, height, pad, generator, images.device)
-    columns = _source_positions(count, width, pad, generator, images.device)
+    rows = _source_positions(derive_seed(seed, "rows"), items, height, pad)
+    columns = _source_positions(derive_seed(seed, "columns"), items, width, pad)
     if flip:
-        mirrored = _integers(2, count, generator, images.device).bool()
+        mirrored = indexed_integers(derive_seed(seed, "flip"), items, 2).bool()
         columns = torch.where(mirrored[:, None], columns.flip(1), columns)
-    items = torch.arange(count, device=images.device)[:, None, None, None]
+    batch = torch.arange(len(images), device=images.device)[:, None, None, None]
     planes = torch.arange(channels, device=images.device)[None, :, None, None]
-    return images[items, planes, rows[:, None, :, None], columns[:, None, None, :]]
+    return images[batch, planes, rows[:, None, :, None], columns[:, None, None, :]]
 
 
-def _source_positions(count: int, size: int, pad: int, generator: torch.Generator, device: torch.device) -> Tensor:
-    """Indices of the rows (or columns) of each image that make up its crop; shape (count, size)."""
-    offsets = _integers(2 * pad + 1, count, generator, device) - pad
-    positions = (torch.arange(size, device=device) + offsets[:, None]).abs()
+def _source_positions(seed: int, items: Tensor, size: int, pad: int) -> Tensor:
+    """Indices of the rows (or columns) of each image that make up its crop; shape (N, size)."""
+    offsets = indexed_integers(seed, items, 2 * pad + 1) - pad
+    positions = (torch.arange(size, device=items.device) + offsets[:, None]).abs()
     return (size - 1) - ((size - 1) - positions).abs()
-
-
-def _integers(high: int, count: int, generator: torch.Generator, device: torch.device) -> Tensor:
-    return torch.randint(high, (count,), generator=generator, device=generator.device).to(device)

@@ -9,20 +9,25 @@ from torch import Tensor
 
 from bench.data.augment import crop_flip
 from bench.family import Batch, StreamSpec
+from bench.rng import derive_seed, indexed_normal, permutation
 
 __all__ = ["AUGMENTATIONS", "Stream"]
 
-Augmentation = Callable[[Tensor, torch.Generator], Tensor]
+Augmentation = Callable[[Tensor, int, Tensor], Tensor]
+"""Images (N, C, H, W), a seed and the items (N,) that they are -> new images."""
 
 AUGMENTATIONS: Mapping[str, Augmentation] = {
-    "none": lambda images, _: images,
-    "crop": lambda images, generator: crop_flip(images, generator, flip=False),
-    "crop-flip": lambda images, generator: crop_flip(images, generator, flip=True),
+    "none": lambda images, *_: images,
+    "crop": lambda images, seed, items: crop_flip(images, seed, items, flip=False),
+    "crop-flip": lambda images, seed, items: crop_flip(images, seed, items, flip=True),
 }
 
 
 class Stream:
     """Batches in a new random order in each pass; the incomplete last batch of a pass is dropped.
+
+    The order of a pass depends on (seed, pass) alone, augmentation and noise of an item on (seed, pass, item). They are
+    made on the device and are the same on every device.
 
     Args:
         images: (n, C, H, W) float32 in [0, 1], on the training device.
@@ -30,7 +35,7 @@ class Stream:
         spec: Augmentation and noise.
         augmentation: Augmentation that the data set allows, a key of ``AUGMENTATIONS``.
         batch_size: Items per batch, at most n.
-        seed: Seed of the stream's generator.
+        seed: Seed of order, augmentation and noise.
 
     Raises:
         ValueError: There are fewer items than ``batch_size``.
@@ -52,43 +57,40 @@ class Stream:
         self.batch_size = batch_size
         self.per_epoch = len(images) // batch_size
         self._augment = AUGMENTATIONS[augmentation if spec.augment else "none"]
-        self._generator = torch.Generator(images.device).manual_seed(seed)
-        self._order = self._shuffle()
-        self._batch = 0
+        self._seed, self._pass, self._batch = seed, 0, 0
+        self._order = self._shuffled()
 
     def next(self) -> Batch:
         """The next batch; noise is added after augmentation and not clamped, as in the JEM and GMMC code."""
         if self._batch == self.per_epoch:
-            self._order = self._shuffle()
-            self._batch = 0
+            self._pass, self._batch = self._pass + 1, 0
+            self._order = self._shuffled()
         start = self._batch * self.batch_size
-        index = self._order[start : start + self.batch_size]
+        items = self._order[start : start + self.batch_size]
         self._batch += 1
-        images = self._augment(self.images[index], self._generator)
+        images = self._augment(self.images[items], self._seed_of("augmentation"), items)
         if self.spec.sigma:
-            noise = torch.randn(images.shape, generator=self._generator, device=images.device)
+            noise = indexed_normal(self._seed_of("noise"), items, tuple(images.shape[1:]), images.device)
             # sigma is given on the [-1, 1] scale, which is twice as long.
             images = images + noise * (self.spec.sigma / 2)
-        return Batch(images, self.labels[index])
+        return Batch(images, self.labels[items])
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The order of the pass, the number of batches taken from it, and the state of the generator."""
-        return {
-            "order": self._order,
-            "batch": torch.tensor(self._batch),
-            "generator": self._generator.get_state(),
-        }
+        """The position, (3,) int64: seed, pass, and the number of batches taken from it."""
+        return {"position": torch.tensor([self._seed, self._pass, self._batch])}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Restore a state of ``state_dict``."""
-        self._order = state["order"].to(self.images.device)
-        self._batch = int(state["batch"])
-        self._generator.set_state(state["generator"].cpu())
+        self._seed, self._pass, self._batch = state["position"].tolist()
+        self._order = self._shuffled()
 
     def reseed(self, seed: int) -> None:
         """Use another seed from now on; the rest of the pass gets a new order, too."""
-        self._generator.manual_seed(seed)
-        self._order = self._shuffle()
+        self._seed = seed
+        self._order = self._shuffled()
 
-    def _shuffle(self) -> Tensor:
-        return torch.randperm(len(self.images), generator=self._generator, device=self.images.device)
+    def _shuffled(self) -> Tensor:
+        return permutation(self._seed_of("order"), len(self.images), self.images.device)
+
+    def _seed_of(self, purpose: str) -> int:
+        return derive_seed(self._seed, purpose, self._pass)

@@ -55,9 +55,9 @@ def test_a_folder_is_trained_on_as_it_states(
     shapes = []
     crop_flip = streams.AUGMENTATIONS["crop-flip"]
 
-    def spied(images: Any, generator: Any) -> Any:
+    def spied(images: Any, *of_the_pass: Any) -> Any:
         shapes.append(tuple(images.shape))
-        return crop_flip(images, generator)
+        return crop_flip(images, *of_the_pass)
 
     monkeypatch.setitem(streams.AUGMENTATIONS, "crop-flip", spied)
     path = project.suite(SUITE.format(name=name), "own")

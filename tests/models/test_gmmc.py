@@ -10,13 +10,13 @@ import torch
 from bench_models.centers import max_mahalanobis_centers
 from bench_models.configs import GMMCDisConfig, GMMCGenConfig, GMMCSamplerConfig
 from bench_models.gmmc import GMMCClassifier, GMMCDis, GMMCGen, center_regression
-from bench_models.langevin import indexed_noise, indexed_uniform
 from bench_models.wide_resnet import WideResNet
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from bench.family import Batch, Iteration
+from bench.rng import indexed_noise, indexed_uniform
 
 SHAPE = (1, 2, 3)
 K = 4

@@ -13,12 +13,12 @@ from bench_models.igebm_spec import (
     IGEBMConfig,
     IGEBMSamplerConfig,
 )
-from bench_models.langevin import generator_noise, indexed_noise, indexed_uniform
 from bench_models.replay import ReplayBuffer
 from bench_models.wide_resnet import WideResNet
 from torch import Tensor, nn
 
 from bench.family import Batch, Iteration, Update
+from bench.rng import indexed_noise, indexed_uniform
 
 SHAPE = (1, 2, 3)
 K = 4
@@ -93,14 +93,9 @@ def test_a_chain_by_hand(steps: int, clip: float, clamp: bool) -> None:
     start = 2 * torch.rand(3, *SHAPE, generator=torch.Generator().manual_seed(0)) - 1
     kept = start.clone()
     sampler = IGEBMSamplerConfig(step_size=2.0, gradient_clip=clip, noise=0.02, clamp=clamp)
-    noise = [torch.randn(3, *SHAPE, generator=g) for g in [torch.Generator().manual_seed(5)] for _ in range(steps)]
-    made = langevin(
-        lambda x: x.flatten(1) @ slopes[0].float(),
-        start,
-        sampler,
-        steps,
-        generator_noise(torch.Generator().manual_seed(5), "cpu"),
-    )
+    source = indexed_noise(5, torch.arange(3), "cpu")
+    noise = [source(step, (3, *SHAPE)) for step in range(steps)]
+    made = langevin(lambda x: x.flatten(1) @ slopes[0].float(), start, sampler, steps, source)
     expected = by_hand(start, slopes, noise, step_size=2.0, clip=clip, sd=0.02, clamp=clamp)
     assert torch.allclose(made.double(), expected, atol=1e-6)
     assert torch.equal(start, kept)
@@ -168,9 +163,9 @@ def test_an_unconditional_step_by_hand(flat: Callable[..., nn.Module], pictures:
     state, twin = (family.start(model, torch.Generator().manual_seed(7)) for _ in range(2))
     step = family.training_step(model, given, state, iteration())
 
-    draw = twin.draw(8, reinit=0.25)
-    generator = torch.Generator().manual_seed(3)
-    noise = [torch.randn(8, *SHAPE, generator=generator) for _ in range(3)]
+    draw = twin.draw(8, seed=iteration().seed("draw"), reinit=0.25)
+    noise_of = indexed_noise(iteration().seed("sampler"), torch.arange(8), "cpu")
+    noise = [noise_of(index, (8, *SHAPE)) for index in range(3)]
     slopes = model.head.weight.detach().double()
     samples = by_hand(draw.images, slopes, noise, step_size=2.0, clip=0.1, sd=0.02, clamp=True).float()
     twin.write_back(draw, samples)
@@ -197,9 +192,9 @@ def test_a_conditional_step_by_hand(
     state, twin = (family.start(model, torch.Generator().manual_seed(7)) for _ in range(2))
     step = family.training_step(model, given, state, iteration())
 
-    draw = twin.draw(8, reinit=0.25) if chains == "any" else twin.draw(8, labels=labels, reinit=0.25)
-    generator = torch.Generator().manual_seed(3)
-    noise = [torch.randn(8, *SHAPE, generator=generator) for _ in range(3)]
+    draw = twin.draw(8, seed=iteration().seed("draw"), labels=None if chains == "any" else labels, reinit=0.25)
+    noise_of = indexed_noise(iteration().seed("sampler"), torch.arange(8), "cpu")
+    noise = [noise_of(index, (8, *SHAPE)) for index in range(3)]
     slopes = model.head.weight.detach().double()[labels]
     samples = by_hand(draw.images, slopes, noise, step_size=2.0, clip=0.1, sd=0.02, clamp=True).float()
     for slot, label, image in zip(draw.indices, labels, samples, strict=True):  # the last one of a slot stays

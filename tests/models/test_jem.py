@@ -7,12 +7,12 @@ import pytest
 import torch
 from bench_models.configs import JEMConfig, SGLDConfig
 from bench_models.jem import JEM, JEMClassifier
-from bench_models.langevin import indexed_noise, indexed_uniform
 from bench_models.replay import ReplayBuffer
 from bench_models.wide_resnet import WideResNet
 from torch import Tensor, nn
 
 from bench.family import Batch, Iteration
+from bench.rng import indexed_noise, indexed_uniform
 
 SHAPE = (1, 2, 3)
 K = 4
@@ -25,7 +25,7 @@ def jem(backbone: nn.Module, sampler: dict[str, Any] | None = None, **config: An
 
 
 def buffer(seed: int = 7, size: int = 40) -> ReplayBuffer:
-    return ReplayBuffer(size, SHAPE, K, generator=torch.Generator().manual_seed(seed), device="cpu")
+    return ReplayBuffer(size, SHAPE, K, seed=seed, device="cpu")
 
 
 def iteration(seed: int = 3) -> Iteration:
@@ -116,9 +116,9 @@ def test_a_step_by_hand(flat: Callable[..., nn.Module], pictures: Callable[..., 
     given, state, twin = batches(pictures), buffer(), buffer()
     step = family.training_step(model, given, state, iteration())
 
-    draw = twin.draw(8, reinit=0.25)
-    generator = torch.Generator().manual_seed(3)
-    noise = [torch.randn(8, *SHAPE, generator=generator) for _ in range(3)]
+    draw = twin.draw(8, seed=iteration().seed("draw"), reinit=0.25)
+    noise_of = indexed_noise(iteration().seed("sampler"), torch.arange(8), "cpu")
+    noise = [noise_of(index, (8, *SHAPE)) for index in range(3)]
     samples = sgld_by_hand(model, draw.images, noise, 0.3, 0.02, None)
     twin.write_back(draw, samples.float())
     assert torch.allclose(state.images, twin.images, atol=1e-6)
@@ -178,7 +178,7 @@ def test_a_step_leaves_modes_and_flags_alone(pictures: Callable[..., Tensor]) ->
     model.backbone.eval()
     model.head.bias.requires_grad_(False)
     before = [(m.training, [p.requires_grad for p in m.parameters()]) for m in model.modules()]
-    state = ReplayBuffer(12, (1, 8, 8), K, generator=torch.Generator(), device="cpu")
+    state = ReplayBuffer(12, (1, 8, 8), K, seed=0, device="cpu")
     labels = torch.arange(4)
     batch = Batch(pictures(4, (1, 8, 8)), labels)
     family.training_step(model, {"density": batch, "train": batch}, state, iteration())

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 from bench_models.jem_pp import JEMPP, JEMPPClassifier, proximal
-from bench_models.langevin import indexed_normal, indexed_uniform
 from bench_models.replay import ReplayBuffer
 from bench_models.successor_configs import JEMPPConfig, ProximalSGLDConfig
 from bench_models.wide_resnet import build
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.family import Batch, Iteration
-from bench.rng import derive_seed
+from bench.rng import derive_seed, indexed_noise, indexed_normal, indexed_uniform
 
 SHAPE = (1, 2, 3)
 K = 4
@@ -106,7 +105,7 @@ def test_or_from_uniform_noise(flat: Make) -> None:
     made = model.sample(torch.tensor([0, 1, 2]), seed=5, index=index, steps=0)
     assert torch.equal(made, (indexed_uniform(5, index, SHAPE, "cpu") + 1) / 2)
     state = family.start(model, torch.Generator().manual_seed(0))
-    plain = ReplayBuffer(40, SHAPE, K, generator=torch.Generator().manual_seed(0), device="cpu")
+    plain = ReplayBuffer(40, SHAPE, K, seed=0, device="cpu")
     assert torch.equal(state.images, plain.images)
 
 
@@ -114,10 +113,10 @@ def test_the_buffer_starts_from_the_mixture_and_restarts_chains_from_it(flat: Ma
     family, model = jem_pp(flat())
     assert model.mixture is not None
     state = family.start(model, torch.Generator().manual_seed(0))
-    noise = torch.randn(40, *SHAPE, generator=torch.Generator().manual_seed(0))
+    noise = indexed_normal(0, torch.arange(40), SHAPE, "cpu")
     torch.testing.assert_close(state.images, model.mixture.draw(noise, torch.arange(40) // 10))
     model.mixture.factor.zero_()  # draws are means now
-    drawn = state.draw(12, reinit=1.0)
+    drawn = state.draw(12, seed=1, reinit=1.0)
     torch.testing.assert_close(drawn.images.flatten(1), model.mixture.mean[drawn.labels])
     assert len(set(drawn.labels.tolist())) > 1
 
@@ -192,15 +191,15 @@ def test_a_step_by_hand(flat: Make, pictures: Callable[..., Tensor]) -> None:
     state, twin = (family.start(model, torch.Generator().manual_seed(7)) for _ in range(2))
     step = family.training_step(model, given, state, iteration())
 
-    draw = twin.draw(8, reinit=0.25)
-    generator = torch.Generator().manual_seed(3)
+    draw = twin.draw(8, seed=iteration().seed("draw"), reinit=0.25)
+    noise = indexed_noise(iteration().seed("sampler"), torch.arange(8), "cpu")
     weight, bias = model.head.weight.detach(), model.head.bias.detach()
     x = draw.images.flatten(1)
     bound = False
-    for _ in range(3):
+    for number in range(3):
         gradient = torch.softmax(x @ weight.T + bias, dim=1) @ weight
         bound |= bool((gradient.abs() > 0.05).any())
-        x = x + 0.6 * gradient.clamp(-0.05, 0.05) + 0.02 * torch.randn(8, *SHAPE, generator=generator).flatten(1)
+        x = x + 0.6 * gradient.clamp(-0.05, 0.05) + 0.02 * noise(number, (8, 6))
         x = x.clamp(-1, 1)
     assert bound
     samples = x.view(8, *SHAPE)

@@ -7,18 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from bench_models.langevin import (
-    NoiseFn,
-    generator_noise,
-    indexed_noise,
-    indexed_uniform,
-    regress_to,
-    sgld,
-)
+from bench_models.langevin import regress_to, sgld
 from bench_models.wide_resnet import WideResNet
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+
+from bench.rng import NoiseFn, indexed_noise, indexed_uniform
 
 SHAPE = (2, 4, 5)
 SIZE = math.prod(SHAPE)
@@ -39,7 +34,8 @@ def evidence(net: nn.Module) -> Any:
 
 
 def seeded(seed: int = 3) -> NoiseFn:
-    return generator_noise(torch.Generator().manual_seed(seed), "cpu")
+    """Noise for any number of rows."""
+    return lambda step, shape: indexed_noise(seed, torch.arange(shape[0]), "cpu")(step, shape)
 
 
 def zeros(step: int) -> Tensor:

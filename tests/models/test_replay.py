@@ -17,8 +17,7 @@ SHAPE = (1, 2, 3)
 
 
 def buffer(size: int = 40, num_classes: int = 4, seed: int = 0, **options: Any) -> ReplayBuffer:
-    generator = torch.Generator().manual_seed(seed)
-    return ReplayBuffer(size, SHAPE, num_classes, generator=generator, device="cpu", **options)
+    return ReplayBuffer(size, SHAPE, num_classes, seed=seed, device="cpu", **options)
 
 
 def snapshot(b: ReplayBuffer) -> tuple[Tensor, Tensor, Tensor]:
@@ -55,7 +54,7 @@ def test_every_slot_has_a_class_and_draws_stay_in_their_partition(num_classes: i
     assert counts.max() - counts.min() <= 1
     assert (b.labels.diff() >= 0).all()
     wanted = torch.arange(50) % num_classes
-    draw = b.draw(50, labels=wanted, reinit=0.5)
+    draw = b.draw(50, seed=0, labels=wanted, reinit=0.5)
     assert torch.equal(draw.labels, wanted)
     assert torch.equal(b.labels[draw.indices], wanted)
 
@@ -66,7 +65,7 @@ def test_slots_are_drawn_uniformly(size: int, conditional: bool) -> None:
     n = 8000
     b = buffer(size)
     labels = torch.arange(n) % 4 if conditional else None
-    counts = torch.bincount(b.draw(n, labels=labels).indices, minlength=size).double()
+    counts = torch.bincount(b.draw(n, seed=0, labels=labels).indices, minlength=size).double()
     share = (
         1 / (4 * torch.bincount(b.labels)[b.labels]).double()
         if conditional
@@ -88,7 +87,7 @@ def test_kept_rows_come_from_the_buffer_and_fresh_rows_are_noise(conditional: bo
     b.labels.copy_(b.labels.flip(0))
     before = snapshot(b)
     wanted = torch.arange(500) % 4
-    draw = b.draw(500, labels=wanted if conditional else None, reinit=0.3)
+    draw = b.draw(500, seed=0, labels=wanted if conditional else None, reinit=0.3)
     assert_same(snapshot(b), before)
     fresh = draw.age == 0
     assert 0 < fresh.sum() < 500
@@ -112,14 +111,14 @@ def test_new_chains_come_from_the_given_distribution_for_their_labels(conditiona
         20,
         SHAPE,
         4,
-        generator=torch.Generator().manual_seed(0),
+        seed=0,
         device="cpu",
         start=lambda noise, labels: labels.view(-1, 1, 1, 1) + noise / 1000,
     )
     assert torch.equal(b.images.round().flatten(1), b.labels[:, None].expand(20, 6).float())
     b.images.fill_(-9)
     wanted = torch.arange(2000) % 4
-    draw = b.draw(2000, labels=wanted if conditional else None, reinit=0.5)
+    draw = b.draw(2000, seed=0, labels=wanted if conditional else None, reinit=0.5)
     fresh = draw.images.flatten(1)[:, 0] > -5
     assert 800 < fresh.sum() < 1200
     assert (draw.images[~fresh] == -9).all()
@@ -136,32 +135,50 @@ def test_reinit_frequency(reinit: float, conditional: bool) -> None:
     b = buffer()
     b.age.fill_(1)
     labels = torch.zeros(n, dtype=torch.int64) if conditional else None
-    fresh = int((b.draw(n, labels=labels, reinit=reinit).age == 0).sum())
+    fresh = int((b.draw(n, seed=0, labels=labels, reinit=reinit).age == 0).sum())
     assert abs(fresh - n * reinit) < 5 * math.sqrt(n * reinit * (1 - reinit))
 
 
 def test_reinit_never_and_always() -> None:
     b = buffer()
     b.age.fill_(1)
-    assert (b.draw(1000, reinit=0.0).age == 1).all()
-    assert (b.draw(1000, reinit=1.0).age == 0).all()
+    assert (b.draw(1000, seed=0, reinit=0.0).age == 1).all()
+    assert (b.draw(1000, seed=0, reinit=1.0).age == 0).all()
 
 
 def test_draws_do_not_share_memory_with_the_buffer() -> None:
     b = buffer()
     before = snapshot(b)
-    draw = b.draw(50, reinit=0.0)
+    draw = b.draw(50, seed=0, reinit=0.0)
     draw.images.add_(1)
     draw.labels.add_(1)
     draw.age.add_(1)
     assert_same(snapshot(b), before)
 
 
-def test_use_of_the_generator_does_not_depend_on_chance() -> None:
-    first, second = buffer(seed=5), buffer(seed=5)
-    first.draw(30, reinit=0.0)
-    second.draw(30, reinit=0.9)
-    assert_same(fields(first.draw(8)), fields(second.draw(8)))
+@pytest.mark.parametrize("conditional", [False, True])
+def test_a_draw_depends_on_its_seed_row_and_buffer_alone(conditional: bool) -> None:
+    b, wanted = buffer(), torch.arange(30) % 4 if conditional else None
+    first = fields(b.draw(30, seed=5, labels=wanted, reinit=0.5))
+    b.draw(7, seed=6)
+    assert_same(fields(b.draw(30, seed=5, labels=wanted, reinit=0.5)), first)
+    fewer = fields(b.draw(8, seed=5, labels=None if wanted is None else wanted[:8], reinit=0.5))
+    assert_same(fewer, tuple(values[:8] for values in first))
+    assert not torch.equal(b.draw(30, seed=6, labels=wanted, reinit=0.5).indices, first[0])
+
+
+def test_what_a_draw_decides_is_independent() -> None:
+    """Slots, restarts and classes use other numbers."""
+    b = buffer(16, 16)
+    b.age.fill_(1)
+    draw = b.draw(60_000, seed=1, reinit=0.25)
+    fresh = draw.age == 0
+    for values in (draw.indices, draw.labels[fresh]):
+        assert stats.chisquare(torch.bincount(values, minlength=16).numpy()).pvalue > 1e-3
+    table = torch.stack([torch.bincount(draw.indices[fresh == kind], minlength=16) for kind in (False, True)])
+    assert stats.chi2_contingency(table.numpy()).pvalue > 1e-3
+    pairs = torch.bincount(draw.indices[fresh] * 16 + draw.labels[fresh], minlength=256).reshape(16, 16)
+    assert stats.chi2_contingency(pairs.numpy()).pvalue > 1e-3
 
 
 # --- write-back ---------------------------------------------------------------------------------------------
@@ -174,7 +191,7 @@ def test_write_back_is_one_row_after_the_other(seed: int, size: int, conditional
     images, labels, age = snapshot(b)
     for step in range(rounds):
         wanted = torch.arange(20) * 7 % 4 if conditional else None
-        draw = b.draw(20, labels=wanted, reinit=0.3)
+        draw = b.draw(20, seed=100 * seed + step, labels=wanted, reinit=0.3)
         assert len(set(draw.indices.tolist())) < 20
         advanced = draw.images + torch.arange(20)[:, None, None, None] + 100 * step
         age_before = age.clone()
@@ -210,10 +227,10 @@ def test_last_duplicate_wins_whatever_the_order_of_assignment() -> None:
         plain[torch.tensor([0, 0])] = torch.tensor([1.0, 2.0])
         assert plain[0] == 1  # without care the first row wins here
         mode.used = 0
-        draw = backwards.draw(30, reinit=0.5)
+        draw = backwards.draw(30, seed=0, reinit=0.5)
         backwards.write_back(draw, draw.images + torch.arange(30)[:, None, None, None])
     assert mode.used == 3
-    draw = forwards.draw(30, reinit=0.5)
+    draw = forwards.draw(30, seed=0, reinit=0.5)
     forwards.write_back(draw, draw.images + torch.arange(30)[:, None, None, None])
     assert_same(snapshot(backwards), snapshot(forwards))
 
@@ -236,7 +253,7 @@ def test_age_counts_updates_since_noise() -> None:
 def test_write_back_keeps_no_graph_and_takes_other_layouts() -> None:
     b = buffer()
     storage = b.images.data_ptr()
-    draw = b.draw(6)
+    draw = b.draw(6, seed=0)
     advanced = (draw.images.double() * 2).requires_grad_().to(memory_format=torch.channels_last)
     b.write_back(draw, advanced * 1)
     assert not b.images.requires_grad
@@ -247,9 +264,9 @@ def test_write_back_keeps_no_graph_and_takes_other_layouts() -> None:
 
 def test_nothing_waits_for_the_device() -> None:
     # Meta tensors have shapes and no values: reading one on the host raises.
-    b = ReplayBuffer(41, SHAPE, 4, generator=torch.Generator(), device="meta")
+    b = ReplayBuffer(41, SHAPE, 4, seed=0, device="meta")
     for labels in (None, torch.empty(6, dtype=torch.int64, device="meta")):
-        draw = b.draw(6, labels=labels)
+        draw = b.draw(6, seed=0, labels=labels)
         b.write_back(draw, draw.images)
     assert b.images.is_meta
     assert b.labels.shape == (41,)
@@ -260,17 +277,17 @@ def test_nothing_waits_for_the_device() -> None:
 
 def test_state_continues_to_the_bit_through_a_file() -> None:
     b = buffer(seed=1)
-    b.write_back(draw := b.draw(30), draw.images + 1)
+    b.write_back(draw := b.draw(30, seed=0), draw.images + 1)
     stored = save(b.state_dict())
     after = snapshot(b)
-    expected = [fields(b.draw(9)), fields(b.draw(9, labels=torch.arange(9) % 4))]
+    expected = [fields(b.draw(9, seed=0)), fields(b.draw(9, seed=0, labels=torch.arange(9) % 4))]
     other = buffer(seed=2)
     pointer = other.images.data_ptr()
     other.load_state_dict(load(stored))
     assert other.images.data_ptr() == pointer
     assert_same(snapshot(other), after)
-    assert_same(fields(other.draw(9)), expected[0])
-    assert_same(fields(other.draw(9, labels=torch.arange(9) % 4)), expected[1])
+    assert_same(fields(other.draw(9, seed=0)), expected[0])
+    assert_same(fields(other.draw(9, seed=0, labels=torch.arange(9) % 4)), expected[1])
 
 
 @pytest.mark.parametrize(
@@ -281,10 +298,6 @@ def test_state_continues_to_the_bit_through_a_file() -> None:
         ({"labels": torch.full((40,), 4)}, r"'labels' has values outside \[0, 4\)"),
         ({"labels": torch.full((40,), -1)}, r"'labels' has values outside \[0, 4\)"),
         ({"age": torch.full((40,), -1, dtype=torch.int32)}, "'age' has negative values"),
-        (
-            {"generator": torch.zeros(16, dtype=torch.uint8)},
-            "'generator' is not a state of a generator on cpu",
-        ),
         ({"extra": torch.zeros(1)}, "a buffer state has the keys"),
     ],
 )
@@ -293,7 +306,7 @@ def test_a_wrong_state_is_refused_whole(change: dict[str, Tensor], message: str)
     with pytest.raises(ValueError, match=message):
         b.load_state_dict({**buffer(seed=2).state_dict(), **change})
     assert_same(snapshot(b), snapshot(twin))
-    assert_same(fields(b.draw(5)), fields(twin.draw(5)))
+    assert_same(fields(b.draw(5, seed=0)), fields(twin.draw(5, seed=0)))
 
 
 # --- wrong arguments ----------------------------------------------------------------------------------------
@@ -311,7 +324,7 @@ def test_errors_of_construction(
     size: int, shape: tuple[int, int, int], num_classes: int, options: dict[str, float], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        ReplayBuffer(size, shape, num_classes, generator=torch.Generator(), device="cpu", **options)
+        ReplayBuffer(size, shape, num_classes, seed=0, device="cpu", **options)
 
 
 @pytest.mark.parametrize(
@@ -328,10 +341,10 @@ def test_errors_of_construction(
 )
 def test_errors_of_draw(n: int, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        buffer().draw(n, **options)
+        buffer().draw(n, seed=0, **options)
 
 
 def test_images_must_fit_the_draw() -> None:
     b = buffer()
     with pytest.raises(ValueError, match="images must have the shape of the draw"):
-        b.write_back(b.draw(4), torch.zeros(3, *SHAPE))
+        b.write_back(b.draw(4, seed=0), torch.zeros(3, *SHAPE))

@@ -190,7 +190,6 @@ def test_what_a_family_says_is_what_its_implementation_does(project: Project) ->
     """Parity with the classes that would raise in a worker."""
     from bench_models.centers import max_mahalanobis_centers
     from bench_models.replay import ReplayBuffer
-    from torch import Generator
 
     def raises(make: Any) -> bool:
         try:
@@ -205,7 +204,7 @@ def test_what_a_family_says_is_what_its_implementation_does(project: Project) ->
         config = spec.config.model_validate({"sampler": {"buffer": 10}})
         said = spec.unfit(config, task)
         assert ("backbone" in said) == raises(lambda k=classes: max_mahalanobis_centers(k, 64, 10.0))
-        made = lambda k=classes: ReplayBuffer(10, (1, 4, 4), k, generator=Generator(), device="cpu")  # noqa: E731
+        made = lambda k=classes: ReplayBuffer(10, (1, 4, 4), k, seed=0, device="cpu")  # noqa: E731
         assert ("sampler.buffer" in said) == raises(made)
     assert features(BACKBONES.get("wrn-10-1"), (1, 4, 4)) == (64, "")
     assert features(BACKBONES.get("wrn-10-1"), (1, 3, 4))[1]

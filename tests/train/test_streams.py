@@ -11,6 +11,7 @@ from scipy import stats
 
 from bench.data.augment import crop_flip
 from bench.family import Batch, StreamSpec
+from bench.rng import derive_seed, indexed_normal, permutation
 from bench.train.streams import Stream
 
 
@@ -109,7 +110,6 @@ def test_noise_is_new_in_every_batch() -> None:
 
 @pytest.mark.parametrize(("augmentation", "flip"), [("crop", False), ("crop-flip", True)])
 def test_augmentation_is_that_of_the_data_set_where_the_family_wants_it(augmentation: str, flip: bool) -> None:
-    generator = torch.Generator().manual_seed(3)
     images = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(6)
 
@@ -117,8 +117,8 @@ def test_augmentation_is_that_of_the_data_set_where_the_family_wants_it(augmenta
         spec = StreamSpec(augment=augment)
         return Stream(images, labels, spec, augmentation=augmentation, batch_size=6, seed=3).next()
 
-    order = torch.randperm(6, generator=generator)
-    expected = crop_flip(images[order], generator, flip=flip)
+    order = permutation(derive_seed(3, "order", 0), 6, "cpu")
+    expected = crop_flip(images[order], derive_seed(3, "augmentation", 0), order, flip=flip)
     assert torch.equal(batch(augment=True).images, expected)
     assert torch.equal(batch(augment=False).images, images[order])
 
@@ -139,6 +139,18 @@ def test_its_state_goes_through_a_file(taken: int) -> None:
         again = fresh.next()
         assert torch.equal(again.images, batch.images)
         assert torch.equal(again.labels, batch.labels)
+
+
+def test_noise_belongs_to_an_item_in_a_pass_and_not_to_its_batch() -> None:
+    images = torch.zeros(6, 1, 8, 8)
+    passes = []
+    for batch_size in (2, 3):
+        s = Stream(images, torch.arange(6), StreamSpec(sigma=2.0), augmentation="none", batch_size=batch_size, seed=3)
+        batches = [s.next() for _ in range(6 // batch_size)]
+        passes.append(torch.cat([b.images for b in batches])[torch.cat([b.labels for b in batches]).argsort()])
+    assert torch.equal(*passes)
+    expected = indexed_normal(derive_seed(3, "noise", 0), torch.arange(6), (1, 8, 8), "cpu")
+    assert torch.equal(passes[0], expected)
 
 
 def test_reseeding_changes_order_and_noise_from_here_on() -> None:

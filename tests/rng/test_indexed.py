@@ -1,4 +1,4 @@
-"""Noise of samplers: a hash of seed, index, step and element, with the distributions that it should have."""
+"""Random numbers of rows: a hash of seed, index, step and element, with the distributions that it should have."""
 
 from __future__ import annotations
 
@@ -6,15 +6,11 @@ import math
 
 import pytest
 import torch
-from bench_models.langevin import (
-    generator_noise,
-    indexed_noise,
-    indexed_normal,
-    indexed_uniform,
-)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+
+from bench.rng import indexed_integers, indexed_noise, indexed_normal, indexed_uniform, indexed_unit, permutation
 
 SHAPE = (2, 4, 5)
 SIZE = math.prod(SHAPE)
@@ -97,18 +93,6 @@ def test_indexed_uniform_is_uniform_on_its_interval() -> None:
     assert stats.kstest(drawn.flatten().double().numpy(), stats.uniform(-1, 2).cdf).pvalue > 1e-3
 
 
-def test_generator_noise_continues_from_a_saved_state() -> None:
-    generator = torch.Generator().manual_seed(0)
-    noise = generator_noise(generator, "cpu")
-    first = noise(0, (2, 3))
-    state = generator.get_state()
-    second = noise(1, (2, 3))
-    generator.set_state(state)
-    assert torch.equal(noise(0, (2, 3)), second)
-    assert not torch.equal(first, second)
-    assert torch.equal(first, torch.randn(2, 3, generator=torch.Generator().manual_seed(0)))
-
-
 def test_noise_refuses_wrong_rows() -> None:
     with pytest.raises(ValueError, match=r"indices must be integers of shape \(N,\)"):
         indexed_noise(0, torch.zeros(3), "cpu")
@@ -138,3 +122,50 @@ def test_normal_starts_are_standard_normal_and_independent_of_the_noise_of_steps
     others.append(indexed_uniform(1, index, SHAPE, "cpu").flatten())
     for other in others:
         assert abs(float(torch.corrcoef(torch.stack([drawn, other]))[0, 1])) < 5 / len(drawn) ** 0.5
+
+
+# --- numbers, integers and orders ---------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=30)
+@given(seed=st.integers(-(2**70), 2**70), index=st.integers(-5, 2**62), high=st.integers(1, 2**40))
+def test_one_number_a_row_is_the_hash_of_seed_and_index(seed: int, index: int, high: int) -> None:
+    key = splitmix64(splitmix64(seed % 2**64, 3), index)
+    unit = (key >> 11) / 2**53
+    assert indexed_unit(seed, torch.tensor([index])).tolist() == [unit]
+    found = indexed_integers(seed, torch.tensor([index]), high)
+    assert found.tolist() == [int(unit * high)]
+    assert 0 <= int(found) < high
+
+
+def test_integers_are_uniform_below_the_bound_of_each_row() -> None:
+    rows = torch.arange(30_000)
+    high = torch.tensor([3, 7, 12])[rows % 3]
+    drawn = indexed_integers(4, rows, high)
+    assert drawn.dtype == torch.int64
+    for which, count in enumerate((3, 7, 12)):
+        counts = torch.bincount(drawn[rows % 3 == which], minlength=count)
+        assert len(counts) == count
+        assert stats.chisquare(counts.numpy()).pvalue > 1e-3
+
+
+def test_the_largest_number_stays_below_every_bound() -> None:
+    largest = 1 - 2.0**-53
+    assert all(int(torch.tensor(largest, dtype=torch.float64) * high) < high for high in (1, 3, 10_000, 2**40 + 1))
+
+
+@settings(deadline=None, max_examples=30)
+@given(seed=st.integers(0, 2**63), count=st.integers(0, 50))
+def test_an_order_sorts_the_keys_of_its_items(seed: int, count: int) -> None:
+    keys = [splitmix64(splitmix64(seed % 2**64, 3), item) for item in range(count)]
+    signed = [key - 2**64 if key >= 2**63 else key for key in keys]
+    assert permutation(seed, count, "cpu").tolist() == sorted(range(count), key=signed.__getitem__)
+
+
+def test_every_order_is_equally_likely() -> None:
+    counts: dict[tuple[int, ...], int] = {}
+    for seed in range(6000):
+        order = tuple(permutation(seed, 4, "cpu").tolist())
+        counts[order] = counts.get(order, 0) + 1
+    assert len(counts) == 24
+    assert stats.chisquare(list(counts.values())).pvalue > 1e-3
