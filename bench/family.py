@@ -334,7 +334,7 @@ class Family(ABC, Generic[C]):
         says that the family does not classify.
 
         It keeps the backbone as its attribute ``backbone`` and calls it as a module, so that training can run it in
-        bf16 or compiled. Its features are float32 in any precision.
+        bf16. Its features are float32 in any precision.
 
         Raises:
             ValueError: The backbone does not fit, for example too few features for the class centers.

@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -27,6 +27,7 @@ from pydantic import (
     model_validator,
 )
 
+from bench.keys import canonical
 from bench.optimizer import SHORT, Optimizer, OptimizerConfig, Schedule
 from bench.registry import Registry, UnknownNameError, when_asked
 
@@ -57,9 +58,24 @@ class Config(BaseModel):
     results are those of the versions before.
     """
 
+    removed: ClassVar[Mapping[str, Any]] = {}
+    """Fields that earlier versions had, with the values that mean what is done now. They are written with these values,
+    and read if they have them, for the same reason.
+    """
+
+    @classmethod
+    def read(cls, facts: Mapping[str, Any]) -> Self:
+        """The configuration that a job or a record holds as JSON values.
+
+        Raises:
+            pydantic.ValidationError: It is none.
+        """
+        left = {name: value for name, value in facts.items() if name not in cls.removed or value != cls.removed[name]}
+        return cls.model_validate_json(canonical(left))
+
     @model_serializer(mode="wrap")
     def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        values: dict[str, Any] = handler(self)
+        values: dict[str, Any] = {**handler(self), **self.removed}
         # Every base adds its own.
         later = frozenset[str]().union(*(base.later for base in type(self).__mro__ if issubclass(base, Config)))
         for name in later & values.keys():
@@ -103,7 +119,8 @@ class TrainingConfig(Config):
     say what the GMMC paper states and what released code does where they differ from the default or are silent.
     """
 
-    later: ClassVar[frozenset[str]] = frozenset({"schedule", "final_lr", "clip", "average"})
+    later: ClassVar[frozenset[str]] = frozenset({"schedule", "final_lr", "clip", "average", "cudnn"})
+    removed: ClassVar[Mapping[str, Any]] = {"compile": False}
 
     epochs: PositiveInt = Field(150, description="Passes over the training set", json_schema_extra={"paper": "150"})
     batch_size: PositiveInt = Field(64, description="Items in a batch of each stream", json_schema_extra={"code": "64"})
@@ -175,14 +192,12 @@ class TrainingConfig(Config):
             "instructions and 12 times as long on one without (benchmarks/README.md)",
         },
     )
-    compile: bool = Field(
-        False,
-        description="Run the backbone of training steps through torch.compile, on a GPU with CUDA graphs; where that "
-        "fails, training is eager and its record says why",
-        json_schema_extra={
-            "paper": "not stated",
-            "why": "on the CPUs measured it made WRN-10-1 6 to 28 % slower (benchmarks/README.md); no GPU was measured",
-        },
+    cudnn: Literal["deterministic", "benchmark"] = Field(
+        "deterministic",
+        description="Kernels of training steps on an NVIDIA GPU. deterministic: training that goes on after an "
+        "interruption has the bits of one without, as far as cuDNN decides; benchmark: the fastest for each shape, "
+        "found by timing, so that two runs differ. It changes nothing elsewhere",
+        json_schema_extra={"paper": "not stated", "why": "a number can be made again"},
     )
 
     @model_validator(mode="after")
@@ -244,6 +259,10 @@ class Task:
         return replace(self, features=features)
 
 
+PRESETS_OF_ALL: Mapping[str, Mapping[str, Any]] = {"fast": {"precision": "tf32", "cudnn": "benchmark"}}
+"""Presets of every family. ``fast``: training in the arithmetic of tensor cores, with the fastest kernels."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class FamilySpec:
     """A way to build and train a model, described without importing torch.
@@ -262,7 +281,7 @@ class FamilySpec:
         capabilities: Any of ``"density"`` (log_density means something, up to a constant), ``"likelihood"`` (it is
             exact, in nats, which includes ``"density"``) and ``"samples"`` (can generate).
         readouts: Names of the ways to turn features into class probabilities; the first is the default.
-        presets: Named bundles of hyper-parameters.
+        presets: Named bundles of hyper-parameters, beside those that all families have (``PRESETS_OF_ALL``).
         paper: The paper's hyper-parameters for the family (dotted keys), to report a run's deviations from them.
         paper_on: Values that differ from ``paper`` on a data set of the paper, by data set.
         paper_family: The family to which ``paper`` belongs, if it was copied from the spec of another family; then
@@ -315,6 +334,11 @@ class FamilySpec:
     layout: Callable[[Any], str] | None = None
     needs_backbone: bool = True
     importers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def all_presets(self) -> Mapping[str, Mapping[str, Any]]:
+        """Its presets and those of every family; its own come first if names are equal."""
+        return {**PRESETS_OF_ALL, **self.presets}
 
     @property
     def can(self) -> frozenset[str]:

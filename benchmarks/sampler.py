@@ -2,13 +2,14 @@
 
     python benchmarks/sampler.py                                  # WRN-10-1 on one CPU thread
     python benchmarks/sampler.py --networks wrn-16-4 wrn-28-10 --device cuda
-    python benchmarks/sampler.py --precision bf16 --compile       # and ours so, beside float32 without it
+    python benchmarks/sampler.py --precision bf16                 # and ours so, beside float32
+    python benchmarks/sampler.py --device cuda --precision tf32 --cudnn benchmark   # as preset = "fast" trains
     python benchmarks/sampler.py --overhead                       # share of the harness in training, on digits
 
 Each repetition measures, one after the other in one process: a forward pass F of one batch without gradient, an
 iteration in the originals' way (``original_way.py``) and one of ours, for both families. Other load on the machine thus
 affects all of them, and ratios are taken within a repetition. The bound counts 2 F a sampler step and 3 F a
-batch of the update: 49 F (JEM) and 46 F (GMMC) at 20 steps. Compiling happens before anything is timed.
+batch of the update: 49 F (JEM) and 46 F (GMMC) at 20 steps.
 
 On a CPU with one thread time is CPU time of the process, else wall time; on a GPU the device is waited for.
 """
@@ -72,9 +73,9 @@ class Clock:
 
 
 def ours(
-    family_name: str, network: str, options: argparse.Namespace, batch: Mapping[str, Tensor], how: tuple[str, bool]
+    family_name: str, network: str, options: argparse.Namespace, batch: Mapping[str, Tensor], how: tuple[str, str]
 ) -> Any:
-    """Our iteration as the training loop runs it, in a precision and compiled or not; the model; and how it runs."""
+    """Our iteration as the training loop runs it, in a precision and with kernels of cuDNN; the model; how it runs."""
     device = options.device
     config = {"sampler": {"steps": options.steps, "buffer": options.buffer}}
     spec = Blueprint(family=family_name, backbone=network, config=config, seed=1)
@@ -141,13 +142,13 @@ def measure(network: str, clock: Clock, options: argparse.Namespace) -> list[dic
     models: dict[str, Any] = {}
     forwards_asked: dict[str, Forward] = {}
     base = "tf32" if options.precision == "tf32" else "float32"
-    asked = (options.precision, options.compile)
+    asked = (options.precision, options.cudnn)
     for family in BATCHES:
-        run, model, _ = ours(family, network, options, batch, (base, False))
+        run, model, _ = ours(family, network, options, batch, (base, "deterministic"))
         models[family] = model
         original = theirs(family, network, model, batch, options.steps, options.buffer)
         ways[family] = {"original": Way("original", original), "ours": Way("ours", run)}
-        if asked != (base, False):
+        if asked != (base, "deterministic"):
             run, _, forwards_asked[family] = ours(family, network, options, batch, asked)
             ways[family]["asked"] = Way("asked", run)
     backbone = models["jem"].backbone
@@ -160,8 +161,7 @@ def measure(network: str, clock: Clock, options: argparse.Namespace) -> list[dic
 
     one = Way("forward", forward)
     for way in (one, *(way for both in ways.values() for way in both.values())):
-        for _ in range(3 if way.name == "asked" else 1):  # CUDA graphs run, are recorded, and only then replayed
-            way.run()  # warm-up: memory, kernels, compilation, lazy initialisation
+        way.run()  # warm-up: memory, choice of kernels, lazy initialisation
     for repetition in range(options.repetitions):
         clock.time(one)
         for both in ways.values():
@@ -220,7 +220,7 @@ def main() -> None:
         default="float32",
         help="tf32: let a GPU multiply so, for both ways; bf16: also measure ours in it",
     )
-    parser.add_argument("--compile", action="store_true", help="also measure ours compiled")
+    parser.add_argument("--cudnn", choices=["deterministic", "benchmark"], default="deterministic")
     parser.add_argument("--overhead", action="store_true", help="measure the harness around training instead")
     parser.add_argument("--json", type=Path, help="also write the numbers here")
     options = parser.parse_args()

@@ -28,7 +28,7 @@ def describe(network: str, family: str, count: int, forwards: list[float], ways:
         family: Of our model.
         count: Forward passes in the lower bound of one iteration.
         forwards: Seconds of one forward pass, one per repetition.
-        ways: ``original``, ``ours``, and ``asked`` where another precision or compilation was asked for.
+        ways: ``original``, ``ours``, and ``asked`` where another precision or other kernels were asked for.
     """
     mine, other = ways["ours"].seconds, ways["original"].seconds
     row: dict[str, Any] = {
@@ -88,11 +88,10 @@ def table(rows: list[dict[str, Any]]) -> str:
         if "asked" in row:
             asked = row["asked"]
             low, high = asked["spread"]
-            how = f"{asked['precision']}, {'compiled' if asked['compiled'] else 'eager'}"
+            how = f"{asked['precision']}, cuDNN {asked['cudnn']}"
             peak = f", peak {asked['peak_bytes'] / 2**20:.0f} MiB" if asked["peak_bytes"] else ""
-            failed = f" ({asked['not_compiled']})" if "not_compiled" in asked else ""
             lines.append(
-                f"\n{row['network']} {row['family']}, {how}{failed}: {asked['seconds']:.3f} s; ours / that "
+                f"\n{row['network']} {row['family']}, {how}: {asked['seconds']:.3f} s; ours / that "
                 f"{asked['ours_over_asked']:.2f} ({low:.2f} to {high:.2f}){peak}"
             )
     return "\n".join(lines)

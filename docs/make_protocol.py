@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench.commands.describe import inline
 from bench.evaluate.base import EVALUATIONS
-from bench.spec import FAMILIES, Setting, settings
+from bench.spec import FAMILIES, PRESETS_OF_ALL, Setting, settings
 
 HEAD = """\
 # Protocol
@@ -286,6 +286,8 @@ def protocol() -> str:
     """The page."""
     parts = [HEAD]
     parts.append("## Families\n")
+    parts += [f"- preset `{name}` of every family: {inline(values)}" for name, values in PRESETS_OF_ALL.items()]
+    parts.append("")
     for family in FAMILIES.values():
         parts.append(f"### {family.label} (`{family.name}`)\n\n{family.summary} Source: {family.source}.\n")
         if family.presets:

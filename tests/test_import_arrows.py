@@ -24,10 +24,10 @@ ARROWS: dict[str, set[str]] = {
     "files": {"errors", "keys"},
     "registry": {"errors"},
     "rng": {"keys"},
+    "family": {"rng", "spec"},
     "optimizer": set(),
     "precision": set(),
-    "spec": {"optimizer", "registry"},
-    "family": {"spec"},
+    "spec": {"keys", "optimizer", "registry"},
     "store": {"errors", "files", "keys", "metrics"},
     "plugins": {"attacks", "errors", "family", "files", "keys", "scores", "spec"},
     # Pure functions.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["clean", "describe", "doctor", "list_", "schema"]
 
-KINDS = ("families", "backbones", "datasets", "evaluations", "attacks", "scores", "suites", "profiles")
+KINDS = ("families", "backbones", "datasets", "evaluations", "attacks", "scores", "suites", "profiles", "engines")
 FILES = ("suite", "profile", "settings")
 
 

@@ -231,6 +231,6 @@ def status(suite: str | None, profile: str | None, verify: bool, as_json: bool) 
     for job in chosen.jobs:
         state = states[job.key].state
         counts[state] = counts.get(state, 0) + 1
-        if state not in ("done", "pending"):
+        if state not in ("done", "pending") or states[job.key].reason:
             echo(f"{state:<9} {job.id}  {states[job.key].reason}".rstrip())
     echo(", ".join(f"{count} {state}" for state, count in sorted(counts.items())))

@@ -17,6 +17,7 @@ from bench.data.registry import DATASETS, absence
 from bench.data.spec import DatasetSpec
 from bench.errors import BenchError, RequestError, SuiteError, did_you_mean, nearest
 from bench.evaluate.base import EVALUATIONS, Column, Evaluation
+from bench.execute.engines import ENGINES
 from bench.registry import Registry, UnknownNameError
 from bench.scores.named import SCORES
 from bench.scores.spec import Score
@@ -50,7 +51,7 @@ class Listed:
 
 
 def listing(kind: str) -> list[Listed]:
-    """All entries of a kind: families, backbones, datasets, evaluations, attacks, scores, suites or profiles."""
+    """All entries of a kind, one of those that `bench list` takes."""
     makers: dict[str, Callable[[], list[Listed]]] = {
         "families": lambda: _registered(FAMILIES),
         "backbones": lambda: (
@@ -63,6 +64,10 @@ def listing(kind: str) -> list[Listed]:
         "scores": lambda: _registered(SCORES),
         "suites": lambda: _files("*.toml", "suite", "title"),
         "profiles": lambda: _files("profiles/*.toml", "profile", "summary"),
+        "engines": lambda: [
+            Listed(entry.name, "".join(_docstring(entry.value)[1:2]), entry.origin, entry.error)
+            for entry in ENGINES.entries()
+        ],
     }
     return makers[kind]()
 
@@ -264,9 +269,8 @@ def _family(spec: FamilySpec) -> str:
     lines.append(f"can: {', '.join([*(['classify'] if spec.classifies else []), *sorted(spec.capabilities)])}")
     if spec.classifies:
         lines.append(f"read-outs: {', '.join(spec.readouts)} (the first is the default)")
-    if spec.presets:
-        lines.append("presets:")
-        lines += [f"  {name}: {inline(values)}" for name, values in spec.presets.items()]
+    lines.append("presets:")
+    lines += [f"  {name}: {inline(values)}" for name, values in spec.all_presets.items()]
     return "\n".join([*lines, "", *_settings(spec.config)])
 
 

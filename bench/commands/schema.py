@@ -126,11 +126,8 @@ def _model(spec: FamilySpec) -> Schema:
         required.add("backbone")
     else:
         properties["backbone"] = {"const": "none", "description": "The family has no backbone of the harness"}
-    if spec.presets:
-        properties["preset"]["enum"] = sorted(spec.presets)
-        required -= {key for values in spec.presets.values() for key in values}  # a preset may give it
-    else:
-        del properties["preset"]
+    properties["preset"]["enum"] = sorted(spec.all_presets)
+    required -= {key for values in spec.presets.values() for key in values}  # a preset may give it
     return {**table, "description": spec.summary, "required": sorted(required)}
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.execute.context import Site
 from bench.execute.executors import Pool
+from bench.execute.submitted import folder_of
 from bench.files.atomic import write_json
 from bench.plan.jobs import Job
 from bench.store import Store
@@ -24,14 +25,9 @@ from bench.store import Store
 if TYPE_CHECKING:
     from submitit.core.utils import DelayedSubmission
 
-__all__ = ["Attempt", "Outcome", "folder_of", "outcome_of"]
+__all__ = ["Attempt", "Outcome", "outcome_of"]
 
 _USER = (signal.SIGUSR1, signal.SIGUSR2)
-
-
-def folder_of(site: Site) -> Path:
-    """Where files about submitted jobs are: beside the store, so on the file system that all nodes share."""
-    return site.store.parent / "cluster"
 
 
 @dataclass(frozen=True)
@@ -46,7 +42,7 @@ def outcome_of(folder: Path, number: str) -> Outcome | None:
     """How the worker of a submitted job ended; None if that is not known.
 
     Args:
-        folder: The folder that ``folder_of`` names.
+        folder: The folder of the files about submitted jobs.
         number: Id in the queue.
     """
     try:
@@ -91,7 +87,7 @@ class Attempt:
         if died is not None:
             died = f"{died}, on {host} (Slurm job {number})"
             self._fail(died)
-        write_json(folder_of(site) / f"{number}_ended.json", {"died": died, "held": ended[0].held})
+        write_json(folder_of(site.store) / f"{number}_ended.json", {"died": died, "held": ended[0].held})
 
     def _fail(self, died: str) -> None:
         """Write that the worker died. Here its lock is free at once; elsewhere its lease has to expire."""

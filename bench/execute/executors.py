@@ -21,7 +21,7 @@ from bench.plan.jobs import Job
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerProcess
 
-__all__ = ["Ended", "Executor", "InProcess", "Pool", "signals_later"]
+__all__ = ["PERHAPS_MEMORY", "Ended", "Executor", "InProcess", "Pool", "signals_later"]
 
 _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
@@ -53,11 +53,13 @@ class Ended:
         job: The job.
         died: How its process ended, if it did not end normally.
         held: Whether it never began, because another run holds its lock or has finished it.
+        shared: Whether other jobs shared memory with it while it ran.
     """
 
     job: Job
     died: str | None = None
     held: bool = False
+    shared: bool = False
 
 
 class Executor(Protocol):
@@ -130,6 +132,7 @@ class Pool:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(_PRELOAD)
         self._running: dict[int, tuple[ForkServerProcess, Job, str]] = {}
+        self._shared: set[int] = set()  # those of the running that had company
 
     def start(self, job: Job) -> None:
         """Start a job on a free device."""
@@ -138,6 +141,8 @@ class Pool:
         with signals_later(), _environment(), _hidden_main():
             process = self._started(job, replace(self._site, device=device))
             self._running[process.sentinel] = (process, job, device)
+        if len(self._running) > 1:
+            self._shared.update(self._running)
 
     def _started(self, job: Job, site: Site) -> ForkServerProcess:
         """Start a process. If the server is just dying (killed for memory, say), try again with a new server."""
@@ -164,9 +169,11 @@ class Pool:
             process, job, device = self._running.pop(sentinel)
             process.join()
             self._free.append(device)
+            shared = sentinel in self._shared
+            self._shared.discard(sentinel)
             code = process.exitcode
             died = None if code in (0, HELD) else _how_it_died(code)
-            ended.append(Ended(job, died, held=code == HELD))
+            ended.append(Ended(job, died, held=code == HELD, shared=shared))
         return ended
 
     def stop(self) -> None:
@@ -180,6 +187,7 @@ class Pool:
                 process.kill()
                 process.join()
         self._running.clear()
+        self._shared.clear()
 
 
 @contextlib.contextmanager
@@ -203,6 +211,8 @@ def signals_later() -> Iterator[None]:
             signal.raise_signal(caught[0])
 
 
+PERHAPS_MEMORY = "out of memory?"
+"""In the reason why a worker died, if it was killed as the system kills for memory."""
 _UNWRITABLE = "the worker could write neither a result nor why there is none: is the disk full?"
 
 
@@ -212,7 +222,7 @@ def _how_it_died(code: int | None) -> str:
     if code == 255:  # multiprocessing gives this code if the server did not report one
         return "the worker exited with code 255, or the server that it was forked from was ended"
     if code is not None and code < 0:
-        hint = " (out of memory?)" if code == -9 else ""
+        hint = f" ({PERHAPS_MEMORY})" if code == -9 else ""
         return f"the worker was ended by signal {-code}{hint}"
     return f"the worker exited with code {code}"
 

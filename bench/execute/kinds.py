@@ -19,7 +19,6 @@ from bench.errors import BenchError, RequestError
 from bench.evaluate.base import EVALUATIONS
 from bench.execute import context
 from bench.files.atomic import write_atomically, write_json
-from bench.keys import canonical
 from bench.plan.tasks import EvaluateTask, PredictTask, Task, TrainTask
 from bench.plugins.sources import component
 from bench.rng import seeded
@@ -105,7 +104,7 @@ def hold_code(task: Task) -> None:
     if isinstance(task, EvaluateTask):
         evaluation = EVALUATIONS.get(task.evaluation)
         found["evaluation"] = component(evaluation.name, evaluation.version, f"{type(evaluation).__module__}:_")
-        config = evaluation.Config.model_validate_json(canonical(task.config))
+        config = evaluation.Config.read(task.config)
         found |= dict(used.identity for used in evaluation.uses(config))
     for kind, expected in task.code.items():
         if dict(found.get(kind, {})) != dict(expected):
@@ -118,7 +117,7 @@ def hold_code(task: Task) -> None:
         hold_loader(task.ood)
     if family.identity is None or planned is None:
         return
-    facts = dict(family.identity(family.config.model_validate_json(canonical(model.config))))
+    facts = dict(family.identity(family.config.read(model.config)))
     for name in sorted(facts.keys() | planned.keys()):
         if facts.get(name) != planned.get(name):
             given = model.config.get(name, model.config.get("callable", ""))
@@ -247,7 +246,7 @@ def _evaluate(task: EvaluateTask, work: context.Work) -> context.Result:
 
     site, folder = work.site, work.folder
     evaluation = EVALUATIONS.get(task.evaluation)
-    config = evaluation.Config.model_validate_json(canonical(task.config))
+    config = evaluation.Config.read(task.config)
     inputs = Inputs(
         task, work.store, site.data, site.weights, site.device, work.progress, folder.path, context.CHECKPOINT_EVERY
     )

@@ -17,7 +17,6 @@ from bench.execute.estimate import Rates
 from bench.execute.makespan import Node, critical_path, makespan
 from bench.execute.scheduler import by_urgency
 from bench.execute.speed import Calibration, Network
-from bench.keys import canonical
 from bench.plan.jobs import Job, Plan
 from bench.plan.tasks import EvaluateTask, PredictTask
 from bench.spec import FAMILIES
@@ -240,7 +239,7 @@ def _of_an_item(job: Job) -> float:
     """Passes of a training for one item in one epoch."""
     model = job.task.train.model
     family = FAMILIES.get(model.family)
-    return float(family.passes(family.config.model_validate_json(canonical(model.config))))
+    return float(family.passes(family.config.read(model.config)))
 
 
 def _spent(store: Store, key: str) -> float | None:

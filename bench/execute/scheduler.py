@@ -2,6 +2,8 @@
 
 Several runs may share a store, on one machine or on several. A job that another run has locked waits: this run takes
 its result when it exists, and runs the job itself if the other run ends without a result.
+
+A job that runs out of memory beside others runs once more, alone, when no other job is left that could run.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from bench.execute.displays import Display, Summary, guarded
-from bench.execute.executors import Executor
+from bench.execute.executors import PERHAPS_MEMORY, Ended, Executor
 from bench.execute.states import Status, job_states, own_status, passed_on, ready
 from bench.plan.jobs import Job, Plan
 from bench.store import Record, Store
@@ -22,6 +24,8 @@ __all__ = ["by_urgency", "run_plan", "to_do"]
 POLL = 0.25
 TRIES = 3
 """How often a job runs again because an input was lost while it ran."""
+_MEMORY_ERRORS = frozenset({"MemoryError", "OutOfMemoryError"})  # Python and NumPy; torch on a GPU
+_MEMORY_SIGNS = ("DefaultCPUAllocator: not enough memory", "DefaultCPUAllocator: can't allocate memory")
 
 
 def run_plan(
@@ -98,6 +102,7 @@ class _Work:
         running: Jobs by key that this run is at work on.
         held: Keys of waiting jobs that another run is at work on.
         tries: By key, how often a job started again because an input was lost.
+        alone: Keys of jobs that ran out of memory beside others: they run again, with no other job at the same time.
     """
 
     plan: Plan
@@ -109,6 +114,7 @@ class _Work:
     running: dict[str, Job] = field(default_factory=dict)
     held: set[str] = field(default_factory=set)
     tries: dict[str, int] = field(default_factory=dict)
+    alone: set[str] = field(default_factory=set)
 
     def begin(self) -> None:
         """Start the jobs that are ready, settle those that cannot run, and take results that another run finished."""
@@ -118,8 +124,13 @@ class _Work:
             if blocked is not None:
                 del self.waiting[job.key]
                 self._settle(job, blocked, None)
-            elif len(self.running) < self.executor.capacity and ready(job, states):
+            elif self._has_room(job) and ready(job, states):
                 self._begin(job)
+
+    def _has_room(self, job: Job) -> bool:
+        if job.key in self.alone or self.alone & self.running.keys():
+            return not self.running
+        return len(self.running) < self.executor.capacity
 
     def _begin(self, job: Job) -> None:
         folder = self.store.folder(job.key)
@@ -153,10 +164,20 @@ class _Work:
                     self._hold(job)
                 continue
             status = _outcome(job, self.store, ended.died)
-            if status.state == "failed" and self._inputs_anew(job):
+            if status.state == "failed" and (self._inputs_anew(job) or self._without_company(ended)):
                 continue
             self.summary.ran.append(job)
             self._settle(job, status, self.store.folder(job.key).record())
+
+    def _without_company(self, ended: Ended) -> bool:
+        """Queue a job that ran out of memory beside others to run once more, alone; whether it was queued."""
+        job = ended.job
+        if not ended.shared or job.key in self.alone or not _out_of_memory(job, self.store, ended.died):
+            return False
+        self.alone.add(job.key)
+        self.summary.states[job.key] = Status("pending")
+        self._add([job])
+        return True
 
     def _settle(self, job: Job, status: Status, record: Record | None) -> None:
         self.summary.states[job.key] = status
@@ -225,6 +246,15 @@ def by_urgency(todo: Iterable[Job]) -> list[Job]:
     """
     order = {"train": 0, "predict": 1, "evaluate": 1}
     return sorted(todo, key=lambda job: (order[job.kind], -job.passes if job.kind == "train" else 0.0))
+
+
+def _out_of_memory(job: Job, store: Store, died: str | None) -> bool:
+    """Whether a job failed for want of memory: an exception said so, or the system killed its worker."""
+    if died is not None:
+        return PERHAPS_MEMORY in died
+    error = store.folder(job.key).error() or {}
+    said = str(error.get("message", ""))
+    return error.get("type") in _MEMORY_ERRORS or any(sign in said for sign in _MEMORY_SIGNS)
 
 
 def _outcome(job: Job, store: Store, died: str | None) -> Status:

@@ -7,22 +7,20 @@ the queue, so that no later command submits a job that still waits there.
 from __future__ import annotations
 
 import contextlib
-import json
 import pickle
 import shutil
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import PrerequisiteError, first_line
-from bench.execute.attempt import Attempt, folder_of, outcome_of
+from bench.execute import submitted
+from bench.execute.attempt import Attempt, outcome_of
 from bench.execute.context import Site
 from bench.execute.engines import Request
 from bench.execute.executors import Ended, Executor, signals_later
 from bench.execute.kinds import uses_network
 from bench.execute.queue import ACTIVE, Queue, cancel
-from bench.files.atomic import write_json
 from bench.plan.jobs import Job
 from bench.store import Store
 
@@ -66,7 +64,7 @@ class Slurm:
         self._site, self._cluster, self._cpu = site, cluster, cpu
         self.capacity = min(cluster.jobs, workers or cluster.jobs)
         self._store = Store(site.store)
-        self._folder = folder_of(site)
+        self._folder = submitted.folder_of(site.store)
         self._queue = Queue(cluster.poll)
         self._new: list[Job] = []
         self._queued: dict[str, _Submitted] = {}
@@ -102,7 +100,7 @@ class Slurm:
         """Cancel the jobs that are in the queue."""
         cancel(self.left())
         for key in self._queued:
-            self._memory(key).unlink(missing_ok=True)
+            submitted.forget(self._site.store, key)
         self._queued.clear()
 
     def _submit(self) -> None:
@@ -124,15 +122,11 @@ class Slurm:
 
     def _remembered(self, job: Job) -> str | None:
         """Id of a job that an earlier command submitted, if it is still in the queue."""
-        try:
-            number = str(json.loads(self._memory(job.key).read_text(encoding="utf-8"))["slurm"])
-        except (OSError, ValueError, KeyError, TypeError):
+        number = submitted.number_of(self._site.store, job.key)
+        if number is None:
             return None
         states = self._queue.states(now=True)
         return number if states is None or states.get(number) in ACTIVE else None
-
-    def _memory(self, key: str) -> Path:
-        return self._folder / f"{key}.json"
 
     def _submit_wave(self, kind: str, asked: Asked, jobs: list[Job]) -> None:
         site = replace(self._site, device="cuda:0" if asked.gpus else "cpu")
@@ -160,7 +154,7 @@ class Slurm:
         self._submitted = True
         for job, number in zip(jobs, numbers, strict=True):
             self._queued[job.key] = _Submitted(job, number)
-            write_json(self._memory(job.key), {"job": job.id, "slurm": number, "submitted": time.time()})
+            submitted.remember(self._site.store, job, number)
 
     def _executor(self, kind: str, asked: Asked) -> Any:
         from submitit import SlurmExecutor
@@ -221,7 +215,7 @@ class Slurm:
     def _forgotten(self, one: _Submitted, ended: Ended) -> Ended:
         """Forget a job that ended, and the files about it unless it died."""
         del self._queued[one.job.key]
-        self._memory(one.job.key).unlink(missing_ok=True)
+        submitted.forget(self._site.store, one.job.key)
         if ended.died is None:
             self._over.append(one.number)
             self._remove_files(one.number)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from bench.execute.submitted import numbers
 from bench.plan.jobs import Job, Plan
 from bench.store import Record, Store
 
@@ -50,6 +51,9 @@ def job_states(plan: Plan, store: Store, *, thorough: bool = False) -> dict[str,
     for job in plan.jobs:
         if job.key not in states:
             states[job.key] = _status(job, store, states, thorough, seen)
+    for key, number in numbers(store.root).items():
+        if key in states and states[key].state == "pending":
+            states[key] = Status("pending", f"submitted to the queue as {number}")
     return states
 
 

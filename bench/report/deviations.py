@@ -38,13 +38,13 @@ _ARITHMETIC = {
     "clip": "largest norm of the gradient",
     "average": "decay of the averaged weights, which are evaluated",
     "precision": "precision of training steps",
-    "compile": "training steps compiled by torch.compile",
+    "cudnn": "cuDNN kernels of training steps",
 }
 """Settings of ``TrainingConfig`` whose default is what both papers do, or what neither states."""
 
 
 def deviations(suite: Suite) -> tuple[str, ...]:
-    """One line for each setting in which a model differs from the paper's value, or from float32 and eager steps.
+    """One line for each setting in which a model differs from the paper's value, or from float32.
 
     Only families that the paper trained are compared with it, each with its schedule for the suite's data set. If the
     paper does not state a value, the released code's value is compared. Data and attacks are compared if the suite has

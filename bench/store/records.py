@@ -36,11 +36,6 @@ class Later(Protocol):
             bench.errors.DamagedFileError: The record is no longer what it was.
         """
 
-    def number(self, metric: str, argument: str) -> Any:
-        """The one of the member ``numbers`` with a metric and an argument, as JSON; None if there is none. Errors are
-        those of a member.
-        """
-
 
 @dataclass(frozen=True, kw_only=True)
 class Number:
@@ -154,8 +149,7 @@ class Training:
         restarts: How often training started again after a trip.
         resumed: The checkpoint from which training continued after a kill.
         precision: Numeric precision of training steps.
-        compiled: Whether training steps were compiled.
-        not_compiled: Why compiling failed, if it did.
+        cudnn: How cuDNN's kernels were chosen in training steps.
         divergence: The last trip, if training diverged.
         selected_epoch: The epoch whose weights are kept.
         validation_accuracy: Validation accuracy at the selected epoch, in [0, 1].
@@ -173,8 +167,7 @@ class Training:
     restarts: int | None = None
     resumed: str | None = None
     precision: str | None = None
-    compiled: bool | None = None
-    not_compiled: str | None = None
+    cudnn: str | None = None
     divergence: Mapping[str, Any] | None = None
     selected_epoch: int | None = None
     validation_accuracy: float | None = None
@@ -259,8 +252,10 @@ class Measured:
         """The number of a metric and an argument. Of a stored record only this one is made and kept."""
         if "numbers" in self.__dict__:
             return next((one for one in self.numbers if (one.metric, one.argument) == (metric, argument)), None)
-        found = self.__dict__["_later"].number(metric, argument)
-        return None if found is None else Number.from_json(found)
+        for number in self.__dict__["_later"]("numbers"):
+            if (number["metric"], number.get("argument", "")) == (metric, argument):
+                return Number.from_json(number)
+        return None
 
     def as_json(self) -> dict[str, Any]:
         """All fields."""

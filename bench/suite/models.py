@@ -141,10 +141,10 @@ class ModelReader(SectionReader):
 
     def _config(self, raw: Mapping[str, Any], family: FamilySpec, at: Path) -> TrainingConfig | None:
         preset = raw.get("preset")
-        if isinstance(preset, str) and preset not in family.presets:
-            hint = did_you_mean(preset, family.presets) or "it has none"
+        if isinstance(preset, str) and preset not in family.all_presets:
+            hint = did_you_mean(preset, family.all_presets)
             self.complain((*at, "preset"), f"{family.name} has no preset {preset!r}", hint)
-        return self.check(family.config, with_preset(ModelEntry, raw, family.presets), at, ModelEntry.model_fields)
+        return self.check(family.config, with_preset(ModelEntry, raw, family.all_presets), at, ModelEntry.model_fields)
 
     def _backbone(self, raw: Mapping[str, Any], family: FamilySpec | None, at: Path) -> BackboneSpec | None:
         name = raw.get("backbone", "none")

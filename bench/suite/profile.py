@@ -106,7 +106,7 @@ def _models(
             ModelEntry,
             spec.config if spec is not None else None,
             fits=_fits(backbones, spec, train),
-            presets=spec.presets if spec is not None else {},
+            presets=spec.all_presets if spec is not None else {},
         )
         group.overlay(_model_leaves(parsed, family), caps)
         backbones.rename(members)
@@ -117,7 +117,7 @@ def _optimizer(entry: Mapping[str, Any]) -> str:
     spec = registered(FAMILIES, entry.get("family"))
     if spec is None:
         return ""
-    asked = with_preset(ModelEntry, entry, spec.presets).get("optimizer")
+    asked = with_preset(ModelEntry, entry, spec.all_presets).get("optimizer")
     kind = asked.get("kind") if isinstance(asked, Mapping) else asked
     default = spec.config.model_fields["optimizer"].get_default(call_default_factory=True)
     return kind if isinstance(kind, str) else str(default.kind)

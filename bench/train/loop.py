@@ -16,7 +16,7 @@ from bench.family import Batch, Classifier, Family, Iteration, Model, State, Upd
 from bench.optimizer import learning_rate
 from bench.plugins.family_contract import FamilyContractError, check_rows, checked_state, checked_step, checked_streams
 from bench.rng import Generators, derive_seed, seeded
-from bench.train.forward import Forward, tf32
+from bench.train.forward import Forward, layout, tf32
 from bench.train.guard import Guard, adjusted
 from bench.train.snapshot import Captured, Selected, capture, put_back
 from bench.train.streams import Stream
@@ -66,7 +66,7 @@ class Trainer:
         seed: Training seed.
 
     Raises:
-        ValueError: The model or its device does not support the configured precision or compilation.
+        ValueError: The model or its device does not support the configured precision.
         FamilyContractError: The streams or the state of the family break its contract.
     """
 
@@ -75,9 +75,9 @@ class Trainer:
         self.who = type(family).__name__
         self.asked = family.config
         self.device = next(model.parameters()).device
-        self.forward = Forward(model, self.asked.precision, self.asked.compile)
+        self.forward = Forward(model, self.asked.precision, self.asked.cudnn)
         images = torch.from_numpy(splits.train.unit_images()).to(self.device)
-        images = images.contiguous(memory_format=torch.channels_last)
+        images = images.contiguous(memory_format=layout(self.device.type, self.asked.precision))
         labels = torch.from_numpy(splits.train.labels).to(self.device)
         self.clean = (images, labels)
         self.validation = (
@@ -210,7 +210,7 @@ class Trainer:
         self.family.update(self.model, Update(step, self.model, self.optimizer, self.asked.clip))
         if self.average is not None:
             self.average.update(self.model)
-        # Free the gradients before the next sampler run, whose CUDA graphs may own their memory.
+        # Free the gradients before the next sampler run, which needs the memory.
         self.optimizer.zero_grad(set_to_none=True)
         for name, value in scalars.items():
             self.sums[name] = self.sums[name] + value if name in self.sums else value.clone()

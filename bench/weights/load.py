@@ -13,7 +13,7 @@ from bench.data.splits import Splits
 from bench.errors import BenchError, DamagedFileError
 from bench.family import Batch, Classifier, Family, Model
 from bench.files.tensors import load_tensors, save_tensors
-from bench.keys import canonical, file_digest
+from bench.keys import file_digest
 from bench.plugins.family_contract import FamilyContractError, check_rows, checked_model, checked_state
 from bench.registry import import_object
 from bench.rng import derive_seed, seeded
@@ -42,7 +42,7 @@ def build(
         FamilyContractError: The implementation is no family, or builds no model of these classes and images.
     """
     family_spec = FAMILIES.get(blueprint.family)
-    config = family_spec.config.model_validate_json(canonical(blueprint.config))
+    config = family_spec.config.read(blueprint.config)
     implementation = import_object(family_spec.implementation)
     if not (isinstance(implementation, type) and issubclass(implementation, Family)):
         raise FamilyContractError(f"{family_spec.implementation} is no subclass of bench.family.Family")

@@ -80,6 +80,7 @@ class Fake:
     most: int = 0
     stopped: int = 0
     _running: list[Job] = field(default_factory=list)
+    _shared: set[str] = field(default_factory=set)
 
     def start(self, job: Job) -> None:
         assert len(self._running) < self.capacity, "more jobs than the executor takes"
@@ -90,6 +91,8 @@ class Fake:
         if state.state in ("stale", "damaged"):
             self.store.folder(job.key).forget()  # as a worker does, which holds the lock
         self._running.append(job)
+        if len(self._running) > 1:
+            self._shared.update(one.key for one in self._running)
         self.log.append(job.id)
         self.most = max(self.most, len(self._running))
 
@@ -100,18 +103,24 @@ class Fake:
         if not self._running:
             raise AssertionError("the scheduler waits although nothing is at work")
         done = self._running.pop(0)
+        shared = done.key in self._shared
+        self._shared.discard(done.key)
         action = self.script.get(done.id, "ok")
+        if action.startswith("short of memory"):
+            action = "ok" if not shared and action == "short of memory" else "starve"
         folder = self.store.folder(done.key)
         train = self.store.folder(done.task.train.key).record()
         weights = action if action.startswith("w") else (train.weights or "w" if train is not None else "w")
         if action == "interrupt":
             raise KeyboardInterrupt
         if action == "die":
-            return [Ended(done, "the worker was ended by signal 9 (out of memory?)")]
+            return [Ended(done, "the worker was ended by signal 9 (out of memory?)", shared=shared)]
         if action == "die after the record":
             folder.finish(Record(kind=done.kind, weights="w"))
             return [Ended(done, "the worker was ended by signal 11")]
-        if action == "fail":
+        if action == "starve":
+            folder.fail({"type": "OutOfMemoryError", "message": "CUDA out of memory", "traceback": "..."})
+        elif action == "fail":
             folder.fail({"type": "ValueError", "message": "no", "traceback": "..."})
         elif action == "diverge":
             folder.finish(Record(kind=done.kind, status="diverged", reason="training diverged at epoch 3"))
@@ -120,7 +129,7 @@ class Fake:
             start = {"init_from": read[done.inputs[0]]} if done.kind == "train" and done.inputs else {}
             facts = {"kind": done.kind, "weights": weights, "read": read, **start}
             folder.finish(Record.from_json(facts))
-        return [Ended(done, held=action == "finished elsewhere")]
+        return [Ended(done, held=action == "finished elsewhere", shared=shared)]
 
     def stop(self) -> None:
         self.stopped += 1

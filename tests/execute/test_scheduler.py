@@ -10,7 +10,7 @@ import pytest
 
 from bench.execute.scheduler import run_plan
 from bench.execute.states import Status, job_states
-from bench.plan.jobs import Plan
+from bench.plan.jobs import Job, Plan
 from bench.store import JobFolder, Record, Store
 from tests.execute.scripted import (
     ACCURACY,
@@ -80,6 +80,39 @@ def test_one_failure_does_not_stop_the_others(store: Store) -> None:
     assert ("failed", "a/accuracy") in display.events
     assert codes(summary) == (1, 1)
     assert store.folder(ACCURACY.key).error() is None  # only what ran and failed has an error of its own
+
+
+@pytest.mark.parametrize("how", ["short of memory", "die"])
+def test_a_job_that_ran_out_of_memory_beside_others_runs_again_alone(store: Store, how: str) -> None:
+    summary, fake, display = run(store, capacity=3, a__pgd=how)
+    assert fake.log.count("a/pgd") == 2
+    assert fake.log[-1] == "a/pgd"
+    assert display.added_jobs == ["a/pgd"]
+    assert states(summary)["a/pgd"] == ("done" if how == "short of memory" else "failed")
+    assert [job.id for job in summary.ran].count("a/pgd") == 1
+    assert ("failed", "a/pgd") not in display.events[: display.events.index(("started", "a/pgd")) + 2]
+
+
+def test_nothing_runs_beside_it_and_what_waited_for_it_runs_then(store: Store) -> None:
+    summary, fake, _ = run(store, capacity=2, a__train="short of memory")
+    assert fake.log == ["b/train", "a/train", "b/pgd", "a/train", "a/predict", "a/pgd", "a/accuracy"]
+    assert set(states(summary).values()) == {"done"}
+
+
+@pytest.mark.parametrize("capacity", [1, 2])
+def test_alone_it_fails_for_good(store: Store, capacity: int) -> None:
+    summary, fake, _ = run(store, capacity=capacity, b__pgd="short of memory even alone")
+    assert fake.log.count("b/pgd") == capacity
+    assert summary.states[job_named("b/pgd").key] == Status("failed", "OutOfMemoryError: CUDA out of memory")
+
+
+def test_other_failures_are_not_tried_again(store: Store) -> None:
+    _, fake, _ = run(store, capacity=3, a__train="fail")
+    assert fake.log.count("a/train") == 1
+
+
+def job_named(name: str) -> Job:
+    return next(job for job in PLAN.jobs if job.id == name)
 
 
 def test_a_failure_is_tried_again_by_the_next_run(store: Store) -> None:

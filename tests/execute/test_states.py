@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bench.execute import submitted
 from bench.execute.states import Status, job_states
 from bench.plan.jobs import Job, Plan
 from tests.conftest import planned
@@ -31,6 +32,19 @@ def test_nothing_done_yet(plan: Plan, results: Results) -> None:
     assert found["train"] == found["predict/test"] == found["accuracy"] == Status("pending")
     assert found["generation"] == Status("n/a", "softmax does not generate")
     assert not results.store.root.exists()
+
+
+def test_what_waits_in_a_queue_is_pending_and_says_so(plan: Plan, results: Results) -> None:
+    for what in ("train", "predict/test"):
+        submitted.remember(results.store.root, named(plan, what), f"12_{len(what)}")
+    (results.store.root.parent / "cluster" / f"{named(plan, 'accuracy').key}.json").write_text("{")
+    results.finish(named(plan, "predict/test"))
+    found = states(plan, results)
+    assert found["train"] == Status("pending", "submitted to the queue as 12_5")
+    assert found["predict/test"] == Status("done")
+    assert found["accuracy"] == Status("pending")
+    submitted.forget(results.store.root, named(plan, "train").key)
+    assert states(plan, results)["train"] == Status("pending")
 
 
 def test_records_are_done(plan: Plan, results: Results) -> None:

@@ -78,7 +78,7 @@ def test_chains_of_jem_belong_to_no_class_and_those_of_gmmc_to_theirs(flat: Call
 
 
 def merged(config: type[BaseModel], preset: dict[str, object]) -> dict[str, object]:
-    values = config().model_dump()
+    values = {name: value for name, value in config().model_dump().items() if name in config.model_fields}
     for key, value in preset.items():
         current = values[key]
         if isinstance(value, dict) and current != "adam":  # an optimiser, in short

@@ -95,21 +95,22 @@ def test_an_item_in_a_sampler(models: Mapping[str, Classifier], mutate: Mutate) 
 
 
 def test_noise_drawn_on_the_host(make_trainer: Make, mutate: Mutate) -> None:
-    """A generator of the CPU gives every device the same noise, at the price of a copy in each step of the sampler."""
+    """It costs a copy in each step of the sampler."""
     mutate(
-        "bench.train.loop",
-        "Trainer.__init__",
-        'torch.Generator(self.device).manual_seed(derive_seed(seed, "step"))',
-        'torch.Generator().manual_seed(derive_seed(seed, "step"))',
+        "bench_models.generative",
+        "noise_of",
+        'return indexed_noise(iteration.seed("sampler"), torch.arange(len(draw.images), device=device), device)',
+        'made = indexed_noise(iteration.seed("sampler"), torch.arange(len(draw.images)), "cpu"); '
+        "return lambda step, shape: made(step, shape).to(device, non_blocking=True)",
     )
-    with pytest.raises(AssertionError, match=r"5 copies to the device:\n.* at models/langevin\.py:\d+"):
+    with pytest.raises(AssertionError, match=r"5 copies to the device:\n.* at models/generative\.py:\d+"):
         trained_step(make_trainer, "jem", sampler={"steps": 5, "buffer": 60})
 
 
 def test_noise_copied_while_the_host_waits(models: Mapping[str, Classifier], mutate: Mutate) -> None:
-    mutate("bench_models.langevin", "_row_keys", "torch.full((1,), signed64(seed), dtype=torch.int64, device=device)",
+    mutate("bench.rng.indexed", "_row_keys", "torch.full((1,), signed64(seed), dtype=torch.int64, device=device)",
            "torch.tensor([signed64(seed)], device=device)")  # fmt: skip
-    with pytest.raises(AssertionError, match=r"copies to the device:\n.* at models/langevin\.py:\d+"):
+    with pytest.raises(AssertionError, match=r"copies to the device:\n.* at bench/rng/indexed\.py:\d+"):
         sampled(models, "jem")
 
 

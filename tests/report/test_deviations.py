@@ -66,7 +66,7 @@ def test_what_a_profile_changes_is_a_deviation(project: Project) -> None:
 
 def test_arithmetic_that_is_not_the_default_is_told_although_no_paper_states_it(project: Project) -> None:
     models = [
-        'family = "softmax"\n' + PAPER + 'precision = "bf16"\ncompile = true\n',
+        'family = "softmax"\n' + PAPER + 'precision = "bf16"\ncudnn = "benchmark"\n',
         'family = "jem"\n' + PAPER + 'precision = "tf32"\n',
         'family = "gmmc-dis"\n' + PAPER + 'precision = "bf16"\n',
         'family = "gmmc-gen"\n' + PAPER,
@@ -74,7 +74,7 @@ def test_arithmetic_that_is_not_the_default_is_told_although_no_paper_states_it(
     assert lines(project, *models) == (
         "precision of training steps: bf16 (softmax, GMMC (Dis)) [default: float32]",
         "precision of training steps: tf32 (JEM) [default: float32]",
-        "training steps compiled by torch.compile: yes (softmax) [default: no]",
+        "cuDNN kernels of training steps: benchmark (softmax) [default: deterministic]",
     )
 
 

@@ -54,9 +54,10 @@ def test_records_of_workers_are_written_as_they_were_read() -> None:
     kinds = set()
     for facts in stored():
         digest = facts.pop(DIGEST)
+        assert own_digest(facts) == digest
         record = Record.from_json(facts)
+        facts.pop("compiled", None)  # that version could compile training steps
         assert record.as_json() == facts
-        assert own_digest(record.as_json()) == digest
         kinds.add((record.kind, record.status))
     assert {kind for kind, _ in kinds} == {"train", "predict", "evaluate"}
 
@@ -72,8 +73,7 @@ def test_all_that_training_can_say_is_written(tmp_path: Path) -> None:
         restarts=1,
         resumed="continued at iteration 7",
         precision="bf16",
-        compiled=False,
-        not_compiled="no compiler",
+        cudnn="benchmark",
         selected_epoch=2,
         validation_accuracy=0.5,
     )
@@ -168,7 +168,7 @@ class TestSeals:
     def whole(self, folder: JobFolder) -> Record:
         return Record.from_json(json.loads(folder.file(RECORD).read_text(encoding="utf-8")))
 
-    def test_a_record_read_in_parts_is_the_record(self, folder: JobFolder, digests: list[int]) -> None:
+    def test_numbers_and_details_are_read_when_somebody_asks(self, folder: JobFolder, digests: list[int]) -> None:
         found, whole = folder.record(), self.whole(folder)
         assert found is not None
         assert digests == []
@@ -184,26 +184,24 @@ class TestSeals:
         with pytest.raises(AttributeError, match="no attribute 'other'"):
             found.measured.other  # noqa: B018
 
-    @pytest.mark.parametrize("indent", [None, 1, 2])
-    def test_a_record_of_other_lines_is_read_whole(
-        self, folder: JobFolder, indent: int | None, digests: list[int]
+    @pytest.mark.parametrize("value", [2**70, 1e-300, 0.00012345678901234567, "\ud800", "\u2028", [[[]]]])
+    def test_values_on_which_parsers_differ_are_read_as_written(
+        self, folder: JobFolder, value: Any, digests: list[int]
     ) -> None:
-        whole = self.whole(folder)
         facts = json.loads(folder.file(RECORD).read_text(encoding="utf-8"))
-        facts["details"]["more"] = "x"
+        facts["details"]["more"] = value
         facts = {**facts, DIGEST: own_digest(facts)}
-        folder.file(RECORD).write_text(json.dumps(facts, indent=indent, ensure_ascii=False), encoding="utf-8")
+        folder.file(RECORD).write_text(json.dumps(facts, indent=1), encoding="utf-8")
         digests.clear()
         for _ in range(2):
             checked._LOOKS.clear()
             assert folder.damage() is None
             found = folder.record()
             assert found is not None
-            assert ("numbers" in found.measured.__dict__) == (indent != 1)
-            assert found.measured.numbers == whole.measured.numbers
-            assert found.measured.number("a", "2") == whole.measured.numbers[1]
-            assert found.measured.details == facts["details"]
-        assert len(digests) == 1
+            more = found.measured.details["more"]
+            assert (more, type(more)) == (value, type(value))
+        if value not in (2**70, "\ud800"):  # which Python alone can read, so that they get no seal
+            assert len(digests) == 1
 
     @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"record.json": 3}', b'{"record.json": ["a", "b"]}'])
     def test_without_a_seal_the_digest_is_checked(self, folder: JobFolder, content: bytes, digests: list[int]) -> None:
@@ -259,7 +257,7 @@ class TestSeals:
     st.lists(st.tuples(st.text(max_size=9), st.text(max_size=9), st.text(max_size=20)), max_size=4),
     st.dictionaries(st.text(max_size=9), st.recursive(st.none() | st.text(), st.lists), max_size=4),
 )
-def test_any_text_in_a_record_is_read_in_parts_as_whole(numbers: list[tuple[str, str, str]], details: Any) -> None:
+def test_any_text_in_a_record_is_read_as_it_was_written(numbers: list[tuple[str, str, str]], details: Any) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Store(Path(temporary)).folder(KEY)
         made = tuple(Number(metric=m, argument=a, value=None, n=0, definition=d) for m, a, d in numbers)

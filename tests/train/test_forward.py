@@ -1,10 +1,11 @@
-"""The backbone in bfloat16, pass by pass. Compiled ones are in ``test_forward_compiled``, whole trainings in
+"""The backbone in bfloat16, pass by pass, and the flags around training steps. Whole trainings are in
 ``test_forward_training``.
 """
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from bench.precision import check_bf16
-from bench.train.forward import Forward
+from bench.train.forward import Forward, layout
 
 K, SHAPE = 4, (1, 8, 8)
 
@@ -59,7 +60,7 @@ def test_only_the_backbone_computes_in_bfloat16(name: str) -> None:
     stem: Any = model.backbone.stem
     inside: list[torch.dtype] = []
     stem.register_forward_hook(lambda _module, _inputs, out: inside.append(out.dtype))
-    forward = Forward(model, "bf16", False)
+    forward = Forward(model, "bf16")
     with forward.training():
         features = model.features(images())
         logits = model.classify(features)
@@ -74,7 +75,7 @@ def test_only_the_backbone_computes_in_bfloat16(name: str) -> None:
     logits.sum().backward()  # type: ignore[no-untyped-call]
     assert {parameter.grad.dtype for parameter in model.parameters() if parameter.grad is not None} == {torch.float32}
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
-    assert forward.facts() == {"precision": "bf16", "compiled": False}
+    assert forward.facts() == {"precision": "bf16", "cudnn": "deterministic"}
 
 
 @settings(deadline=None, max_examples=40)
@@ -85,7 +86,7 @@ def test_energies_lose_no_digits_after_the_backbone(scale: float, seed: int) -> 
     """
     model = GMMCClassifier(Linear(torch.eye(8)), K, (1, 2, 4), scale)
     scaled = rounded(5, 1, 2, 4, seed=seed, scale=scale / 3)
-    with Forward(model, "bf16", False).training():
+    with Forward(model, "bf16").training():
         features = model.backbone(scaled)
         energies = -model.classify(features)
         labelled = center_regression(features, model.centers[torch.arange(5) % K])
@@ -103,7 +104,7 @@ def test_input_gradients_reach_the_sampler_in_float32(seed: int) -> None:
     """x - step W^T (W x - z): the steps are far below the 2^-8 that bfloat16 resolves near 1, and none is lost."""
     weight, scaled, z = rounded(3, 8, seed=seed), rounded(5, 1, 2, 4, seed=seed + 1), rounded(5, 3, seed=seed + 2)
     model = LinearClassifier(Linear(weight), K, (1, 2, 4))
-    with Forward(model, "bf16", False).training():
+    with Forward(model, "bf16").training():
         moved = regress_to(model.backbone, scaled, z, steps=1, step_size=1e-5, clamp=None)
         drifted = sgld(lambda x: model.backbone(x).sum(1), scaled, steps=1, step_size=1e-5, noise=0)
     x = scaled.flatten(1).double()
@@ -134,10 +135,10 @@ def test_a_gpu_without_bfloat16_is_refused_before_training(monkeypatch: pytest.M
 # --- the module around it ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("precision", "compiled"), [("float32", False), ("tf32", False)])
-def test_without_either_the_backbone_is_run_as_it_is(precision: str, compiled: bool) -> None:
+@pytest.mark.parametrize("precision", ["float32", "tf32"])
+def test_without_bfloat16_the_backbone_is_run_as_it_is(precision: str) -> None:
     model = classifier()
-    with Forward(model, precision, compiled).training():
+    with Forward(model, precision).training():
         assert "forward" not in vars(model.backbone)
 
 
@@ -153,7 +154,7 @@ def test_a_forward_of_the_instance_comes_back() -> None:
         return out
 
     backbone.forward = counted
-    with Forward(model, "bf16", False).training():
+    with Forward(model, "bf16").training():
         model.features(images())
     assert vars(backbone)["forward"] is counted
     assert calls == [6]
@@ -163,9 +164,54 @@ def test_models_on_which_it_would_have_no_effect_are_refused() -> None:
     model = classifier()
     bare = nn.Linear(2, 2)
     with pytest.raises(ValueError, match=r"Linear has no attribute 'backbone'.*precision bf16"):
-        Forward(bare, "bf16", False)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"Linear has no attribute 'backbone'.*compile"):
-        Forward(bare, "float32", True)  # type: ignore[arg-type]
-    Forward(bare, "float32", False)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="never calls the backbone"), Forward(model, "bf16", False).training():
+        Forward(bare, "bf16")  # type: ignore[arg-type]
+    Forward(bare, "float32")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="never calls the backbone"), Forward(model, "bf16").training():
         model.classify(torch.zeros(2, 64))
+
+
+# --- flags and layout -------------------------------------------------------------------------------------------
+
+
+def flags() -> dict[str, bool]:
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    return {
+        "tf32": matmul.allow_tf32 and cudnn.allow_tf32,
+        "deterministic": cudnn.deterministic,
+        "benchmark": cudnn.benchmark,
+    }
+
+
+@pytest.fixture
+def before(request: pytest.FixtureRequest) -> Iterator[bool]:
+    """All flags are set to one value; afterwards they are what they were."""
+    places = [(torch.backends.cuda.matmul, "allow_tf32")]
+    places += [(torch.backends.cudnn, name) for name in ("allow_tf32", "deterministic", "benchmark")]
+    kept = [getattr(where, name) for where, name in places]
+    for where, name in places:
+        setattr(where, name, request.param)
+    yield request.param
+    for (where, name), value in zip(places, kept, strict=True):
+        setattr(where, name, value)
+
+
+@pytest.mark.parametrize("before", [False, True], indirect=True)
+@pytest.mark.parametrize("precision", ["float32", "tf32", "bf16"])
+@pytest.mark.parametrize("cudnn", ["deterministic", "benchmark"])
+def test_flags_hold_in_a_step_and_come_back_after_it(precision: str, cudnn: str, before: bool) -> None:
+    model = classifier()
+    with contextlib.suppress(KeyboardInterrupt), Forward(model, precision, cudnn).training():
+        found = flags()
+        raise KeyboardInterrupt
+    assert found == {
+        "tf32": precision == "tf32",
+        "deterministic": cudnn == "deterministic",
+        "benchmark": cudnn == "benchmark",
+    }
+    assert set(flags().values()) == {before}
+
+
+def test_images_lie_as_the_kernels_of_the_device_read_them() -> None:
+    together, apart = torch.channels_last, torch.contiguous_format
+    assert [layout("cpu", precision) for precision in ("float32", "tf32", "bf16")] == [together] * 3
+    assert [layout("cuda", precision) for precision in ("float32", "tf32", "bf16")] == [apart, together, together]
