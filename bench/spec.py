@@ -60,7 +60,7 @@ class Config(BaseModel):
 
     removed: ClassVar[Mapping[str, Any]] = {}
     """Fields that earlier versions had, with the values that mean what is done now. They are written with these values,
-    and read if they have them, for the same reason.
+    and read if they have them, for the same reason. A subclass may have a field of its own with such a name.
     """
 
     @classmethod
@@ -70,12 +70,13 @@ class Config(BaseModel):
         Raises:
             pydantic.ValidationError: It is none.
         """
-        left = {name: value for name, value in facts.items() if name not in cls.removed or value != cls.removed[name]}
+        gone = {name: value for name, value in cls.removed.items() if name not in cls.model_fields}
+        left = {name: value for name, value in facts.items() if name not in gone or value != gone[name]}
         return cls.model_validate_json(canonical(left))
 
     @model_serializer(mode="wrap")
     def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        values: dict[str, Any] = {**handler(self), **self.removed}
+        values: dict[str, Any] = {**self.removed, **handler(self)}
         # Every base adds its own.
         later = frozenset[str]().union(*(base.later for base in type(self).__mro__ if issubclass(base, Config)))
         for name in later & values.keys():

@@ -100,12 +100,8 @@ def put_back(trainer: Trainer, captured: Captured) -> None:
     for name, stream in trainer.streams.items():
         stream.load_state_dict(unnested(f"stream/{name}", tensors))
     trainer.generator.set_state(tensors["generator"].cpu())
-    # Old checkpoints hold neither of these generators, which then stay in their initial state.
-    if "state_generator" in tensors:
-        trainer.state_generator.set_state(tensors["state_generator"].cpu())
-    own = unnested("globals", tensors)
-    if own:
-        trainer.globals.load_state_dict(own)
+    trainer.state_generator.set_state(tensors["state_generator"].cpu())
+    trainer.globals.load_state_dict(unnested("globals", tensors))
     trainer.sums = {name: tensor.clone() for name, tensor in _on(trainer.device, unnested("sums", tensors)).items()}
     if trainer.state is not None:
         trainer.state.load_state_dict(unnested("state", tensors))

@@ -297,18 +297,11 @@ def test_a_checkpoint_is_plain_tensors_and_json(trainer: Callable[..., Trainer],
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("family", FAMILIES)
-def test_resuming_on_the_gpu(trainer: Callable[..., Trainer], tmp_path: Path, family: str) -> None:
+def test_resuming_on_the_gpu_changes_no_bit(trainer: Callable[..., Trainer], tmp_path: Path, family: str) -> None:
     config = FAMILIES[family]
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
-        whole = trainer(family, device="cuda", **config)
-        expected = everything(whole, whole.run())
-        interrupted(trainer(family, device="cuda", **config), tmp_path, 5)
-        fresh = trainer(family, device="cuda", **config)
-        assert checkpoint.restore(fresh, tmp_path)
-        found = everything(fresh, fresh.run())
-    assert found["selected"][0] == expected["selected"][0]
-    for name, tensor in expected["tensors"].items():
-        if tensor.is_floating_point():
-            assert torch.allclose(found["tensors"][name], tensor, atol=1e-3, equal_nan=True), name
-        else:
-            assert torch.equal(found["tensors"][name], tensor), name
+    whole = trainer(family, device="cuda", **config)
+    expected = everything(whole, whole.run())
+    interrupted(trainer(family, device="cuda", **config), tmp_path, 5)
+    fresh = trainer(family, device="cuda", **config)
+    assert checkpoint.restore(fresh, tmp_path)
+    assert_same(everything(fresh, fresh.run()), expected)

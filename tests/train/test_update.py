@@ -227,6 +227,15 @@ class TestSettings:
         with pytest.raises(ValidationError, match="compile"):
             TrainingConfig.model_validate({"compile": False})
 
+    def test_a_family_may_have_a_field_with_the_name_of_a_removed_one(self) -> None:
+        class Own(TrainingConfig):
+            compile: bool = False
+
+        for value in (False, True):
+            made = Own(compile=value)
+            assert made.model_dump(mode="json")["compile"] is value
+            assert Own.read(made.model_dump(mode="json")) == made
+
     def test_other_values_are_read_back(self) -> None:
         made = TrainingConfig.model_validate(ALL)
         values = made.model_dump(mode="json")

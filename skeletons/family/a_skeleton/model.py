@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 
 from a_skeleton import ASkeletonConfig, SamplerConfig
 from bench.family import Batch, Classifier, Family, Iteration, Samples, Step
-from bench.rng import uniform
+from bench.rng import indexed_uniform, indexed_unit, permutation
 
 __all__ = ["ASkeleton", "ASkeletonClassifier", "Chains"]
 
@@ -53,8 +52,7 @@ class ASkeletonClassifier(Classifier):
     ) -> Tensor:
         """Images (N, C, H, W) for labels (N,). The noise of row i depends on (seed, index[i]) alone."""
         if start is None:
-            noise = uniform(seed, index.cpu().numpy(), 0, math.prod(self.image_shape))
-            start = torch.from_numpy(noise).view(-1, *self.image_shape).to(labels.device)
+            start = (indexed_uniform(seed, index, self.image_shape, labels.device) + 1) / 2
         return self.ascend(start, labels, self.sampler.steps if steps is None else steps)
 
     def ascend(self, images: Tensor, labels: Tensor, steps: int) -> Tensor:
@@ -72,9 +70,11 @@ class ASkeletonClassifier(Classifier):
 class Chains:
     """Sampler chains that training keeps: images in [0, 1], labels and ages. Checkpoints contain them."""
 
-    def __init__(self, size: int, image_shape: tuple[int, int, int], num_classes: int, generator: torch.Generator):
-        device = generator.device
-        self.images = torch.rand(size, *image_shape, generator=generator, device=device)
+    def __init__(
+        self, size: int, image_shape: tuple[int, int, int], num_classes: int, seed: int, device: torch.device
+    ) -> None:
+        rows = torch.arange(size, device=device)
+        self.images = (indexed_uniform(seed, rows, image_shape, device) + 1) / 2
         self.labels = torch.arange(size, device=device) % num_classes
         self.age = torch.zeros(size, dtype=torch.int64, device=device)
 
@@ -97,7 +97,8 @@ class ASkeleton(Family[ASkeletonConfig]):
 
     def start(self, model: ASkeletonClassifier, generator: torch.Generator) -> Chains:
         """Chains of uniform noise, with the classes in turn."""
-        return Chains(self.config.sampler.buffer, model.image_shape, model.num_classes, generator)
+        size, seed = self.config.sampler.buffer, generator.initial_seed()
+        return Chains(size, model.image_shape, model.num_classes, seed, generator.device)
 
     def attach(self, model: ASkeletonClassifier, state: Mapping[str, Tensor]) -> None:
         """Keep the chains of training for ``stored_samples``."""
@@ -119,10 +120,11 @@ class ASkeleton(Family[ASkeletonConfig]):
 
     def _advanced(self, model: ASkeletonClassifier, state: Chains, count: int, iteration: Iteration) -> Tensor:
         """Up to ``count`` chains of the buffer, each ``steps`` further; some start again from noise."""
-        generator, device = iteration.generator, iteration.generator.device
-        slots = torch.randperm(len(state.age), generator=generator, device=device)[:count]
-        fresh = torch.rand(len(slots), generator=generator, device=device) < self.config.sampler.reinit
-        noise = torch.rand(len(slots), *model.image_shape, generator=generator, device=device)
+        device = state.images.device
+        slots = permutation(iteration.seed("slots"), len(state.age), device)[:count]
+        rows = torch.arange(len(slots), device=device)
+        fresh = indexed_unit(iteration.seed("restarts"), rows) < self.config.sampler.reinit
+        noise = (indexed_uniform(iteration.seed("noise"), rows, model.image_shape, device) + 1) / 2
         start = torch.where(fresh[:, None, None, None], noise, state.images[slots])
         samples = model.ascend(start, state.labels[slots], self.config.sampler.steps)
         state.images[slots] = samples
