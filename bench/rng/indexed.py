@@ -45,6 +45,11 @@ def indexed_noise(seed: int, indices: Tensor, device: torch.device | str) -> Noi
     Raises:
         ValueError: ``indices`` are not one-dimensional integers. The returned function raises it if the number of rows
             is not N.
+
+    >>> import torch
+    >>> noise = indexed_noise(0, torch.tensor([7, 8]), "cpu")
+    >>> bool((noise(3, (2, 5))[1] == indexed_noise(0, torch.tensor([8]), "cpu")(3, (1, 5))[0]).all())
+    True
     """
     keys = _row_keys(_NORMAL, seed, indices, device)
 
@@ -72,6 +77,10 @@ def indexed_normal(seed: int, indices: Tensor, shape: Sequence[int], device: tor
 
     Raises:
         ValueError: ``indices`` are not one-dimensional integers.
+
+    >>> import torch
+    >>> indexed_normal(0, torch.arange(2), (3, 4, 4), "cpu").shape
+    torch.Size([2, 3, 4, 4])
     """
     keys = _row_keys(_NORMAL_START, seed, indices, device)
     return _normal(keys, math.prod(shape)).reshape(len(keys), *shape)
@@ -98,10 +107,14 @@ def indexed_uniform(
 
     Raises:
         ValueError: ``indices`` are not one-dimensional integers.
+
+    >>> import torch
+    >>> bool(indexed_uniform(0, torch.arange(9), (3,), "cpu").abs().max() <= 1)
+    True
     """
-    keys = _row_keys(_UNIFORM, seed, indices, device)
     import torch
 
+    keys = _row_keys(_UNIFORM, seed, indices, device)
     bits = splitmix64(keys[:, None], torch.arange(math.prod(shape), device=keys.device))
     return (top_bits(bits, 24).double() * 2.0**-23 - 1).float().reshape(len(keys), *shape)
 
@@ -121,6 +134,11 @@ def indexed_unit(seed: int, indices: Tensor) -> Tensor:
 
     Raises:
         ValueError: ``indices`` are not one-dimensional integers.
+
+    >>> import torch
+    >>> share = indexed_unit(0, torch.arange(10_000)).mean().item()
+    >>> abs(share - 0.5) < 0.01
+    True
     """
     return top_bits(_row_keys(_UNIT, seed, indices, indices.device), 53).double() * 2.0**-53
 
@@ -138,6 +156,10 @@ def indexed_integers(seed: int, indices: Tensor, high: int | Tensor) -> Tensor:
 
     Raises:
         ValueError: ``indices`` are not one-dimensional integers.
+
+    >>> import torch
+    >>> sorted(set(indexed_integers(0, torch.arange(50), 3).tolist()))
+    [0, 1, 2]
     """
     return (indexed_unit(seed, indices) * high).long()
 
