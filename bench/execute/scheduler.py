@@ -24,8 +24,10 @@ __all__ = ["by_urgency", "run_plan", "to_do"]
 POLL = 0.25
 TRIES = 3
 """How often a job runs again because an input was lost while it ran."""
-_MEMORY_ERRORS = frozenset({"MemoryError", "OutOfMemoryError"})  # Python and NumPy; torch on a GPU
-_MEMORY_SIGNS = ("DefaultCPUAllocator: not enough memory", "DefaultCPUAllocator: can't allocate memory")
+_MEMORY_SIGNS = (
+    *("out of memory", "ALLOC_FAILED"),  # CUDA, cuDNN and cuBLAS
+    *("DefaultCPUAllocator: not enough memory", "DefaultCPUAllocator: can't allocate memory"),
+)
 
 
 def run_plan(
@@ -253,8 +255,10 @@ def _out_of_memory(job: Job, store: Store, died: str | None) -> bool:
     if died is not None:
         return PERHAPS_MEMORY in died
     error = store.folder(job.key).error() or {}
-    said = str(error.get("message", ""))
-    return error.get("type") in _MEMORY_ERRORS or any(sign in said for sign in _MEMORY_SIGNS)
+    # MemoryError of Python, _ArrayMemoryError of NumPy, OutOfMemoryError of torch
+    if str(error.get("type", "")).endswith("MemoryError"):
+        return True
+    return any(sign in str(error.get("message", "")) for sign in _MEMORY_SIGNS)
 
 
 def _outcome(job: Job, store: Store, died: str | None) -> Status:

@@ -120,6 +120,9 @@ class Fake:
             return [Ended(done, "the worker was ended by signal 11")]
         if action == "starve":
             folder.fail({"type": "OutOfMemoryError", "message": "CUDA out of memory", "traceback": "..."})
+        elif action.startswith("raise "):
+            name, _, message = action.removeprefix("raise ").partition(": ")
+            folder.fail({"type": name, "message": message, "traceback": "..."})
         elif action == "fail":
             folder.fail({"type": "ValueError", "message": "no", "traceback": "..."})
         elif action == "diverge":

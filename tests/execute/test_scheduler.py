@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from bench.execute.scheduler import run_plan
 from bench.execute.states import Status, job_states
@@ -104,6 +106,31 @@ def test_alone_it_fails_for_good(store: Store, capacity: int) -> None:
     summary, fake, _ = run(store, capacity=capacity, b__pgd="short of memory even alone")
     assert fake.log.count("b/pgd") == capacity
     assert summary.states[job_named("b/pgd").key] == Status("failed", "OutOfMemoryError: CUDA out of memory")
+
+
+def too_large(allocate: Callable[[], object]) -> BaseException:
+    with pytest.raises((MemoryError, RuntimeError)) as caught:
+        allocate()
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        too_large(lambda: np.empty(2**56)),
+        too_large(lambda: torch.empty(2**56)),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_every_library_says_in_its_way_that_memory_is_short(store: Store, error: BaseException) -> None:
+    summary, fake, _ = run(store, capacity=3, a__pgd=f"raise {type(error).__name__}: {error}")
+    assert fake.log.count("a/pgd") == 2
+    assert states(summary)["a/pgd"] == "failed"
 
 
 def test_other_failures_are_not_tried_again(store: Store) -> None:
