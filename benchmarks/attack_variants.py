@@ -15,6 +15,7 @@ from torch.nn import functional
 from bench import attacks
 from bench.attacks.frozen import frozen
 from bench.attacks.library import load
+from bench.attacks.searching import searched
 
 __all__ = ["BARE", "BOUND", "bare_variant", "channels_last_variant", "cw_variants", "pgd_variants", "sweep_variants"]
 
@@ -60,15 +61,16 @@ def bare_variant(subject: Subject) -> dict[str, Variant]:
     """Nothing but forty input gradients of the cross-entropy: what of an attack's time is this machine's backward."""
     images, labels = subject.images.contiguous(memory_format=torch.channels_last), subject.labels
 
-    def run() -> list[float]:
-        with frozen(subject.model) as model:
+    def run(precision: str) -> list[float]:
+        with frozen(subject.model) as view:
+            model = searched(view, precision, images.device)
             for _ in range(STEPS):
                 points = images.detach().requires_grad_()
                 loss = functional.cross_entropy(model.logits(points), labels, reduction="sum")
                 torch.autograd.grad(loss, points)
         return []
 
-    return {BARE: run}
+    return {BARE: partial(run, "float32"), f"{BARE} in bf16": partial(run, "bf16")}
 
 
 def own_pgd(subject: Subject, eps: float, **params: Any) -> Variant:

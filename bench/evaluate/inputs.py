@@ -35,6 +35,7 @@ class Inputs:
         progress: Takes progress reports: ``{"done": …, "total": …}``.
         folder: The job's own folder, for files that must survive a kill during the job.
         save_every: Seconds of work that a kill may cost.
+        share: The part of the device's memory that the job may fill, in (0, 1].
         digests: SHA-256 of the weights that were loaded, by key of the train job.
     """
 
@@ -46,6 +47,7 @@ class Inputs:
     progress: Callable[[Mapping[str, Any]], None]
     folder: Path
     save_every: float = 15.0
+    share: float = 1.0
     digests: dict[str, str] = field(default_factory=dict)
 
     def outputs(self, split: str, output: str = "forward") -> dict[str, NDArray[Any]]:

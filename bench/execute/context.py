@@ -50,6 +50,7 @@ class Site:
         weights: Root of foreign weights.
         device: ``"cpu"`` or ``"cuda:<i>"``.
         command: The command that the user typed.
+        share: The part in (0, 1] of the device's memory that the job may fill; less than 1 if jobs share a GPU.
     """
 
     store: Path
@@ -57,6 +58,7 @@ class Site:
     weights: Path
     device: str
     command: str
+    share: float = 1.0
 
 
 class Progress:

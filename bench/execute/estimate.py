@@ -8,14 +8,13 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from bench.execute.times import Took, finished_jobs
+from bench.execute.times import Kind, Took, finished_jobs, kind_of
 from bench.plan.jobs import Job
 from bench.plan.tasks import EvaluateTask
 from bench.store import Record, Store
 
 __all__ = ["Clock", "Rates", "number_in"]
 
-_Kind = tuple[str, str, str, str]
 _Attack = tuple[str, str, str]
 
 
@@ -23,9 +22,9 @@ _Attack = tuple[str, str, str]
 class Rates:
     """Seconds per network pass by kind of job, network and data; an unknown rate is None, never 0."""
 
-    _exact: dict[_Kind, list[float]] = field(default_factory=dict)
+    _exact: dict[Kind, list[float]] = field(default_factory=dict)
     _first: dict[_Attack, tuple[str, str, str]] = field(default_factory=dict)
-    _medians: dict[_Kind, float] = field(default_factory=dict, repr=False, compare=False)
+    _medians: dict[Kind, float] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def from_store(cls, store: Store, device: str) -> Rates:
@@ -42,9 +41,8 @@ class Rates:
 
     def _add(self, took: Took) -> None:
         # Jobs that only read predictions have no passes: their rate is their duration.
-        kind = took.kind, took.what, took.backbone, took.dataset
-        self._exact.setdefault(kind, []).append(took.seconds / (took.passes or 1.0))
-        self._medians.pop(kind, None)
+        self._exact.setdefault(took.like, []).append(took.seconds / (took.passes or 1.0))
+        self._medians.pop(took.like, None)
         if took.kind == "evaluate" and took.passes:
             attack = took.what, took.dataset, took.argument
             found = took.finished, took.key, took.job
@@ -59,7 +57,7 @@ class Rates:
 
     def seconds(self, job: Job) -> float | None:
         """Expected seconds on one worker, or None if there was no such job yet."""
-        kind = _kind_of_job(job)
+        kind = kind_of(job)
         if kind not in self._medians and self._exact.get(kind):
             self._medians[kind] = median(self._exact[kind])
         known = self._medians.get(kind)
@@ -129,9 +127,3 @@ def number_in(said: Mapping[str, Any], name: str) -> float | None:
     """A number from a progress report, or None if the value is no number: the file may be damaged."""
     value = said.get(name)
     return value if isinstance(value, int | float) else None
-
-
-def _kind_of_job(job: Job) -> _Kind:
-    train = job.task.train
-    what = job.task.evaluation if isinstance(job.task, EvaluateTask) else train.model.family
-    return job.kind, what, train.model.backbone, train.data.dataset

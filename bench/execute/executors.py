@@ -15,8 +15,11 @@ from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bench.execute.context import Site
+from bench.execute.memory import Memory
+from bench.execute.times import Took, finished_jobs
 from bench.execute.worker import GRACE, HELD, UNWRITABLE, main, run_job
 from bench.plan.jobs import Job
+from bench.store import Store
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerProcess
@@ -63,11 +66,15 @@ class Ended:
 
 
 class Executor(Protocol):
-    """Runs jobs, ``capacity`` of them at once."""
+    """Runs jobs, at most ``capacity`` of them at once."""
 
     @property
     def capacity(self) -> int:
         """How many jobs may run at once."""
+        ...
+
+    def admits(self, job: Job) -> bool:
+        """Whether a job may start now, if fewer than ``capacity`` run; always true if none runs."""
         ...
 
     def start(self, job: Job) -> None:
@@ -91,6 +98,10 @@ class InProcess:
     def __init__(self, site: Site) -> None:
         self._site = site
         self._ended: list[Ended] = []
+
+    def admits(self, job: Job) -> bool:  # noqa: ARG002 - nothing runs beside it
+        """True."""
+        return True
 
     def start(self, job: Job) -> None:
         """Run the job to its end, with as many threads as a worker has: their number changes the last bits."""
@@ -128,18 +139,36 @@ class Pool:
     def __init__(self, site: Site, devices: list[str]) -> None:
         self._site = site
         self._free = list(devices)
+        self._store = Store(site.store)
+        self._sharing = Memory.shared(devices)  # only then does it matter what jobs take
+        self._memory = Memory(devices, finished_jobs(self._store) if self._sharing else ())
         self.capacity = len(devices)
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(_PRELOAD)
         self._running: dict[int, tuple[ForkServerProcess, Job, str]] = {}
         self._shared: set[int] = set()  # those of the running that had company
 
+    def admits(self, job: Job) -> bool:
+        """Whether a free device has room for a job beside those that run on it."""
+        return self._device(job) is not None
+
+    def _device(self, job: Job) -> str | None:
+        """The first free device that has room for a job."""
+        for device in self._free:
+            beside = (other for _, other, on in self._running.values() if on == device)
+            if self._memory.admits(job, device, beside):
+                return device
+        return None
+
     def start(self, job: Job) -> None:
-        """Start a job on a free device."""
-        device = self._free.pop(0)
+        """Start a job on a free device that has room for it."""
+        device = self._device(job)
+        assert device is not None  # the scheduler has asked `admits`
+        self._free.remove(device)
         # A signal between the start of a process and its entry in `_running` would leave a worker that `stop` misses.
         with signals_later(), _environment(), _hidden_main():
-            process = self._started(job, replace(self._site, device=device))
+            site = replace(self._site, device=device, share=self._memory.share(device))
+            process = self._started(job, site)
             self._running[process.sentinel] = (process, job, device)
         if len(self._running) > 1:
             self._shared.update(self._running)
@@ -169,6 +198,8 @@ class Pool:
             process, job, device = self._running.pop(sentinel)
             process.join()
             self._free.append(device)
+            if self._sharing and (record := self._store.folder(job.key).record()) is not None:
+                self._memory.learn(Took.of(record))
             shared = sentinel in self._shared
             self._shared.discard(sentinel)
             code = process.exitcode

@@ -248,7 +248,15 @@ def _evaluate(task: EvaluateTask, work: context.Work) -> context.Result:
     evaluation = EVALUATIONS.get(task.evaluation)
     config = evaluation.Config.read(task.config)
     inputs = Inputs(
-        task, work.store, site.data, site.weights, site.device, work.progress, folder.path, context.CHECKPOINT_EVERY
+        task,
+        work.store,
+        site.data,
+        site.weights,
+        site.device,
+        work.progress,
+        folder.path,
+        context.CHECKPOINT_EVERY,
+        site.share,
     )
     readouts = FAMILIES.get(task.train.model.family).readouts
     outcome = check_outcome(evaluation, config, evaluation.evaluate(config, inputs), readouts)

@@ -81,6 +81,8 @@ def provenance(device: str, ran: str) -> Provenance:
                 facts["device_name"] = torch.cuda.get_device_name(device)
                 facts["cuda"] = torch.version.cuda
                 facts["cudnn"] = torch.backends.cudnn.version()
+                facts["device_memory"] = torch.cuda.get_device_properties(device).total_memory
+                facts["peak_memory"] = torch.cuda.max_memory_reserved(device)
             facts["tf32"] = bool(torch.backends.cuda.matmul.allow_tf32)
     machine = {"system": platform.system(), "machine": platform.machine(), "cores": os.cpu_count()}
     return Provenance(versions=_versions(), harness=_revision(), command=ran, machine=machine, device=device, **facts)

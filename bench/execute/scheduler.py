@@ -126,13 +126,13 @@ class _Work:
             if blocked is not None:
                 del self.waiting[job.key]
                 self._settle(job, blocked, None)
-            elif self._has_room(job) and ready(job, states):
+            elif ready(job, states) and self._has_room(job):
                 self._begin(job)
 
     def _has_room(self, job: Job) -> bool:
         if job.key in self.alone or self.alone & self.running.keys():
             return not self.running
-        return len(self.running) < self.executor.capacity
+        return len(self.running) < self.executor.capacity and self.executor.admits(job)
 
     def _begin(self, job: Job) -> None:
         folder = self.store.folder(job.key)

@@ -15,9 +15,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.files.atomic import write_atomically
+from bench.plan.jobs import Job
+from bench.plan.tasks import EvaluateTask
 from bench.store import Record, Store
 
-__all__ = ["FILE", "WORTH", "Took", "finished_jobs"]
+__all__ = ["FILE", "WORTH", "Kind", "Took", "finished_jobs", "kind_of"]
+
+Kind = tuple[str, str, str, str]
+"""Jobs that take about the same: kind of job, evaluation or family, backbone, data set."""
 
 FILE = "times.json"
 """Name of the file in the results folder: a line with the SHA-256 of the rest, then JSON."""
@@ -40,6 +45,7 @@ class Took(NamedTuple):
         job: Id of the job.
         device: Torch device, or ``"none"``.
         key: Key of the job.
+        memory: Largest part of the GPU's memory that it held, in [0, 1]; None on a CPU.
     """
 
     kind: str
@@ -53,10 +59,18 @@ class Took(NamedTuple):
     job: str
     device: str
     key: str
+    memory: float | None = None
+
+    @property
+    def like(self) -> Kind:
+        """The jobs that take about the same."""
+        return self.kind, self.what, self.backbone, self.dataset
 
     @classmethod
     def of(cls, record: Record) -> Took:
         """What a record says."""
+        ran = record.provenance
+        memory = ran.peak_memory / ran.device_memory if ran.peak_memory is not None and ran.device_memory else None
         return cls(
             kind=record.kind,
             what=record.measured.kind or record.family,
@@ -67,13 +81,21 @@ class Took(NamedTuple):
             seconds=record.seconds,
             finished=record.finished,
             job=record.job,
-            device=record.provenance.device,
+            device=ran.device,
             key=record.key,
+            memory=memory,
         )
 
 
 _FIELDS = Took._fields
 """What the file says of each job; another version may say other things."""
+
+
+def kind_of(job: Job) -> Kind:
+    """The jobs that take about as much as a job."""
+    train = job.task.train
+    what = job.task.evaluation if isinstance(job.task, EvaluateTask) else train.model.family
+    return job.kind, what, train.model.backbone, train.data.dataset
 
 
 def finished_jobs(store: Store, worth: int = WORTH) -> Iterator[Took]:

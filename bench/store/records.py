@@ -113,6 +113,8 @@ class Provenance:
         cuda: Version of CUDA.
         cudnn: Version of cuDNN.
         tf32: Whether matrix products on the GPU were in TF32.
+        device_memory: Memory of the GPU in bytes.
+        peak_memory: The most of it that the job held, in bytes.
     """
 
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -126,6 +128,8 @@ class Provenance:
     cuda: str | None = None
     cudnn: int | None = None
     tf32: bool | None = None
+    device_memory: int | None = None
+    peak_memory: int | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The fields that are not None, and ``harness``."""

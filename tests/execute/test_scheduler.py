@@ -108,6 +108,15 @@ def test_alone_it_fails_for_good(store: Store, capacity: int) -> None:
     assert summary.states[job_named("b/pgd").key] == Status("failed", "OutOfMemoryError: CUDA out of memory")
 
 
+def test_a_job_that_does_not_fit_beside_others_waits_while_smaller_ones_start(store: Store) -> None:
+    summary, fake, _ = run(store, capacity=3, a__pgd="large")
+    assert fake.log == ["b/train", "a/train", "b/pgd", "a/predict", "a/accuracy", "a/pgd"]
+    assert fake.most == 2
+    assert set(states(summary).values()) == {"done"}
+    _, fake, _ = run(Store(store.root / "again"), capacity=3)
+    assert fake.log.index("a/pgd") < fake.log.index("a/accuracy")
+
+
 def too_large(allocate: Callable[[], object]) -> BaseException:
     with pytest.raises((MemoryError, RuntimeError)) as caught:
         allocate()

@@ -137,6 +137,7 @@ class CWL2(SmallestNorms):
     summary = "L2 norms of C&W perturbations with binary search: means, median, success rate, accuracy by radius."
     source = "GMMC paper, Table 7; Carlini and Wagner 2017"
     Config = CWL2Config
+    any_batch = True
 
     def label(self, config: CWL2Config) -> str:
         """The name with steps and rounds, which distinguish it from ``cw``."""

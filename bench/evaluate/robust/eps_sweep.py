@@ -71,6 +71,7 @@ class EpsSweep(OnBudgets):
     summary = "Accuracy under adaptive PGD at growing budgets, chained; must reach zero."
     source = "Carlini et al. 2019, arXiv:1902.06705, section 4 (unbounded attacks, budget curves)"
     Config = EpsSweepConfig
+    any_batch = True
 
     def label(self, config: EpsSweepConfig) -> str:  # noqa: ARG002 - the same for all
         """A fixed name."""

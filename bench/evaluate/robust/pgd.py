@@ -113,6 +113,7 @@ class PGD(OnBudgets):
     summary = "Accuracy under L_inf (or L2) PGD: cross-entropy as in the paper, margin beside it."
     source = "GMMC paper, Table 5; Madry et al. 2018; Carlini and Wagner 2017 for the margin"
     Config = PGDConfig
+    any_batch = True
 
     def label(self, config: PGDConfig) -> str:
         """The name with the number of steps."""

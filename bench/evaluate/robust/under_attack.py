@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from bench.evaluate.base import Evaluation, Outcome
 from bench.evaluate.robust.accuracies import attack_seeds, nothing_finite
@@ -36,8 +36,14 @@ class NothingFiniteError(Exception):
 
 
 class UnderAttack(Evaluation):
-    """An evaluation that attacks the model itself."""
+    """An evaluation that attacks the model itself.
 
+    Attributes:
+        any_batch: Whether results do not depend on the batch size beyond the last bits of kernels, so that a GPU may
+            take more images at once than the parameter says. Libraries may let a batch decide.
+    """
+
+    any_batch: ClassVar[bool] = False
     reads_model = True
     at_most = True
 
@@ -63,9 +69,12 @@ class UnderAttack(Evaluation):
 
     def evaluate(self, config: Any, inputs: Inputs) -> Outcome:
         """Attack; the judge of ``bench.attacks`` decides. A model without any finite output has no values."""
-        subject = Subject(config, inputs)
+        subject = Subject(config, inputs, any_batch=self.any_batch)
         try:
-            return self.measure(config, subject)
+            outcome = self.measure(config, subject)
+            if subject.batch_size != config.batch_size:
+                outcome = replace(outcome, details={**outcome.details, "batch_size": subject.batch_size})
+            return outcome
         except NothingFiniteError:
             return nothing_finite(self.columns(config), len(subject.test))
 
@@ -77,10 +86,12 @@ class Subject:
     Attributes:
         config: Parameters of the evaluation.
         inputs: Inputs of the job.
+        any_batch: Whether a GPU may take larger batches than the parameters say.
     """
 
     config: Any
     inputs: Inputs
+    any_batch: bool = False
 
     @cached_property
     def model(self) -> Classifier:
@@ -101,11 +112,23 @@ class Subject:
         return self.test.unit_images()
 
     @cached_property
+    def batch_size(self) -> int:
+        """Items per forward pass: as the parameters say, or more if a GPU has room and results do not depend on it."""
+        least: int = self.config.batch_size
+        if not self.any_batch:
+            return least
+        import torch
+
+        from bench.attacks.room import batch_size_for
+
+        return batch_size_for(self.model, torch.from_numpy(self.images), least, self.inputs.share)
+
+    @cached_property
     def clean(self) -> CleanPass:
         """The clean pass that all attacks share."""
         from bench.attacks import CleanPass
 
-        return CleanPass(self.model, self.config.batch_size)
+        return CleanPass(self.model, self.batch_size)
 
     @cached_property
     def targets(self) -> dict[str, Any]:
@@ -120,7 +143,7 @@ class Subject:
         """Arguments of `bench.attacks.run` and related functions that do not depend on attack and seed."""
         return {
             "norm": getattr(self.config, "norm", "l2"),
-            "batch_size": self.config.batch_size,
+            "batch_size": self.batch_size,
             "journal": self.inputs.journal,
             "clean": self.clean,
         }

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from bench.data.splits import Splits
+from bench.evaluate.robust.cw import CW, CWL2, CWConfig, CWL2Config
+from bench.evaluate.robust.eps_sweep import EpsSweep, EpsSweepConfig
 from bench.evaluate.robust.pgd import PGD, PGDConfig
-from bench.evaluate.robust.under_attack import Subject, next_random
+from bench.evaluate.robust.under_attack import Subject, UnderAttack, next_random
 from bench.family import Classifier
 
 
@@ -70,3 +72,42 @@ def test_targets_are_uniform_over_the_other_classes_and_belong_to_the_item() -> 
     np.testing.assert_array_equal(next_random(labels[order], ids[order], 10, seed=3), targets[order])
     assert (next_random(labels, ids, 10, seed=4) != targets).any()
     assert (next_random(labels, ids, 2, seed=3) == (labels + 1) % 2).all()
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "config", "larger"),
+    [
+        (PGD(), PGDConfig(eps=("11/255",), batch_size=4, restarts=2), True),
+        (EpsSweep(), EpsSweepConfig(eps=("4/255", "11/255"), batch_size=4), True),
+        (CWL2(), CWL2Config(steps=20, rounds=3, batch_size=4), True),
+        (CW(), CWConfig(steps=7, c=2.5, batch_size=4), False),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_a_gpu_with_room_takes_larger_batches_with_the_same_verdicts_except_of_libraries(
+    evaluation: UnderAttack,
+    config: Any,
+    larger: bool,
+    given: Callable[..., Any],
+    ramp: Callable[..., Classifier],
+    pixels: Callable[..., Splits],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    inputs = given(model=ramp(), splits=pixels([0.3, 0.45, 0.46, 0.54, 0.55, 0.7] * 2))
+    inputs.share = 0.5
+    before = evaluation.evaluate(config, inputs)
+    asked: list[tuple[int, float]] = []
+
+    def room(_model: object, images: Tensor, least: int, share: float) -> int:
+        asked.append((least, share))
+        return 16
+
+    monkeypatch.setattr("bench.attacks.room.batch_size_for", room)
+    after = evaluation.evaluate(config, inputs)
+    assert asked == ([(4, 0.5)] if larger else [])
+    assert "batch_size" not in before.details
+    assert after.details.get("batch_size") == (16 if larger else None)
+    assert [number.value for number in after.numbers] == pytest.approx([number.value for number in before.numbers])
+    for name, array in before.items.items():
+        if array.dtype == bool:
+            np.testing.assert_array_equal(array, after.items[name])
