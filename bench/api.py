@@ -12,8 +12,9 @@ from bench import runs as remembered
 from bench.compare.sides import former_run
 from bench.errors import BenchError, NothingSelectedError, PrerequisiteError, RequestError, did_you_mean
 from bench.execute.context import Site
+from bench.execute.decoding import decode
 from bench.execute.displays import Display, Summary
-from bench.execute.engines import ENGINES, Detached, Engine, Request
+from bench.execute.engines import ENGINES, LOCAL, Detached, Engine, Request
 from bench.execute.executors import Executor, InProcess
 from bench.execute.prerequisites import FILE, Verified, needed, require
 from bench.execute.provenance import command
@@ -186,6 +187,11 @@ class Bench:
         def verify(todo: list[Job]) -> None:
             require(needed(todo, site.data, site.weights), self.verified)
 
+        def prepare(todo: list[Job]) -> None:
+            verify(todo)
+            if engine is LOCAL and devices[0].startswith("cuda"):
+                decode(todo, site.data)
+
         whole = self.whole(chosen) if only else chosen
         with announced(self.settings.results, chosen.keys):
             verify(dropped)  # results that cannot be made again are not dropped
@@ -194,7 +200,7 @@ class Bench:
             results, home = self.settings.results, self.settings.home
             remembered.write_last(results, home, whole.suite.path, profile)
             remembered.write_plan(results, home, whole)
-            summary = run_plan(chosen, self.store, executor, display or Display(), verify)
+            summary = run_plan(chosen, self.store, executor, display or Display(), prepare)
             detached = made[0] if made and isinstance(made[0], Detached) else None
             return Run(chosen, summary, self._remember_tables(whole, profile), detached)
 

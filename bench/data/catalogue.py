@@ -128,6 +128,7 @@ DATASETS: tuple[DatasetSpec, ...] = (
         find=torchvision.CELEBA.find,
         checksums=torchvision.CELEBA.checksums,
         fingerprint=torchvision.CELEBA.fingerprint,
+        decoded=True,
         sizes={"test": 19_962},
     ),
     DatasetSpec(
@@ -157,6 +158,7 @@ DATASETS: tuple[DatasetSpec, ...] = (
         find=pictures.TEXTURES.find,
         checksums=pictures.TEXTURES.checksums,
         fingerprint=pictures.TEXTURES.fingerprint,
+        decoded=True,
         sizes={"test": pictures.TEXTURES.count},
     ),
     DatasetSpec(
@@ -171,6 +173,7 @@ DATASETS: tuple[DatasetSpec, ...] = (
         find=pictures.PLACES365.find,
         checksums=pictures.PLACES365.checksums,
         fingerprint=pictures.PLACES365.fingerprint,
+        decoded=True,
         sizes={"test": pictures.PLACES365.count},
     ),
     DatasetSpec(
@@ -185,6 +188,7 @@ DATASETS: tuple[DatasetSpec, ...] = (
         find=pictures.TINY_IMAGENET.find,
         checksums=pictures.TINY_IMAGENET.checksums,
         fingerprint=pictures.TINY_IMAGENET.fingerprint,
+        decoded=True,
         sizes={"test": pictures.TINY_IMAGENET.count},
     ),
     DatasetSpec(

@@ -106,6 +106,7 @@ class DatasetSpec:
         checksums: Function from the data root to the files with published checksums, to verify them before
             anything runs; the loader verifies them again, in the bytes that it parses.
         warnings: Warnings about the content to show before training, one sentence each.
+        decoded: Whether the loader decodes thousands of pictures once, into the user's cache (`bench.data.decoded`).
     """
 
     name: str
@@ -126,6 +127,7 @@ class DatasetSpec:
     checksums: Callable[[Path], tuple[Checksum, ...]] = _no_checksums
     warnings: tuple[str, ...] = ()
     loaded_shape: ImageShape | None = None
+    decoded: bool = False
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):

@@ -24,7 +24,7 @@ from bench.store import Store
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerProcess
 
-__all__ = ["PERHAPS_MEMORY", "Ended", "Executor", "InProcess", "Pool", "signals_later"]
+__all__ = ["PERHAPS_MEMORY", "Ended", "Executor", "InProcess", "Pool", "hidden_main", "signals_later"]
 
 _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
@@ -166,7 +166,7 @@ class Pool:
         assert device is not None  # the scheduler has asked `admits`
         self._free.remove(device)
         # A signal between the start of a process and its entry in `_running` would leave a worker that `stop` misses.
-        with signals_later(), _environment(), _hidden_main():
+        with signals_later(), _environment(), hidden_main():
             site = replace(self._site, device=device, share=self._memory.share(device))
             process = self._started(job, site)
             self._running[process.sentinel] = (process, job, device)
@@ -275,7 +275,7 @@ _MAIN_LOCK = threading.Lock()
 
 
 @contextlib.contextmanager
-def _hidden_main() -> Iterator[None]:
+def hidden_main() -> Iterator[None]:
     """Hide the caller's main module, so that workers do not import it: a script without the usual guard would run again
     in each worker, and a console script would load the command line.
     """
