@@ -170,16 +170,18 @@ def fill(store: Store, records: int) -> None:
 def cost(arguments: list[str], home: Path) -> tuple[float, float]:
     """CPU seconds and largest memory in MB of a command."""
     command = [sys.executable, "-c", _MEASURED, *arguments]
-    done = subprocess.run(command, cwd=home, capture_output=True, text=True, check=True)
+    # As an installed package: a variable of the shell may forbid that modules are kept compiled.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    done = subprocess.run(command, cwd=home, capture_output=True, text=True, check=True, env=environment)
     seconds, kilobytes = done.stderr.splitlines()[-1].split()
     return float(seconds), float(kilobytes) / 1024
 
 
 _MEASURED = """
 import resource, sys
-from bench.cli.main import cli
+from bench.cli.main import main
 try:
-    cli.main(sys.argv[1:], prog_name="bench")
+    main()
 finally:
     used = resource.getrusage(resource.RUSAGE_SELF)
     print(used.ru_utime + used.ru_stime, used.ru_maxrss, file=sys.stderr)

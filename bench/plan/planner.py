@@ -253,7 +253,7 @@ class _Planner:
 
     def _unusable(self, others: Sequence[str]) -> str | None:
         """Why one of the other models that an evaluation reads is not there or does not classify, or None."""
-        for model in self.suite.models:
+        for model in self.suite.models if others else ():
             if model.name in others and (model.absent or not model.family.classifies):
                 return model.absent or f"{model.family.label} does not classify"
         return None

@@ -103,8 +103,9 @@ def _table(table: ResolvedTable, parts: Parts, store: Store, literature: Sequenc
         if column.column.direction is not None:
             tests[column.id] = bold.test if bold.rows is not None else None
         for row, model in enumerate(models):
-            cell = replace(cells[row][index], n_common=bold.n_common if cells[row][index].value is not None else None)
-            cells[row][index] = replace(cell, best=model.name in (bold.rows or ()))
+            cell = cells[row][index]
+            common = bold.n_common if cell.value is not None else None
+            cells[row][index] = replace(cell, n_common=common, best=model.name in (bold.rows or ()))
     made = origins(models, cells, parts.plan, store)
     measured = [
         TableRow(

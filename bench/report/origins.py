@@ -66,6 +66,7 @@ def origins(models: Sequence[ResolvedModel], cells: Sequence[Sequence[Cell]], pl
 
 def _of_row(model: ResolvedModel, cells: Sequence[Cell], plan: Plan, store: Store) -> _Found:
     found: _Found = {}
+    known: dict[str, list[Provenance]] = {}  # by stage: most records of a row were made in the same way
     left = deque(key for cell in cells for key in cell.records)
     seen: set[str] = set()
     while left:
@@ -76,8 +77,12 @@ def _of_row(model: ResolvedModel, cells: Sequence[Cell], plan: Plan, store: Stor
         seen.add(key)
         left.extend(job.inputs)
         record = store.folder(key).record()
-        for name, value in _facts(record.provenance) if record is not None else ():
-            found.setdefault(name, {}).setdefault(value, {})[_stage(job, model)] = None
+        stage = _stage(job, model)
+        if record is None or record.provenance in known.setdefault(stage, []):
+            continue
+        known[stage].append(record.provenance)
+        for name, value in _facts(record.provenance):
+            found.setdefault(name, {}).setdefault(value, {})[stage] = None
     return found
 
 
