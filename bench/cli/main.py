@@ -130,8 +130,8 @@ def main() -> None:
         if sys.stderr is not None:
             sys.stderr.write("bench: the standard output is closed; send it to /dev/null instead\n")
         sys.exit(PrerequisiteError.exit_code)
-    # Nearly all objects live to the end of a command, so that searching for cycles after every 700 new ones finds nothing
-    # and takes a tenth of the time of a large table.
+    # Nearly all objects live to the end of a command: searching for cycles after every 700 new ones finds nothing, and
+    # takes a tenth of the time of a large table.
     gc.set_threshold(100_000, 50, 100)
     prepare()
     try:

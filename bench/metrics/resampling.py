@@ -7,7 +7,7 @@ comparable. The mean over draws of one size uses all items of the larger set and
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -128,38 +128,18 @@ def stratified_draws(
     return found
 
 
-def jackknife_error(
-    statistic: Callable[[Indices], float], strata: npt.ArrayLike, seed: int, *, groups: int = GROUPS, repeats: int = 1
-) -> float | None:
-    """Standard error of a statistic of a set, by the grouped jackknife (Efron and Tibshirani 1993, chapter 11; Shao and
-    Tu 1995, section 2.3).
+def leave_outs(strata: npt.ArrayLike, seed: int, *, groups: int = GROUPS, repeats: int = 1) -> list[list[Indices]]:
+    """The sets of a grouped jackknife: in each, one group of items is left out (Efron and Tibshirani 1993, chapter 11;
+    Shao and Tu 1995, section 2.3).
 
     Unlike a bootstrap it is valid for statistics with a bias of order 1/n: all leave-out values are shifted alike.
 
     Args:
-        statistic: Maps indices into the set to the statistic of these items.
         strata: Stratum of each item, shape (n,). Groups take items of every stratum in turn, so that the error of a set
             with fixed strata does not include their sizes.
         seed: Seed of the divisions into groups.
         groups: Number of groups; fewer if there are fewer items.
         repeats: Number of divisions into groups, over which the variance is averaged.
-
-    Returns:
-        The standard error, >= 0; None for fewer than three items.
-
-    >>> values = np.array([1.0, 2.0, 3.0])
-    >>> error = jackknife_error(lambda items: float(values[items].mean()), [0, 0, 0], seed=0)
-    >>> round(error, 6)  # s / sqrt(n)
-    0.57735
-    """
-    divisions = leave_outs(strata, seed, groups=groups, repeats=repeats)
-    if not divisions:
-        return None
-    return error_of_leave_outs([[statistic(rows) for rows in division] for division in divisions])
-
-
-def leave_outs(strata: npt.ArrayLike, seed: int, *, groups: int = GROUPS, repeats: int = 1) -> list[list[Indices]]:
-    """The sets of a grouped jackknife: in each, one group of items is left out. Arguments as of `jackknife_error`.
 
     Returns:
         For each division into groups, the indices of the items of each set; empty for fewer than three items.

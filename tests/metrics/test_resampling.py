@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.metrics.frechet import GaussianStats, frechet_distance
-from bench.metrics.resampling import allocate, jackknife_error, proportional_size, stratified_draws
+from bench.metrics.resampling import (
+    allocate,
+    error_of_leave_outs,
+    leave_outs,
+    proportional_size,
+    stratified_draws,
+)
 
 strata = st.lists(st.integers(0, 4), min_size=1, max_size=60)
 
@@ -78,6 +84,10 @@ def test_draws_with_shares_of_their_own():
         assert counts_of(labels, rows) == {0: 20, 1: 20}
 
 
+def jackknife_error(statistic, strata, seed, **options):
+    return error_of_leave_outs([[statistic(rows) for rows in sets] for sets in leave_outs(strata, seed, **options)])
+
+
 @given(st.lists(st.floats(-10, 10), min_size=3, max_size=20), st.integers(1, 3))
 def test_the_jackknife_of_a_mean_with_groups_of_one_is_the_textbook_standard_error(values, repeats):
     array = np.array(values)
@@ -96,8 +106,8 @@ def test_strata_that_are_fixed_are_not_charged():
     assert by_chance == pytest.approx(25 / math.sqrt(200), rel=0.4)
 
 
-def test_too_few_items_have_no_standard_error():
-    assert jackknife_error(lambda rows: float(len(rows)), [0, 0], 0) is None
+def test_too_few_items_cannot_be_left_out():
+    assert leave_outs([0, 0], 0) == []
 
 
 def test_the_jackknife_covers_the_expected_distance():

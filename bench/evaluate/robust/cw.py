@@ -104,7 +104,9 @@ class CWL2Config(NormConfig, SearchConfig):
         description="Attacked test items: the first of the fixed order",
         json_schema_extra={"paper": "not stated", "code": "500 (MMC)"},
     )
-    batch_size: PositiveInt = Field(128, description="Items of a forward pass, more on a GPU with room; changes no norm")
+    batch_size: PositiveInt = Field(
+        128, description="Items of a forward pass, more on a GPU with room; changes no norm"
+    )
 
     @model_validator(mode="after")
     def _patient(self) -> CWL2Config:

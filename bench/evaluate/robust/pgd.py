@@ -68,7 +68,9 @@ class PGDConfig(BudgetsConfig, AdversarialsConfig, SearchConfig):
         description="Attacked test items: the first of the fixed order",
         json_schema_extra={"paper": "10,000"},
     )
-    batch_size: PositiveInt = Field(128, description="Items of a forward pass, more on a GPU with room; changes no verdict")
+    batch_size: PositiveInt = Field(
+        128, description="Items of a forward pass, more on a GPU with room; changes no verdict"
+    )
 
     @field_validator("losses")
     @classmethod
