@@ -190,7 +190,7 @@ def _table(
         untold += [(one, tests) for one, none in zip(column, hopeless, strict=True) if one is not None and none]
         for row, cell in zip(cells, _corrected([row[index] for row in cells], hopeless), strict=True):
             row[index] = cell
-    columns = tuple(_column(column) for column in table.columns)
+    columns = tuple(TableColumn.of(column) for column in table.columns)
     labels = [pair[0].label for pair in rows]
     made = Table(
         f"{table.id}-{question}",
@@ -276,16 +276,3 @@ def _corrected(cells: Sequence[Cell], hopeless: Sequence[bool]) -> list[Cell]:
         p = None if none else p
         found.append(replace(cell, p_corrected=p, best=p is not None and p < ALPHA and cell.verdict != "masked"))
     return found
-
-
-def _column(column: ResolvedColumn) -> TableColumn:
-    declared = column.column
-    return TableColumn(
-        id=column.id,
-        label=declared.label,
-        group=declared.group,
-        direction=declared.direction,
-        unit=declared.unit,
-        definition=declared.definition,
-        tested=declared.test is not None,
-    )

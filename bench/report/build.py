@@ -83,18 +83,7 @@ def _table(table: ResolvedTable, parts: Parts, store: Store, literature: Sequenc
     quoted = quoted_rows(table, parts, literature)
     if table.settings:
         return settings_table(_title(table, parts, models), table, models, quoted.rows, quoted.notes)
-    columns = tuple(
-        TableColumn(
-            id=column.id,
-            label=column.column.label,
-            group=column.column.group,
-            direction=column.column.direction,
-            unit=column.column.unit,
-            definition=column.column.definition,
-            tested=column.column.test is not None,
-        )
-        for column in table.columns
-    )
+    columns = tuple(TableColumn.of(column) for column in table.columns)
     across = {c.id: across_rows(models, c, parts.of(c)) for c in table.columns if c.column.across is not None}
     cells = [[_cell(model, column, across, parts.of(column)) for column in table.columns] for model in models]
     tests: dict[str, str | None] = {}

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from bench.errors import RequestError, did_you_mean
 from bench.metrics.intervals import IfCalibrated, Interval
+
+if TYPE_CHECKING:
+    from bench.suite.schema import ResolvedColumn
 
 __all__ = ["Block", "Cell", "CellStatus", "Figure", "Report", "Table", "TableColumn", "TableRow"]
 
@@ -76,6 +79,20 @@ class TableColumn:
     unit: str
     definition: str
     tested: bool
+
+    @classmethod
+    def of(cls, column: ResolvedColumn) -> TableColumn:
+        """The column of a suite's table."""
+        declared = column.column
+        return cls(
+            id=column.id,
+            label=declared.label,
+            group=declared.group,
+            direction=declared.direction,
+            unit=declared.unit,
+            definition=declared.definition,
+            tested=declared.test is not None,
+        )
 
 
 @dataclass(frozen=True)
