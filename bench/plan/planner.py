@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from bench.data.job import JobData, OodData
 from bench.data.registry import DATASETS, absence, find_dataset, own_path
 from bench.data.spec import identity
-from bench.evaluate.base import Judge, Need
+from bench.evaluate.base import Judge, Need, Part
 from bench.keys import file_digest
 from bench.plan.jobs import Job, Plan
 from bench.plan.tasks import EvaluateTask, GivenFile, PredictTask, TrainTask, of_present_sets
@@ -64,6 +65,37 @@ def _renamed(plan: Plan, jobs: Sequence[Job]) -> Plan:
     return Plan(plan.suite, tuple(jobs), tuple(parts))
 
 
+@dataclass(frozen=True)
+class _Piece:
+    """What the jobs of a part of an evaluation have in common for all models.
+
+    Attributes:
+        part: The part.
+        config: Its parameters as JSON values.
+        code: Identity of the evaluation's code.
+        plug_ins: Identities of the plug-ins that it uses.
+    """
+
+    part: Part
+    config: Mapping[str, Any]
+    code: Mapping[str, Any]
+    plug_ins: Mapping[str, Mapping[str, Any]]
+
+
+def _pieces(resolved: ResolvedEvaluation) -> list[_Piece]:
+    evaluation = resolved.evaluation
+    code = component(evaluation.name, evaluation.version, f"{type(evaluation).__module__}:_")
+    return [
+        _Piece(
+            part,
+            part.config.model_dump(mode="json"),
+            code,
+            dict(used.identity for used in evaluation.uses(part.config)),
+        )
+        for part in evaluation.parts(resolved.config)
+    ]
+
+
 class _Planner:
     def __init__(self, suite: Suite, data_root: Path, weights_root: Path) -> None:
         self.suite = suite
@@ -92,11 +124,12 @@ class _Planner:
         self.missing = absence(suite.dataset, data_root)
 
     def plan(self) -> Plan:
+        evaluations = [(one, _pieces(one)) for one in self.suite.evaluations]
         for model in self.suite.models:
             for seed in model.seeds:
                 train = self._trained(model, seed)
-                for evaluation in self.suite.evaluations:
-                    self._evaluation(evaluation, model, train)
+                for evaluation, pieces in evaluations:
+                    self._evaluation(evaluation, pieces, model, train)
         return Plan(self.suite, tuple(self.jobs.values()))
 
     def _add(self, job: Job) -> None:
@@ -204,7 +237,9 @@ class _Planner:
         self._add(Job(f"{stem}/predict/{name or split}{suffix}", task, model.name))
         return task
 
-    def _evaluation(self, resolved: ResolvedEvaluation, model: ResolvedModel, train: TrainTask) -> None:
+    def _evaluation(
+        self, resolved: ResolvedEvaluation, pieces: Sequence[_Piece], model: ResolvedModel, train: TrainTask
+    ) -> None:
         evaluation = resolved.evaluation
         others = evaluation.others(resolved.config)
         absent = model.absent or evaluation.not_applicable(model.family) or evaluation.missing(self.weights_root)
@@ -220,8 +255,8 @@ class _Planner:
             absent, sets = sets, {}
         possible, seed = absent is None, train.model.seed
         read = {name: self._other(name, seed) for name in others if name != model.name} if possible else {}
-        code = component(evaluation.name, evaluation.version, f"{type(evaluation).__module__}:_")
-        for part in evaluation.parts(resolved.config):
+        for piece in pieces:
+            part = piece.part
             needs = evaluation.needs(part.config) if possible else ()
             predictions = {f"{need.split}/{need.output}": self._predict(need, model, train) for need in needs}
             absent_sets: dict[str, str] = {}
@@ -231,9 +266,9 @@ class _Planner:
             task = EvaluateTask(
                 train=train,
                 evaluation=resolved.kind,
-                config=part.config.model_dump(mode="json"),
-                evaluation_code=code,
-                plug_ins=dict(used.identity for used in evaluation.uses(part.config)),
+                config=piece.config,
+                evaluation_code=piece.code,
+                plug_ins=piece.plug_ins,
                 reads_model=evaluation.reads_model,
                 needs=predictions,
                 judge=None if judge is None else self._judge(judge),

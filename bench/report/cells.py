@@ -72,17 +72,18 @@ def aggregate(column: ResolvedColumn, found: Sequence[Measurement], missing: Seq
         return _empty(column, first.status, first.reason) if first else _empty(column, "pending", _NO_JOB)
     numbers = [one.number for one in found]
     values = [float(number.value) for number in numbers if number.value is not None]
+    mean = float(np.mean(values))
     interval = student_t(values, within=column.column.bounds) if len(values) > 1 else numbers[0].interval
     verdicts = [number.verdict for number in numbers if number.verdict]
     flags = {name: str(text) for number in numbers for name, text in number.flags.items()}
     return Cell(
         column=column.id,
-        value=float(np.mean(values)),
+        value=mean,
         n=min(number.n for number in numbers),
         seeds=tuple(one.job.seed for one in found),
         interval=interval,
         if_calibrated=_if_calibrated([number.if_calibrated for number in numbers]),
-        decimals=_decimals(float(np.mean(values)), interval, column.column.unit),
+        decimals=_decimals(mean, interval, column.column.unit),
         sd=float(np.std(values, ddof=1)) if len(values) > 1 else None,
         status="ok",
         reason="; ".join(_remarks(found, missing, equal=len(values) > 1 and interval is None)) or None,
