@@ -20,7 +20,13 @@ __all__ = [
     "first_line",
     "nearest",
     "shortened",
+    "tells_of_memory",
 ]
+
+_MEMORY_SIGNS = (
+    *("out of memory", "ALLOC_FAILED"),  # CUDA, cuDNN and cuBLAS
+    *("DefaultCPUAllocator: not enough memory", "DefaultCPUAllocator: can't allocate memory"),
+)
 
 
 class BenchError(Exception):
@@ -127,6 +133,19 @@ def did_you_mean(name: str, valid: Iterable[str]) -> str:
 def first_line(error: BaseException, most: int | None = 200) -> str:
     """The first line of an exception's message, at most ``most`` characters, or its class if the message is empty."""
     return (str(error).splitlines() or [""])[0][:most] or type(error).__name__
+
+
+def tells_of_memory(kind: str, message: str) -> bool:
+    """Whether an exception says that memory is short.
+
+    Args:
+        kind: Name of its class, such as MemoryError, NumPy's _ArrayMemoryError or torch's OutOfMemoryError.
+        message: Its text.
+
+    >>> tells_of_memory("RuntimeError", "cuDNN error: CUDNN_STATUS_ALLOC_FAILED")
+    True
+    """
+    return kind.endswith("MemoryError") or any(sign in message for sign in _MEMORY_SIGNS)
 
 
 def shortened(text: str, most: int = 200) -> str:

@@ -103,7 +103,7 @@ def _uuids() -> tuple[str, ...]:
 
 
 def check_cuda(device: str) -> None:
-    """Start CUDA if the device is a GPU.
+    """Start CUDA if the device is a GPU, and begin to count the memory that the job holds.
 
     Args:
         device: ``"cpu"`` or ``"cuda:<i>"``.
@@ -117,6 +117,8 @@ def check_cuda(device: str) -> None:
 
     try:
         torch.empty(1, device=device).zero_()
+        torch.cuda.empty_cache()  # of an earlier job in this process
+        torch.cuda.reset_peak_memory_stats(device)
     except (RuntimeError, AssertionError) as error:  # torch raises these without CUDA, a driver, or this GPU
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from multiprocessing.connection import wait
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from bench.execute.context import Site
 from bench.execute.memory import Memory
@@ -24,7 +24,7 @@ from bench.store import Store
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerProcess
 
-__all__ = ["PERHAPS_MEMORY", "Ended", "Executor", "InProcess", "Pool", "hidden_main", "signals_later"]
+__all__ = ["PERHAPS_MEMORY", "Ended", "Executor", "InProcess", "Pool", "Selective", "hidden_main", "signals_later"]
 
 _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
@@ -66,15 +66,11 @@ class Ended:
 
 
 class Executor(Protocol):
-    """Runs jobs, at most ``capacity`` of them at once."""
+    """Runs jobs, ``capacity`` of them at once."""
 
     @property
     def capacity(self) -> int:
         """How many jobs may run at once."""
-        ...
-
-    def admits(self, job: Job) -> bool:
-        """Whether a job may start now, if fewer than ``capacity`` run; always true if none runs."""
         ...
 
     def start(self, job: Job) -> None:
@@ -90,6 +86,15 @@ class Executor(Protocol):
         ...
 
 
+@runtime_checkable
+class Selective(Protocol):
+    """An executor that may have no room for some jobs while others run."""
+
+    def admits(self, job: Job) -> bool:
+        """Whether a job may start now, if fewer than ``capacity`` run; always true if none runs."""
+        ...
+
+
 class InProcess:
     """Runs one job after the other in this process, for tests and debuggers."""
 
@@ -98,10 +103,6 @@ class InProcess:
     def __init__(self, site: Site) -> None:
         self._site = site
         self._ended: list[Ended] = []
-
-    def admits(self, job: Job) -> bool:  # noqa: ARG002 - nothing runs beside it
-        """True."""
-        return True
 
     def start(self, job: Job) -> None:
         """Run the job to its end, with as many threads as a worker has: their number changes the last bits."""

@@ -63,12 +63,13 @@ def _revision() -> dict[str, Any] | None:
         return None
 
 
-def provenance(device: str, ran: str) -> Provenance:
+def provenance(device: str, ran: str, share: float = 1.0) -> Provenance:
     """Versions, machine and device of this process.
 
     Args:
         device: The torch device that the job used, or ``"none"`` for a job that needs no network.
         ran: The command that the user typed.
+        share: The part of the device's memory that the job was allowed to plan with.
     """
     facts: dict[str, Any] = {}
     torch = sys.modules.get("torch")
@@ -83,6 +84,7 @@ def provenance(device: str, ran: str) -> Provenance:
                 facts["cudnn"] = torch.backends.cudnn.version()
                 facts["device_memory"] = torch.cuda.get_device_properties(device).total_memory
                 facts["peak_memory"] = torch.cuda.max_memory_reserved(device)
+                facts["memory_share"] = share
             facts["tf32"] = bool(torch.backends.cuda.matmul.allow_tf32)
     machine = {"system": platform.system(), "machine": platform.machine(), "cores": os.cpu_count()}
     return Provenance(versions=_versions(), harness=_revision(), command=ran, machine=machine, device=device, **facts)

@@ -13,8 +13,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from bench.errors import tells_of_memory
 from bench.execute.displays import Display, Summary, guarded
-from bench.execute.executors import PERHAPS_MEMORY, Ended, Executor
+from bench.execute.executors import PERHAPS_MEMORY, Ended, Executor, Selective
 from bench.execute.states import Status, job_states, own_status, passed_on, ready
 from bench.plan.jobs import Job, Plan
 from bench.store import Record, Store
@@ -24,10 +25,6 @@ __all__ = ["by_urgency", "run_plan", "to_do"]
 POLL = 0.25
 TRIES = 3
 """How often a job runs again because an input was lost while it ran."""
-_MEMORY_SIGNS = (
-    *("out of memory", "ALLOC_FAILED"),  # CUDA, cuDNN and cuBLAS
-    *("DefaultCPUAllocator: not enough memory", "DefaultCPUAllocator: can't allocate memory"),
-)
 
 
 def run_plan(
@@ -132,7 +129,9 @@ class _Work:
     def _has_room(self, job: Job) -> bool:
         if job.key in self.alone or self.alone & self.running.keys():
             return not self.running
-        return len(self.running) < self.executor.capacity and self.executor.admits(job)
+        if len(self.running) >= self.executor.capacity:
+            return False
+        return not isinstance(self.executor, Selective) or self.executor.admits(job)
 
     def _begin(self, job: Job) -> None:
         folder = self.store.folder(job.key)
@@ -255,10 +254,7 @@ def _out_of_memory(job: Job, store: Store, died: str | None) -> bool:
     if died is not None:
         return PERHAPS_MEMORY in died
     error = store.folder(job.key).error() or {}
-    # MemoryError of Python, _ArrayMemoryError of NumPy, OutOfMemoryError of torch
-    if str(error.get("type", "")).endswith("MemoryError"):
-        return True
-    return any(sign in str(error.get("message", "")) for sign in _MEMORY_SIGNS)
+    return tells_of_memory(str(error.get("type", "")), str(error.get("message", "")))
 
 
 def _outcome(job: Job, store: Store, died: str | None) -> Status:

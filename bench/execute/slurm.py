@@ -72,10 +72,6 @@ class Slurm:
         self._over: list[str] = []
         self._submitted = False
 
-    def admits(self, job: Job) -> bool:  # noqa: ARG002 - each job has the memory that it asked for
-        """True."""
-        return True
-
     def start(self, job: Job) -> None:
         """Keep a job for the next call of ``ended``, which submits all that were kept."""
         self._new.append(job)

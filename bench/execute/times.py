@@ -45,7 +45,9 @@ class Took(NamedTuple):
         job: Id of the job.
         device: Torch device, or ``"none"``.
         key: Key of the job.
-        memory: Largest part of the GPU's memory that it held, in [0, 1]; None on a CPU.
+        device_memory: Memory of the GPU in bytes; None on a CPU, as the next two.
+        peak_memory: The most of it that the job held, in bytes.
+        memory_share: The part of it that the job was allowed to plan with.
     """
 
     kind: str
@@ -59,7 +61,9 @@ class Took(NamedTuple):
     job: str
     device: str
     key: str
-    memory: float | None = None
+    device_memory: int | None = None
+    peak_memory: int | None = None
+    memory_share: float | None = None
 
     @property
     def like(self) -> Kind:
@@ -70,7 +74,6 @@ class Took(NamedTuple):
     def of(cls, record: Record) -> Took:
         """What a record says."""
         ran = record.provenance
-        memory = ran.peak_memory / ran.device_memory if ran.peak_memory is not None and ran.device_memory else None
         return cls(
             kind=record.kind,
             what=record.measured.kind or record.family,
@@ -83,7 +86,9 @@ class Took(NamedTuple):
             job=record.job,
             device=ran.device,
             key=record.key,
-            memory=memory,
+            device_memory=ran.device_memory,
+            peak_memory=ran.peak_memory,
+            memory_share=ran.memory_share,
         )
 
 

@@ -28,7 +28,7 @@ from bench.plan.jobs import Job
 from bench.store import LOG, JobFolder, Record, Store
 from bench.store.folder import JOB
 
-__all__ = ["GRACE", "HELD", "UNWRITABLE", "free_stdout", "main", "output_into", "run_job"]
+__all__ = ["GRACE", "HELD", "UNWRITABLE", "end_with_parent", "free_stdout", "main", "output_into", "run_job"]
 
 INTERRUPTED = 130
 UNWRITABLE = 74
@@ -43,7 +43,7 @@ GRACE = 60.0
 
 def main(job: Job, site: Site) -> None:
     """Entry of a worker process."""
-    _end_with_parent()
+    end_with_parent()
     free_stdout()  # for output outside of the job's log, such as while a plug-in is imported
     # The scheduler handles an interrupt from the terminal; it ends workers with SIGTERM.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -66,7 +66,7 @@ def main(job: Job, site: Site) -> None:
         sys.exit(HELD)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """End this process when the command that started it ends, or the server that it was forked from, which tells the
     command how it ended. Without them nobody would collect its result, and it would keep its device and its lock.
     SIGTERM lets training save a checkpoint; SIGKILL follows after ``GRACE`` seconds.
@@ -170,7 +170,7 @@ def _run(job: Job, site: Site, store: Store, folder: JobFolder) -> None:
         found,
         seconds=round(time.time() - began, 3),
         finished=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        provenance=provenance(site.device if network else "none", site.command),
+        provenance=provenance(site.device if network else "none", site.command, site.share),
     )
     folder.finish(whole, artefacts)
 

@@ -66,7 +66,7 @@ def origins(models: Sequence[ResolvedModel], cells: Sequence[Sequence[Cell]], pl
 
 def _of_row(model: ResolvedModel, cells: Sequence[Cell], plan: Plan, store: Store) -> _Found:
     found: _Found = {}
-    known: dict[str, list[Provenance]] = {}  # by stage: most records of a row were made in the same way
+    known: set[tuple[str, tuple[tuple[str, str], ...]]] = set()  # most records of a row were made in the same way
     left = deque(key for cell in cells for key in cell.records)
     seen: set[str] = set()
     while left:
@@ -78,10 +78,11 @@ def _of_row(model: ResolvedModel, cells: Sequence[Cell], plan: Plan, store: Stor
         left.extend(job.inputs)
         record = store.folder(key).record()
         stage = _stage(job, model)
-        if record is None or record.provenance in known.setdefault(stage, []):
+        facts = tuple(_facts(record.provenance)) if record is not None else ()
+        if (stage, facts) in known:
             continue
-        known[stage].append(record.provenance)
-        for name, value in _facts(record.provenance):
+        known.add((stage, facts))
+        for name, value in facts:
             found.setdefault(name, {}).setdefault(value, {})[stage] = None
     return found
 

@@ -391,7 +391,7 @@ class Store:
 
     def folder(self, key: str) -> JobFolder:
         """The folder of a key, existing or not."""
-        return JobFolder(Path(f"{self.root}/{key[:2]}/{key}"))  # joined as text, which takes a third of the time
+        return JobFolder(Path(self.root, key[:2], key))  # at once, which takes less time than one after the other
 
     def folders(self) -> Iterator[JobFolder]:
         """Every job folder that exists; other folders in the store are ignored."""

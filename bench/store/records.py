@@ -115,6 +115,7 @@ class Provenance:
         tf32: Whether matrix products on the GPU were in TF32.
         device_memory: Memory of the GPU in bytes.
         peak_memory: The most of it that the job held, in bytes.
+        memory_share: The part of it that the job was allowed to plan with, in (0, 1].
     """
 
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -130,6 +131,7 @@ class Provenance:
     tf32: bool | None = None
     device_memory: int | None = None
     peak_memory: int | None = None
+    memory_share: float | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The fields that are not None, and ``harness``."""

@@ -9,7 +9,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor, nn
 
+from bench.attacks import room
 from bench.attacks.room import MOST, batch_size_for, fitting
 
 
@@ -22,8 +24,8 @@ def test_the_largest_doubled_batch_that_fits_and_is_used(
     assert found == least * ratio
     assert ratio & (ratio - 1) == 0
     assert found == least or fixed + each * found <= room * (1 + 1e-9)
-    assert found == least or found < 2 * wanted
-    assert found >= wanted or fixed + each * 2 * found > room * (1 - 1e-9)
+    assert found == least or (found < 2 * wanted and found <= MOST)
+    assert found >= wanted or 2 * found > MOST or fixed + each * 2 * found > room * (1 - 1e-9)
 
 
 def test_what_two_batches_need_is_measured_and_no_more() -> None:
@@ -33,18 +35,56 @@ def test_what_two_batches_need_is_measured_and_no_more() -> None:
         asked.append(count)
         return 10.0 * count
 
-    assert fitting(peak, 1e9, 64, 1000) == 1024
+    assert fitting(peak, 1e9, 64, 1000) == MOST == 512
     assert asked == [64, 128]
     asked.clear()
     assert fitting(peak, 1e9, 64, 64) == 64
     assert asked == []
 
 
-def test_a_gpu_that_has_no_room_to_measure_keeps_the_batch() -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    ],
+)
+def test_a_gpu_that_has_no_room_to_measure_keeps_the_batch(error: Exception) -> None:
     def peak(count: int) -> float:
-        raise torch.OutOfMemoryError(f"no room for {count}")
+        if count > 64:
+            raise error
+        return 1.0
 
     assert fitting(peak, 1e9, 64, 1000) == 64
+
+
+def test_other_errors_of_the_model_are_not_hidden() -> None:
+    def peak(count: int) -> float:
+        raise RuntimeError(f"mat1 and mat2 shapes cannot be multiplied ({count}x3 and 4x10)")
+
+    with pytest.raises(RuntimeError, match="cannot be multiplied"):
+        fitting(peak, 1e9, 64, 1000)
+
+
+class Flat(nn.Module):
+    """Logits without an input gradient: constant, or of a threshold."""
+
+    def __init__(self, threshold: bool) -> None:
+        super().__init__()
+        self.weights = nn.Parameter(torch.ones(2))
+        self.threshold = threshold
+
+    def forward(self, images: Tensor) -> Tensor:
+        means = images.flatten(1).mean(dim=1, keepdim=True)
+        return (means > 0.5).float() * self.weights if self.threshold else torch.zeros(len(images), 2)
+
+
+@pytest.mark.parametrize("threshold", [True, False])
+def test_a_model_without_an_input_gradient_can_be_measured(threshold: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 7)
+    assert room._peak(Flat(threshold), torch.rand(1, 3, 4, 4), 2, torch.device("cpu")) == 7
 
 
 def test_a_cpu_keeps_the_batch(make_linear: Callable[[], Any]) -> None:

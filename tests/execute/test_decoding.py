@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import time
 from collections.abc import Callable
+from dataclasses import replace
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +14,7 @@ import pytest
 
 from bench import api
 from bench.data.job import job_ood
+from bench.execute import decoding
 from bench.execute.decoding import decode, pictures_of
 from bench.plan.jobs import Plan
 from bench.plan.tasks import PredictTask
@@ -43,11 +48,10 @@ SPEC = DatasetSpec(
 
 
 @pytest.fixture
-def albums(site: Any, project: Any, tmp_path: Path, cache: Path) -> Callable[..., Plan]:
+def albums(site: Any, project: Any, tmp_path: Path) -> Callable[..., Plan]:
     """Plans of a suite with sets of pictures outside of the distribution; whoever decodes them leaves its process id
     in ``tmp_path/log``.
     """
-    del cache
 
     def make(action: str = "pass", **sets: bool) -> Plan:
         for name, decoded in sets.items():
@@ -102,3 +106,52 @@ def test_only_a_run_that_takes_a_gpu_decodes_before(
     with pytest.raises(KeyboardInterrupt):
         project.bench.run(whole.suite.path)
     assert order == (["decoded", "executor"] if decodes else ["executor"])
+
+
+def test_an_interrupt_ends_what_is_being_decoded_and_begins_no_more(
+    albums: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = albums("import time; time.sleep(60)", holidays=True, weddings=True, birthdays=True)
+    monkeypatch.setattr(decoding, "cpu_cores", lambda: 2)
+    seen: list[int] = []
+
+    def interrupted(sentinels: list[int]) -> None:
+        seen.extend(sentinels)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(decoding, "wait", interrupted)
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        decode(plan.jobs, tmp_path)
+    assert time.monotonic() - began < 30
+    assert len(seen) == 2
+    assert not [child for child in multiprocessing.active_children() if isinstance(child, SpawnProcess)]
+    assert decoders(tmp_path) == []
+
+
+def test_what_a_loader_prints_is_not_in_the_output_of_the_command(
+    albums: Callable[..., Plan], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    decode(albums("print('a loader talks')", holidays=True).jobs, tmp_path)
+    assert len(decoders(tmp_path)) == 1
+    assert "talks" not in capfd.readouterr().out
+
+
+def test_own_data_are_not_read_for_this(
+    albums: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (job,) = [one for one in albums(holidays=True).jobs if isinstance(one.task, PredictTask) and one.task.ood]
+    assert isinstance(job.task, PredictTask)
+    assert job.task.ood is not None
+    own = replace(job, task=replace(job.task, ood=replace(job.task.ood, dataset="/data/own.npz")))
+    gone = replace(job, task=replace(job.task, ood=replace(job.task.ood, dataset="vanished:SPEC")))
+    asked: list[str] = []
+    find = decoding.find_dataset
+
+    def noted(name: str, where: Path) -> Any:
+        asked.append(name)
+        return find(name, where)
+
+    monkeypatch.setattr(decoding, "find_dataset", noted)
+    assert [ood.dataset for _, ood in pictures_of([own, gone, job, job])] == ["holidays:SPEC"]
+    assert asked == ["vanished:SPEC", "holidays:SPEC"]

@@ -1,58 +1,58 @@
-"""Jobs share a GPU if it holds them together; what they take comes from finished jobs."""
+"""Jobs share a GPU if it holds them together; what they hold comes from finished jobs."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bench.execute.context import Site
-from bench.execute.executors import Pool
+from bench.execute.executors import Pool, Selective
 from bench.execute.memory import Memory
 from bench.execute.times import Took, kind_of
 from bench.plan.jobs import Job
 from bench.store import Provenance, Record, Store
-from tests.execute.scripted import PLAN
+from tests.execute.scripted import PLAN, job
 
-TRAIN, OTHER, *_ = PLAN.jobs
-CARD = 80 * 2**30
+TRAIN, OTHER = (one for one in PLAN.jobs if one.kind == "train")
+READER = job("accuracy", TRAIN)  # a job without network passes: it reads predictions
+GPU = 80 * 2**30
+HALF = 0.5
 
 
-def record(job: Job, held: float | None, **more: object) -> Record:
-    """The record of a job that held a part of a card."""
-    peak = None if held is None else round(held * CARD)
-    provenance = Provenance(device="cuda:0", device_memory=CARD, peak_memory=peak)
+def record(job: Job, held: float | None, *, gpu: int = GPU, share: float = HALF, finished: str = "") -> Record:
+    """The record of a job that held a part of a GPU."""
+    peak = None if held is None else round(held * gpu)
+    provenance = Provenance(device="cuda:0", device_memory=gpu, peak_memory=peak, memory_share=share)
     train = job.task.train
-    found = Record(
+    return Record(
         kind=job.kind,
         family=train.model.family,
         backbone=train.model.backbone,
         dataset=train.data.dataset,
         key=job.key,
+        finished=finished,
         provenance=provenance,
     )
-    return replace(found, **more)  # type: ignore[arg-type]
 
 
-def took(job: Job, held: float) -> Took:
-    found = Took.of(record(job, held))
-    return found._replace(what=kind_of(job)[1])
+def took(job: Job, held: float, gpu: int = GPU, share: float = HALF, finished: str = "") -> Took:
+    return Took.of(record(job, held, gpu=gpu, share=share, finished=finished))
 
 
-def test_a_record_tells_the_part_of_the_card() -> None:
-    assert Took.of(record(TRAIN, 0.25)).memory == pytest.approx(0.25)
-    assert Took.of(record(TRAIN, None)).memory is None
-    assert Took.of(record(TRAIN, 0.25)).like == kind_of(TRAIN)
+def test_a_record_tells_what_a_job_held() -> None:
+    found = Took.of(record(TRAIN, 0.25))
+    assert (found.device_memory, found.peak_memory, found.memory_share) == (GPU, GPU // 4, HALF)
+    assert found.like == kind_of(TRAIN)
 
 
 @pytest.mark.parametrize(("held", "fits"), [(0.40, True), (0.45, True), (0.50, False)])
-def test_two_jobs_share_a_card_that_holds_both(held: float, fits: bool) -> None:
+def test_two_jobs_share_a_gpu_that_holds_both(held: float, fits: bool) -> None:
     memory = Memory(["cuda:0", "cuda:0", "cuda:1"], [took(TRAIN, held)])
     assert memory.admits(TRAIN, "cuda:0", [TRAIN]) is fits
 
 
-def test_the_most_that_such_a_job_took_counts() -> None:
+def test_the_most_that_such_a_job_held_counts() -> None:
     memory = Memory(["cuda:0"] * 2, [took(TRAIN, 0.6), took(TRAIN, 0.1)])
     assert not memory.admits(TRAIN, "cuda:0", [TRAIN])
     memory = Memory(["cuda:0"] * 2)
@@ -61,12 +61,37 @@ def test_the_most_that_such_a_job_took_counts() -> None:
     assert not memory.admits(TRAIN, "cuda:0", [TRAIN])
 
 
+def test_what_a_job_held_with_another_number_of_workers_tells_nothing() -> None:
+    """Attacks fill the part that they get."""
+    greedy = [took(TRAIN, 0.62, share=1.0)]
+    assert Memory(["cuda:0"] * 4, greedy).admits(TRAIN, "cuda:0", [TRAIN] * 3)
+    assert not Memory(["cuda:0"] * 2, [took(TRAIN, 0.62)]).admits(TRAIN, "cuda:0", [TRAIN])
+
+
+def test_what_a_job_held_on_another_gpu_tells_nothing() -> None:
+    large = took(TRAIN, 0.1, gpu=2 * GPU, finished="2026-01-01")
+    here = took(OTHER, 0.7, finished="2026-01-02")
+    memory = Memory(["cuda:0"] * 2, [here, large])  # in no order
+    assert memory.admits(TRAIN, "cuda:0", [TRAIN])
+    assert not memory.admits(TRAIN, "cuda:0", [OTHER])
+    memory.learn(took(TRAIN, 0.1, gpu=2 * GPU))  # so this run is on the large one
+    assert memory.admits(TRAIN, "cuda:0", [OTHER])
+
+
 @pytest.mark.parametrize("workers", [2, 3, 7, 10])
-def test_without_knowledge_as_many_jobs_share_a_card_as_it_has_workers(workers: int) -> None:
+def test_without_knowledge_as_many_jobs_share_a_gpu_as_it_has_workers(workers: int) -> None:
     memory = Memory(["cuda:0"] * workers)
     assert memory.share("cuda:0") == 1 / workers
     assert memory.admits(TRAIN, "cuda:0", [OTHER] * (workers - 1))
     assert not memory.admits(TRAIN, "cuda:0", [OTHER] * workers)
+
+
+def test_a_job_without_network_passes_holds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.execute.memory.uses_network", lambda task: task is not READER.task)
+    memory = Memory(["cuda:0"] * 2, [took(TRAIN, 0.85)])
+    assert memory.admits(READER, "cuda:0", [TRAIN])
+    assert memory.admits(TRAIN, "cuda:0", [READER])
+    assert not memory.admits(TRAIN, "cuda:0", [OTHER])
 
 
 def test_a_job_alone_and_a_job_on_a_cpu_are_always_admitted() -> None:
@@ -75,6 +100,12 @@ def test_a_job_alone_and_a_job_on_a_cpu_are_always_admitted() -> None:
     assert Memory(["cpu"] * 2, greedy).admits(TRAIN, "cpu", [OTHER])
     assert not Memory.shared(["cpu", "cpu", "cuda:0", "cuda:1"])
     assert Memory.shared(["cuda:0", "cuda:1", "cuda:0"])
+
+
+@pytest.mark.parametrize("gpu", [0, GPU])
+def test_records_of_former_versions_tell_nothing(gpu: int) -> None:
+    before = took(TRAIN, 0.9)._replace(device_memory=gpu, memory_share=None)
+    assert Memory(["cuda:0"] * 2, [before]).admits(TRAIN, "cuda:0", [TRAIN])
 
 
 def test_a_pool_puts_a_job_where_there_is_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,6 +124,7 @@ def test_a_pool_puts_a_job_where_there_is_room(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(Pool, "_started", started)
     pool = Pool(Site(store.root, tmp_path, tmp_path, "cuda:0", ""), ["cuda:0", "cuda:0", "cuda:1", "cuda:1"])
+    assert isinstance(pool, Selective)
     for _ in range(2):
         assert pool.admits(TRAIN)
         pool.start(TRAIN)
