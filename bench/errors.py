@@ -119,8 +119,13 @@ def nearest(name: str, valid: Iterable[str]) -> str | None:
 
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str:
-    """A hint for an unknown name: the nearest valid name, or the list of all valid names if it is short."""
+    """A hint for an unknown name: the valid names that it is the first part of, as ``jem`` is of ``jem/digits``; else
+    the nearest valid name, or the list of all valid names if it is short.
+    """
     names = sorted(set(valid))
+    within = [one for one in names if name and one.startswith(f"{name}/")]
+    if within:
+        return f"did you mean {', '.join(map(repr, within[:3]))}{', …' if len(within) > 3 else ''}?"
     close = nearest(name, names)
     if close is not None:
         return f"did you mean {close!r}?"

@@ -65,7 +65,7 @@ def test_the_suite_without_mistakes(project: Project) -> None:
     project.suite(GOOD, "s")
     result = bench("check", "suites/s.toml")
     assert result.exit_code == 0, result.output
-    assert result.stdout.startswith("suites/s.toml: ok, 2 models, 3 evaluations, 1 tables")
+    assert result.stdout.startswith("suites/s.toml: ok, 2 models, 3 evaluations, 1 table")
 
 
 @pytest.mark.parametrize("command", ["check", "plan", "run"])
@@ -199,3 +199,9 @@ def test_nearest_ignores_case_and_gives_up_on_strangers() -> None:
     assert did_you_mean("xyzzy", ["b", "a"]) == "valid: a, b"
     assert did_you_mean("xyzzy", [str(1000 + i) for i in range(13)]).endswith("1011, …")
     assert did_you_mean("xyzzy", []) == ""
+
+
+def test_the_first_part_of_names_gets_these_names() -> None:
+    jobs = [f"{model}/digits/{what}" for model in ("gem", "jem") for what in ("train", "accuracy", "pgd", "ood")]
+    assert did_you_mean("jem", jobs) == "did you mean 'jem/digits/accuracy', 'jem/digits/ood', 'jem/digits/pgd', …?"
+    assert did_you_mean("jem/digits/pdg", jobs) == "did you mean 'jem/digits/pgd'?"

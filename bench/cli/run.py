@@ -190,10 +190,14 @@ def check(suite: str, profile: str | None) -> None:
     for name in dict.fromkeys(name for table in tables for name in table.literature):
         load_literature(name, bench.settings.literature)
     missing = dict.fromkeys(job.blocked for job in chosen.jobs if job.blocked)
-    echo(
-        f"{chosen.suite.path}: ok, {sum(len(leaf.models) for leaf in leaves)} models, "
-        f"{sum(len(leaf.evaluations) for leaf in leaves)} evaluations, {len(tables)} tables, {len(chosen.jobs)} jobs"
-    )
+    counts = {
+        "model": sum(len(leaf.models) for leaf in leaves),
+        "evaluation": sum(len(leaf.evaluations) for leaf in leaves),
+        "table": len(tables),
+        "job": len(chosen.jobs),
+    }
+    told = ", ".join(f"{count} {what}{'' if count == 1 else 's'}" for what, count in counts.items())
+    echo(f"{chosen.suite.path}: ok, {told}")
     for text in chosen.suite.warnings:
         echo(f"warning: {text}")
     for reason in missing:

@@ -61,7 +61,8 @@ class Summary:
     def text(self) -> str:
         """The number of jobs by state, and how many ran in which time."""
         counts = ", ".join(f"{count} {state}" for state, count in sorted(self.counts().items()))
-        ran = f"{len(self.ran)} run" if self.ran else "nothing to run"
+        nothing = "no job ended" if self.interrupted else "nothing to run"
+        ran = f"{len(self.ran)} run" if self.ran else nothing
         stopped = "interrupted; the same command continues. " if self.interrupted else ""
         return f"{stopped}{counts}; {ran} in {duration(self.seconds)}"
 

@@ -58,7 +58,11 @@ def value_text(value: float, unit: str, n: int | None = None, decimals: int | No
 def _number(value: float, unit: str, decimals: int | None) -> str:
     """A number with the decimals of its unit; if it has none, with three digits or the whole integer part, and without
     an exponent for large numbers.
+
+    >>> _number(0.2075, "fraction", None), _number(0.20749999999999996, "fraction", None)
+    ('20.8', '20.8')
     """
+    value = float(f"{value:.12g}")  # two ways of computing one number may differ in the last bits, on a tie in a digit
     if unit == "fraction":
         return f"{100 * value:.1f}"
     if unit == "auroc":

@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import Field
 
 from bench.data.decoded import user_cache
-from bench.errors import Problem, RequestError, SuiteError, did_you_mean, shortened
+from bench.errors import Problem, RequestError, SuiteError, did_you_mean, nearest, shortened
 from bench.spec import Config
 from bench.suite.cluster import Cluster
 from bench.suite.document import read, validate
@@ -158,14 +158,25 @@ def _find(name: str, folders: list[Path], what: str) -> Path:
     if is_path(name):
         if _is_there(path):
             return path
-        near = did_you_mean(path.stem, _stems(folders))
+        stems = _stems(folders)
+        near = did_you_mean(path.stem, stems) if nearest(path.stem, stems) else _beside(path)
         raise RequestError(f"{shortened(name)}: no such file" + (f"; {near}" if near else ""))
     for folder in folders:
         if _is_there(folder / f"{name}.toml"):
             return folder / f"{name}.toml"
     here = Path(f"{name}.toml")
-    near = f"did you mean {str(here)!r}?" if _is_there(here) else did_you_mean(name, _stems(folders))
+    near = f"did you mean {str(here)!r}?" if _is_there(here) else _beside(path) or did_you_mean(name, _stems(folders))
     raise RequestError(f"unknown {what} {shortened(name)!r}; {near}")
+
+
+def _beside(path: Path) -> str:
+    """The nearest name of a TOML file in the folder of ``path``, as a hint; empty if there is none."""
+    try:
+        names = [file.name for file in path.parent.glob("*.toml")]
+    except (OSError, ValueError):
+        return ""
+    close = nearest(path.name, names) if path.suffix else None
+    return f"did you mean {str(path.with_name(close))!r}?" if close is not None else ""
 
 
 def _is_there(path: Path) -> bool:

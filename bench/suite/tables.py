@@ -97,9 +97,11 @@ class TableReader(ResultsReader):
                     self.complain(path, f"unknown column {name!r}", did_you_mean(name, self._known))
                 continue
             column = _headed(column, item)
-            if column.column.argument not in self._substitutes or column.id not in [one.id for one in columns]:
-                # Two sets of a suite may share a substitute; its column then appears once.
+            if column.id not in [one.id for one in columns]:
                 columns.append(replace(column, written=name))
+            elif column.column.argument not in self._substitutes:
+                # Two sets of a suite may share a substitute; its column then appears once.
+                self.complain((*at, place), f"column {name!r} is listed twice")
         return columns
 
     def _column(self, name: str) -> ResolvedColumn | None:

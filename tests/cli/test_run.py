@@ -284,7 +284,7 @@ class TestPlanAndStatus:
     def test_check_says_what_will_be_missing(self, project: Project, tiny: str) -> None:
         path = project.suite(tiny)
         first, *missing = ok("check", str(path)).splitlines()
-        assert first == f"{path}: ok, 2 models, 5 evaluations, 1 tables, {len(project.plan(tiny).jobs)} jobs"
+        assert first == f"{path}: ok, 2 models, 5 evaluations, 1 table, {len(project.plan(tiny).jobs)} jobs"
         assert missing == ["n/a: softmax does not generate"]
 
 
@@ -303,4 +303,4 @@ def test_a_literature_file_with_mistakes_is_found_before_a_table_is_printed(proj
 def test_a_right_suite_is_ok(project: Project, tiny: str) -> None:
     project.suite(tiny)
     found = bench("check", "tiny", "--profile", "smoke")
-    assert (found.exit_code, ": ok, 2 models, 5 evaluations, 1 tables" in found.output) == (0, True)
+    assert (found.exit_code, ": ok, 2 models, 5 evaluations, 1 table" in found.output) == (0, True)

@@ -140,7 +140,7 @@ def test_what_a_loader_prints_is_not_in_the_output_of_the_command(
 def test_own_data_are_not_read_for_this(
     albums: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (job,) = [one for one in albums(holidays=True).jobs if isinstance(one.task, PredictTask) and one.task.ood]
+    job, *_ = [one for one in albums(holidays=True).jobs if isinstance(one.task, PredictTask) and one.task.ood]
     assert isinstance(job.task, PredictTask)
     assert job.task.ood is not None
     own = replace(job, task=replace(job.task, ood=replace(job.task.ood, dataset="/data/own.npz")))

@@ -92,6 +92,11 @@ def test_models_under_a_profile_that_gives_both_one_data_set(project: Project) -
         ('["digits", "fashion-mnist"]', '["digits", 3]', "expected a text in quotes"),
         ('"digits/accuracy"', '"digit/accuracy"', r"unknown column 'digit/accuracy'; did you mean 'digits/accuracy'"),
         ('"digits/accuracy"', '"accuracy"', r"unknown column 'accuracy'"),
+        (
+            '"digits/accuracy"',
+            '"digits/accuracy", "digits/accuracy"',
+            r"columns\[1\]: column 'digits/accuracy' is listed twice",
+        ),
         ('columns = ["digits', 'settings = ["lr"]\ncolumns = ["digits', "settings differ by data set"),
         ("epochs = 5", "epoch = 5", r"toml:12:1: model\[0\].on.fashion-mnist.epoch: unknown key"),
         ("epochs = 5", 'epochs = "5"', r"toml:12:1: model\[0\].on.fashion-mnist.epochs: .*without quotes"),

@@ -136,6 +136,13 @@ def test_near_misses_are_suggested(project: Project, name: str, message: str) ->
         find_suite(name, load_settings())
 
 
+@pytest.mark.parametrize("name", ["mine.tml", "./mine.tom", "mein.toml"])
+def test_a_file_of_a_near_name_in_the_same_folder_is_suggested(project: Project, name: str) -> None:
+    project.write("mine.toml", "")
+    with pytest.raises(RequestError, match=r"did you mean 'mine\.toml'\?"):
+        find_suite(name, load_settings())
+
+
 def test_a_default_suite_by_path_is_relative_to_the_settings_file(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
