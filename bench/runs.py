@@ -30,6 +30,7 @@ from bench.report.formats.json import as_dict, from_dict
 from bench.report.model import Report
 from bench.report.numbers import Names
 from bench.store import lease
+from bench.suite.schema import Suite
 from bench.suite.settings import is_path
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "Running",
     "StoredTables",
     "announced",
+    "namesake",
     "plans",
     "read_last",
     "running_commands",
@@ -178,6 +180,17 @@ def plans(results: Path) -> list[RememberedPlan]:
         except (KeyError, TypeError, AttributeError) as error:
             raise DamagedFileError(path, f"is no plan that a run left: {type(error).__name__} {error}") from None
     return found
+
+
+def namesake(results: Path, suite: Suite) -> Path | None:
+    """The file of another suite that was run last under the name and profile of a suite; None if there is none, if that
+    file is gone, or if its content is the same.
+    """
+    with contextlib.suppress(OSError, DamagedFileError, KeyError):
+        file = _located(str(_read(_folder(results, suite.name, suite.profile) / PLAN)["file"]), results)
+        if not file.samefile(suite.path) and file.read_bytes() != suite.path.read_bytes():
+            return file
+    return None
 
 
 _NAMES = tuple(one.name for one in fields(Names))

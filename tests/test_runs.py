@@ -267,3 +267,25 @@ class TestResults:
             path.write_text(content, encoding="utf-8")
             with pytest.raises(DamagedFileError, match=r"plan\.json"):
                 self.frame(project)
+
+
+class TestNamesake:
+    def test_another_suite_of_the_name_is_told(self, project: Project, tiny: str) -> None:
+        bench, first = project.bench, project.suite(tiny, "first")
+        plan = bench.plan(first)
+        assert bench.warnings(plan.suite) == plan.suite.warnings == ()
+        remembered.write_plan(bench.settings.results, project.root, plan)
+        assert bench.warnings(plan.suite) == ()
+        second = bench.suite(project.suite(tiny + "\n# another\n", "second"))
+        (text,) = bench.warnings(second)
+        assert text.startswith(f"another suite was run under the name 'tiny': {first}; ")
+        assert bench.warnings(bench.suite(second.path, "smoke")) == ()  # a profile has a place of its own
+        first.unlink()
+        assert bench.warnings(second) == ()
+
+    def test_a_copy_of_the_suite_is_no_other(self, project: Project, tiny: str) -> None:
+        bench = project.bench
+        remembered.write_plan(bench.settings.results, project.root, bench.plan(project.suite(tiny, "first")))
+        assert bench.warnings(bench.suite(project.suite(tiny, "copy"))) == ()
+        (bench.settings.results / "runs" / "tiny" / "plan.json").write_text("damaged")
+        assert bench.warnings(bench.suite(project.suite(tiny + "\n", "other"))) == ()

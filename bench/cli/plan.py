@@ -51,7 +51,7 @@ def plan(
 
     bench = Bench.here()
     chosen = bench.plan(suite, profile=profile, only=only)
-    for text in chosen.suite.warnings:
+    for text in bench.warnings(chosen.suite):
         echo(f"warning: {text}", err=True)
     states = bench.states(chosen)
     counts = sorted({*_WORKERS, len(slots(device, None))}) if workers is None else [len(slots(device, workers))]

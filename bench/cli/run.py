@@ -76,7 +76,7 @@ def run(
     bench = Bench.here()
     if suite is None and not bench.settings.names_suite:
         _agree(bench, profile, only)
-    for text in bench.suite(suite, profile).warnings:
+    for text in bench.warnings(bench.suite(suite, profile)):
         echo(f"warning: {text}", err=True)
     display = _display(bench, bench.slots(on, device, workers), as_json)
     with contextlib.closing(display):  # an error leaves the terminal as it was
@@ -198,7 +198,7 @@ def check(suite: str, profile: str | None) -> None:
     }
     told = ", ".join(f"{count} {what}{'' if count == 1 else 's'}" for what, count in counts.items())
     echo(f"{chosen.suite.path}: ok, {told}")
-    for text in chosen.suite.warnings:
+    for text in bench.warnings(chosen.suite):
         echo(f"warning: {text}")
     for reason in missing:
         echo(f"n/a: {reason}")
