@@ -271,7 +271,7 @@ def test_its_family_is_listed_described_and_planned(command: Command, site: Path
     }
     assert "sharpness = 4" in command("describe", "nearest-mean").stdout
     assert "pixels" in command("list", "backbones").stdout
-    assert "ok, 1 models" in command("check", "strangers").stdout
+    assert "ok, 1 model" in command("check", "strangers").stdout
 
 
 def test_a_suite_trains_and_evaluates_it(command: Command, site: Path, root: Path) -> None:
