@@ -13,7 +13,7 @@ from bench.compare.sides import former_run
 from bench.errors import BenchError, NothingSelectedError, PrerequisiteError, RequestError, did_you_mean
 from bench.execute.context import Site
 from bench.execute.decoding import decode
-from bench.execute.displays import Display, Summary
+from bench.execute.displays import Display, Summary, guarded
 from bench.execute.engines import ENGINES, LOCAL, Detached, Engine, Request
 from bench.execute.executors import Executor, InProcess
 from bench.execute.prerequisites import FILE, Verified, needed, require
@@ -200,10 +200,12 @@ class Bench:
         def verify(todo: list[Job]) -> None:
             require(needed(todo, site.data, site.weights), self.verified)
 
+        shown = display or Display()
+
         def prepare(todo: list[Job]) -> None:
             verify(todo)
             if engine is LOCAL and devices[0].startswith("cuda"):
-                decode(todo, site.data)
+                decode(todo, site.data, guarded(shown).decoding)
 
         whole = self.whole(chosen) if only else chosen
         with announced(self.settings.results, chosen.keys):
@@ -213,7 +215,7 @@ class Bench:
             results, home = self.settings.results, self.settings.home
             remembered.write_last(results, home, whole.suite.path, profile)
             remembered.write_plan(results, home, whole)
-            summary = run_plan(chosen, self.store, executor, display or Display(), prepare)
+            summary = run_plan(chosen, self.store, executor, shown, prepare)
             detached = made[0] if made and isinstance(made[0], Detached) else None
             return Run(chosen, summary, self._remember_tables(whole, profile), detached)
 

@@ -11,7 +11,7 @@ import codecs
 import re
 import unicodedata
 
-__all__ = ["TRANSLITERATE", "plain", "visible"]
+__all__ = ["TRANSLITERATE", "plain", "several", "visible"]
 
 # Control characters, format characters such as those that reorder text, surrogates, line and paragraph separators.
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
@@ -29,6 +29,15 @@ _SPELT = {
     "±": "+-", "∞": "inf", "−": "-", "–": "-", "—": "-", "─": "-", "│": "|", "━": "=", "╸": "-", "╺": "-",
     "\u00a0": " ", "‘": "'", "’": "'", "“": '"', "”": '"',
 }  # fmt: skip
+
+
+def several(count: int, what: str) -> str:
+    """A number of things, in the singular if it is one.
+
+    >>> several(1, "job"), several(1234, "job")
+    ('1 job', '1,234 jobs')
+    """
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def plain(text: str) -> str:

@@ -10,6 +10,7 @@ import click
 from bench.cli import options
 from bench.cli.run import run
 from bench.cli.say import echo, echo_json
+from bench.plain import several
 
 __all__ = ["export", "import_", "sample", "train"]
 
@@ -112,10 +113,10 @@ def sample(
     if as_json:
         echo_json({**facts})
         return
-    echo(f"{facts['n']} images in {out}")
+    echo(f"{several(facts['n'], 'image')} in {out}")
     for row in facts["classes"]:
         echo(
-            f"class {row['class']}: {row['n']} images, mean energy {row['energy']:.3g}, "
+            f"class {row['class']}: {several(row['n'], 'image')}, mean energy {row['energy']:.3g}, "
             f"mean confidence {row['confidence']:.1%}, classified as intended {row['agreement']:.1%}"
         )
 

@@ -9,6 +9,7 @@ import click
 
 from bench.cli import options
 from bench.cli.say import echo, echo_json
+from bench.plain import several
 
 if TYPE_CHECKING:
     from bench.api import Bench
@@ -77,7 +78,7 @@ def plan(
         return
     _show_jobs(chosen, states, estimates)
     whole = sum({job.key: job.passes for job in chosen.jobs}.values())
-    echo(f"{len(chosen.jobs)} jobs, {whole:,.0f} network passes")
+    echo(f"{several(len(chosen.jobs), 'job')}, {whole:,.0f} network passes")
     echo(to_run(every))
     for priced in prices if every.jobs else ():
         _show_price(priced, counts)

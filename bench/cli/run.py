@@ -12,6 +12,7 @@ from bench.cli import options
 from bench.cli.plan import plan, price, to_run
 from bench.cli.results import show_report
 from bench.cli.say import echo, echo_json, is_terminal, reserved
+from bench.plain import several
 
 __all__ = ["check", "run", "status"]
 
@@ -104,12 +105,13 @@ def _leave(detached: Any, cancel: bool) -> None:
         return
     if not cancel and is_terminal(sys.stdin) and is_terminal(sys.stderr):
         with contextlib.suppress(click.Abort):  # a second Ctrl-C leaves them
-            cancel = click.confirm(f"{len(left)} jobs are in the queue; cancel them?", default=False, err=True)
+            cancel = click.confirm(f"{several(len(left), 'job')} in the queue; cancel?", default=False, err=True)
     if cancel:
         detached.cancel()
-        echo(f"cancelled {len(left)} jobs", err=True)
+        echo(f"cancelled {several(len(left), 'job')}", err=True)
     else:
-        echo(f"{len(left)} jobs stay in the queue ({' '.join(left)}); the same command takes their results", err=True)
+        told = f"left in the queue: {several(len(left), 'job')} ({' '.join(left)})"
+        echo(f"{told}; the same command takes the results", err=True)
 
 
 def _agree(bench: Any, profile: str | None, only: tuple[str, ...]) -> None:
@@ -196,7 +198,7 @@ def check(suite: str, profile: str | None) -> None:
         "table": len(tables),
         "job": len(chosen.jobs),
     }
-    told = ", ".join(f"{count} {what}{'' if count == 1 else 's'}" for what, count in counts.items())
+    told = ", ".join(several(count, what) for what, count in counts.items())
     echo(f"{chosen.suite.path}: ok, {told}")
     for text in bench.warnings(chosen.suite):
         echo(f"warning: {text}")

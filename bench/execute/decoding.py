@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import signal
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -40,13 +40,20 @@ def _decodes(dataset: str) -> bool:
     return False
 
 
-def decode(jobs: Iterable[Job], data_root: Path) -> None:
+def decode(jobs: Iterable[Job], data_root: Path, tell: Callable[[list[str]], None] = lambda _: None) -> None:
     """Decode the sets of pictures that jobs read into the user's cache, each in a process, as many at once as there are
     cores.
 
     Sets that are there are only read. Errors are left to the jobs, which report them.
+
+    Args:
+        jobs: The jobs.
+        data_root: Where data sets are.
+        tell: Called with the names of the sets before the first is read, if there are any.
     """
     wanted = pictures_of(jobs)
+    if wanted:
+        tell(list(dict.fromkeys(outside.dataset for _, outside in wanted)))
     # Not forked from the server of the workers: it would begin without what `Pool` has it import.
     context = multiprocessing.get_context("spawn")
     running: list[SpawnProcess] = []

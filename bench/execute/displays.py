@@ -15,7 +15,7 @@ from typing import Any, TextIO, cast
 
 from bench.execute.estimate import Clock, Rates
 from bench.execute.states import Status
-from bench.plain import plain
+from bench.plain import plain, several
 from bench.plan.jobs import Job, Plan
 from bench.store import Record
 
@@ -69,6 +69,9 @@ class Summary:
 
 class Display:
     """Is told of the events of a run and shows nothing; a subclass shows the events whose methods it overrides."""
+
+    def decoding(self, names: list[str]) -> None:
+        """Before the run starts: these sets of pictures are decoded, or read if they were decoded before."""
 
     def begin(self, plan: Plan, states: Mapping[str, Status], todo: list[Job]) -> None:
         """The run starts; ``todo`` are the jobs that have to run."""
@@ -143,6 +146,11 @@ ADDED = "their results were made with other weights than training has left now, 
 """Why further jobs have to run."""
 
 
+def decoding_text(names: list[str]) -> str:
+    """What happens before a run takes a GPU."""
+    return f"pictures of {', '.join(names)} are decoded, or read if they were decoded before, before a GPU is taken"
+
+
 def reasons(states: Mapping[str, Status]) -> list[str]:
     """Why jobs cannot run, each reason once."""
     return list(dict.fromkeys(status.reason for status in states.values() if status.state == "n/a"))
@@ -167,11 +175,15 @@ class PlainDisplay(Display):
         self._clock = Clock(rates, workers)
         self._began = time.monotonic()
 
+    def decoding(self, names: list[str]) -> None:
+        """Write the names."""
+        self._say(decoding_text(names))
+
     def begin(self, plan: Plan, states: Mapping[str, Status], todo: list[Job]) -> None:
         """Write the number of jobs to run, and the reasons of those that cannot run."""
         self._clock.begin(todo)
         self._began = time.monotonic()
-        self._say(f"{plan.suite.name}: {len(plan.jobs)} jobs, {len(todo)} to run")
+        self._say(f"{plan.suite.name}: {several(len(plan.jobs), 'job')}, {len(todo)} to run")
         for reason in reasons(states):
             self._say(f"n/a: {reason}")
 
@@ -218,6 +230,10 @@ class JsonDisplay(Display):
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
+
+    def decoding(self, names: list[str]) -> None:
+        """Write the names of the sets."""
+        self._say({"event": "decoding", "sets": names})
 
     def begin(self, plan: Plan, states: Mapping[str, Status], todo: list[Job]) -> None:  # noqa: ARG002
         """Write the ids of the jobs to run."""

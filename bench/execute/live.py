@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bench.execute.displays import ADDED, Display, Summary, duration, reasons, result_text
+from bench.execute.displays import ADDED, Display, Summary, decoding_text, duration, reasons, result_text
 from bench.execute.estimate import Clock, Rates, number_in
 from bench.execute.states import Status
 from bench.plain import plain
@@ -113,6 +113,10 @@ class LiveDisplay(Display):
         self._live: Live | None = None
         self._began = time.monotonic()
         self._name = ""
+
+    def decoding(self, names: list[str]) -> None:
+        """Print the names."""
+        self._say(plain(decoding_text(names)))
 
     def begin(self, plan: Plan, states: Mapping[str, Status], todo: list[Job]) -> None:
         """Start to draw."""

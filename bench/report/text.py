@@ -48,21 +48,27 @@ def value_text(value: float, unit: str, n: int | None = None, decimals: int | No
             changes that decimal by one or more; otherwise two. None (quoted numbers): the decimals of the source, at
             most two, or three of an AUROC.
         decimals: Decimals of a number of unit ``"1"``, or of an AUROC near 0 or 1; None: three digits.
+
+    >>> value_text(0.2075, "fraction", 100), value_text(0.20749999999999996, "fraction", 100)
+    ('20.8', '20.8')
     """
+    value = _settled(value)
     if unit == "auroc" and n is None and decimals is None and round(value, 2) == round(value, 3):
         decimals = 2
     long = n >= 10_000 if n is not None else round(100 * value, 2) != round(100 * value, 1)
     return f"{100 * value:.2f}" if unit == "fraction" and long else _number(value, unit, decimals)
 
 
+def _settled(value: float) -> float:
+    """The number to twelve digits: two ways of computing it may differ in the last bits, and tell a tie apart."""
+    return float(f"{value:.12g}")
+
+
 def _number(value: float, unit: str, decimals: int | None) -> str:
     """A number with the decimals of its unit; if it has none, with three digits or the whole integer part, and without
     an exponent for large numbers.
-
-    >>> _number(0.2075, "fraction", None), _number(0.20749999999999996, "fraction", None)
-    ('20.8', '20.8')
     """
-    value = float(f"{value:.12g}")  # two ways of computing one number may differ in the last bits, on a tie in a digit
+    value = _settled(value)
     if unit == "fraction":
         return f"{100 * value:.1f}"
     if unit == "auroc":
@@ -114,7 +120,7 @@ def calibrated_text(cell: Cell) -> str:
     if fact is None:
         return ""
     p = "" if fact.p_value is None else ", p < .001" if fact.p_value < 0.001 else f", p = {_p_text(fact.p_value)}"
-    return f"calibrated {100 * fact.mean:.1f}{p}"
+    return f"calibrated {100 * _settled(fact.mean):.1f}{p}"
 
 
 def _p_text(p: float) -> str:

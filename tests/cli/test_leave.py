@@ -39,7 +39,7 @@ def test_it_asks_on_a_terminal_alone(
     cancelled: bool,
 ) -> None:
     def confirm(text: str, *, default: bool, err: bool) -> bool:
-        assert text == "2 jobs are in the queue; cancel them?"
+        assert text == "2 jobs in the queue; cancel?"
         assert (default, err) == (False, True)
         assert answer is not None
         if isinstance(answer, click.Abort):
@@ -52,7 +52,7 @@ def test_it_asks_on_a_terminal_alone(
     run._leave(queued, option)
     assert queued.cancelled is cancelled
     said = capsys.readouterr().err
-    assert ("cancelled 2 jobs" if cancelled else "stay in the queue (12_0 12_1); the same command") in said
+    assert ("cancelled 2 jobs" if cancelled else "left in the queue: 2 jobs (12_0 12_1); the same command") in said
 
 
 def test_nothing_left_is_nothing_to_ask(capsys: pytest.CaptureFixture[str]) -> None:

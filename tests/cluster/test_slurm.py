@@ -192,7 +192,7 @@ def test_a_job_that_is_killed_interrupted_and_timed_out_ends_with_the_same_bits(
     place.wait(process, lambda: place.trains(killed))
     process.send_signal(signal.SIGINT)
     assert place.end(process) == 130
-    assert "1 jobs stay in the queue" in place.output
+    assert "left in the queue: 1 job " in place.output
     number = place.number()
     assert f"{number} RUNNING" in squeue()
 
@@ -229,7 +229,7 @@ def test_cancelled_jobs_fail_and_the_same_command_starts_them_again(slurm: None,
     place.wait(process, lambda: place.train().locked())
     process.send_signal(signal.SIGTERM)
     assert place.end(process) == 130
-    assert "cancelled 1 jobs" in place.output
+    assert "cancelled 1 job" in place.output
     deadline = time.monotonic() + 30
     while squeue():
         assert time.monotonic() < deadline, squeue()

@@ -72,7 +72,9 @@ def decoders(tmp_path: Path) -> list[str]:
 def test_each_set_is_decoded_once_and_by_another_process(albums: Callable[..., Plan], tmp_path: Path) -> None:
     plan = albums(holidays=True, weddings=True, drawings=False)
     assert [ood.dataset for _, ood in pictures_of(plan.jobs)] == ["holidays:SPEC", "weddings:SPEC"]
-    decode(plan.jobs, tmp_path)
+    told: list[list[str]] = []
+    decode(plan.jobs, tmp_path, told.append)
+    assert told == [["holidays:SPEC", "weddings:SPEC"]]
     first = decoders(tmp_path)
     assert len(first) == 2
     # What a job loads then comes from the cache.
@@ -81,6 +83,13 @@ def test_each_set_is_decoded_once_and_by_another_process(albums: Callable[..., P
             assert len(job_ood(job.task.train.data, job.task.ood, tmp_path)) == 16
     decode(plan.jobs, tmp_path)
     assert decoders(tmp_path) == first
+
+
+def test_without_pictures_nothing_is_said(albums: Callable[..., Plan], tmp_path: Path) -> None:
+    def tell(names: list[str]) -> None:
+        raise AssertionError(names)
+
+    decode(albums(drawings=False).jobs, tmp_path, tell)
 
 
 @pytest.mark.parametrize("action", ["raise ValueError('damaged')", "os._exit(7)"])
@@ -95,7 +104,7 @@ def test_only_a_run_that_takes_a_gpu_decodes_before(
 ) -> None:
     whole = albums(holidays=True)
     order: list[str] = []
-    monkeypatch.setattr(api, "decode", lambda jobs, root: order.append("decoded"))
+    monkeypatch.setattr(api, "decode", lambda jobs, root, tell: order.append("decoded"))
     monkeypatch.setattr(api.LOCAL, "slots", lambda request: [device], raising=False)
 
     def executor(*_: object) -> Any:

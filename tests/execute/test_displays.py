@@ -172,3 +172,21 @@ def test_the_live_display_gives_the_terminal_back() -> None:
     assert out.getvalue().rindex("\x1b[?25h") > out.getvalue().rindex("\x1b[?25l")
     display.tick({})
     display.close()
+
+
+def test_pictures_that_are_decoded_before_a_run_are_named() -> None:
+    names = ["celeba", "textures"]
+    out = io.StringIO()
+    PlainDisplay(out, Rates(), 1).decoding(names)
+    assert "pictures of celeba, textures are decoded" in out.getvalue()
+    console = Console(file=io.StringIO(), record=True, width=200)
+    LiveDisplay(console, Rates(), 1).decoding(names)
+    assert "pictures of celeba, textures are decoded" in console.export_text()
+    out = io.StringIO()
+    JsonDisplay(out).decoding(names)
+    assert json.loads(out.getvalue()) == {"event": "decoding", "sets": names}
+
+
+@pytest.mark.parametrize(("interrupted", "text"), [(True, "no job ended in"), (False, "nothing to run in")])
+def test_a_run_in_which_no_job_ended(interrupted: bool, text: str) -> None:
+    assert text in Summary({TRAIN.key: Status("pending")}, interrupted=interrupted).text()

@@ -39,6 +39,9 @@ class EpsSweepConfig(LossesConfig):
     steps: PositiveInt = Field(50, description="Gradient steps of each run")
     restarts: PositiveInt = Field(1, description="Rounds over all losses at each budget")
     items: PositiveInt = Field(100, description="Attacked test items: the first of the fixed order")
+    batch_size: PositiveInt = Field(
+        128, description="Items of a forward pass, more on a GPU with room; changes no verdict"
+    )
 
     @field_validator("eps")
     @classmethod
