@@ -72,7 +72,7 @@ def aggregate(column: ResolvedColumn, found: Sequence[Measurement], missing: Seq
         return _empty(column, first.status, first.reason) if first else _empty(column, "pending", _NO_JOB)
     numbers = [one.number for one in found]
     values = [float(number.value) for number in numbers if number.value is not None]
-    mean = float(np.mean(values))
+    mean = float(np.mean(values)) if len(values) > 1 else values[0]
     interval = student_t(values, within=column.column.bounds) if len(values) > 1 else numbers[0].interval
     verdicts = [number.verdict for number in numbers if number.verdict]
     flags = {name: str(text) for number in numbers for name, text in number.flags.items()}

@@ -25,7 +25,17 @@ from bench.keys import canonical, digest, file_digest
 from bench.store import records
 from bench.store.records import Record
 
-__all__ = ["DIGEST", "Look", "checked_record", "examined", "mark", "own_digest", "read_json", "remembered"]
+__all__ = [
+    "DIGEST",
+    "Look",
+    "checked_record",
+    "examined",
+    "mark",
+    "own_digest",
+    "read_json",
+    "read_seals",
+    "remembered",
+]
 
 DIGEST = "digest"
 """Field of a record that holds the SHA-256 of its other fields."""
@@ -65,6 +75,15 @@ def read_json(path: Path | str) -> dict[str, Any] | None:
     except (OSError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def read_seals(path: Path | str) -> dict[str, Any]:
+    """What earlier looks left beside a record; empty if nothing that can be read."""
+    try:
+        value = orjson.loads(_bytes(path))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def own_digest(record: Mapping[str, Any]) -> str:

@@ -21,6 +21,7 @@ import shutil
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
 
@@ -28,7 +29,7 @@ from bench.errors import DamagedFileError
 from bench.files.atomic import json_bytes, write_atomically, write_json
 from bench.keys import canonical, file_digest
 from bench.store import lease
-from bench.store.checked import DIGEST, checked_record, examined, mark, own_digest, read_json, remembered
+from bench.store.checked import DIGEST, checked_record, examined, mark, own_digest, read_json, read_seals, remembered
 from bench.store.records import SCHEMA, PlannedJob, Record
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class JobFolder:
 
     def _beside(self) -> dict[str, Any]:
         """What earlier looks found: the seal of the record, and the marks of the other files of the result."""
-        return read_json(f"{self.path}/{CHECKED}") or {}
+        return read_seals(f"{self.path}/{CHECKED}")
 
     def record_json(self) -> dict[str, Any] | None:
         """The record as it is stored, including fields that this version does not know, for printing."""
@@ -383,6 +384,11 @@ def _folders_in(path: Path) -> list[str]:
         return []
 
 
+@lru_cache(maxsize=20_000)  # a table asks for the folder of each job several times, and a path costs as much as a look
+def _folder(root: Path, key: str) -> JobFolder:
+    return JobFolder(Path(root, key[:2], key))  # at once, which takes less time than one after the other
+
+
 @dataclass(frozen=True)
 class Store:
     """All job folders below ``<results>/store``."""
@@ -391,7 +397,7 @@ class Store:
 
     def folder(self, key: str) -> JobFolder:
         """The folder of a key, existing or not."""
-        return JobFolder(Path(self.root, key[:2], key))  # at once, which takes less time than one after the other
+        return _folder(self.root, key)
 
     def folders(self) -> Iterator[JobFolder]:
         """Every job folder that exists; other folders in the store are ignored."""
