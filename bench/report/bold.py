@@ -6,6 +6,7 @@ with one seed or with the mean over several. *Are these families different?* is 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from itertools import combinations
 from typing import Literal
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.metrics.difference import seed_difference
-from bench.metrics.paired import holm, mcnemar, mcnemar_pairs, permutation_mean
+from bench.metrics.paired import holm, mcnemar_pairs, permutation_pairs
 from bench.report.items import Items, mean_area, scored_difference
 from bench.report.stored import Scored
 
@@ -74,18 +75,12 @@ def indistinguishable_from_best(
     sign = 1 if higher_is_better else -1
     sums = {name: sign * float(rows[name][1].sum()) for name in names}
 
-    if test == "mcnemar" and all(values.dtype == np.bool_ for _, values in rows.values()):
-        return _best_and_equals(sums, mcnemar_pairs(np.stack([values for _, values in rows.values()])))
-
-    def p_value(a: str, b: str, resamples: int) -> float:
-        if test == "mcnemar" and all(rows[name][1].dtype == np.bool_ for name in (a, b)):
-            return mcnemar(rows[a][1], rows[b][1])
-        return permutation_mean(rows[a][1], rows[b][1], seed, resamples)
-
-    pairs = list(combinations(names, 2))
+    values = [values for _, values in rows.values()]
+    if test == "mcnemar" and all(one.dtype == np.bool_ for one in values):
+        return _best_and_equals(sums, mcnemar_pairs(np.stack(values)))
     # Enough resamples that the smallest p, times the number of pairs, stays far below the level.
-    resamples = max(9999, 200 * len(pairs))
-    return _best_and_equals(sums, [p_value(*pair, resamples) for pair in pairs])
+    resamples = max(9999, 200 * math.comb(len(rows), 2))
+    return _best_and_equals(sums, permutation_pairs(np.stack(values).astype(np.float64), seed, resamples))
 
 
 def indistinguishable_over_seeds(

@@ -14,6 +14,7 @@ from bench.metrics.paired import (
     mcnemar,
     mcnemar_pairs,
     permutation_mean,
+    permutation_pairs,
     sign_flip,
     smallest_sign_flip_p,
 )
@@ -207,3 +208,42 @@ def test_permutation_refuses_bad_input():
         permutation_mean([1.0], [1.0], seed=0, resamples=9)
     with pytest.raises(ValueError, match="at least 1"):
         permutation_mean([], [], seed=0)
+
+
+@given(st.integers(2, 4), st.integers(1, 18), st.integers(0, 99))
+@settings(max_examples=30, deadline=None)
+def test_pairs_that_differ_in_few_items_are_exact_in_the_order_of_combinations(models, items, seed):
+    rows = np.random.default_rng(seed).integers(-3, 4, (models, items)).astype(float)
+    expected = [permutation_mean(rows[a], rows[b], seed=0) for a, b in itertools.combinations(range(models), 2)]
+    assert permutation_pairs(rows, seed=0) == pytest.approx(expected, abs=1e-12)
+
+
+def test_random_permutations_of_all_pairs_approach_the_exact_values():
+    rows = np.random.default_rng(1).integers(-8, 9, (4, 120)) + np.array([[0], [0], [1], [2]])
+    for (a, b), p in zip(itertools.combinations(rows, 2), permutation_pairs(rows, seed=3), strict=True):
+        exact = exact_p((a - b).tolist())
+        assert p == pytest.approx(exact, abs=5 * math.sqrt(exact * (1 - exact) / 9999) + 1e-4)
+
+
+def test_ties_of_pairs_survive_large_values_and_pairs_may_be_of_both_kinds():
+    """A sum of 0 ties with every pattern, although values are 2^30 times the differences; two rows are equal."""
+    signs = np.tile([1.0, -1.0], 12)
+    common = np.random.default_rng(0).uniform(1e3, 2e3, 24)
+    rows = np.stack([common, common + 2.0**-20 * signs, common, common + 2.0**-20 * np.abs(signs)])
+    tied, equal, apart, *_ = permutation_pairs(rows, seed=0)
+    assert (tied, equal) == (1.0, 1.0)  # every sum is at least 0, and no item differs
+    assert apart == pytest.approx(1e-4, abs=1e-6)  # of 9,999 patterns none has all signs equal
+
+
+def test_permutations_of_pairs_keep_their_level_and_refuse_bad_input():
+    rng = np.random.default_rng(0)
+    below = sum(
+        (permutation_pairs(rng.exponential(1, (3, 30)), seed=1, resamples=199) < 0.05).sum() for _ in range(200)
+    )
+    assert below <= 600 * 0.05 + 5 * math.sqrt(600 * 0.05 * 0.95)
+    with pytest.raises(ValueError, match="values must be finite"):
+        permutation_pairs([[1.0, np.inf], [0.0, 0.0]], seed=0)
+    with pytest.raises(ValueError, match="resamples must be at least 99"):
+        permutation_pairs([[1.0], [0.0]], seed=0, resamples=9)
+    with pytest.raises(ValueError, match="n, m >= 1"):
+        permutation_pairs([[], []], seed=0)
