@@ -243,7 +243,7 @@ def _notes(
         notes.append(
             "Robust accuracies and norms of attacks are upper bounds. † masked: the attack's gradients vanish and no "
             "loss that has gradients confirms it, or another attack leaves significantly less, so it takes no part in "
-            "bold; ‡ inconclusive; no mark: no warning was raised"
+            "bold; ‡ inconclusive: it is open whether the attack was misled; no mark: no warning was raised"
             + (
                 ", or gradients vanish and a loss that has them confirms the number."
                 if "confirmed" in verdicts

@@ -15,7 +15,7 @@ from bench.report.model import Cell, CellStatus
 from bench.report.stored import Measurement, Missing, Stored
 from bench.suite.schema import ResolvedColumn, ResolvedEvaluation, ResolvedModel
 
-__all__ = ["Results", "aggregate"]
+__all__ = ["Results", "aggregate", "of_seed"]
 
 _NO_JOB = "no job of the suite gives it"
 _MOST_DECIMALS = 6
@@ -75,11 +75,12 @@ def aggregate(column: ResolvedColumn, found: Sequence[Measurement], missing: Seq
     mean = float(np.mean(values)) if len(values) > 1 else values[0]
     interval = student_t(values, within=column.column.bounds) if len(values) > 1 else numbers[0].interval
     verdicts = [number.verdict for number in numbers if number.verdict]
-    flags = {name: str(text) for number in numbers for name, text in number.flags.items()}
+    counts = [number.n for number in numbers]
     return Cell(
         column=column.id,
         value=mean,
-        n=min(number.n for number in numbers),
+        n=min(counts),
+        n_most=max(counts) if len(set(counts)) > 1 else None,
         seeds=tuple(one.job.seed for one in found),
         interval=interval,
         if_calibrated=_if_calibrated([number.if_calibrated for number in numbers]),
@@ -89,10 +90,38 @@ def aggregate(column: ResolvedColumn, found: Sequence[Measurement], missing: Seq
         reason="; ".join(_remarks(found, missing, equal=len(values) > 1 and interval is None)) or None,
         # The worst verdict over the seeds.
         verdict=min(verdicts, key=WORDS.index) if verdicts else None,
-        flags=flags,
+        flags=_flags(found),
         not_measured=tuple(dict.fromkeys(name for one in found for name in one.not_measured)),
         records=tuple(one.job.key for one in found),
     )
+
+
+def _flags(found: Sequence[Measurement]) -> dict[str, str]:
+    """The raised flags of all seeds; a text that is not that of every seed names its seeds."""
+    texts: dict[str, list[tuple[str, int]]] = {}
+    for one in found:
+        for name, text in one.number.flags.items():
+            texts.setdefault(name, []).append((str(text), one.job.seed))
+    return {name: "; ".join(_by_seed(of_flag, len(found))) for name, of_flag in texts.items()}
+
+
+def of_seed(text: str, seed: int, cell: Cell) -> str:
+    """A text about one seed of a cell, which names the seed if the cell has several."""
+    return f"{text} (seed {seed})" if len(cell.seeds) > 1 else text
+
+
+def _by_seed(texts: Sequence[tuple[str, int]], seeds: int) -> Iterator[str]:
+    """Each text once, with its seeds unless it is that of all.
+
+    Args:
+        texts: Texts, each with the seed that it is about.
+        seeds: Number of all seeds.
+    """
+    found: dict[str, list[int]] = {}
+    for text, seed in texts:
+        found.setdefault(text, []).append(seed)
+    for text, own in found.items():
+        yield text if len(own) == seeds else f"{text} (seed {', '.join(map(str, own))})"
 
 
 def _if_calibrated(found: Sequence[IfCalibrated | None]) -> IfCalibrated | None:
@@ -124,10 +153,4 @@ def _remarks(found: Sequence[Measurement], missing: Sequence[Missing], *, equal:
     counts = sorted({one.number.n for one in found})
     if len(counts) > 1:
         yield f"n = {counts[0]:,} to {counts[-1]:,} over the seeds"
-    notes: dict[str, list[int]] = {}
-    for one in found:
-        if one.number.note:
-            notes.setdefault(one.number.note, []).append(one.job.seed)
-    for note, seeds in notes.items():
-        alone = len(seeds) == len(found)
-        yield note if alone else f"{note} (seed {', '.join(map(str, seeds))})"
+    yield from _by_seed([(one.number.note, one.job.seed) for one in found if one.number.note], len(found))

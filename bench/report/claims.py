@@ -106,33 +106,44 @@ def control_notes(columns: Sequence[ResolvedColumn], models: Sequence[ResolvedMo
 
 
 def reason_notes(labels: Sequence[str], cells: Sequence[Sequence[Cell]]) -> list[str]:
-    """Notes with the reasons of missing numbers and the remarks on others, each once with its rows.
+    """Notes with the reasons of missing numbers and the remarks on others, each once with its columns and rows.
 
-    A remark on numbers names their columns, unless it is about all numbers of its rows.
+    Columns are left out of a note on all numbers of its rows, on all missing ones of rows that have none, and on jobs
+    to come; and a row that the reason names is not named again: ``n/a in is, fcd: softmax does not generate.``
 
     Args:
         labels: Labels of the rows.
         cells: The cells by row and column.
     """
-    reasons: dict[str, dict[str, list[str]]] = {}
+    reasons: dict[tuple[str, str], dict[str, list[str]]] = {}
     for label, row in zip(labels, cells, strict=True):
         for cell in row:
             if cell.status != "ok" or cell.reason:
-                reasons.setdefault(f"{cell.status}: {cell.reason}", {}).setdefault(label, []).append(cell.column)
-    filled = {
-        label: [cell.column for cell in row if cell.value is not None] for label, row in zip(labels, cells, strict=True)
+                reasons.setdefault((cell.status, cell.reason or ""), {}).setdefault(label, []).append(cell.column)
+    of_rows = {
+        label: {ok: [cell.column for cell in row if (cell.value is not None) is ok] for ok in (True, False)}
+        for label, row in zip(labels, cells, strict=True)
     }
     notes = []
-    for text, columns in reasons.items():
-        said = text.removeprefix("ok: ")
-        if said == text or all(columns[label] == filled[label] for label in columns):
-            notes.append(f"{said} ({row_names(list(columns), len(labels))}).")
-            continue
-        alike: dict[str, list[str]] = {}
+    for (status, reason), columns in reasons.items():
+        ok = status == "ok"
+        whole = status == "pending" or all(
+            own == of_rows[label][ok] and (ok or not of_rows[label][True]) for label, own in columns.items()
+        )
+        groups: dict[str, list[str]] = {}
         for label, names in columns.items():
-            alike.setdefault(", ".join(names), []).append(label)
-        each = (f"{names} ({row_names(rows, len(labels))})" for names, rows in alike.items())
-        notes.append(f"{said}: {'; '.join(each)}.")
+            groups.setdefault("" if whole else ", ".join(names), []).append(label)
+        where = []
+        for place, rows in groups.items():
+            named = not ok and len(groups) == len(rows) == 1 and reason.startswith(f"{rows[0]} ")
+            parts = [place, "" if named else f"({row_names(rows, len(labels))})"]
+            where.append(" ".join(part for part in parts if part))
+        places = "; ".join(where)
+        if ok:
+            notes.append(f"{reason} {places}." if whole else f"{reason}: {places}.")
+        else:
+            begun = (f"{status} {places}" if whole else f"{status} in {places}").strip()
+            notes.append(f"{begun}: {reason}." if reason else f"{begun}.")
     return notes
 
 

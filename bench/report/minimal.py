@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from bench.attacks.diagnostics import contradiction_flag, minimal_norm_flag
 from bench.attacks.threat import parse_eps
 from bench.attacks.verdict import WORDS, Flag
-from bench.report.cells import Results
+from bench.report.cells import Results, of_seed
 from bench.report.model import Cell
 from bench.report.verdicts import is_exact
 from bench.suite.schema import ResolvedColumn, ResolvedEvaluation, ResolvedModel
@@ -51,11 +51,12 @@ def with_norm_checks(cell: Cell, model: ResolvedModel, column: ResolvedColumn, r
     if not flags:
         return cell
     cell = replace(cell, not_measured=tuple(name for name in cell.not_measured if name != "MINNORM"))
-    raised = sorted((flag for flag in flags if flag.raised), key=lambda flag: WORDS.index(flag.implies))
+    raised = [(flag, seed) for flag, seed in flags if flag.raised]
     if not raised:
         return cell
-    text = "; ".join(part for part in (cell.flags.get("MINNORM"), raised[0].text) if part)
-    word = min(verdict, raised[0].implies, key=WORDS.index)
+    worst, seed = min(raised, key=lambda of: WORDS.index(of[0].implies))
+    text = "; ".join(part for part in (cell.flags.get("MINNORM"), of_seed(worst.text, seed, cell)) if part)
+    word = min(verdict, worst.implies, key=WORDS.index)
     return replace(cell, verdict=word, flags={**cell.flags, "MINNORM": text})
 
 
@@ -65,8 +66,8 @@ def _minimises(evaluation: ResolvedEvaluation) -> bool:
 
 def _norm_flags(
     model: ResolvedModel, column: ResolvedColumn, others: list[ResolvedEvaluation], results: Results
-) -> Iterator[Flag]:
-    """A flag for each seed with norms of other evaluations, over the items that one of them also attacked."""
+) -> Iterator[tuple[Flag, int]]:
+    """For each seed with norms of other evaluations, a flag over the items that one of them also attacked, and the seed."""
     # A perturbation towards a given class need not be smaller than one towards any class.
     if getattr(column.evaluation.config, "targets", "none") != "none":
         return
@@ -79,13 +80,13 @@ def _norm_flags(
         shared = np.isin(ids, np.concatenate([attacked for attacked, _ in known.values()]))
         if np.isfinite(norms[shared]).any():
             aligned = {name: _aligned(ids[shared], *arrays) for name, arrays in known.items()}
-            yield minimal_norm_flag(norms[shared], aligned)
+            yield minimal_norm_flag(norms[shared], aligned), seed
 
 
 def _budget_flags(
     model: ResolvedModel, column: ResolvedColumn, others: list[ResolvedEvaluation], results: Results
-) -> Iterator[Flag]:
-    """A flag for each other evaluation and seed with norms of the same items."""
+) -> Iterator[tuple[Flag, int]]:
+    """A flag, and its seed, for each other evaluation and seed with norms of the same items."""
     moved = STORED.get(getattr(column.evaluation.config, "norm", ""))
     if (
         not others
@@ -105,7 +106,8 @@ def _budget_flags(
                 shared = np.isin(ids, other_ids)
                 if shared.any():
                     broken = _aligned(ids[shared], other_ids, inside) <= eps
-                    yield contradiction_flag(left[shared], np.where(broken, left.dtype.type(0), left[shared]), other.id)
+                    found_left = np.where(broken, left.dtype.type(0), left[shared])
+                    yield contradiction_flag(left[shared], found_left, other.id), seed
 
 
 def _aligned(ids: NDArray[np.int64], other: NDArray[np.int64], values: NDArray[Any]) -> NDArray[np.float64]:

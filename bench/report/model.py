@@ -25,6 +25,7 @@ class Cell:
         column: Id of its column.
         value: Mean over seeds; fractions in [0, 1]. None unless ``status`` is ``"ok"``.
         n: Number of items behind the number, for each seed; the smallest, if seeds differ.
+        n_most: The largest, if seeds differ; else None.
         n_common: Number of items that all rows of the column with a number share, on which a paired test compares
             them; None if nothing is compared.
         seeds: Training seeds with a number.
@@ -49,6 +50,7 @@ class Cell:
     column: str
     value: float | None = None
     n: int | None = None
+    n_most: int | None = None
     n_common: int | None = None
     decimals: int | None = None
     seeds: tuple[int, ...] = ()

@@ -208,8 +208,8 @@ class Stored:
                 found[job.seed] = arrays
         return found
 
-    def curve(self, model: ResolvedModel, column: ResolvedColumn) -> list[Curve]:
-        """For each seed, the per-item results of a column's metric at all its arguments, with the clean results.
+    def curve(self, model: ResolvedModel, column: ResolvedColumn) -> dict[int, Curve]:
+        """By seed, the per-item results of a column's metric at all its arguments, with the clean results.
 
         They are read from the independent jobs of an attack, in the order of the suite. Arguments without a result or
         without clean results are left out, and so are seeds with fewer than two arguments.
@@ -227,7 +227,7 @@ class Stored:
             curve = curves.setdefault(job.seed, Curve([], [], arrays["clean"]))
             curve.arguments.append(job.argument)
             curve.items.append(arrays[measured.number.items])
-        return [curve for curve in curves.values() if len(curve.arguments) > 1]
+        return {seed: curve for seed, curve in curves.items() if len(curve.arguments) > 1}
 
     def items(self, model: ResolvedModel, column: ResolvedColumn) -> dict[int, tuple[NDArray[np.int64], NDArray[Any]]]:
         """By seed, ids (N,) and per-item results (N,) behind a cell, for paired tests.

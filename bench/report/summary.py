@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.report.bold import ENOUGH_SEEDS
+from bench.report.bold import ALPHA, ENOUGH_SEEDS
 from bench.report.model import Cell, Figure, Report, Table, TableColumn, TableRow
 from bench.report.text import bare_title, column_name, mark_text, row_names, value_text
 
@@ -133,15 +133,27 @@ def _outcome(table: Table, index: int) -> _Outcome | None:
     # Numbers that are printed alike are equal for a reader.
     best = tuple(label for label, _, cell in rows if shown[label] == shown[first] and (cell.best or not tested))
     marks = dict.fromkeys(mark_text(cell) for label, _, cell in rows if label in best)
+    ideal = dict.fromkeys(_calibrated(cell) for label, _, cell in rows if label in best)
     return _Outcome(
         column=column,
         best=best,
-        value=shown[first] + (" %" if column.unit == "fraction" else "") + "".join(marks),
+        value=shown[first] + (" %" if column.unit == "fraction" else "") + "".join([*marks, *ideal]),
         rows=tuple(label for label, _, _ in rows),
         alike=tuple(label for label, _, cell in rows if cell.best and label not in best),
         tested=tested,
         everyone=tested and all(cell.best for _, _, cell in rows),
     )
+
+
+def _calibrated(cell: Cell) -> str:
+    """What a calibrated model would have, where the calibration error is larger than chance explains; else empty."""
+    fact = cell.if_calibrated
+    if fact is None or cell.value is None:
+        return ""
+    # Means over seeds have no p value.
+    if fact.p_value >= ALPHA if fact.p_value is not None else cell.value <= fact.upper:
+        return ""
+    return f"; a calibrated model would have {100 * fact.mean:.1f} %"
 
 
 def _value(entry: tuple[float, str]) -> float:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from bench.attacks.diagnostics import FLAT_LIMIT, flat_flag
 from bench.attacks.threat import parse_eps
 from bench.attacks.verdict import WORDS, Flag
-from bench.report.cells import Results
+from bench.report.cells import Results, of_seed
 from bench.report.model import Cell
 from bench.report.stored import Curve
 from bench.suite.schema import ResolvedColumn, ResolvedModel
@@ -32,15 +32,15 @@ def with_curve_checks(cell: Cell, model: ResolvedModel, column: ResolvedColumn, 
     if not curves:
         return cell
     cell = replace(cell, not_measured=tuple(name for name in cell.not_measured if name != "FLAT"))
-    raised = [flag for curve in curves if (flag := flatness(curve)).raised]
+    raised = [(flag, seed) for seed, curve in curves.items() if (flag := flatness(curve)).raised]
     if not raised or value <= FLAT_LIMIT:
         return cell
-    worst = min(raised, key=lambda flag: WORDS.index(flag.implies))
+    worst, seed = min(raised, key=lambda of_seed: WORDS.index(of_seed[0].implies))
     implied: str = worst.implies
     if cell.interval is not None and cell.interval.low <= FLAT_LIMIT:
         implied = max(implied, "inconclusive", key=WORDS.index)  # the interval includes accuracies too low to flag
     word = min(cell.verdict, implied, key=WORDS.index)
-    return replace(cell, verdict=word, flags={**cell.flags, "FLAT": worst.text})
+    return replace(cell, verdict=word, flags={**cell.flags, "FLAT": of_seed(worst.text, seed, cell)})
 
 
 def is_exact(cell: Cell, column: ResolvedColumn) -> bool:

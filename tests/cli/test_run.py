@@ -111,7 +111,7 @@ class TestRun:
         of_it = [job for job in project.plan(tiny).downstream([name]) if job.blocked is None]
         more = f"{len(of_it) - 1} more failed because they read what these would have left"
         assert result.stderr.splitlines()[-1] == more
-        assert "failed: an input failed: ValueError: no such thing (softmax)." in result.stdout  # so says the table
+        assert "failed (softmax): an input failed: ValueError: no such thing." in result.stdout  # so says the table
         shown = ok("show", name)
         assert "ValueError: no such thing" in shown
         assert "Traceback: here" in shown
@@ -127,7 +127,7 @@ class TestRun:
         scripted.outcome = "diverge"
         result = bench("run", "tiny")
         assert result.exit_code == 0
-        assert "training diverged at epoch 2 (all rows)." in result.stdout
+        assert "diverged (all rows): training diverged at epoch 2." in result.stdout
         assert bench("run", "tiny", "--strict").exit_code == 1
 
     def test_an_interrupt(self, project: Project, tiny: str, scripted: type[Scripted]) -> None:

@@ -137,7 +137,7 @@ def test_an_empty_store_is_all_pending_and_nothing_is_bold(case: Case) -> None:
     statuses = {cell.status for row in table.rows[:3] for cell in row.cells}
     assert statuses == {"pending", "n/a"}  # n/a: two families do not generate
     assert not any(cell.best for row in table.rows for cell in row.cells)
-    assert "pending: not run yet (all rows)." in table.notes
+    assert "pending (all rows): not run yet." in table.notes
 
 
 def test_bold_is_the_best_and_what_cannot_be_told_from_it(case: Case) -> None:
@@ -234,9 +234,9 @@ def test_absence_says_why_and_of_whom(case: Case) -> None:
     case.results.finish(jem, status="diverged", reason="training diverged at epoch 7")
     notes = case.table().notes
     assert notes[0] == "A note."
-    assert "diverged: training diverged at epoch 7 (JEM)." in notes
-    assert "n/a: softmax does not generate (softmax)." in notes
-    assert "n/a: GMMC (Dis) does not generate (GMMC (Dis))." in notes
+    assert "diverged (JEM): training diverged at epoch 7." in notes
+    assert "n/a in generation.fcd: softmax does not generate." in notes
+    assert "n/a in generation.fcd: GMMC (Dis) does not generate." in notes
     assert row(case.table(), "JEM")[0].reason == "training diverged at epoch 7"
 
 

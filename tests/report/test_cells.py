@@ -79,8 +79,29 @@ def test_the_smallest_n_is_claimed_and_the_others_are_told(plan: Plan, results: 
     measure(plan, results, {1: 0.5}, n=100)
     measure(plan, results, {2: 0.6}, n=64)
     found = cell(plan, results)
-    assert found.n == 64
+    assert (found.n, found.n_most) == (64, 100)
     assert "n = 64 to 100 over the seeds" in str(found.reason)
+
+
+def test_a_flag_names_its_seeds_unless_all_raise_it_alike(plan: Plan, results: Results) -> None:
+    """The flag of one seed stood beside the mean of three as if it were about all."""
+
+    def flags(*raised: Mapping[str, str]) -> Mapping[str, str]:
+        for seed, one in enumerate(raised, start=1):
+            folder = results.store.folder(job(plan, seed).key)
+            record = folder.record_json()
+            assert record is not None
+            record["numbers"][0]["flags"] = one
+            folder.finish(Record.from_json(record))
+        return cell(plan, results).flags
+
+    measure(plan, results, {1: 0.1, 2: 0.2, 3: 0.3})
+    zero = {"GRAD0": "zero on 31%"}
+    assert flags(zero, {**zero, "ITER": "moves"}, {"GRAD0": "zero on 5%"}) == {
+        "GRAD0": "zero on 31% (seed 1, 2); zero on 5% (seed 3)",
+        "ITER": "moves (seed 2)",
+    }
+    assert flags(zero, zero, zero) == zero
 
 
 @pytest.mark.parametrize("values", [{1: 0.99, 2: 0.965}, {1: 1.0, 2: 0.95, 3: 0.99}, {1: 0.01, 2: 0.0, 3: 0.02}])

@@ -176,5 +176,14 @@ def test_a_remark_names_its_columns_unless_it_is_about_all_numbers_of_its_rows()
     assert reason_notes(["A", "B", "C", "D"], [*cells, missing]) == [
         "n = 1 to 2: a, b (A); a (B).",
         "old (C).",
-        "n/a: no weights (D).",
+        "n/a (D): no weights.",
+    ]
+    some = [
+        [Cell(column=name, status="n/a", reason=reason) for name in ("a", "b")]
+        + [Cell(column="c", value=0.5, status="ok")]
+        for reason in ("A does not generate", "no weights", "no weights")
+    ]
+    assert reason_notes(["A", "B", "C", "D"], [*some, missing]) == [
+        "n/a in a, b: A does not generate.",
+        "n/a in a, b (B, C); a, b, c (D): no weights.",
     ]

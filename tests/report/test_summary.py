@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.metrics.intervals import IfCalibrated
 from bench.report.model import Cell, Report, Table, TableColumn, TableRow
 from bench.report.summary import caveats, findings, gaps
 
@@ -49,6 +50,21 @@ def test_the_best_and_those_not_told_from_it() -> None:
         "c": [cell(0.5)],
     }
     assert sentences([column("accuracy")], rows) == ("b is best in accuracy (95.0 %); not told from it: a.",)
+
+
+@pytest.mark.parametrize(
+    ("fact", "tail"),
+    [
+        (IfCalibrated(0.02, 0.03, 0.95, 0.01), "; a calibrated model would have 2.0 %"),
+        (IfCalibrated(0.02, 0.03, 0.95, 0.2), ""),
+        (IfCalibrated(0.02, 0.03, 0.95, None), "; a calibrated model would have 2.0 %"),  # a mean over seeds
+        (IfCalibrated(0.02, 0.06, 0.95, None), ""),
+        (None, ""),
+    ],
+)
+def test_the_best_calibration_error_may_still_be_more_than_chance(fact: IfCalibrated | None, tail: str) -> None:
+    rows = {"a": [replace(cell(0.05, best=True), if_calibrated=fact)], "b": [cell(0.09)]}
+    assert sentences([column("ECE", "down")], rows) == (f"a is best in ECE (5.0 %{tail}).",)
 
 
 def test_less_is_better_where_the_column_says_so() -> None:

@@ -141,7 +141,8 @@ def _basis(cell: Cell) -> str:
     several = len(cell.seeds) > 1
     parts = []
     if cell.n is not None:
-        parts.append(f"n = {cell.n:,}" + (" for each seed" if several else ""))
+        most = "" if cell.n_most is None else f" to {cell.n_most:,}"
+        parts.append(f"n = {cell.n:,}{most}" + (" for each seed" if several else ""))
     if cell.seeds:
         parts.append(f"seed{'s' if several else ''} {', '.join(map(str, cell.seeds))}")
     interval = cell.interval

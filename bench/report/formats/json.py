@@ -130,6 +130,7 @@ def _cell(cell: Cell) -> dict[str, Any]:
         "column": cell.column,
         "value": cell.value,
         "n": cell.n,
+        "n_most": cell.n_most,
         "n_common": cell.n_common,
         "seeds": list(cell.seeds),
         "sd": cell.sd,

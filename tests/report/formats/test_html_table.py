@@ -80,6 +80,14 @@ def test_hover_tells_what_a_number_rests_on(report: Report) -> None:
     assert masked.endswith("verdict: masked\nGRAD0: zero input gradient for 31% of the images & more")
 
 
+def test_hover_tells_that_seeds_have_other_numbers_of_items(report: Report) -> None:
+    table = report.tables[0]
+    first, *others = table.rows[1].cells
+    row = replace(table.rows[1], cells=(replace(first, n=192, n_most=193), *others))
+    table = replace(table, rows=(table.rows[0], row, *table.rows[2:]))
+    assert "n = 192 to 193 for each seed, seeds 1, 2, 3" in (cell(parsed(table), 1, 0).get("title") or "")
+
+
 def test_absent_cells_show_their_reason(report: Report) -> None:
     section = parsed(report.tables[0])
     absent = cell(section, 1, 1)

@@ -14,6 +14,7 @@ CELL = Cell(
     column="c",
     value=0.5,
     n=100,
+    n_most=300,
     n_common=90,
     decimals=4,
     seeds=(1, 2),
