@@ -67,7 +67,7 @@ def _minimises(evaluation: ResolvedEvaluation) -> bool:
 def _norm_flags(
     model: ResolvedModel, column: ResolvedColumn, others: list[ResolvedEvaluation], results: Results
 ) -> Iterator[tuple[Flag, int]]:
-    """For each seed with norms of other evaluations, a flag over the items that one of them also attacked, and the seed."""
+    """Per seed with norms of other evaluations, a flag over the items that one of them also attacked; and the seed."""
     # A perturbation towards a given class need not be smaller than one towards any class.
     if getattr(column.evaluation.config, "targets", "none") != "none":
         return
