@@ -92,7 +92,17 @@ def test_every_command_refuses_it(project: Project, command: str) -> None:
         # impossible values
         ("steps = 10", "steps = -1", "15:1: model[1].sampler.steps: input should be greater than or equal to 0, got"),
         ('eps = ["8/255"]', 'eps = ["8/0"]', "26:1: evaluation[2].eps: eps must be a finite number >= 0 or a frac"),
-        ('eps = ["8/255"]', "eps = []", "26:1: evaluation[2].eps: the list should have at least 1 item"),
+        (
+            'eps = ["8/255"]',
+            "eps = [8]",
+            '26:1: evaluation[2].eps: expected a text in units of the pixel range, got 8; write "8/255"',
+        ),
+        (
+            'kind = "pgd"',
+            'kind = "pgd"\nstep = 2',
+            "26:1: evaluation[2].step: expected a text in units of the pixel ra",
+        ),
+        ('eps = ["8/255"]', "eps = []", "26:1: evaluation[2].eps: expected at least 1 value, got none"),
         (
             '[[evaluation]]\nkind = "acc',
             'lr = 0\n[[evaluation]]\nkind = "acc',

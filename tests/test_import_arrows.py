@@ -44,7 +44,7 @@ ARROWS: dict[str, set[str]] = {
         *("data", "errors", "family", "files", "plugins", "registry", "rng", "spec", "store", "weights"),
     },
     # From a suite to jobs, from jobs to results, from results to tables.
-    "suite": {"data", "errors", "evaluate", "plugins", "registry", "spec", "weights"},
+    "suite": {"data", "errors", "evaluate", "plain", "plugins", "registry", "spec", "weights"},
     "plan": {"data", "errors", "evaluate", "keys", "plugins", "rng", "spec", "suite", "weights"},
     "execute": {
         *("evaluate", "predict", "train"),

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from bench.errors import Problem, RequestError, SuiteError, did_you_mean, shortened
+from bench.plain import several
 from bench.suite import locate
 
 __all__ = ["LARGEST", "Document", "frozen", "read", "set_at", "validate"]
@@ -302,7 +303,9 @@ def _problem(
     shown = _as_toml(given)
     hint = ""
     if kind in ("too_short", "too_long"):
-        message = message.replace("tuple", "the list")
+        bound, name = ("at least", "min_length") if kind == "too_short" else ("at most", "max_length")
+        held = item["ctx"]["actual_length"] or "none"
+        return document.problem(path, f"expected {bound} {several(item['ctx'][name], 'value')}, got {held}")
     if kind in _EXPECTED:
         message, hint = f"expected {_EXPECTED[kind]}", _mended(kind, given)
     if kind == "string_pattern_mismatch":

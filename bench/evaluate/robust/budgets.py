@@ -12,7 +12,7 @@ from bench.evaluate.base import Column, Part
 from bench.evaluate.robust.accuracies import AttackSeedsConfig, paired_test, repeated
 from bench.evaluate.robust.under_attack import UnderAttack
 
-__all__ = ["BudgetsConfig", "OnBudgets", "written_budgets"]
+__all__ = ["BudgetsConfig", "OnBudgets", "in_pixel_units", "written_budgets"]
 
 
 class BudgetsConfig(AttackSeedsConfig):
@@ -22,6 +22,11 @@ class BudgetsConfig(AttackSeedsConfig):
     eps: tuple[str, ...] = Field(min_length=1, description='Budgets in units of the pixel range, such as "8/255"')
     items: PositiveInt = Field(1000, description="Attacked test items: the first of the fixed order")
     batch_size: PositiveInt = Field(128, description="Items of a forward pass; changes no verdict of the gradients")
+
+    @field_validator("eps", "step", mode="before", check_fields=False)
+    @classmethod
+    def _in_quotes(cls, value: Any, info: ValidationInfo) -> Any:
+        return in_pixel_units(value, info.data.get("norm"))
 
     @field_validator("eps")
     @classmethod
@@ -36,6 +41,19 @@ class BudgetsConfig(AttackSeedsConfig):
     def threat(self, eps: str) -> ThreatModel:
         """The threat model of a budget."""
         return ThreatModel(self.norm, parse_eps(eps))
+
+
+def in_pixel_units(value: Any, norm: str | None) -> Any:
+    """The value of an L_inf budget or step, or a list of them, as it is given.
+
+    Raises:
+        ValueError: A whole number without quotes, which was meant in grey levels: the hint to put it in quotes alone
+            would lead to the next mistake.
+    """
+    for one in value if isinstance(value, list | tuple) else [value]:
+        if norm == "linf" and isinstance(one, int) and not isinstance(one, bool) and 0 < one < 255:
+            raise ValueError(f'expected a text in units of the pixel range, got {one}; write "{one}/255"')
+    return tuple(value) if isinstance(value, list) else value  # strict schemas take no lists but those of JSON
 
 
 def written_budgets(values: Iterable[str], norm: str | None) -> tuple[str, ...]:
