@@ -77,7 +77,7 @@ def plan(
         echo_json({"suite": chosen.suite.name, "profile": profile, "jobs": rows, "prices": found})
         return
     _show_jobs(chosen, states, estimates)
-    whole = sum({job.key: job.passes for job in chosen.jobs}.values())
+    whole = sum({job.key: job.passes for job in chosen.jobs if states[job.key].state != "n/a"}.values())
     echo(f"{several(len(chosen.jobs), 'job')}, {whole:,.0f} network passes")
     echo(to_run(every))
     for priced in prices if every.jobs else ():
@@ -102,13 +102,16 @@ def _priced(bench: Bench, chosen: Plan, states: Mapping[str, Status], device: st
     """The price of what is left on this machine, and the estimate of every job of the plan, by key."""
     from bench.execute.devices import slots
     from bench.execute.estimate import Rates
-    from bench.execute.price import Pricing
+    from bench.execute.price import Estimate, Pricing
     from bench.execute.scheduler import to_do
     from bench.execute.speed import calibration, device_name, machine_facts
 
     used = slots(device, None)[0]
     pricing = Pricing(chosen, bench.store, Rates.from_store(bench.store, used), calibration(used))
-    estimates = {job.key: pricing.estimate(job) for job in chosen.jobs}
+    # What cannot run has no price.
+    estimates = {
+        job.key: Estimate("unknown") if states[job.key].state == "n/a" else pricing.estimate(job) for job in chosen.jobs
+    }
     facts = machine_facts(used)
     return pricing.price(to_do(chosen, states), device_name(facts), facts["device"]), estimates
 
@@ -137,10 +140,12 @@ def _show_jobs(chosen: Plan, states: Mapping[str, Status], estimates: Mapping[st
     reasons = {reason: index + 1 for index, reason in enumerate(given)}
     for job in chosen.jobs:
         status, estimate = states[job.key], estimates[job.key]
-        passes = f"{job.passes:>16,.0f}" if job.passes else f"{'-':>16}"
+        able = status.state != "n/a"
+        passes = f"{job.passes:,.0f}" if job.passes and able else "-"
+        took = _took(estimate) if able else "-"
         known = estimate.source if estimate.counted is not None else ""
         note = f"  [{reasons[status.reason]}]" if status.reason else ""
-        echo(f"{job.id:<{width}}  {status.state:<8} {passes} passes {_took(estimate):>14}  {known:<10}{note}".rstrip())
+        echo(f"{job.id:<{width}}  {status.state:<8} {passes:>16} passes {took:>14}  {known:<10}{note}".rstrip())
     for reason, index in reasons.items():
         echo(f"[{index}] {reason}")
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TextIO, cast
 
-from bench.execute.estimate import Clock, Rates
+from bench.execute.estimate import Clock, Rates, number_in
 from bench.execute.states import Status
 from bench.plain import plain, several
 from bench.plan.jobs import Job, Plan
@@ -21,7 +21,7 @@ from bench.store import Record
 
 __all__ = [
     *("ADDED", "Display", "JsonDisplay", "PlainDisplay", "Summary"),
-    *("duration", "guarded", "reasons", "result_text"),
+    *("duration", "guarded", "progress_facts", "reasons", "result_text"),
 ]
 
 
@@ -157,23 +157,63 @@ def reasons(states: Mapping[str, Status]) -> list[str]:
 
 
 def result_text(record: Record) -> str:
-    """The main number of a record as text: the validation accuracy, or the first measured number."""
+    """The main number of a record as text: the validation accuracy, or the first number that there is."""
     training = record.training
     if training.validation_accuracy is not None:
         return f" validation accuracy {training.validation_accuracy:.1%} at epoch {training.selected_epoch}"
-    for number in record.measured.numbers[:1]:
+    for number in record.measured.numbers:
         if number.value is not None:
             return f" {number.metric} {number.value:.4g}"
     return ""
 
 
+FIRST_REPORT, LAST_PAUSE = 60.0, 1800.0
+"""Seconds after which a log first tells how far a job is, and the longest time between two such lines: each pause is
+twice the one before, so that neither a minute nor a week of training is a wall of lines."""
+
+
+def progress_facts(said: Mapping[str, Any], seconds: float) -> list[str]:
+    """How far a job is, from the time that it takes so far and its last progress report."""
+    loss, accuracy = number_in(said, "loss"), number_in(said, "validation_accuracy")
+    facts = [duration(seconds)]
+    facts += [f"loss {loss:.3g}"] if loss is not None else []
+    facts += [f"val {accuracy:.1%}"] if accuracy is not None else []
+    return facts
+
+
+@dataclass
+class _Reports:
+    """When a log tells next how far a running job is.
+
+    Attributes:
+        job: The job.
+        began: When it began, on the monotonic clock in seconds, as ``due``.
+        due: When the next line is due.
+        pause: Seconds from that line to the one after it.
+    """
+
+    job: Job
+    began: float
+    due: float = 0.0
+    pause: float = FIRST_REPORT
+
+    def __post_init__(self) -> None:
+        self.due = self.began + FIRST_REPORT
+
+    def facts(self, said: Mapping[str, Any], now: float) -> list[str]:
+        done, total = number_in(said, "done"), number_in(said, "total")
+        share = [f"{done / total:.0%}"] if done is not None and total else []
+        return [*share, *progress_facts(said, now - self.began)]
+
+
 class PlainDisplay(Display):
-    """Writes one line per event, for logs and pipes. Finished predictions and progress reports get none."""
+    """Writes one line per event, for logs and pipes. Finished predictions get none, and progress reports few."""
 
     def __init__(self, out: TextIO, rates: Rates, workers: int) -> None:
         self._out = out
         self._clock = Clock(rates, workers)
         self._began = time.monotonic()
+        self._running: dict[str, _Reports] = {}
 
     def decoding(self, names: list[str]) -> None:
         """Write the names."""
@@ -194,19 +234,33 @@ class PlainDisplay(Display):
 
     def started(self, job: Job) -> None:
         """Write a line for training, which takes long; other jobs get none when they start."""
+        self._running[job.key] = _Reports(job, time.monotonic())
         if job.kind == "train":
-            self._say(f"start   {job.id}")
+            self._say(f"start {job.id}")
+
+    def tick(self, running: Mapping[str, Mapping[str, Any]]) -> None:
+        """Write how far a job is that has run for a minute, and then more and more rarely."""
+        now = time.monotonic()
+        for key, said in running.items():
+            reports = self._running.get(key)
+            if reports is not None and now >= reports.due:
+                reports.due = now + reports.pause
+                reports.pause = min(2 * reports.pause, LAST_PAUSE)
+                left = self._clock.left(running)
+                more = [] if left is None else [f"about {duration(left)} left in all"]
+                self._say(f"runs {reports.job.id}: {', '.join([*reports.facts(said, now), *more])}")
 
     def held(self, job: Job, holder: str) -> None:
         """Write which process is at work on the job."""
-        self._say(f"held    {job.id}: {holder} is at work on it; its result is taken when it is there")
+        self._say(f"held {job.id}: {holder} is at work on it; its result is taken when it is there")
 
     def ended(self, job: Job, status: Status, record: Record | None) -> None:
         """Write the state of the job, its duration and its main number."""
+        self._running.pop(job.key, None)
         self._clock.ended(job, record)
         if job.kind == "predict" and status.state == "done":
             return
-        text = f"{status.state:7} {job.id}"
+        text = f"{status.state} {job.id}"
         if record is not None:
             text += f" ({duration(record.seconds)}){result_text(record)}"
         if status.reason:

@@ -7,7 +7,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bench.execute.displays import ADDED, Display, Summary, decoding_text, duration, reasons, result_text
+from bench.execute.displays import (
+    ADDED,
+    Display,
+    Summary,
+    decoding_text,
+    duration,
+    progress_facts,
+    reasons,
+    result_text,
+)
 from bench.execute.estimate import Clock, Rates, number_in
 from bench.execute.states import Status
 from bench.plain import plain
@@ -197,9 +206,6 @@ class LiveDisplay(Display):
 
     def _row(self, key: str, job: Job, began: float) -> PanelRow:
         said = self._said.get(key, {})
-        facts = [duration(time.monotonic() - began)]
-        loss, accuracy = number_in(said, "loss"), number_in(said, "validation_accuracy")
-        facts += [f"loss {loss:.3g}"] if loss is not None else []
-        facts += [f"val {accuracy:.1%}"] if accuracy is not None else []
+        facts = progress_facts(said, time.monotonic() - began)
         shorter = [", ".join(facts[:count]) for count in range(len(facts), 0, -1)]
         return PanelRow(job.id, shorter, number_in(said, "done") or 0, number_in(said, "total") or 0)

@@ -26,7 +26,7 @@ __all__ = ["SOURCES", "Estimate", "Price", "Pricing", "networks"]
 
 Source = Literal["measured", "calibrated", "scaled", "unknown"]
 SOURCES: Mapping[Source, str] = {
-    "measured": "from jobs of the same kind that ran before",
+    "measured": "from jobs of the same kind that ran before, under the load of that time",
     "calibrated": "from the calibration of their network",
     "scaled": "from the calibration of another network, by multiply-adds",
     "unknown": "of unknown time",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -165,8 +165,14 @@ def _record(record: Record, folder: JobFolder) -> list[str]:
     if training.history:
         epochs = folder.history()
         lines += ["history:", *("  " + ", ".join(f"{k} {_short(v)}" for k, v in epoch.items()) for epoch in epochs)]
-    lines.append(f"provenance: {json.dumps(record.provenance.as_json(), sort_keys=True)}")
-    return lines
+    return [*lines, "provenance:", *_provenance(record.provenance.as_json())]
+
+
+def _provenance(facts: Mapping[str, Any]) -> Iterator[str]:
+    """A line for each fact; facts of one kind, such as versions, share one."""
+    for name, value in sorted((name, value) for name, value in facts.items() if value or value is False):
+        parts = (f"{key} {part}" for key, part in sorted(value.items())) if isinstance(value, dict) else [str(value)]
+        yield f"  {name.replace('_', ' ')}: {', '.join(parts)}"
 
 
 def _short(value: Any) -> str:

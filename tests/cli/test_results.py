@@ -62,7 +62,7 @@ class TestShow:
         for line in ("seed: 1", "finished: 2026-11-28T13:37:26Z", "selected epoch: 2", "validation accuracy: 0.985"):
             assert line in lines
         start = lines.index("hyper-parameters:") + 1
-        shown = dict(line.strip().split(" = ") for line in lines[start:] if line.startswith("  "))
+        shown = dict(line.strip().split(" = ") for line in lines[start:] if " = " in line)
         assert (shown["epochs"], shown["sampler.steps"], shown["optimizer"]) == ("2", "3", '"adam"')
         assert loaded("show", job.id, "--suite", "tiny", "--json")["spec"]["config"]["epochs"] == 2
 

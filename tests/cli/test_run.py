@@ -191,9 +191,10 @@ class TestPlanAndStatus:
         plan = project.plan(tiny)
         assert [line.split()[0] for line in jobs] == [job.id for job in plan.jobs]
         (blocked,) = [line for line in jobs if line.endswith("[1]")]
-        assert blocked.split()[:2] == ["softmax/digits/seed1/generation", "n/a"]
+        # What cannot run has neither passes nor a price.
+        assert blocked.split() == ["softmax/digits/seed1/generation", "n/a", "-", "passes", "-", "[1]"]
         assert reason == "[1] softmax does not generate"
-        passes = sum(job.passes for job in plan.jobs)
+        passes = sum(job.passes for job in plan.jobs if not job.blocked)
         assert total == f"{len(jobs)} jobs, {passes:,.0f} network passes"
         assert to_run.startswith(f"{len(jobs) - 1} to run: ")
         assert to_run.endswith("unknown time")
@@ -230,6 +231,8 @@ class TestPlanAndStatus:
         (price,) = facts["prices"]
         rows = {row["job"]: row for row in facts["jobs"]}
         assert rows["softmax/digits/seed1/predict/test"]["source"] == "calibrated"
+        blocked = rows["softmax/digits/seed1/generation"]
+        assert (blocked["seconds"], blocked["at_most"], blocked["source"]) == (None, None, "unknown")
         bounded = rows["softmax/digits/seed1/pgd-2@8/255"]
         assert bounded["seconds"] is None
         assert bounded["at_most"] == pytest.approx(2.0 * bounded["passes"])

@@ -49,6 +49,40 @@ def test_jobs_that_turn_out_to_be_needed_are_announced_and_counted() -> None:
     assert "left" not in lines[2]  # of the attack nobody knows how long it takes
 
 
+def test_a_log_tells_how_far_long_jobs_are_and_more_and_more_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training of an hour said nothing for an hour."""
+    now = 1000.0
+    monkeypatch.setattr("bench.execute.displays.time.monotonic", lambda: now)
+    out = io.StringIO()
+    display = PlainDisplay(out, Rates(), 1)
+    display.begin(PLAN, STATES, [TRAIN])
+    display.started(TRAIN)
+    told = []
+    for second in range(0, 7200, 10):
+        now = 1000.0 + second
+        before = out.tell()
+        display.tick({TRAIN.key: {"done": 1, "total": 4, "loss": 2.5, "validation_accuracy": 0.5}})
+        told += [second] if out.tell() > before else []
+    assert told == [60, 120, 240, 480, 960, 1920, 3720, 5520]
+    first = out.getvalue().splitlines()[2]
+    assert first == "[  60.0 s] runs a/train: 25%, 1 min 00 s, loss 2.5, val 50.0%"
+    display.ended(TRAIN, Status("done"), RECORD)
+    before, now = out.tell(), 1e6
+    display.tick({TRAIN.key: {}})
+    assert out.tell() == before  # it is over
+    display.started(ATTACK)
+    now += 60
+    display.tick({ATTACK.key: {"done": "damaged"}})
+    assert out.getvalue().splitlines()[-1].endswith("runs a/pgd: 1 min 00 s, about 0 s left in all")
+
+
+def test_a_job_that_ends_tells_the_first_number_that_there_is() -> None:
+    out = io.StringIO()
+    numbers = (Number(metric="fid", value=None, n=1, definition=""), Number(metric="is", value=2.0, n=1, definition=""))
+    PlainDisplay(out, Rates(), 1).ended(ATTACK, Status("done"), replace(RECORD, measured=Measured(numbers=numbers)))
+    assert out.getvalue().rstrip().endswith("done a/pgd (1 min 40 s) is 2")
+
+
 def test_scripts_are_told_which() -> None:
     out = io.StringIO()
     JsonDisplay(out).added([ATTACK])

@@ -73,3 +73,13 @@ def test_a_misspelt_job(project: Project) -> None:
     project.suite()
     with pytest.raises(RequestError, match="did you mean 'softmax/digits/seed1/train'"):
         found(project, "softmx/digits/seed1/train")
+
+
+def test_where_a_result_came_from_is_a_line_for_each_fact(project: Project, results: Results) -> None:
+    train = project.plan().jobs[0]
+    results.finish(
+        train, provenance={"device": "cpu", "cpu_capability": "AVX2", "versions": {"torch": "2", "bench": "1"}}
+    )
+    text = job_text(found(project, train.id))
+    start = text.index("provenance:\n")
+    assert text[start:].splitlines()[1:] == ["  cpu capability: AVX2", "  device: cpu", "  versions: bench 1, torch 2"]
