@@ -226,7 +226,9 @@ class Results:
         verdict: str | None = None,
         reason: str | None = None,
     ) -> None:
-        """A record of an evaluate job with ``values`` by metric; ``correct`` are arrays over items by metric."""
+        """A record of an evaluate job with ``values`` by metric, or ``metric@argument`` where arguments differ;
+        ``correct`` are arrays over items by the same names.
+        """
         import io
 
         import numpy as np
@@ -236,17 +238,18 @@ class Results:
             {
                 "metric": column.metric,
                 "argument": column.argument,
-                "value": values[column.metric],
+                "value": values[name],
                 "n": n,
                 "definition": column.definition,
                 "interval": None,
-                "items": column.metric if correct and column.metric in correct else None,
+                "items": name if correct and name in correct else None,
                 "reason": reason,
                 "verdict": verdict,
                 "flags": {},
             }
             for column in resolved.evaluation.columns(resolved.config)
-            if column.metric in values and job.argument in ("", column.argument)
+            for name in (column.metric, f"{column.metric}@{column.argument}")
+            if name in values and job.argument in ("", column.argument)
         ]
         assert numbers, f"{job.id} has no metric of {sorted(values)}"
         items = None

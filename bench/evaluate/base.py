@@ -111,6 +111,8 @@ class Column:
         curve: Name of an array in ``Outcome.items`` with one threshold per item (the norm that broke it), infinite
             where an item has none. The column is one point of a curve, the share of items with ``"clean"`` whose
             threshold exceeds the argument, so the report can draw the whole curve.
+        axis: What the argument, a number, is a size of, such as ``"severity"``. Accuracies with the same metric are
+            then the points of a line in the chart of a table; budgets of attacks need none.
         within: Smallest and largest possible value, if the unit does not imply them; see `bounds`.
         controls: Arguments of the same metric that measure known cases, such as real images, as a reference for the
             scale. The report prints them below the table.
@@ -128,6 +130,7 @@ class Column:
     readout: str | None = None
     across: str | None = None
     curve: str | None = None
+    axis: str = ""
     within: tuple[float, float] | None = None
     controls: tuple[str, ...] = ()
 

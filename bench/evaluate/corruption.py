@@ -143,7 +143,14 @@ class Corruption(Evaluation):
         yield Column(metric="clean", label="clean", definition=clean, **{**shares, "test": "mcnemar"})
         for level in levels:
             told = config.over(names, [level])
-            yield Column(metric="severity", argument=str(level), label=f"severity {level}", definition=told, **shares)
+            yield Column(
+                metric="severity",
+                argument=str(level),
+                label=f"severity {level}",
+                definition=told,
+                axis="severity",
+                **shares,
+            )
         for name in names:
             said = name.replace("_", " ")
             yield Column(metric=name, label=said, definition=config.over([name], levels), **shares)
@@ -153,6 +160,7 @@ class Corruption(Evaluation):
                     argument=str(level),
                     label=f"{said} {level}",
                     definition=config.over([name], [level]),
+                    axis="severity",
                     **{**shares, "test": "mcnemar"},
                 )
 

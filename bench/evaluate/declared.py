@@ -162,7 +162,10 @@ def column_problems(columns: Iterable[Column]) -> list[str]:
             checks.expect(field, value is None or (isinstance(value, str) and value != ""), "a name, or None")
         if column.across is not None and column.curve is not None:
             checks.say("across and curve are both given, expected one of them at most")
-        if column.curve is not None and not _number(column.argument):
+        checks.text("axis", empty=True)
+        if column.curve is not None and column.axis:
+            checks.say("curve and axis are both given, expected one of them at most")
+        if (column.curve is not None or column.axis) and not _number(column.argument):
             checks.expect("argument", False, "a number, as the point of a curve")
         problems += checks.problems
         if not checks.problems:

@@ -71,12 +71,13 @@ def test_ours_keep_the_contract(evaluation: Any) -> None:
         ("readout", "", "readout is '', expected a name, or None"),
         ("across", 1, "across is 1"),
         ("curve", "", "curve is ''"),
+        ("axis", 3, "axis is 3"),
     ],
 )
 def test_a_field_of_a_column(field: str, value: Any, message: str) -> None:
     first, *others = column_problems([Column(**{**RIGHT, field: value})])
     assert message in first
-    assert bool(others) == (field == "curve")  # such a column has no number for its argument, either
+    assert bool(others) == (field in ("curve", "axis"))  # such a column has no number for its argument, either
 
 
 def test_what_columns_are_to_each_other() -> None:
@@ -86,6 +87,11 @@ def test_what_columns_are_to_each_other() -> None:
     primary = [Column(**{**RIGHT, "metric": name, "primary": True}) for name in ("a", "b")]
     assert column_problems(primary)[0].startswith("columns 'a' and 'b' are both primary")
     assert "argument is 'x', expected a number" in column_problems([Column(**RIGHT, argument="x", curve="l2")])[0]
+    assert "argument is 'x', expected a number" in column_problems([Column(**RIGHT, argument="x", axis="level")])[0]
+    assert column_problems([Column(**RIGHT, argument="3", axis="level")]) == []
+    assert (
+        "curve and axis are both given" in column_problems([Column(**RIGHT, argument="1", curve="l2", axis="level")])[0]
+    )
     assert (
         "across and curve are both given"
         in column_problems([Column(**RIGHT, argument="1", curve="l2", across="l2")])[0]

@@ -1,4 +1,7 @@
-"""The chart of a table: accuracy against the size of a perturbation, with one line per model."""
+"""The chart of a table: accuracy against the size of a perturbation, with one line per model.
+
+Perturbations are those of attacks, by their budget or norm, and others whose size a column names (`Column.axis`).
+"""
 
 from __future__ import annotations
 
@@ -67,6 +70,7 @@ class Panel:
         steps: Whether the lines are step functions, continuous from the right, and so exact between their points.
         marks: Sizes that are columns of the table.
         limit: Right end of the axis.
+        attacked: Whether the numbers are of an attack, and so upper bounds.
     """
 
     title: str
@@ -75,6 +79,7 @@ class Panel:
     steps: bool
     marks: tuple[float, ...]
     limit: float
+    attacked: bool = True
 
 
 @dataclass(frozen=True)
@@ -155,7 +160,7 @@ def _groups(columns: Sequence[ResolvedColumn]) -> Mapping[tuple[str, str], list[
 
 
 def _size(column: ResolvedColumn) -> float | None:
-    """The budget of a column of accuracies, in the unit of the axis; None for any other column."""
+    """The size of the perturbation of a column of accuracies, in the unit of the axis; None for any other column."""
     if column.column.unit != "fraction" or column.column.direction != "up":
         return None
     try:
@@ -169,20 +174,26 @@ def _norm(column: ResolvedColumn) -> str | None:
 
 
 def _scale(column: ResolvedColumn) -> float:
-    return GREY_LEVELS if _norm(column) == "linf" else 1
+    return GREY_LEVELS if _norm(column) == "linf" and not column.column.axis else 1
 
 
 def _panel(columns: Sequence[ResolvedColumn], lines: Sequence[Line]) -> Panel:
     first = columns[0]
     steps = first.column.curve is not None
-    names = dict.fromkeys(column.column.label for column in columns)
-    # A label that is the budget itself is not part of the title.
-    metric = next(iter(names)) if len(names) == 1 and len(columns) > 1 else ""
+    attacked = not first.column.axis
+    if attacked:
+        budgets = {"linf": "L∞ budget in 1/255", "l2": "L2 norm" if steps else "L2 budget"}
+        axis = budgets.get(_norm(first) or "", "budget")
+        names = dict.fromkeys(column.column.label for column in columns)
+        # A label that is the budget itself is not part of the title.
+        metric = next(iter(names)) if len(names) == 1 and len(columns) > 1 else ""
+    else:
+        axis = first.column.axis
+        metric = "" if first.column.metric == axis else first.column.metric.replace("_", " ")
     title = ", ".join(text for text in (first.evaluation.evaluation.label(first.evaluation.config), metric) if text)
-    axis = {"linf": "L∞ budget in 1/255", "l2": "L2 norm" if steps else "L2 budget"}.get(_norm(first) or "", "budget")
     marks = [size for column in columns if (size := _size(column)) is not None]
     right = max(float(np.quantile(line.x, 0.99)) if steps else line.x[-1] for line in lines)
-    return Panel(title, axis, tuple(lines), steps, tuple(marks), 1.05 * right)
+    return Panel(title, axis, tuple(lines), steps, tuple(marks), 1.05 * right, attacked)
 
 
 def _points(
@@ -191,8 +202,8 @@ def _points(
     points: list[Point] = []
     for column, cell in zip(columns, cells, strict=True):
         size = _size(column)
-        # Robust accuracies have a verdict; other accuracies with a numeric argument are not drawn.
-        if cell.value is None or cell.verdict is None or size is None:
+        # Robust accuracies have a verdict; other accuracies with a numeric argument are drawn if they name its axis.
+        if cell.value is None or size is None or (cell.verdict is None and not column.column.axis):
             continue
         if not points:
             clean = [arrays[0] for arrays in results.arrays(model, column, "clean").values()]
@@ -222,14 +233,20 @@ def _share(items: Sequence[NDArray[np.bool_]]) -> tuple[float, float, float]:
 
 def _caption(panels: Sequence[Panel], counts: Sequence[set[int]], several: bool) -> str:
     """The caption: what lines, points and bands show, and the number of items."""
-    parts = ["Robust accuracy against the size of the perturbation; every value is an upper bound."]
+    attacks, others = ([panel for panel in panels if panel.attacked is attacked] for attacked in (True, False))
+    parts = ["Robust accuracy against the size of the perturbation; every value is an upper bound."] if attacks else []
+    parts += (
+        [f"Accuracy against the {' and the '.join(dict.fromkeys(panel.axis for panel in others))}."] if others else []
+    )
     if any(panel.steps for panel in panels):
         parts.append(
             "Steps: the share of all attacked items that are classified correctly and not broken within the L2 norm, "
             "from the norms of one minimal-norm attack."
         )
-    if any(not panel.steps for panel in panels):
+    if any(not panel.steps for panel in attacks):
         parts.append("Points: budgets that were attacked, and the clean accuracy of the same items at 0.")
+    if others:
+        parts.append("At 0: the same items without the perturbation.")
     if any(any(line.masked) for panel in panels for line in panel.lines):
         parts.append("Open points are masked: known to be too high.")
     parts.append("Bands: 95% t intervals over seeds." if several else "Bands: 95% Wilson intervals over items.")

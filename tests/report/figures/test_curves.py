@@ -140,6 +140,30 @@ def test_accuracies_that_are_not_robust_ones_are_no_curve(case: Case) -> None:
     assert case.chart() is None
 
 
+def test_severities_of_corruptions_are_lines_and_no_bounds(case: Case) -> None:
+    case.text = SUITE.replace(
+        "[[table]]", '[[evaluation]]\nkind = "corruption"\ncorruptions = ["fog", "gaussian_noise"]\n[[table]]'
+    ).replace('dataset = "digits"', 'dataset = "digits"\nresize = [32, 32]')
+    every = [f"corruption.{metric}@{level}" for metric in ("severity", "gaussian_noise") for level in (5, 1)]
+    case.table("corruption", *every)
+    assert case.plan is not None
+    arrays = {"clean": np.arange(N) < 0.9 * N, **{name.partition(".")[2]: np.arange(N) < 0.5 * N for name in every}}
+    values = {"severity@1": 0.8, "severity@5": 0.4, "gaussian_noise@1": 0.7, "gaussian_noise@5": 0.3}
+    job = planned(case.plan, "softmax/digits/seed1/corruption")
+    case.results.measure(case.plan, job, values, n=N, correct=arrays)
+    mean, noise = case.panels()
+    assert (mean.axis, noise.axis, mean.attacked) == ("severity", "severity", False)
+    assert noise.title == f"{mean.title}, gaussian noise"
+    assert [(panel.lines[0].x, panel.lines[0].y) for panel in (mean, noise)] == [
+        ((0, 1, 5), (0.9, 0.8, 0.4)),
+        ((0, 1, 5), (0.9, 0.7, 0.3)),
+    ]
+    chart = case.chart()
+    assert chart is not None
+    assert chart.caption.startswith("Accuracy against the severity. At 0: the same items without the perturbation.")
+    assert "upper bound" not in chart.caption
+
+
 def at(line: Line, radius: float) -> float:
     """The value of a step function that is continuous from the right."""
     return line.y[int(np.searchsorted(line.x, radius, side="right")) - 1]
