@@ -90,7 +90,13 @@ ONLY: dict[tuple[str, str], set[str]] = {
     # `bench.data.decoded` says where the user's cache folder is.
     ("suite", "data"): {"bench.data.decoded", "bench.data.registry", "bench.data.spec"},
     ("plan", "data"): {"bench.data.job", "bench.data.registry", "bench.data.spec"},
-    ("evaluate", "data"): {"bench.data.cifar_c", "bench.data.job", "bench.data.splits", "bench.data.spec"},
+    ("evaluate", "data"): {
+        "bench.data.cifar_c",
+        "bench.data.decoded",
+        "bench.data.job",
+        "bench.data.splits",
+        "bench.data.spec",
+    },
 }
 
 

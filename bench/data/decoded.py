@@ -1,6 +1,7 @@
-"""Keeps decoded pictures on disk, so that thousands of files are decoded once and not in every job.
+"""Keeps pictures that take long to make on disk, so that thousands of files are decoded, and test items are corrupted,
+once and not in every job.
 
-The files lie in the user's cache folder. They may be deleted at any time: the next job decodes the pictures again.
+The files lie in the user's cache folder. They may be deleted at any time: the next job makes the pictures again.
 """
 
 from __future__ import annotations
@@ -46,7 +47,9 @@ def marks(paths: Iterable[Path]) -> Iterator[str]:
         yield f"{path.name} {found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} {found.st_ino}"
 
 
-def decoded(name: str, facts: Iterable[str], make: Callable[[], npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8]:
+def decoded(
+    name: str, facts: Iterable[str], make: Callable[[], npt.NDArray[np.uint8]], *, code: Iterable[Path] = ()
+) -> npt.NDArray[np.uint8]:
     """Pictures as ``make`` decodes them, from the cache if they were decoded before from the same files.
 
     A stored array is used only if its SHA-256 is the stored one; a damaged file counts as missing. If several processes
@@ -56,13 +59,14 @@ def decoded(name: str, facts: Iterable[str], make: Callable[[], npt.NDArray[np.u
     Args:
         name: Name of the data set and the shape of its images, such as ``"celeba-3x32x32"``.
         facts: All that determines the pixels beside the code, such as `marks` of the files and a published checksum.
-        make: Decodes the pictures: uint8 of shape (n, C, H, W).
+        make: Decodes or makes the pictures: uint8 of shape (n, C, H, W).
+        code: Further modules that make the pixels: an edit of one makes them again.
     """
     from PIL import __version__ as pillow
 
     key = hashlib.sha256()
-    code = (source_digest(Path(__file__).with_name(module)) for module in _CODE)
-    for fact in (pillow, *code, *facts):
+    sources = (*(Path(__file__).with_name(module) for module in _CODE), *code)
+    for fact in (pillow, *map(source_digest, sources), *facts):
         key.update(fact.encode("utf-8", "backslashreplace") + b"\0")
     path = decoded_folder() / f"{name}-{key.hexdigest()[:32]}.npz"
     found = _stored(path)

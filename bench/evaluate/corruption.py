@@ -10,7 +10,7 @@ from pydantic import Field, PositiveInt, field_validator
 
 from bench.data.cifar_c import CORRUPTIONS, PUBLISHED, SEVERITIES
 from bench.evaluate.base import Column, Evaluation, EvaluationConfig, Outcome, Used
-from bench.evaluate.corrupted import LIBRARY, VERSION, corrupted, eight_bits, not_installed, unfit
+from bench.evaluate.corrupted import LIBRARY, VERSION, eight_bits, kept_corruptions, not_installed, unfit
 from bench.evaluate.corruption_numbers import MEAN, corruption_numbers
 from bench.evaluate.robust.accuracies import nothing_finite
 from bench.spec import FamilySpec
@@ -249,10 +249,8 @@ def _images(config: CorruptionConfig, inputs: Inputs, test: Split) -> Callable[[
     import numpy as np
 
     if config.source == "generated":
-        pixels = eight_bits(test)
-        return lambda name, level: (
-            corrupted(pixels, test.ids, name, level, config.seed).astype(np.float32) / np.float32(255)
-        )
+        made = kept_corruptions(eight_bits(test), test.ids, config.seed, inputs.task.train.data.dataset)
+        return lambda name, level: made(name, level).astype(np.float32) / np.float32(255)
     from bench.data.cifar_c import published_images, published_labels
     from bench.data.spec import DamagedData
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from importlib import metadata
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +13,16 @@ from numpy.typing import NDArray
 from bench.data.cifar_c import CORRUPTIONS
 from bench.data.spec import Split
 from bench.evaluate import corrupted as module
-from bench.evaluate.corrupted import LIBRARY, VERSION, corrupt, corrupted, eight_bits, not_installed, unfit
+from bench.evaluate.corrupted import (
+    LIBRARY,
+    VERSION,
+    corrupt,
+    corrupted,
+    eight_bits,
+    kept_corruptions,
+    not_installed,
+    unfit,
+)
 
 imagecorruptions = pytest.importorskip("imagecorruptions")
 
@@ -142,6 +153,32 @@ def test_other_channels_are_refused_and_fractions_are_rounded() -> None:
     assert eight_bits(Split.numbered(values)).ravel().tolist() == [0, 0, 1, 255]
     whole = pictures(2, 8, 3)
     np.testing.assert_array_equal(eight_bits(Split.numbered(whole)), whole)
+
+
+def test_corrupted_images_are_made_once_for_all_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    images, ids = pictures(4, 32, 3), np.arange(4) + 10
+    expected = corrupted(images, ids, "fog", 2, seed=1)
+    calls: list[tuple[str, int]] = []
+
+    def counted(images: Any, ids: Any, name: str, level: int, seed: int) -> NDArray[np.uint8]:
+        calls.append((name, level))
+        return corrupted(images, ids, name, level, seed)
+
+    monkeypatch.setattr(module, "corrupted", counted)
+    for _ in range(2):  # a job for each of two models
+        assert (kept_corruptions(images, ids, 1, "../own data.npz")("fog", 2) == expected).all()
+    assert calls == [("fog", 2)]
+    (kept,) = tmp_path.rglob("*.npz")
+    assert kept.name.startswith(".._own_data.npz-4x3x32x32-seed1-fog-2-")
+    kept.write_bytes(kept.read_bytes()[:-50])  # damaged
+    assert (kept_corruptions(images, ids, 1, "../own data.npz")("fog", 2) == expected).all()
+    # Other pixels, items, seeds and levels are other images.
+    kept_corruptions(images, ids + 1, 1, "a")("fog", 2)
+    kept_corruptions(255 - images, ids, 1, "a")("fog", 2)
+    kept_corruptions(images, ids, 2, "a")("fog", 2)
+    kept_corruptions(images, ids, 1, "a")("fog", 3)
+    assert len(calls) == 6
 
 
 def test_the_version_of_the_library_is_the_one_that_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,6 +33,12 @@ CORRUPTION = Corruption()
 needs_library = pytest.mark.skipif(module.not_installed() is not None, reason="imagecorruptions is not installed")
 
 
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Corrupted images are kept in the user's cache: not in that of who runs the tests."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
 class Bright(Classifier):
     """Class 1 if the mean of all pixels exceeds an edge."""
 
