@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from bench.attacks.named import ATTACKS
@@ -105,6 +106,10 @@ def _found(name: str, kind: str | None) -> tuple[str, Any]:
     if reasons:
         raise reasons[0]
     known = [known for registry in registries.values() for known in registry.names()]
+    module = name.replace("-", "_")
+    if module.isidentifier() and any(Path(place).exists() for place in (module, f"{module}.py")):
+        said = f"PYTHONPATH=. bench check-plugin {module}:SPEC"
+        raise RequestError(f"no plug-in is called {name!r}; one that is not installed is named by its variable: {said}")
     raise RequestError(f"no plug-in is called {name!r}; {did_you_mean(name, known)}")
 
 

@@ -232,6 +232,16 @@ def test_what_is_wrong_with_the_request() -> None:
         checks("bench.spec:__name__")
 
 
+def test_a_plug_in_of_this_folder_is_named_by_its_variable(project: Project) -> None:
+    """The hint was a list of names that have nothing to do with it."""
+    project.write("my_family/__init__.py", "")
+    for name in ("my-family", "my_family"):
+        with pytest.raises(RequestError, match="PYTHONPATH=. bench check-plugin my_family:SPEC"):
+            checks(name)
+    with pytest.raises(RequestError, match="valid: "):
+        checks("quite-another")
+
+
 def test_parameters_that_are_missing_or_wrong(project: Project) -> None:
     (required,) = [check for check in checks("module") if check.name.startswith("configuration")]
     with pytest.raises(RequestError, match="callable: Field required; --set callable=VALUE"):
