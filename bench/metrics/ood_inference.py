@@ -27,6 +27,7 @@ __all__ = [
     "mean_auroc_interval",
     "mean_delong_difference",
     "paired_placements",
+    "placement_difference",
 ]
 
 FEWEST = 300
@@ -180,10 +181,26 @@ def mean_delong_difference(
     >>> mean_delong_difference([([2, 3], [0, 1], [1, 3], [0, 2])] * 2) == once
     True
     """
-    z = normal_quantile(level)
     placements = [paired_placements(*run) for run in runs]
-    parts = [np.mean([part[side] for part in placements], axis=0) for side in (0, 1)]
-    value = float(parts[0].mean())
+    above, below = (np.mean([part[side] for part in placements], axis=0) for side in (0, 1))
+    return placement_difference(above, below, level)
+
+
+def placement_difference(above: FloatArray, below: FloatArray, level: float = 0.95) -> tuple[Interval, float]:
+    """As `delong_difference`, from differences of placement values as `paired_placements` returns them.
+
+    Args:
+        above: Differences of in-distribution items, shape (m,), in [-1, 1], m >= 2.
+        below: Differences of the others, shape (n,), n >= 2.
+        level: Nominal coverage of the interval, in (0, 1).
+
+    >>> placement_difference(*paired_placements([2, 3], [0, 1], [1, 3], [0, 2])) == delong_difference(
+    ...     [2, 3], [0, 1], [1, 3], [0, 2]
+    ... )
+    True
+    """
+    z, parts = normal_quantile(level), (above, below)
+    value = float(above.mean())
     centre = sum(float(part.sum()) / (part.size + 2) for part in parts) / 2
     error = math.sqrt(sum(_widened_variance(part) / (part.size + 2) for part in parts))
     low, high = max(min(centre - z * error, value), -1.0), min(max(centre + z * error, value), 1.0)

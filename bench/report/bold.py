@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.metrics.difference import seed_difference
+from bench.metrics.ood_inference import placement_difference
 from bench.metrics.paired import holm, mcnemar_pairs, permutation_pairs
-from bench.report.items import Items, mean_area, scored_difference
+from bench.report.items import Items, mean_area, placements_on_same_items, scored_difference
 from bench.report.stored import Scored
 
 __all__ = [
@@ -126,6 +127,12 @@ def indistinguishable_by_area(
     sign = 1 if higher_is_better else -1
     areas = {name: sign * mean_area(row) for name, row in rows.items()}
     p_values: list[float] = []
+    placements = placements_on_same_items(rows.values())
+    if placements is not None and min(map(len, placements[0])) > 1:
+        # As a rule. To rank the scores of a row once, and not for each pair, takes a tenth of the time of twelve rows.
+        for (above_a, below_a), (above_b, below_b) in combinations(placements, 2):
+            p_values.append(placement_difference(above_a - above_b, below_a - below_b)[1])
+        return _best_and_equals(areas, p_values)
     for a, b in combinations(rows, 2):
         found = scored_difference(rows[a], rows[b])
         if found is None:

@@ -10,10 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.metrics.difference import Difference, mean_auroc_difference
-from bench.metrics.ood import auroc, missing_as_wrong
+from bench.metrics.ood import auroc, missing_as_wrong, placement_values
 from bench.report.stored import Scored
 
-__all__ = ["Items", "common_items", "with_finite_values", "mean_area", "mean_over_seeds", "scored_difference"]
+__all__ = [
+    *("Items", "common_items", "with_finite_values", "mean_area", "mean_over_seeds"),
+    *("placements_on_same_items", "scored_difference"),
+]
 
 Items = tuple[NDArray[np.int64], NDArray[Any]]
 """Ids of the items, (n,), and for each whether it was right, or its value, (n,)."""
@@ -69,6 +72,28 @@ def mean_over_seeds(runs: Sequence[Items]) -> Items:
 def mean_area(runs: Mapping[int, Scored]) -> float:
     """The mean over seeds of the AUROC; an item without a score is ranked wrongly."""
     return float(np.mean([auroc(*missing_as_wrong(run.inside, run.outside)) for run in runs.values()]))
+
+
+def placements_on_same_items(rows: Iterable[Mapping[int, Scored]]) -> list[tuple[NDArray[Any], NDArray[Any]]] | None:
+    """The placement values of each row, mean over its seeds: (m,) of the in-distribution items, (n,) of the others.
+
+    Returns:
+        None if two runs have other items, or items in another order; a pair is then compared on those that it shares
+        (`scored_difference`).
+    """
+    every = [list(row.values()) for row in rows]
+    first = every[0][0]
+    if not all(
+        np.array_equal(run.ids, first.ids) and np.array_equal(run.other_ids, first.other_ids)
+        for runs in every
+        for run in runs
+    ):
+        return None
+    found = []
+    for runs in every:
+        parts = [placement_values(*missing_as_wrong(run.inside, run.outside)) for run in runs]
+        found.append((np.mean([above for above, _ in parts], axis=0), np.mean([below for _, below in parts], axis=0)))
+    return found
 
 
 def scored_difference(mine: Mapping[int, Scored], other: Mapping[int, Scored]) -> tuple[Difference, int] | None:
