@@ -61,6 +61,8 @@ class Curves(drawing.Drawing):
             scale = 100 if panel.quantity in _PERCENT else 1
             for line in panel.lines:
                 look = drawing.line_look(line.rank)
+                if len(line.epochs) == 1:  # a line of one point is invisible
+                    look = look | drawing.marker_look(line.rank, filled=True)
                 low, high = (scale * np.asarray(values) for values in (line.low, line.high))
                 ax.fill_between(line.epochs, low, high, color=look["color"], alpha=0.12, linewidth=0)
                 ax.plot(line.epochs, scale * np.asarray(line.mean), **look)

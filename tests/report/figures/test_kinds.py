@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure as MatplotlibFigure
 from sklearn.metrics import roc_curve
 
 from bench.execute.states import job_states
@@ -19,7 +20,8 @@ from bench.report import drawing
 from bench.report.cells import Results as Reader
 from bench.report.drawing import Drawing, line_look
 from bench.report.figures import figures_of
-from bench.report.figures.learning import Curves
+from bench.report.figures.learning import Curves, Line
+from bench.report.figures.learning import Panel as Learned
 from bench.report.figures.reliability import Diagrams
 from bench.report.figures.risk_coverage import GRID, risk_at
 from bench.report.figures.risk_coverage import Curves as RiskCurves
@@ -231,6 +233,16 @@ def test_learning(case: Case) -> None:
     (line,) = panel.lines
     assert (panel.quantity, line.epochs) == ("validation_accuracy", (1, 2))
     assert (line.mean, line.low, line.high) == (pytest.approx((0.6, 0.85)), (0.5, 0.8), (0.7, 0.9))
+
+
+def test_a_training_of_one_epoch_is_a_point() -> None:
+    """Its line was invisible, while the legend named it."""
+    figure = MatplotlibFigure()
+    lines = tuple(
+        Line(str(n), n, tuple(range(1, n + 2)), (0.5,) * (n + 1), (0.5,) * (n + 1), (0.5,) * (n + 1)) for n in (0, 1)
+    )
+    Curves("Training", (Learned("loss", lines),), "").paint(figure)
+    assert [line.get_marker() not in ("None", None, "") for line in figure.axes[0].get_lines()] == [True, False]
 
 
 def test_tsne(case: Case) -> None:
