@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -86,11 +87,11 @@ def _table(table: ResolvedTable, parts: Parts, store: Store, literature: Sequenc
     columns = tuple(TableColumn.of(column) for column in table.columns)
     across = {c.id: across_rows(models, c, parts.of(c)) for c in table.columns if c.column.across is not None}
     cells = [[_cell(model, column, across, parts.of(column)) for column in table.columns] for model in models]
-    tests: dict[str, str | None] = {}
+    tests: dict[str, _Bold] = {}
     for index, column in enumerate(table.columns):
         bold = _bold(table, index, models, cells, across, parts.of(column))
         if column.column.direction is not None:
-            tests[column.id] = bold.test if bold.rows is not None else None
+            tests[column.id] = bold
         for row, model in enumerate(models):
             cell = cells[row][index]
             common = bold.n_common if cell.value is not None else None
@@ -139,13 +140,16 @@ class _Bold:
         rows: Names of the rows to print in bold; None if the column has no test.
         n_common: Number of items that the rows have in common; None if they are compared over seeds, or not at all.
         test: The test, as a note prints it.
+        why: Why there is none, if the column has a test; else empty.
     """
 
     rows: set[str] | None = None
     n_common: int | None = None
     test: str = ""
+    why: str = ""
 
 
+_FEW_IN_COMMON = "fewer than two items in common"
 _NO_ITEMS: Items = np.empty(0, dtype=np.int64), np.empty(0)
 
 
@@ -177,20 +181,23 @@ def _bold(
             items[model.name] = mean_over_seeds(list(found.values())) if found else _NO_ITEMS
             numbers[model.name] = {run: float(np.mean(values)) for run, (_, values) in found.items()}
         if not numbers[model.name]:
-            return _Bold()
-    if len(numbers) < 2 or len({frozenset(of_model) for of_model in numbers.values()}) > 1:
-        return _Bold()  # nothing to compare, or means over different seeds
+            return _Bold(why=f"no results of single items of {model.label}")
+    if len(numbers) < 2:
+        return _Bold(why="nothing to compare")
+    if len({frozenset(of_model) for of_model in numbers.values()}) > 1:
+        return _Bold(why="rows have different seeds")
     families = indistinguishable_over_seeds(numbers, higher_is_better=higher)
     if families is not None:
         return _Bold(families, test=OVER_SEEDS)
     several = any(len(of_model) > 1 for of_model in numbers.values())
     if test == "auroc":
         by_area = indistinguishable_by_area(scored, higher_is_better=higher)
-        return _Bold(by_area, test=f"{TESTS[test]}, means over seeds" if several else TESTS[test])
+        named = f"{TESTS[test]}, means over seeds" if several else TESTS[test]
+        return _Bold(by_area, test=named, why="" if by_area is not None else _FEW_IN_COMMON)
     items = common_items(items)
     n_common = len(next(iter(items.values()))[0])
-    if not n_common:
-        return _Bold(n_common=0)
+    if n_common < 2:
+        return _Bold(n_common=n_common, why=_FEW_IN_COMMON)
     return _Bold(
         indistinguishable_from_best(items, test=test, higher_is_better=higher, seed=seed),
         n_common,
@@ -214,30 +221,33 @@ def _notes(
     table: ResolvedTable,
     cells: list[list[Cell]],
     across: Mapping[str, Across],
-    tests: Mapping[str, str | None],
+    tests: Mapping[str, _Bold],
     models: Sequence[ResolvedModel],
     parts: Parts,
 ) -> list[str]:
     """The notes below a table: its own note, what its numbers can claim, and the reasons for missing numbers."""
     notes = [table.note] if table.note else []
     filled = [cell for row in cells for cell in row if cell.status == "ok"]
-    of_seeds = seed_note(filled)
+    of_seeds = seed_note([model.label for model in models], cells)
     notes += [of_seeds] if of_seeds else []
     notes += item_notes(table.columns, cells)
     for on, results in parts.results.items():
         notes += control_notes([column for column in table.columns if column.dataset == on], models, results)
     notes += calibration_notes(table.columns, models, cells)
     notes += [column.note for column in across.values() if column.note]
-    made = "; ".join(dict.fromkeys(test for test in tests.values() if test))
+    made = "; ".join(dict.fromkeys(bold.test for bold in tests.values() if bold.rows is not None))
     if made:
         notes.append(
             f"Bold: best measured value and those not told from it ({made}; Holm over all pairs, alpha {ALPHA:g})."
         )
-    untested = [name for name, test in tests.items() if test is None]
-    if untested and any(column.column.test for column in table.columns):
-        notes.append(f"Not tested, nothing bold: {', '.join(untested)}.")
-    elif untested:
-        notes.append("No paired test for these columns yet: nothing is bold.")
+    numbers = Counter(cell.column for row in cells for cell in row if cell.value is not None)
+    untested: dict[str, list[str]] = {}
+    for name, bold in tests.items():
+        if bold.rows is None and numbers[name] > 1:
+            untested.setdefault(bold.why or "no paired test", []).append(name)
+    if untested:
+        each = "; ".join(f"{', '.join(names)} ({why})" for why, names in untested.items())
+        notes.append(f"Not tested, nothing bold: {each}.")
     verdicts = {cell.verdict for cell in filled if cell.verdict}
     if verdicts:
         notes.append(

@@ -60,7 +60,7 @@ def _empty(column: ResolvedColumn, status: CellStatus, reason: str) -> Cell:
 def aggregate(column: ResolvedColumn, found: Sequence[Measurement], missing: Sequence[Missing]) -> Cell:
     """The cell that holds the mean of the numbers of some seeds; without numbers it has the status of the first job.
 
-    The interval stays in the range of the column. Several seeds with equal numbers have no interval.
+    The interval stays in the range of the column. Several seeds with equal numbers have no interval, except controls.
 
     Args:
         column: The column of the cell.
@@ -73,7 +73,9 @@ def aggregate(column: ResolvedColumn, found: Sequence[Measurement], missing: Seq
     numbers = [one.number for one in found]
     values = [float(number.value) for number in numbers if number.value is not None]
     mean = float(np.mean(values)) if len(values) > 1 else values[0]
-    interval = student_t(values, within=column.column.bounds) if len(values) > 1 else numbers[0].interval
+    # What is measured on real images or noise alone is the same for all seeds, and keeps its interval over items.
+    one = len(values) == 1 or (len(set(values)) == 1 and _is_control(column))
+    interval = numbers[0].interval if one else student_t(values, within=column.column.bounds)
     verdicts = [number.verdict for number in numbers if number.verdict]
     counts = [number.n for number in numbers]
     return Cell(
@@ -87,13 +89,19 @@ def aggregate(column: ResolvedColumn, found: Sequence[Measurement], missing: Seq
         decimals=_decimals(mean, interval, column.column.unit),
         sd=float(np.std(values, ddof=1)) if len(values) > 1 else None,
         status="ok",
-        reason="; ".join(_remarks(found, missing, equal=len(values) > 1 and interval is None)) or None,
+        reason="; ".join(_remarks(found, missing, equal=not one and interval is None)) or None,
         # The worst verdict over the seeds.
         verdict=min(verdicts, key=WORDS.index) if verdicts else None,
         flags=_flags(found),
         not_measured=tuple(dict.fromkeys(name for one in found for name in one.not_measured)),
         records=tuple(one.job.key for one in found),
     )
+
+
+def _is_control(column: ResolvedColumn) -> bool:
+    """Whether a number is of a known case, such as real images, that gives others their scale (`Column.controls`)."""
+    own = column.column
+    return any(own.metric == other.metric and own.argument in other.controls for other in column.evaluation.columns)
 
 
 def _flags(found: Sequence[Measurement]) -> dict[str, str]:
@@ -150,7 +158,4 @@ def _remarks(found: Sequence[Measurement], missing: Sequence[Missing], *, equal:
         yield f"{len(missing)} of {len(missing) + len(found)} seeds without a number: {missing[0].reason}"
     if equal:
         yield f"{len(found)} seeds with equal results: no spread, so no interval"
-    counts = sorted({one.number.n for one in found})
-    if len(counts) > 1:
-        yield f"n = {counts[0]:,} to {counts[-1]:,} over the seeds"
     yield from _by_seed([(one.number.note, one.job.seed) for one in found if one.number.note], len(found))

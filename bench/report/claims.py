@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from bench.metrics.paired import smallest_sign_flip_p
@@ -15,26 +15,35 @@ from bench.suite.schema import ResolvedColumn, ResolvedModel
 __all__ = ["calibration_notes", "control_notes", "item_notes", "reason_notes", "seed_note"]
 
 
-def seed_note(cells: Iterable[Cell]) -> str | None:
-    """The note on what the intervals are over and what the number of seeds cannot show; None without any number."""
-    filled = [cell for cell in cells if cell.value is not None]
+def seed_note(labels: Sequence[str], cells: Sequence[Sequence[Cell]]) -> str | None:
+    """The note on what the intervals are over and what the number of seeds cannot show; None without any number.
+
+    Args:
+        labels: Labels of the rows.
+        cells: The cells by row and column.
+    """
+    filled = [cell for row in cells for cell in row if cell.value is not None]
     counts = sorted({len(cell.seeds) for cell in filled})
     if not counts:
         return None
     if counts == [1]:
         return "One run each: intervals are over test items; differences between runs are not covered."
-    seeds = sorted({seed for cell in filled for seed in cell.seeds})
-    parts = [
-        f"Mean over seeds {', '.join(map(str, seeds))}, 95% t intervals over seeds, cut to the range of the number."
-    ]
+    rows: dict[tuple[int, ...], list[str]] = {}
+    for label, row in zip(labels, cells, strict=True):
+        seeds = tuple(sorted({seed for cell in row if cell.value is not None for seed in cell.seeds}))
+        if seeds:
+            rows.setdefault(seeds, []).append(label)
+    texts = {seeds: ", ".join(map(str, seeds)) for seeds in rows}
+    over = "; ".join(text if len(rows) == 1 else f"{text} ({', '.join(rows[seeds])})" for seeds, text in texts.items())
+    parts = [f"Mean over seeds {over}, 95% t intervals over seeds, cut to the range of the number."]
     fewest = min(count for count in counts if count > 1)
     if fewest == 2:
         parts.append("An interval over two seeds has one degree of freedom: two runs do not show how runs vary.")
     if fewest < ENOUGH_SEEDS:
         smallest = smallest_sign_flip_p(fewest)
+        bold = "; bold is about these weights" if any(cell.best for cell in filled) else ""
         parts.append(
-            f"No paired test over {fewest} seeds can tell families apart at 5% (smallest p = {smallest:.3g}); bold is "
-            "about these weights."
+            f"No paired test over {fewest} seeds can tell families apart at 5% (smallest p = {smallest:.3g}){bold}."
         )
     if counts[0] == 1:
         parts.append("Cells of one seed have intervals over test items.")
@@ -52,7 +61,7 @@ def item_notes(columns: Sequence[ResolvedColumn], cells: Sequence[Sequence[Cell]
     alike: dict[int, list[ResolvedColumn]] = {}
     for index, column in enumerate(columns):
         filled = [row[index] for row in cells if row[index].value is not None and row[index].n is not None]
-        counts = sorted({int(cell.n or 0) for cell in filled})
+        counts = sorted({int(n) for cell in filled for n in (cell.n, cell.n_most) if n is not None})
         if len(counts) == 1:
             alike.setdefault(counts[0], []).append(column)
         elif counts:
@@ -168,9 +177,12 @@ def calibration_notes(
             parts.append(f"{column.id}: {', '.join(shown)}")
     if not parts:
         return []
+    facts = [cell.if_calibrated for row in cells for cell in row if cell.if_calibrated]
+    with_p = any(fact.p_value is not None for fact in facts)
+    said = "; p is the probability that it has the printed error or a larger one" if with_p else ""
+    said += ". Means over seeds have no p" if with_p and any(fact.p_value is None for fact in facts) else ""
     note = (
         "Calibration errors are biased upwards. A calibrated model with the same confidences and as many items would "
-        'have, on average, the percentage behind "calibrated"; p is the probability that it has the printed error or a '
-        f"larger one. {'; '.join(parts)}."
+        f'have, on average, the percentage behind "calibrated"{said}. {"; ".join(parts)}.'
     )
     return [note]

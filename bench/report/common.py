@@ -78,7 +78,11 @@ def across_rows(models: Sequence[ResolvedModel], column: ResolvedColumn, results
         reasons = [text for text in (cell.reason, without if numbers else None) if text]
         cells[name] = replace(cell, reason="; ".join(reasons) or None)
     counts = sorted({count for _, count in seeds.values()})
-    note = f"{column.id}: {' to '.join(map(str, counts[:1] + counts[1:][-1:]))} common items." if counts else None
+    note = (
+        f"{column.id}: {' to '.join(map(str, counts[:1] + counts[1:][-1:]))} common item{'' if counts == [1] else 's'}."
+        if counts
+        else None
+    )
     return Across(cells, items, note)
 
 

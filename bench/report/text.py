@@ -107,8 +107,13 @@ def aside_text(cell: Cell, unit: str, counted: frozenset[str], *, interval: bool
     parts = [interval_text(cell, unit)] if interval and cell.interval is not None else []
     parts += [p_text(cell.p_corrected)] if cell.p_corrected is not None else []
     if cell.column in counted and cell.n is not None and cell.value is not None:
-        parts.append(f"n = {cell.n:,}")
+        parts.append(f"n = {n_text(cell.n, cell.n_most)}")
     return ", ".join(parts)
+
+
+def n_text(n: int, most: int | None) -> str:
+    """A number of items, which seeds may differ in: ``28``, or ``11 to 17``."""
+    return f"{n:,}" if most is None else f"{n:,} to {most:,}"
 
 
 def calibrated_text(cell: Cell) -> str:
@@ -155,7 +160,7 @@ def _sizes(table: Table) -> dict[str, frozenset[int]]:
     for row in table.rows:
         for cell in row.cells:
             if row.source == "measured" and cell.value is not None and cell.n is not None:
-                found.setdefault(cell.column, set()).add(cell.n)
+                found.setdefault(cell.column, set()).update(n for n in (cell.n, cell.n_most) if n is not None)
     return {column.id: frozenset(found[column.id]) for column in table.columns if column.id in found}
 
 

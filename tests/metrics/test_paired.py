@@ -232,7 +232,7 @@ def test_ties_of_pairs_survive_large_values_and_pairs_may_be_of_both_kinds():
     rows = np.stack([common, common + 2.0**-20 * signs, common, common + 2.0**-20 * np.abs(signs)])
     tied, equal, apart, *_ = permutation_pairs(rows, seed=0)
     assert (tied, equal) == (1.0, 1.0)  # every sum is at least 0, and no item differs
-    assert apart == pytest.approx(1e-4, abs=1e-6)  # of 9,999 patterns none has all signs equal
+    assert apart == pytest.approx(2 * math.exp(-12))  # all signs are equal: Hoeffding's bound is that of 24 items
 
 
 def test_permutations_of_pairs_keep_their_level_and_refuse_bad_input():
@@ -247,3 +247,30 @@ def test_permutations_of_pairs_keep_their_level_and_refuse_bad_input():
         permutation_pairs([[1.0], [0.0]], seed=0, resamples=9)
     with pytest.raises(ValueError, match="n, m >= 1"):
         permutation_pairs([[], []], seed=0)
+
+
+@pytest.mark.parametrize("huge", [0.0, 1e8, 1e12, 1e16, 1e300])
+@pytest.mark.parametrize("count", [1, 3])
+def test_rows_of_huge_values_do_not_hide_how_others_differ(huge: float, count: int) -> None:
+    """A third row of 1e12, such as the NLL of a model that broke, made two others equal."""
+    draw = np.random.default_rng(0)
+    good = draw.gamma(1.0, 1.0, 200)
+    rows = [good, good + draw.normal(0.25, 1, 200), *(huge * draw.normal(size=(count, 200)))]
+    alone = permutation_mean(rows[0], rows[1], seed=0, resamples=99999)
+    assert 1e-4 < alone < 0.05
+    p = permutation_pairs(rows, seed=0, resamples=99999)[0]
+    assert p == pytest.approx(alone, rel=0.25)
+
+
+def test_pairs_that_are_settled_early_are_valid() -> None:
+    """Against pairs alone: large p from fewer patterns, and tiny ones from the upper bound."""
+    draw = np.random.default_rng(3)
+    rows = draw.normal(size=(6, 60)) + np.array([[0], [0], [0.1], [0.3], [1.0], [5.0]])
+    for (a, b), p in zip(
+        itertools.combinations(rows, 2), permutation_pairs(rows, seed=1, resamples=50_000), strict=True
+    ):
+        alone = permutation_mean(a, b, seed=2, resamples=50_000)
+        d = a - b
+        bound = 2 * math.exp(-(d.sum() ** 2) / (2 * (d**2).sum()))
+        assert p <= bound * 1.2
+        assert p == pytest.approx(alone, rel=0.15, abs=1e-4)

@@ -220,7 +220,9 @@ def test_several_seeds_are_not_decided_by_one_runs_items(case: Case, project: Pr
     job = planned(case.plan, "softmax/digits/seed2/accuracy")
     case.results.measure(case.plan, job, {"accuracy": 0.9}, n=N, correct={"accuracy": np.ones(N, bool)})
     assert case.bold(0) == set()
-    assert any(note.startswith("Mean over seeds 1, 2, 95% t intervals") for note in case.table().notes)
+    notes = case.table().notes
+    assert any(note.startswith("Mean over seeds 1, 2 (softmax); 1 (JEM), 95% t intervals") for note in notes)
+    assert "Not tested, nothing bold: accuracy (rows have different seeds)." in notes
 
 
 def test_one_run_each_is_said(case: Case) -> None:

@@ -2,14 +2,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
-from bench.metrics.intervals import Interval
+from bench.metrics.intervals import IfCalibrated, Interval
 from bench.report.build import build_report
-from bench.report.claims import reason_notes, seed_note
+from bench.report.claims import calibration_notes, reason_notes, seed_note
 from bench.report.formats.markdown import render_table
 from bench.report.model import Cell, Table
 from bench.store import Record
@@ -58,9 +59,9 @@ class Case:
         arrays = {metric: flags, **({} if ids is None else {"ids": np.asarray(ids)})}
         self.results.measure(self.plan, job, {metric: flags.mean()}, n=len(flags), correct=arrays)
 
-    def generation(self, model: str, values: Mapping[tuple[str, str], tuple[float, float]]) -> None:
+    def generation(self, model: str, values: Mapping[tuple[str, str], tuple[float, float]], seed: int = 1) -> None:
         """Values and halves of their intervals by metric and argument."""
-        job = planned(self.plan, f"{model}/digits/seed1/generation")
+        job = planned(self.plan, f"{model}/digits/seed{seed}/generation")
         self.results.measure(self.plan, job, {"fcd": 1.0, "cs": 1.0, "agreement": 0.9}, n=259)
         record = self.results.store.folder(job.key).record_json()
         assert record is not None
@@ -83,13 +84,27 @@ def cells(*seeds: int, value: float | None = 0.5) -> list[Cell]:
     return [Cell(column="x", value=value, n=10, seeds=tuple(range(1, count + 1)), status="ok") for count in seeds]
 
 
+def rows_of(*seeds: int, value: float | None = 0.5) -> tuple[list[str], list[list[Cell]]]:
+    """Labels and cells of rows of one number each."""
+    return [f"row {n}" for n in range(len(seeds))], [[cell] for cell in cells(*seeds, value=value)]
+
+
+def test_rows_of_other_seeds_are_named_and_bold_is_told_where_it_is() -> None:
+    labels, rows = rows_of(3, 3, 2)
+    note = str(seed_note(labels, rows))
+    assert note.startswith("Mean over seeds 1, 2, 3 (row 0, row 1); 1, 2 (row 2), 95% t intervals")
+    assert "bold" not in note
+    rows[0] = [replace(rows[0][0], best=True)]
+    assert "; bold is about these weights." in str(seed_note(labels, rows))
+
+
 def test_no_number_claims_nothing() -> None:
-    assert seed_note([]) is None
-    assert seed_note(cells(3, value=None)) is None
+    assert seed_note([], []) is None
+    assert seed_note(*rows_of(3, value=None)) is None
 
 
 def test_two_seeds_say_what_they_cannot_show() -> None:
-    note = str(seed_note(cells(2, 2)))
+    note = str(seed_note(*rows_of(2, 2)))
     assert note.startswith("Mean over seeds 1, 2, 95% t intervals over seeds, cut to the range of the number.")
     assert "one degree of freedom" in note
     assert "smallest p = 0.5" in note
@@ -97,14 +112,14 @@ def test_two_seeds_say_what_they_cannot_show() -> None:
 
 @pytest.mark.parametrize(("seeds", "smallest"), [(3, "0.25"), (5, "0.0625"), (6, None)])
 def test_few_seeds_cannot_tell_models_apart(seeds: int, smallest: str | None) -> None:
-    note = str(seed_note(cells(seeds)))
+    note = str(seed_note(*rows_of(seeds)))
     assert "one degree" not in note
     assert (f"smallest p = {smallest}" in note) == (smallest is not None)
 
 
 def test_cells_of_one_and_of_several_seeds_are_told_apart() -> None:
-    assert str(seed_note(cells(1, 3))).endswith("Cells of one seed have intervals over test items.")
-    assert str(seed_note(cells(1, 1))).startswith("One run each")
+    assert str(seed_note(*rows_of(1, 3))).endswith("Cells of one seed have intervals over test items.")
+    assert str(seed_note(*rows_of(1, 1))).startswith("One run each")
 
 
 def test_rows_over_different_items_are_compared_on_the_common_ones_and_say_so(case: Case) -> None:
@@ -157,6 +172,20 @@ def test_controls_stand_below_tables_that_have_no_column_for_them(case: Case) ->
     )
 
 
+def test_controls_keep_their_interval_over_several_seeds(case: Case) -> None:
+    """They are of real images or noise, so that all seeds have one number; a model's equal numbers have no interval."""
+    case.plan = case.project.plan(SUITE.replace('family = "jem"', 'family = "jem"\nseeds = [1, 2]'))
+    for seed in (1, 2):
+        case.generation("jem", {("cs", "real"): (9.611, 0.146), ("cs", ""): (9.0, 0.2)}, seed=seed)
+    main, controls = case.tables()
+    own, real = controls.rows[1].cells
+    assert (own.interval, own.reason) == (None, "2 seeds with equal results: no spread, so no interval")
+    assert real.reason is None
+    assert real.interval is not None
+    assert (real.interval.low, real.interval.high) == pytest.approx((9.465, 9.757))
+    assert any("CS of test images 9.61 [9.46, 9.76]" in note for note in main.notes)
+
+
 def test_no_more_digits_are_printed_than_a_number_carries(case: Case) -> None:
     case.generation("jem", {("fcd", ""): (4.613, 1.87), ("cs", ""): (9.7083, 0.0944)})
     text = render_table(case.tables()[0])
@@ -187,3 +216,25 @@ def test_a_remark_names_its_columns_unless_it_is_about_all_numbers_of_its_rows()
         "n/a in a, b: A does not generate.",
         "n/a in a, b (B, C); a, b, c (D): no weights.",
     ]
+
+
+def test_one_common_item_is_no_test(case: Case) -> None:
+    """Both rows of a column with one common item were bold."""
+    case.measure("softmax", "accuracy", "accuracy", [True, False], ids=[1, 2])
+    case.measure("jem", "accuracy", "accuracy", [True, True], ids=[2, 3])
+    main, _ = case.tables()
+    assert not any(row.cells[0].best for row in main.rows)
+    assert "Not tested, nothing bold: accuracy (fewer than two items in common)." in main.notes
+
+
+def test_only_a_p_value_that_is_there_is_explained() -> None:
+    def note(*p_values: float | None) -> str:
+        column = SimpleNamespace(id="ece")
+        rows = [[Cell(column="ece", if_calibrated=IfCalibrated(0.02, 0.03, 0.95, p))] for p in p_values]
+        models = [SimpleNamespace(label=f"m{n}") for n in range(len(rows))]
+        (said,) = calibration_notes([column], models, rows)  # type: ignore[list-item, arg-type]
+        return said
+
+    assert "; p is the probability that it has the printed error or a larger one. ece: m0" in note(0.01)
+    assert "p is" not in note(None)
+    assert "a larger one. Means over seeds have no p. ece: m0" in note(0.01, None)

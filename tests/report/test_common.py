@@ -103,7 +103,7 @@ def test_own_successes_mislead_where_common_items_do_not(case: Case) -> None:
     assert not any(cell.best for cell in own.values())
     notes = case.table().notes
     assert "cw-l2.common: 10 common items." in notes
-    assert "Not tested, nothing bold: cw-l2, cw-l2.success." in notes
+    assert "Not tested, nothing bold: cw-l2 (no paired test)." in notes
     (bold,) = [note for note in notes if note.startswith("Bold")]
     assert "permutation of the pairs of common items" in bold
     assert "McNemar" not in bold

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from bench.report.formats import FORMATS
-from bench.report.model import Report, Table
+from bench.report.model import Cell, Report, Table, TableColumn, TableRow
 from bench.report.text import aside_text, counted, definitions, size_note, value_text
 
 
@@ -106,3 +106,12 @@ def test_definitions_stand_in_every_format_and_can_be_left_out(report: Report, f
 def test_a_percentage_has_the_digits_that_single_items_can_change(n: int | None, text: str) -> None:
     """One item of 1,000 is .1 %; of 10,000 it is .01 %. Quoted numbers are given back as they are."""
     assert value_text(0.9704, "fraction", n) == text
+
+
+def test_a_cell_whose_seeds_have_other_numbers_of_items_shows_both_ends() -> None:
+    """The smallest stood in the cell, and the note below gave another range."""
+    cell = Cell(column="c", value=0.5, n=11, n_most=17, status="ok")
+    made = TableColumn("c", "C", "", "up", "fraction", "", tested=True)
+    table = Table("t", "T", (made,), (TableRow("a", "a", "measured", (cell,)),))
+    assert aside_text(cell, "fraction", counted(table)) == "n = 11 to 17"
+    assert size_note(table) == "Items behind each number, n: 11 to 17 (c: n stands in its cells)."

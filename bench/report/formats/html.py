@@ -141,8 +141,7 @@ def _basis(cell: Cell) -> str:
     several = len(cell.seeds) > 1
     parts = []
     if cell.n is not None:
-        most = "" if cell.n_most is None else f" to {cell.n_most:,}"
-        parts.append(f"n = {cell.n:,}{most}" + (" for each seed" if several else ""))
+        parts.append(f"n = {text.n_text(cell.n, cell.n_most)}" + (" for each seed" if several else ""))
     if cell.seeds:
         parts.append(f"seed{'s' if several else ''} {', '.join(map(str, cell.seeds))}")
     interval = cell.interval
