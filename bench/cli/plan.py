@@ -13,9 +13,10 @@ from bench.plain import several
 
 if TYPE_CHECKING:
     from bench.api import Bench
-    from bench.execute.price import Estimate, Price
+    from bench.execute.price import Estimate, Price, Pricing
     from bench.execute.states import Status
-    from bench.plan.jobs import Plan
+    from bench.plan.jobs import Job, Plan
+    from bench.store import Store
 
 __all__ = ["plan", "price", "to_run"]
 
@@ -66,7 +67,7 @@ def plan(
                 "key": job.key,
                 "state": states[job.key].state,
                 "reason": states[job.key].reason,
-                "passes": job.passes,
+                "passes": 0.0 if states[job.key].state == "n/a" else job.passes,
                 "seconds": estimates[job.key].seconds,
                 "at_most": estimates[job.key].at_most,
                 "source": estimates[job.key].source,
@@ -102,18 +103,25 @@ def _priced(bench: Bench, chosen: Plan, states: Mapping[str, Status], device: st
     """The price of what is left on this machine, and the estimate of every job of the plan, by key."""
     from bench.execute.devices import slots
     from bench.execute.estimate import Rates
-    from bench.execute.price import Estimate, Pricing
+    from bench.execute.price import Pricing
     from bench.execute.scheduler import to_do
     from bench.execute.speed import calibration, device_name, machine_facts
 
     used = slots(device, None)[0]
     pricing = Pricing(chosen, bench.store, Rates.from_store(bench.store, used), calibration(used))
-    # What cannot run has no price.
-    estimates = {
-        job.key: Estimate("unknown") if states[job.key].state == "n/a" else pricing.estimate(job) for job in chosen.jobs
-    }
+    estimates = {job.key: _estimate(job, states[job.key], pricing, bench.store) for job in chosen.jobs}
     facts = machine_facts(used)
     return pricing.price(to_do(chosen, states), device_name(facts), facts["device"]), estimates
+
+
+def _estimate(job: Job, status: Status, pricing: Pricing, store: Store) -> Estimate:
+    """The time of a job: what it took if it is done; what cannot run has none."""
+    from bench.execute.price import Estimate
+
+    if status.state == "n/a":
+        return Estimate("unknown")
+    record = store.folder(job.key).record() if status.state in ("done", "diverged") and not status.inherited else None
+    return pricing.estimate(job) if record is None else Estimate("measured", record.seconds)
 
 
 def _elsewhere(bench: Bench, chosen: Plan, states: Mapping[str, Status], here: Price) -> list[Price]:

@@ -25,8 +25,14 @@ __all__ = [
 ]
 
 
+MANY_YEARS = 1e9
+"""Seconds from which a time is not told more precisely."""
+
+
 def duration(seconds: float) -> str:
-    """Format seconds as ``8 s``, ``3 min 20 s`` or ``2 h 05 min``."""
+    """Format seconds as ``8 s``, ``3 min 20 s`` or ``2 h 05 min``; what nobody can wait for is ``many years``."""
+    if not seconds < MANY_YEARS:
+        return "many years"
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -177,7 +183,7 @@ def progress_facts(said: Mapping[str, Any], seconds: float) -> list[str]:
     loss, accuracy = number_in(said, "loss"), number_in(said, "validation_accuracy")
     facts = [duration(seconds)]
     facts += [f"loss {loss:.3g}"] if loss is not None else []
-    facts += [f"val {accuracy:.1%}"] if accuracy is not None else []
+    facts += [f"val {accuracy:.1%}"] if accuracy is not None and 0 <= accuracy <= 1 else []
     return facts
 
 
@@ -202,7 +208,7 @@ class _Reports:
 
     def facts(self, said: Mapping[str, Any], now: float) -> list[str]:
         done, total = number_in(said, "done"), number_in(said, "total")
-        share = [f"{done / total:.0%}"] if done is not None and total else []
+        share = [f"{done / total:.0%}"] if done is not None and total is not None and 0 <= done <= total >= 1 else []
         return [*share, *progress_facts(said, now - self.began)]
 
 

@@ -17,14 +17,21 @@ __all__ = ["Clock", "Rates", "number_in"]
 
 _Attack = tuple[str, str, str]
 
+ALIKE = 4.0
+"""Jobs whose passes differ by up to this factor count as equally large."""
+
 
 @dataclass
 class Rates:
-    """Seconds per network pass by kind of job, network and data; an unknown rate is None, never 0."""
+    """Seconds by kind of job, network and data; an unknown time is None, never 0.
 
-    _exact: dict[Kind, list[float]] = field(default_factory=dict)
+    A job of a few passes takes the time in which it starts, and not that of its passes: a job is therefore compared
+    with those of about as many passes, `ALIKE`, if there are any.
+    """
+
+    _exact: dict[Kind, list[tuple[float, float]]] = field(default_factory=dict)
     _first: dict[_Attack, tuple[str, str, str]] = field(default_factory=dict)
-    _medians: dict[Kind, float] = field(default_factory=dict, repr=False, compare=False)
+    _known: dict[tuple[Kind, float], float] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def from_store(cls, store: Store, device: str) -> Rates:
@@ -40,9 +47,9 @@ class Rates:
         self._add(Took.of(record))
 
     def _add(self, took: Took) -> None:
-        # Jobs that only read predictions have no passes: their rate is their duration.
-        self._exact.setdefault(took.like, []).append(took.seconds / (took.passes or 1.0))
-        self._medians.pop(took.like, None)
+        # Jobs that only read predictions have no passes.
+        self._exact.setdefault(took.like, []).append((took.passes or 1.0, took.seconds))
+        self._known.clear()
         if took.kind == "evaluate" and took.passes:
             attack = took.what, took.dataset, took.argument
             found = took.finished, took.key, took.job
@@ -57,11 +64,19 @@ class Rates:
 
     def seconds(self, job: Job) -> float | None:
         """Expected seconds on one worker, or None if there was no such job yet."""
-        kind = kind_of(job)
-        if kind not in self._medians and self._exact.get(kind):
-            self._medians[kind] = median(self._exact[kind])
-        known = self._medians.get(kind)
-        return None if known is None else known * (job.passes or 1.0)
+        kind, passes = kind_of(job), job.passes or 1.0
+        if kind not in self._exact:
+            return None
+        if (kind, passes) not in self._known:
+            found = self._exact[kind]
+            like = [one for one in found if passes / ALIKE <= one[0] <= passes * ALIKE]
+            self._known[kind, passes] = median(seconds / size for size, seconds in like or found) * passes
+        return self._known[kind, passes]
+
+    def smaller(self, job: Job) -> tuple[float, float] | None:
+        """Passes and seconds of the largest of the like jobs if all have far fewer passes than the job; else None."""
+        found = self._exact.get(kind_of(job), [])
+        return max(found) if found and max(found)[0] < job.passes / ALIKE else None
 
     def total(self, jobs: Iterable[Job]) -> float | None:
         """Expected seconds of all jobs one after the other; None if any is unknown."""
@@ -113,8 +128,8 @@ class Clock:
         for key, job in self._left.items():
             said = running.get(key, {})
             done, whole, began = (number_in(said, name) for name in ("done", "total", "began"))
-            if done and whole and began and job.kind == "train":
-                total += (time.time() - began) * (whole - done) / done
+            if done and whole and began and 0 < done <= whole and job.kind == "train":
+                total += max(time.time() - began, 0.0) * (whole - done) / done
                 continue
             seconds = self._rates.seconds(job)
             if seconds is None:
@@ -126,4 +141,4 @@ class Clock:
 def number_in(said: Mapping[str, Any], name: str) -> float | None:
     """A number from a progress report, or None if the value is no number: the file may be damaged."""
     value = said.get(name)
-    return value if isinstance(value, int | float) else None
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None

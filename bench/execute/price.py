@@ -8,7 +8,7 @@ unknown and not part of a sum.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from bench.errors import BenchError
@@ -183,6 +183,15 @@ class Pricing:
     def estimate(self, job: Job) -> Estimate:
         """The time of a job."""
         calibrated = self._calibrated(job)
+        small = self.rates.smaller(job)
+        if small is not None and calibrated is not None and calibrated.counted is not None:
+            # What small jobs took beyond their passes is the time of a start, which the large one has once.
+            start = max(small[1] - calibrated.counted * small[0] / job.passes, 0.0)
+            return replace(
+                calibrated,
+                seconds=None if calibrated.seconds is None else calibrated.seconds + start,
+                at_most=None if calibrated.at_most is None else calibrated.at_most + start,
+            )
         measured = self.rates.seconds(job)
         if measured is not None:
             at_most = calibrated.at_most if calibrated is not None else None

@@ -31,6 +31,8 @@ __all__ = [
     "stored",
 ]
 
+LONGEST = 3600.0
+"""Seconds that no pass of an image takes."""
 _CPU = Path("/proc/cpuinfo")
 _GPUS = Path("/proc/driver/nvidia/gpus")
 _INSTRUCTIONS = ("amx_bf16", "asimd", "avx", "avx2", "avx512_bf16", "avx512bw", "avx512f", "avx512vl", "fma", "sve")
@@ -152,8 +154,8 @@ class Calibration:
             channels, height, width = found["network"]["image_shape"]
             network = Network(str(found["network"]["backbone"]), (int(channels), int(height), int(width)))
             seconds = {name: float(found[name]) for name in ("forward", "gradient", "update")}
-            if not all(math.isfinite(value) and value > 0 for value in seconds.values()):
-                raise ValueError("a speed is no positive number")
+            if not all(0 < value < LONGEST for value in seconds.values()):
+                raise ValueError("a speed is no time that a pass may take")
             speeds[network] = Speed(network=network, batch=int(found["batch"]), **seconds)
         return cls(
             device=str(facts["device"]),
@@ -240,7 +242,7 @@ def _read(path: Path) -> Calibration | None:
     facts = read_json(path)
     if facts is None:
         return None
-    with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):
+    with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError, OverflowError):
         return Calibration.from_json(facts)
     return None
 

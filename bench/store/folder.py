@@ -15,9 +15,9 @@ import contextlib
 import fcntl
 import hashlib
 import json
-import math
 import os
 import shutil
+import sys
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -67,7 +67,9 @@ OWN_FILES = frozenset(
 
 
 def _is_finite(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
+    """Whether a value is a number that a float can hold: whole numbers in JSON may be larger."""
+    largest = sys.float_info.max
+    return isinstance(value, int | float) and not isinstance(value, bool) and -largest <= value <= largest
 
 
 def _artefacts(record: Record) -> dict[str, str]:

@@ -13,6 +13,7 @@ from bench.execute.speed import Speed, save
 from bench.plan.jobs import Job
 from bench.store import Record, Store
 from tests.cli.conftest import bench, finish_all, loaded, ok
+from tests.conftest import planned
 
 if TYPE_CHECKING:
     from tests.conftest import Project, Results
@@ -258,6 +259,14 @@ class TestPlanAndStatus:
         result = bench("plan", "tiny", "--workers", "0")
         assert result.exit_code == 2
         assert "expected at least 1" in result.stderr
+
+    def test_a_job_that_is_done_has_the_time_that_it_took(self, project: Project, tiny: str, results: Results) -> None:
+        project.suite(tiny)
+        first, second = (planned(project.plan(tiny), f"softmax/digits/seed1/pgd-2@{eps}/255") for eps in (8, 16))
+        results.finish(first, seconds=3.0)
+        results.finish(second, seconds=50.0)
+        rows = {row["job"]: row for row in loaded("plan", "tiny", "--json")["jobs"]}
+        assert [rows[job.id]["seconds"] for job in (first, second)] == [3.0, 50.0]
 
     def test_plan_with_everything_done(self, project: Project, tiny: str, results: Results) -> None:
         finish_all(project, results, tiny)

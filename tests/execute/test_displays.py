@@ -224,3 +224,32 @@ def test_pictures_that_are_decoded_before_a_run_are_named() -> None:
 @pytest.mark.parametrize(("interrupted", "text"), [(True, "no job ended in"), (False, "nothing to run in")])
 def test_a_run_in_which_no_job_ended(interrupted: bool, text: str) -> None:
     assert text in Summary({TRAIN.key: Status("pending")}, interrupted=interrupted).text()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"done": 1, "total": 1e308, "began": 1.0},
+        {"done": -3, "total": 10, "began": 1.0},
+        {"done": 20, "total": 10, "began": 1.0},
+        {"done": 1, "total": 1e-300},
+        {"done": 1, "total": 5e-324},
+        {"done": 1, "total": 0},
+        {"done": True, "total": True, "loss": True},
+        {"validation_accuracy": 1e300, "loss": float("inf")},
+        {"done": 1, "total": 4, "began": 1e300},
+    ],
+)
+def test_damaged_progress_ends_no_display(said: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr("bench.execute.displays.time.monotonic", lambda: now)
+    out = io.StringIO()
+    display = PlainDisplay(out, Rates(), 1)
+    display.begin(PLAN, STATES, [TRAIN])
+    display.started(TRAIN)
+    now += 60
+    display.tick({TRAIN.key: said})
+    line = out.getvalue().splitlines()[-1]
+    assert "runs a/train: " in line
+    assert len(line) < 120
+    assert not re.search(r"-\d|[2-9]\d\d%|\d{4,}%", line)

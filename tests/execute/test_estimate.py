@@ -53,6 +53,25 @@ def test_the_median_of_several_runs_counts(plan: Plan, results: Results) -> None
     assert rates.seconds(job) == pytest.approx(2.0 * job.passes)
 
 
+def test_jobs_of_about_as_many_passes_tell_more_than_small_ones(plan: Plan, results: Results) -> None:
+    """A job of 64 passes that took two seconds made six minutes of one of 10,000."""
+    job = named(plan, "softmax/digits/seed1/train")
+    rates = Rates()
+
+    def learn(passes: float, seconds: float) -> None:
+        took(results, job, seconds, passes=passes)
+        record = results.store.folder(job.key).record()
+        assert record is not None
+        rates.learn(record)
+
+    learn(job.passes / 100, 2.0)
+    assert rates.smaller(job) == (pytest.approx(job.passes / 100), 2.0)
+    assert rates.seconds(job) == pytest.approx(200.0)  # as far as anything tells
+    learn(job.passes / 2, 10.0)
+    assert rates.smaller(job) is None
+    assert rates.seconds(job) == pytest.approx(20.0)
+
+
 def test_a_job_without_passes_takes_what_it_took(plan: Plan, results: Results) -> None:
     job = named(plan, "softmax/digits/seed1/accuracy")
     took(results, job, 0.25, device="none")

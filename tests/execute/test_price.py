@@ -115,6 +115,22 @@ def test_what_was_measured_comes_first(plan: Plan, results: Results) -> None:
     assert found.at_most == pytest.approx(job.passes * 2.0)
 
 
+def test_small_jobs_tell_the_time_of_a_start_alone(plan: Plan, results: Results) -> None:
+    train = planned(plan, "softmax/digits/seed1/train")
+    passes = train.passes / 1000
+    results.finish(train, seconds=2.0 + passes * 9.0 / 3, passes=passes)
+    pricing = Pricing(plan, results.store, Rates.from_store(results.store, "cpu"), calibrated())
+    found = pricing.estimate(train)
+    assert found.source == "calibrated"
+    assert found.seconds == pytest.approx(2.0 + train.passes * 9.0 / 3)
+    attack = planned(plan, ATTACK)
+    results.finish(attack, seconds=3.0, passes=attack.passes / 1000, numbers=[], evaluation_kind="pgd")
+    pricing = Pricing(plan, results.store, Rates.from_store(results.store, "cpu"), calibrated())
+    found = pricing.estimate(planned(plan, "gmmc-gen/digits/seed1/pgd-2@8/255"))
+    assert (found.seconds, found.source) == (None, "calibrated")
+    assert found.at_most == pytest.approx(3.0 + attack.passes * 2.0 * 0.999)
+
+
 def test_a_network_that_was_not_measured_is_scaled(plan: Plan, results: Results) -> None:
     wider = Network("wrn-10-2", NETWORK.image_shape)
     found = Pricing(plan, results.store, Rates(), calibrated(wider)).estimate(

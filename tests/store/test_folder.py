@@ -160,6 +160,13 @@ class TestState:
         assert folder.record() is None
         assert folder.state() == "pending"
 
+    @pytest.mark.parametrize("number", ["9" * 400, "-" + "9" * 400, "NaN", "Infinity", "1e999", "true", "[1]"])
+    def test_progress_without_a_number_is_none(self, folder: JobFolder, number: str) -> None:
+        """A whole number that no float can hold ended a run."""
+        folder.path.mkdir(parents=True)
+        folder.file("progress.json").write_text(f'{{"done": {number}, "total": 3, "loss": "x"}}', encoding="utf-8")
+        assert folder.progress() == {"total": 3, "loss": "x"}
+
     def test_a_log_that_is_not_text_is_shown_anyway(self, folder: JobFolder) -> None:
         folder.path.mkdir(parents=True)
         folder.file("log.txt").write_bytes(b"ok \xff\n")
