@@ -98,9 +98,35 @@ def test_every_command_refuses_it(project: Project, command: str) -> None:
             '26:1: evaluation[2].eps: expected a text in units of the pixel range, got 8; write "8/255"',
         ),
         (
+            'eps = ["8/255"]',
+            "eps = [8.0]",
+            '26:1: evaluation[2].eps: expected a text in units of the pixel range, got 8.0; write "8/255"',
+        ),
+        ('eps = ["8/255"]', "eps = 8", '26:1: evaluation[2].eps: expected a list of texts, got 8; write ["8/255"]'),
+        (
+            'eps = ["8/255"]',
+            'eps = "8/255"',
+            '26:1: evaluation[2].eps: expected a list of texts, got "8/255"; write ["8/255"]',
+        ),
+        (
+            'eps = ["8/255"]',
+            'norm = "l2"\neps = [1]',
+            '27:1: evaluation[2].eps: expected a text in units of the pixel range, got 1; write "1"',
+        ),
+        (
             'kind = "pgd"',
             'kind = "pgd"\nstep = 2',
-            "26:1: evaluation[2].step: expected a text in units of the pixel ra",
+            '26:1: evaluation[2].step: expected a text: "eps/30", or absolute such as "2/255", got 2',
+        ),
+        (
+            'kind = "pgd"',
+            'kind = "pgd"\nstep = true',
+            '26:1: evaluation[2].step: expected a text: "eps/30", or absolute such as "2/255", got true',
+        ),
+        (
+            'kind = "pgd"',
+            'kind = "pgd"\nstep = "2.0"',
+            "26:1: evaluation[2].step: an absolute step in L_inf is in units of the pixel range, so at most 1, got",
         ),
         ('eps = ["8/255"]', "eps = []", "26:1: evaluation[2].eps: expected at least 1 value, got none"),
         (

@@ -310,8 +310,8 @@ def _problem(
         message, hint = f"expected {_EXPECTED[kind]}", _mended(kind, given)
     if kind == "string_pattern_mismatch":
         message = "a name holds lower-case letters, digits and '-', first a letter or digit"
-    if kind == "value_error" and not isinstance(given, str | int | float | bool):
-        return document.problem(path, message)  # the message names the element
+    if kind == "value_error" and (", got " in message or not isinstance(given, str | int | float | bool)):
+        return document.problem(path, message)  # the message names the value or the element
     if kind == "literal_error" and isinstance(given, str):
         hint = did_you_mean(given, re.findall(r"'([^']*)'", str(item.get("ctx", {}).get("expected", ""))))
     return document.problem(path, f"{message}, got {shown}", hint)

@@ -12,7 +12,7 @@ from bench.evaluate.base import Column, Part
 from bench.evaluate.robust.accuracies import AttackSeedsConfig, paired_test, repeated
 from bench.evaluate.robust.under_attack import UnderAttack
 
-__all__ = ["BudgetsConfig", "OnBudgets", "in_pixel_units", "written_budgets"]
+__all__ = ["BudgetsConfig", "OnBudgets", "written_budgets"]
 
 
 class BudgetsConfig(AttackSeedsConfig):
@@ -23,10 +23,17 @@ class BudgetsConfig(AttackSeedsConfig):
     items: PositiveInt = Field(1000, description="Attacked test items: the first of the fixed order")
     batch_size: PositiveInt = Field(128, description="Items of a forward pass; changes no verdict of the gradients")
 
-    @field_validator("eps", "step", mode="before", check_fields=False)
+    @field_validator("eps", mode="before")
     @classmethod
-    def _in_quotes(cls, value: Any, info: ValidationInfo) -> Any:
-        return in_pixel_units(value, info.data.get("norm"))
+    def _budgets_in_quotes(cls, value: Any, info: ValidationInfo) -> Any:
+        return budgets_in_quotes(value, info.data.get("norm"))
+
+    @field_validator("step", mode="before", check_fields=False)
+    @classmethod
+    def _step_in_quotes(cls, value: Any) -> Any:
+        if isinstance(value, int | float):
+            raise ValueError(f'expected a text: "eps/30", or absolute such as "2/255", got {_as_written(value)}')
+        return value
 
     @field_validator("eps")
     @classmethod
@@ -35,25 +42,45 @@ class BudgetsConfig(AttackSeedsConfig):
 
     @field_validator("step", check_fields=False)
     @classmethod
-    def _step(cls, value: str) -> str:
-        return parse_step(value).text
+    def _step(cls, value: str, info: ValidationInfo) -> str:
+        step = parse_step(value)
+        if info.data.get("norm") == "linf" and not step.relative and step.value > 1:
+            raise ValueError(
+                f'an absolute step in L_inf is in units of the pixel range, so at most 1, got "{value}"; did you mean '
+                f'"{_in_levels(step.value)}"?'
+            )
+        return step.text
 
     def threat(self, eps: str) -> ThreatModel:
         """The threat model of a budget."""
         return ThreatModel(self.norm, parse_eps(eps))
 
 
-def in_pixel_units(value: Any, norm: str | None) -> Any:
-    """The value of an L_inf budget or step, or a list of them, as it is given.
+def budgets_in_quotes(value: Any, norm: str | None) -> Any:
+    """The budgets as they are given.
 
     Raises:
-        ValueError: A whole number without quotes, which was meant in grey levels: the hint to put it in quotes alone
-            would lead to the next mistake.
+        ValueError: A number, or one budget that is no list. The hint has what the suite should say: a whole number of
+            L_inf is meant in grey levels, and with quotes alone it would be the next mistake.
     """
-    for one in value if isinstance(value, list | tuple) else [value]:
-        if norm == "linf" and isinstance(one, int) and not isinstance(one, bool) and 0 < one < 255:
-            raise ValueError(f'expected a text in units of the pixel range, got {one}; write "{one}/255"')
+    alone = not isinstance(value, list | tuple)
+    for one in [value] if alone else value:
+        number = isinstance(one, int | float) and not isinstance(one, bool)
+        if number or (alone and isinstance(one, str)):
+            meant = f'"{_in_levels(one) if number and norm == "linf" else one}"'
+            expected = "a list of texts" if alone else "a text in units of the pixel range"
+            given = _as_written(one) if number else f'"{one}"'
+            raise ValueError(f"expected {expected}, got {given}; write {f'[{meant}]' if alone else meant}")
     return tuple(value) if isinstance(value, list) else value  # strict schemas take no lists but those of JSON
+
+
+def _in_levels(number: float) -> str:
+    """A number as a budget: a whole one in grey levels."""
+    return f"{int(number)}/255" if number == int(number) and 0 < number < 255 else f"{number:g}"
+
+
+def _as_written(value: float | bool) -> str:
+    return str(value).lower() if isinstance(value, bool) else f"{value}"
 
 
 def written_budgets(values: Iterable[str], norm: str | None) -> tuple[str, ...]:
@@ -77,7 +104,7 @@ def written_budgets(values: Iterable[str], norm: str | None) -> tuple[str, ...]:
     for value in values:
         eps = parse_eps(value)
         if norm == "linf" and eps > 1:
-            meant = format_eps(eps / 255) if eps == int(eps) and eps < 255 else "8/255"
+            meant = _in_levels(eps) if eps == int(eps) and eps < 255 else "8/255"
             raise ValueError(
                 f'an L_inf eps is in units of the pixel range, so at most 1, got "{value}"; did you mean "{meant}"?'
             )
