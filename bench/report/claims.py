@@ -128,23 +128,33 @@ def reason_notes(labels: Sequence[str], cells: Sequence[Sequence[Cell]]) -> list
     for label, row in zip(labels, cells, strict=True):
         for cell in row:
             if cell.status != "ok" or cell.reason:
-                reasons.setdefault((cell.status, cell.reason or ""), {}).setdefault(label, []).append(cell.column)
+                reason = (cell.reason or "").removesuffix(".")
+                reasons.setdefault((cell.status, reason), {}).setdefault(label, []).append(cell.column)
     of_rows = {
         label: {ok: [cell.column for cell in row if (cell.value is not None) is ok] for ok in (True, False)}
         for label, row in zip(labels, cells, strict=True)
+    }
+    # A model that diverged lacks also what it would never have had.
+    able = {
+        label: [cell.column for cell in row if cell.status != "n/a"] for label, row in zip(labels, cells, strict=True)
     }
     notes = []
     for (status, reason), columns in reasons.items():
         ok = status == "ok"
         whole = status == "pending" or all(
-            own == of_rows[label][ok] and (ok or not of_rows[label][True]) for label, own in columns.items()
+            own in (of_rows[label][ok], able[label]) and (ok or not of_rows[label][True])
+            for label, own in columns.items()
         )
         groups: dict[str, list[str]] = {}
         for label, names in columns.items():
             groups.setdefault("" if whole else ", ".join(names), []).append(label)
         where = []
         for place, rows in groups.items():
-            named = not ok and len(groups) == len(rows) == 1 and reason.startswith(f"{rows[0]} ")
+            named = (
+                not ok
+                and len(groups) == len(rows) == 1
+                and reason.startswith((f"{rows[0]} does not ", f"{rows[0]} has no "))
+            )
             parts = [place, "" if named else f"({row_names(rows, len(labels))})"]
             where.append(" ".join(part for part in parts if part))
         places = "; ".join(where)

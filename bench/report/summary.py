@@ -133,7 +133,8 @@ def _outcome(table: Table, index: int) -> _Outcome | None:
     # Numbers that are printed alike are equal for a reader.
     best = tuple(label for label, _, cell in rows if shown[label] == shown[first] and (cell.best or not tested))
     marks = dict.fromkeys(mark_text(cell) for label, _, cell in rows if label in best)
-    ideal = dict.fromkeys(_calibrated(cell) for label, _, cell in rows if label in best)
+    # Of several equal ones the sentence could not say whose it is.
+    ideal = [_calibrated(cell, shown[first]) for label, _, cell in rows if [label] == list(best)]
     return _Outcome(
         column=column,
         best=best,
@@ -145,7 +146,7 @@ def _outcome(table: Table, index: int) -> _Outcome | None:
     )
 
 
-def _calibrated(cell: Cell) -> str:
+def _calibrated(cell: Cell, shown: str) -> str:
     """What a calibrated model would have, where the calibration error is larger than chance explains; else empty."""
     fact = cell.if_calibrated
     if fact is None or cell.value is None:
@@ -153,7 +154,8 @@ def _calibrated(cell: Cell) -> str:
     # Means over seeds have no p value.
     if fact.p_value >= ALPHA if fact.p_value is not None else cell.value <= fact.upper:
         return ""
-    return f"; a calibrated model would have {100 * fact.mean:.1f} %"
+    ideal = f"{100 * fact.mean:.1f}"
+    return "" if ideal == shown else f"; a calibrated model would have {ideal} %"
 
 
 def _value(entry: tuple[float, str]) -> float:

@@ -218,6 +218,31 @@ def test_a_remark_names_its_columns_unless_it_is_about_all_numbers_of_its_rows()
     ]
 
 
+@pytest.mark.parametrize(
+    ("label", "reason", "note"),
+    [
+        ("GMMC", "GMMC (Dis) does not generate", "n/a in a (GMMC): GMMC (Dis) does not generate."),
+        ("no", "no Inception weights", "n/a in a (no): no Inception weights."),
+        ("GMMC", "GMMC has no exact density", "n/a in a: GMMC has no exact density."),
+        ("x", "It ends here.", "n/a in a (x): It ends here."),
+    ],
+)
+def test_a_row_is_named_unless_the_reason_names_it(label: str, reason: str, note: str) -> None:
+    """``GMMC (Dis) does not generate`` was said of a row GMMC beside one that is called GMMC (Dis)."""
+    cells = [Cell(column="a", status="n/a", reason=reason), Cell(column="b", value=0.5, status="ok")]
+    other = [replace(cell, value=0.5, status="ok", reason=None) for cell in cells]
+    assert reason_notes([label, "GMMC (Dis)"], [cells, other]) == [note]
+
+
+def test_a_model_that_diverged_is_one_note() -> None:
+    diverged = [Cell(column=name, status="diverged", reason="training diverged") for name in ("a", "b")]
+    absent = Cell(column="c", status="n/a", reason="A does not generate")
+    assert reason_notes(["A", "B"], [[*diverged, absent], [Cell(column=n, value=1.0, status="ok") for n in "abc"]]) == [
+        "diverged (A): training diverged.",
+        "n/a in c: A does not generate.",
+    ]
+
+
 def test_one_common_item_is_no_test(case: Case) -> None:
     """Both rows of a column with one common item were bold."""
     case.measure("softmax", "accuracy", "accuracy", [True, False], ids=[1, 2])

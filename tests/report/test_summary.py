@@ -67,6 +67,16 @@ def test_the_best_calibration_error_may_still_be_more_than_chance(fact: IfCalibr
     assert sentences([column("ECE", "down")], rows) == (f"a is best in ECE (5.0 %{tail}).",)
 
 
+def test_what_a_calibrated_model_would_have_is_said_of_one_model_and_if_it_differs() -> None:
+    fact = IfCalibrated(0.02, 0.03, 0.95, 0.01)
+    cells = {"a": [replace(cell(0.05), if_calibrated=fact)], "b": [replace(cell(0.05), if_calibrated=fact)]}
+    assert sentences([column("ECE", "down")], {**cells, "c": [cell(0.09)]}) == (
+        "a and b have the best number, without a test, in ECE (5.0 %).",
+    )
+    near = replace(cell(0.05, best=True), if_calibrated=IfCalibrated(0.0499, 0.0499, 0.95, 0.01))
+    assert sentences([column("ECE", "down")], {"a": [near], "b": [cell(0.09)]}) == ("a is best in ECE (5.0 %).",)
+
+
 def test_less_is_better_where_the_column_says_so() -> None:
     rows = {"a": [cell(0.3, best=True)], "b": [cell(0.2, best=True)], "c": [cell(0.9)]}
     assert sentences([column("error", "down")], rows) == ("b is best in error (20.0 %); not told from it: a.",)
