@@ -211,12 +211,14 @@ def _table(
             else f"Bold: p < {ALPHA:g}."
         )
     sizes = size_note(made)
-    masked = [_MASKED] if any(cell.verdict == "masked" for row in cells for cell in row) else []
+    verdicts = {cell.verdict for row in cells for cell in row}
+    marks = [_MASKED] if "masked" in verdicts else []
+    marks += [_INCONCLUSIVE] if "inconclusive" in verdicts else []
     notes = [
         _WEIGHTS if question == "weights" else _FAMILIES,
         *said,
         *_untold_note(untold),
-        *masked,
+        *marks,
         *([sizes] if sizes else []),
         *reason_notes(labels, cells),
     ]
@@ -235,6 +237,10 @@ def _methods(differences: Sequence[Difference]) -> list[str]:
 
 
 _MASKED = "† masked on one side: that number does not measure robustness, so its difference is never bold."
+
+_INCONCLUSIVE = (
+    "‡ inconclusive on one side: it is open whether that attack was misled, so the difference may be another."
+)
 
 
 def _cell(found: Compared, column: ResolvedColumn) -> Cell:

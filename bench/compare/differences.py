@@ -94,7 +94,9 @@ def of_families(mine: Side, other: Side, column: ResolvedColumn) -> Compared:
         return Compared(None, found)
     a, b = ({one.job.seed: one for one in side} for side in found)
     shared = sorted(set(a) & set(b))
+    partly = None
     if len(shared) > 1:
+        partly = _alone(shared) if len(shared) < max(len(a), len(b)) else None
         a, b = ({seed: side[seed] for seed in shared} for side in (a, b))
     elif min(len(a), len(b)) < 2:
         return Compared(None, "one seed: it does not show how runs vary")
@@ -107,6 +109,7 @@ def of_families(mine: Side, other: Side, column: ResolvedColumn) -> Compared:
     low, high = column.column.bounds
     return Compared(
         _within(difference, high - low),
+        partly,
         n=min(one.number.n for one in both),
         seeds=tuple(a),
         verdict=_worst(tuple(a.values()), tuple(b.values())),
@@ -145,9 +148,13 @@ def _of_common_seeds(
         return "no training seed in common"
     if not seeds or len(seeds) == max(len(mine), len(other)):
         return list(mine), list(other), None
-    alone = f"over seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))} alone, which both sides have"
     a, b = ([one for one in side if one.job.seed in seeds] for side in (mine, other))
-    return a, b, alone
+    return a, b, _alone(seeds)
+
+
+def _alone(seeds: Sequence[int]) -> str:
+    """The remark on a comparison that leaves seeds out."""
+    return f"over seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))} alone, which both sides have"
 
 
 def _items(side: Side, column: ResolvedColumn, numbers: Sequence[Measurement]) -> dict[int, Items] | None:
@@ -173,7 +180,9 @@ def _paired(mine: dict[int, Items], other: dict[int, Items], column: ResolvedCol
     if values.dtype == against.dtype == np.bool_:
         difference = accuracy_difference(values, against)
     elif not (np.isfinite(values).all() and np.isfinite(against).all()):
-        return replace(facts, reason="a value of an item is not finite")
+        common = [one for one in column.evaluation.columns if one.across is not None]
+        hint = f"; {column.evaluation.id}.{common[0].metric} is over the items that all have" if common else ""
+        return replace(facts, reason=f"an item has no finite value{hint}")
     elif shares or column.column.bounds == (0.0, 1.0):
         difference = share_difference(values, against, column.evaluation.config.seed)
     else:

@@ -167,3 +167,15 @@ def test_seeds_that_are_left_out_are_said(project: Project) -> None:
         run.accuracy("jem", right(10), seed)
     run.accuracy("softmax", right(10), 2)
     assert weights(run).reason == "over seed 2 alone, which both sides have"
+
+
+def test_families_say_over_which_seeds_they_are(project: Project) -> None:
+    """The remark stood below the table of these weights alone."""
+    run = Run(project, with_seeds(SUITE, 3), project.root / "results")
+    for seed in (1, 2, 3):
+        run.accuracy("jem", right(10 * seed), seed)
+    for seed in (1, 2):
+        run.accuracy("softmax", right(10), seed)
+    assert families(run).reason == "over seeds 1, 2 alone, which both sides have"
+    run.accuracy("softmax", right(10), 3)
+    assert families(run).reason is None
