@@ -121,17 +121,19 @@ class Bench:
         return load_suite(path, overlay, literature=known, find=lambda name: find_suite(name, self.settings))
 
     def warnings(self, suite: Suite) -> tuple[str, ...]:
-        """What a user should know before a suite runs: the warnings of its data, and a namesake whose report and place
-        among the current results it would take.
+        """What a user should know before a suite runs: the warnings of its data, a namesake whose report and place
+        among the current results it would take, and that it shows nothing of what it measures.
         """
+        found = list(suite.warnings)
         other = remembered.namesake(self.settings.results, suite)
-        if other is None:
-            return suite.warnings
-        text = (
-            f"another suite was run under the name {suite.name!r}: {other}; a run of this one takes the place of its "
-            "report and of its current results (no result is deleted)"
-        )
-        return (*suite.warnings, text)
+        if other is not None:
+            found.append(
+                f"another suite was run under the name {suite.name!r}: {other}; a run of this one takes the place of "
+                "its report and of its current results (no result is deleted)"
+            )
+        if not suite.tables and not suite.figures:
+            found.append("the suite has no [[table]] and no [[figure]]: no number that it measures is printed")
+        return tuple(found)
 
     def plan(self, suite: str | Path | None = None, *, profile: str | None = None, only: Sequence[str] = ()) -> Plan:
         """The jobs of a suite; ``only`` keeps those whose id matches a glob pattern, and the jobs that they need."""

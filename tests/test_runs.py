@@ -289,3 +289,9 @@ class TestNamesake:
         assert bench.warnings(bench.suite(project.suite(tiny, "copy"))) == ()
         (bench.settings.results / "runs" / "tiny" / "plan.json").write_text("damaged")
         assert bench.warnings(bench.suite(project.suite(tiny + "\n", "other"))) == ()
+
+
+def test_a_suite_that_prints_no_number_is_warned_of(project: Project, tiny: str) -> None:
+    """Everything was measured, and only the log had a number."""
+    (text,) = project.bench.warnings(project.bench.suite(project.suite(tiny[: tiny.index("[[table]]")])))
+    assert text == "the suite has no [[table]] and no [[figure]]: no number that it measures is printed"

@@ -53,6 +53,8 @@ def plan(
 
     bench = Bench.here()
     chosen = bench.plan(suite, profile=profile, only=only)
+    if suite is None:
+        echo(f"the default suite: {chosen.suite.name}", err=True)
     for text in bench.warnings(chosen.suite):
         echo(f"warning: {text}", err=True)
     states = bench.states(chosen)

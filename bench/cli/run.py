@@ -162,6 +162,7 @@ def _show_result(bench: Any, outcome: Any, tables: bool, profile: str | None) ->
         whole = bench.whole(outcome.plan)
         report = outcome.report or bench.report(whole)
         show_report(report)
+        echo("drawing the figures of the report", err=True)
         echo(f"\nreport: {write_report(bench, whole, report, profile)[0]}")
     states = outcome.summary.states
     failed = [job for job in outcome.plan.jobs if states[job.key].state == "failed"]

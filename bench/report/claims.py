@@ -193,6 +193,6 @@ def calibration_notes(
     said += ". Means over seeds have no p" if with_p and any(fact.p_value is None for fact in facts) else ""
     note = (
         "Calibration errors are biased upwards. A calibrated model with the same confidences and as many items would "
-        f'have, on average, the percentage behind "calibrated"{said}. {"; ".join(parts)}.'
+        f"have, on average, the percentage behind “calibrated”{said}. {'; '.join(parts)}."
     )
     return [note]

@@ -80,17 +80,19 @@ def _settings(suite: Suite, papers: Mapping[str, Mapping[str, Any]]) -> Iterator
     held = [model for model in suite.models if model.name in papers]
     released = {model.name: model.family.released for model in held}
     for key in dict.fromkeys(key for model in held for key in papers[model.name]):
-        yield from _compared(key, [m for m in held if key in papers[m.name]], _value, papers, released, "paper")
+        stating = [model for model in held if key in papers[model.name]]
+        yield from _compared(key, stating, _value, papers, released, "paper", len(suite.models))
     for key in dict.fromkeys(key for model in held for key in released[model.name]):
         silent = [model for model in held if key in released[model.name] and key not in papers[model.name]]
-        yield from _compared(key, silent, _value, released, {}, "paper: not stated; its code")
+        yield from _compared(key, silent, _value, released, {}, "paper: not stated; its code", len(suite.models))
 
     def augmented(model: ResolvedModel, _key: str) -> Any:
         return suite.dataset.augmentation if model.config.augment else "none"
 
     on_data = [model for model in held if model.family.paper_on]
     expected = {model.name: {"augmentation": augmentation(suite)} for model in on_data}
-    yield from _compared("augmentation", on_data, augmented, expected, {}, "paper: not stated; its code")
+    code = "paper: not stated; its code"
+    yield from _compared("augmentation", on_data, augmented, expected, {}, code, len(suite.models))
 
 
 def _compared(
@@ -100,8 +102,11 @@ def _compared(
     stated: Mapping[str, Mapping[str, Any]],
     also: Mapping[str, Mapping[str, Any]],
     who: str,
+    every: int,
 ) -> Iterator[str]:
-    """One line if a model has neither the stated value nor the code's value; else none."""
+    """One line if a model has neither the stated value nor the code's value; else none. It names the models unless they
+    are all ``every`` of the suite and have one value.
+    """
     by_value: dict[str, list[str]] = {}
     told: dict[str, None] = {}
     differs = False
@@ -114,7 +119,7 @@ def _compared(
         told[shown(expected)] = None
     if not differs:
         return
-    if len(by_value) == 1:
+    if len(by_value) == 1 and sum(map(len, by_value.values())) == every:
         text = next(iter(by_value))
     else:
         text = "; ".join(f"{value} ({', '.join(labels)})" for value, labels in by_value.items())

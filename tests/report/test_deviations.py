@@ -45,7 +45,7 @@ def test_models_that_agree_stand_together(project: Project) -> None:
 def test_a_setting_is_compared_only_where_the_paper_states_it(project: Project) -> None:
     softmax = 'family = "softmax"\n' + PAPER
     gmmc = 'family = "gmmc-gen"\n' + PAPER + "[model.sampler]\nbuffer = 50_000\n"
-    assert lines(project, softmax, gmmc) == ("replay buffer: 50,000 [paper: 100,000]",)
+    assert lines(project, softmax, gmmc) == ("replay buffer: 50,000 (GMMC (Gen)) [paper: 100,000]",)
 
 
 def test_families_whose_papers_differ(project: Project) -> None:

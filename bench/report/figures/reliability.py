@@ -104,7 +104,8 @@ def figure_of(figure: ResolvedFigure, results: Results) -> Diagrams | str:
         return NO_CONFIDENCES
     pooled = ""
     if max(seeds) > 1:  # more items have less upward bias
-        pooled = " Items of all seeds are pooled, so the ECE is below the mean over seeds that tables print."
+        runs = " to ".join(map(str, sorted({min(seeds), max(seeds)})))
+        pooled = f" They are pooled over {runs} seeds, so the ECE is below the mean over seeds that tables print."
     caption = (
         f"Accuracy of the items in each bin of the confidence ({bins} bins of equal width, (lo, hi]); a calibrated "
         "model reaches the diagonal. Hatched: distance to the mean confidence of the bin. Below: share of the items in "

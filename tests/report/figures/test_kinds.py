@@ -133,7 +133,7 @@ def test_reliability(case: Case) -> None:
     assert default[0].curve.count.tolist() == [2, 4]  # the items of both seeds
     assert default[0].curve.accuracy.tolist() == [0.5, 0.75]
     assert (paper[0], paper[1] is not None and paper[1].label) == (None, "GMMC (Dis)")
-    assert "Items of all seeds are pooled" in figure.caption
+    assert "pooled over 1 to 2 seeds" in figure.caption
 
 
 def test_risk_coverage(case: Case) -> None:
