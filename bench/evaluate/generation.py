@@ -53,7 +53,7 @@ class Generation(SampleEvaluation):
     def metrics(self, config: GenerationConfig) -> tuple[SampleMetric, ...]:
         """Distances and score with names of their own."""
         against = "{what} against the training images"
-        drawn = f"{DRAWN}; {config.made}"
+        drawn = f"{DRAWN}{{made}}"
         found = [
             SampleMetric("distance", "fcd", "FCD", "down", f"fcd[judge-cnn 128-d, {against}; {drawn}]"),
             SampleMetric(
@@ -67,7 +67,7 @@ class Generation(SampleEvaluation):
             *neighbour_metrics(config, "judge-cnn 128-d", _NAMES, "the training images"),
         ]
         if config.infinity:
-            text = f"fcd-infinity[judge-cnn 128-d, fit in 1/n over 15 sizes, {against}; {config.made}]"
+            text = f"fcd-infinity[judge-cnn 128-d, fit in 1/n over 15 sizes, {against}{{made}}]"
             whole = (-math.inf, math.inf)
             found.append(SampleMetric("infinity", "fcd-infinity", "FCD-infinity", "down", text, within=whole))
         return tuple(found)

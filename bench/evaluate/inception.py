@@ -87,7 +87,7 @@ class FID(SampleEvaluation):
         seen = f"{_RESIZED[config.resize]}, {_PIXELS[config.pixels]}"
         inception = f"inception-2015-12-05, {seen}"
         reference = "train" if config.reference is None else config.reference
-        drawn = f"{{what}}; {DRAWN}; {config.made}"
+        drawn = f"{{what}}; {DRAWN}{{made}}"
         whole = (-math.inf, math.inf)
         found = [
             SampleMetric("distance", "fid", "FID", "down", f"fid[{inception}, ref={reference}, {drawn}]"),
@@ -104,7 +104,7 @@ class FID(SampleEvaluation):
             *neighbour_metrics(config, inception, _OWN_NAMES, "the training images"),
         ]
         if config.infinity:
-            text = f"fid-infinity[{inception}, ref={reference}, fit in 1/n over 15 sizes, {{what}}; {config.made}]"
+            text = f"fid-infinity[{inception}, ref={reference}, fit in 1/n over 15 sizes, {{what}}{{made}}]"
             found.append(SampleMetric("infinity", "fid-infinity", "FID-infinity", "down", text, within=whole))
         return tuple(found)
 

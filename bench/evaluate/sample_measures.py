@@ -41,6 +41,7 @@ class MeasuredSamples:
             nearest training images) and ``nearest_distance``. Empty if not all samples are finite.
         details: Facts for the record.
         notes: Remarks by what is measured.
+        how: How the samples were made, as definitions say it.
     """
 
     model: Model
@@ -52,6 +53,7 @@ class MeasuredSamples:
     items: Mapping[str, NDArray[Any]]
     details: Mapping[str, Any]
     notes: Mapping[str, str]
+    how: str
 
     def numbers(self, reason: str | None = None, *, except_for: Container[str] = ()) -> list[Number]:
         """The numbers of the record.
@@ -71,7 +73,7 @@ class MeasuredSamples:
                     value=shown.value,
                     n=self.size if shown.n is None else shown.n,
                     interval=shown.interval,
-                    definition=metric.defined(name),
+                    definition=metric.defined(name, self.how),
                     reason=shown.reason,
                     note=self.notes.get(metric.what) if shown.value is not None else None,
                 )
@@ -157,7 +159,7 @@ def measure_samples(
         "median_age": float(samples.age.double().median()),
         **facts,
     }
-    return MeasuredSamples(model, samples, sets[""], real, found, size, arrays, details, notes)
+    return MeasuredSamples(model, samples, sets[""], real, found, size, arrays, details, notes, config.made)
 
 
 def _ages_known(inputs: Inputs, model: Any) -> bool:

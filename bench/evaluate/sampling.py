@@ -103,7 +103,8 @@ class SampleMetric:
         name: Name of the column.
         label: Heading.
         direction: As of a column.
-        definition: Text of the definition, with ``{what}`` in the place of the measured images.
+        definition: Text of the definition, with ``{what}`` in the place of the measured images, and ``{made}`` where it
+            says how samples are made.
         unit: As of a column.
         within: Smallest and largest value.
     """
@@ -116,9 +117,10 @@ class SampleMetric:
     unit: str = "1"
     within: tuple[float, float] = (0.0, math.inf)
 
-    def defined(self, argument: str) -> str:
-        """The definition for samples, or for a control."""
-        return self.definition.replace("{what}", CONTROLS.get(argument, "samples"))
+    def defined(self, argument: str, made: str) -> str:
+        """The definition for samples that are made in a way, or for a control."""
+        text = self.definition.replace("{what}", CONTROLS.get(argument, "samples"))
+        return text.replace("{made}", "" if argument else f"; {made}")
 
 
 class SampleEvaluation(Evaluation):
@@ -138,7 +140,7 @@ class SampleEvaluation(Evaluation):
 
     def columns(self, config: Any) -> tuple[Column, ...]:
         """Every metric of samples, of held-out real images and of noise."""
-        return tuple(_columns(self.metrics(config)))
+        return tuple(_columns(self.metrics(config), config.made))
 
     def passes(self, config: Any, items: int, family: FamilySpec) -> float:  # noqa: ARG002
         """The passes of sampling; those of the feature network are not counted, because they do not depend on the
@@ -161,7 +163,7 @@ def neighbour_metrics(
     """
     balls = (
         f"k={config.neighbour}, inside if closer than the radius, {features}, {{what}} against equally many of "
-        f"{reference}, one draw of n images; {config.made}"
+        f"{reference}, one draw of n images{{made}}"
     )
     four = [
         SampleMetric(what, names[what], label, direction, f"{names[what]}[{balls}]", unit, within)
@@ -173,7 +175,7 @@ def neighbour_metrics(
         "nearest",
         "nearest training image",
         None,
-        f"median {space} from {{what}} to the nearest training image; {config.made}",
+        f"median {space} from {{what}} to the nearest training image{{made}}",
         "l2" if config.nearest == "pixels" else "1",
     )
     return (*four, nearest)
@@ -188,7 +190,7 @@ _FOUR: Sequence[tuple[str, str, Direction | None, str, tuple[float, float]]] = (
 )
 
 
-def _columns(metrics: Sequence[SampleMetric]) -> Iterator[Column]:
+def _columns(metrics: Sequence[SampleMetric], made: str) -> Iterator[Column]:
     headings = {"": "", "real": " of test images", "noise": " of noise"}
     for place, metric in enumerate(metrics):
         for argument, heading in headings.items():
@@ -198,7 +200,7 @@ def _columns(metrics: Sequence[SampleMetric]) -> Iterator[Column]:
                 label=metric.label + heading,
                 unit=metric.unit,
                 direction=None if argument else metric.direction,
-                definition=metric.defined(argument),
+                definition=metric.defined(argument, made),
                 primary=place == 0,
                 within=metric.within,
                 controls=() if argument else tuple(CONTROLS),
