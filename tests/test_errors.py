@@ -141,6 +141,11 @@ def test_every_command_refuses_it(project: Project, command: str) -> None:
         ('["patches"]', '["patches", "svhm"]', "22:20: evaluation[1].sets[1]: unknown data set 'svhm'; did you mean"),
         ('kind = "pgd"', 'kind = "pdg"', "25:1: evaluation[2].kind: unknown evaluation 'pdg'; did you mean 'pgd'?"),
         ('"pgd@8/255"', '"pgd@4/255"', "30:24: table[0].columns[1]: unknown column 'pgd@4/255'; did you mean 'pgd@8"),
+        (
+            '"pgd@8/255"',
+            '"calibration.ece"',
+            "30:24: table[0].columns[1]: unknown column 'calibration.ece'; no evaluation gives it; add [[evaluation]] with",
+        ),
         ('"JEM"', '"GEM"', "31:22: table[0].models[1]: unknown model 'GEM'; did you mean 'jem'?"),
         ('"gmmc-2021"', '"gmmc-2012"', "32:15: table[0].literature[0]: unknown literature 'gmmc-2012'; did you mean"),
         ('"jem"', '"jem"\npreset = "jem-cod"', "13:1: model[1].preset: jem has no preset 'jem-cod'; did you mean"),

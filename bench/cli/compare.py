@@ -120,5 +120,5 @@ def _show(found: GateResult) -> None:
 def _said(one: Checked) -> str:
     if one.difference is None:
         return one.reason
-    text = f"{one.value:.6g} against {one.baseline:.6g}, difference {one.difference:+.6g}"
+    text = f"{one.value:.6g} against {one.baseline:.6g}, difference {round(one.difference, 12):+.6g}"
     return text + (f", p = {one.p:.3g}" if one.p is not None else "") + (f"; {one.reason}" if one.reason else "")

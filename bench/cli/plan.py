@@ -192,7 +192,11 @@ def _show_price(priced: Price, counts: Sequence[int]) -> None:
     if at_most is not None and not priced.bounds:
         echo(f"  if every item survives every attack: about {duration(at_most)}")
     elif priced.bounds:
-        echo(f"  {len(priced.bounds)} attacks are priced as if every item survives; none of them has run yet")
+        few = len(priced.bounds) == 1
+        said = (
+            "is priced as if every item survives; it has" if few else "are priced as if every item survives; none has"
+        )
+        echo(f"  {several(len(priced.bounds), 'attack')} {said}{' not' if few else ''} run yet")
     seconds, chain = priced.critical_path()
     echo(f"  critical path: {duration(seconds)}, {' -> '.join(chain)}")
     made = [(n, priced.makespan(n)) for n in counts]
@@ -217,7 +221,7 @@ def _detail(priced: Price, source: str) -> str:
         names = dict.fromkeys(f"{job.task.train.model.backbone} from {priced.estimates[job.key].like}" for job in jobs)
         return f": {_some(list(names))}"
     if source == "unknown" and not any(job.passes for job in jobs):
-        return ": they take no network passes"
+        return ": no network passes"
     return ""
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.commands.describe import listing
 from bench.errors import RequestError
 from bench.suite.settings import packaged
 
@@ -25,6 +26,7 @@ ATTRIBUTES: Mapping[str, str] = {
 }
 """The kinds of skeletons, and the attribute of the module that a suite names."""
 
+_LISTED = {"family": "families", **{kind: f"{kind}s" for kind in ATTRIBUTES if kind != "family"}}
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*")
 _LONGEST = 60
 
@@ -53,9 +55,12 @@ def write_skeleton(kind: str, name: str, folder: Path) -> Written:
         folder: Where to write.
 
     Raises:
-        RequestError: The name cannot be used, or a file exists.
+        RequestError: The name cannot be used or is taken, or a file exists.
     """
     module = _module(name)
+    called = module.replace("_", "-")
+    if called in [known.name for known in listing(_LISTED[kind])]:
+        raise RequestError(f"there is a plug-in {called!r} of this kind already; take another name")
     words = {"a_skeleton": module, "a-skeleton": module.replace("_", "-"), "ASkeleton": _class(module)}
     source = packaged("_skeletons", "skeletons") / kind
     texts = {

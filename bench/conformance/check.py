@@ -108,8 +108,8 @@ def _found(name: str, kind: str | None) -> tuple[str, Any]:
     known = [known for registry in registries.values() for known in registry.names()]
     module = name.replace("-", "_")
     if module.isidentifier() and any(Path(place).exists() for place in (module, f"{module}.py")):
-        said = f"PYTHONPATH=. bench check-plugin {module}:SPEC"
-        raise RequestError(f"no plug-in is called {name!r}; one that is not installed is named by its variable: {said}")
+        said = f"its variable, such as PYTHONPATH=. bench check-plugin {module}:SPEC"
+        raise RequestError(f"no plug-in is called {name!r}; one that is not installed is named by {said}")
     raise RequestError(f"no plug-in is called {name!r}; {did_you_mean(name, known)}")
 
 

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from bench.errors import did_you_mean
-from bench.evaluate.base import Column
+from bench.evaluate.base import EVALUATIONS, Column
 from bench.spec import settings
 from bench.suite.locate import Path
 from bench.suite.schema import (
@@ -94,7 +94,7 @@ class TableReader(ResultsReader):
                 # Each search for the nearest name takes time.
                 if not self._unclear(name) and unknown <= _MOST:
                     path = (*at, place, "column") if isinstance(item, Mapping) else (*at, place)
-                    self.complain(path, f"unknown column {name!r}", did_you_mean(name, self._known))
+                    self.complain(path, f"unknown column {name!r}", self._hint(name))
                 continue
             column = _headed(column, item)
             if column.id not in [one.id for one in columns]:
@@ -103,6 +103,13 @@ class TableReader(ResultsReader):
                 # Two sets of a suite may share a substitute; its column then appears once.
                 self.complain((*at, place), f"column {name!r} is listed twice")
         return columns
+
+    def _hint(self, column: str) -> str:
+        """The nearest column, or the evaluation that the suite lacks."""
+        owner = _owner(column)
+        if owner in EVALUATIONS.names() and owner not in {evaluation.kind for evaluation in self.evaluations}:
+            return f'no evaluation gives it; add [[evaluation]] with kind = "{owner}"'
+        return did_you_mean(column, self._known)
 
     def _column(self, name: str) -> ResolvedColumn | None:
         """The column of a name; under a profile that of the substituted set."""
@@ -165,11 +172,16 @@ class TableReader(ResultsReader):
 
     def _unclear(self, column: str) -> bool:
         """Whether an unknown column may belong to an evaluation with mistakes."""
-        owner = column.partition("@")[0].partition(".")[0]
+        owner = _owner(column)
         return owner not in {evaluation.id for evaluation in self.evaluations} and owner in self.unclear_evaluations
 
 
 _CONTENTS = ("columns", "blocks", "settings")
+
+
+def _owner(column: str) -> str:
+    """The evaluation in the name of a column, such as ``calibration`` of ``calibration.ece@fitted``."""
+    return column.partition("@")[0].partition(".")[0]
 
 
 def _headed(column: ResolvedColumn, item: Any) -> ResolvedColumn:

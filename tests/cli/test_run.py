@@ -226,7 +226,7 @@ class TestPlanAndStatus:
         assert "  critical path: " in text
         assert "  workers: 2: " in text
         assert " from the calibration of their network of 2026-01-02T03:04:05Z\n" in text
-        assert "unknown time: they take no network passes\n" in text
+        assert "unknown time: no network passes\n" in text
         assert "doctor --speed" not in text
         facts = loaded("plan", "tiny", "--workers", "2", "--json")
         (price,) = facts["prices"]

@@ -77,6 +77,14 @@ def test_names_that_cannot_be_used(project: Project, name: str, said: str) -> No
     assert list(project.root.iterdir()) == [project.root / "bench.toml"]
 
 
+@pytest.mark.parametrize(("kind", "name"), [("family", "softmax"), ("attack", "pgd"), ("dataset", "digits")])
+def test_a_name_that_is_taken(project: Project, kind: str, name: str) -> None:
+    """The suite of a skeleton with the name of a family of bench had two models of one name."""
+    with pytest.raises(RequestError, match=f"there is a plug-in '{name}' of this kind already"):
+        write_skeleton(kind, name, project.root)
+    assert not list(project.root.glob("*.py"))
+
+
 def test_parameters_are_toml_or_text() -> None:
     found = parse_parameters(["sampler.steps=5", "sampler.mode=staged", 'eps=["8/255"]', "x = 1e-3"])
     assert canonical(found) == canonical({"sampler": {"steps": 5, "mode": "staged"}, "eps": ["8/255"], "x": 1e-3})
