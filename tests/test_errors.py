@@ -144,7 +144,7 @@ def test_every_command_refuses_it(project: Project, command: str) -> None:
         (
             '"pgd@8/255"',
             '"calibration.ece"',
-            "30:24: table[0].columns[1]: unknown column 'calibration.ece'; no evaluation gives it; add [[evaluation]] with",
+            "30:24: table[0].columns[1]: unknown column 'calibration.ece'; no evaluation gives it; add [[eval",
         ),
         ('"JEM"', '"GEM"', "31:22: table[0].models[1]: unknown model 'GEM'; did you mean 'jem'?"),
         ('"gmmc-2021"', '"gmmc-2012"', "32:15: table[0].literature[0]: unknown literature 'gmmc-2012'; did you mean"),
