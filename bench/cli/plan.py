@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from bench.execute.price import Estimate, Price, Pricing
     from bench.execute.states import Status
     from bench.plan.jobs import Job, Plan
-    from bench.store import Store
 
 __all__ = ["plan", "price", "to_run"]
 
@@ -111,19 +110,20 @@ def _priced(bench: Bench, chosen: Plan, states: Mapping[str, Status], device: st
 
     used = slots(device, None)[0]
     pricing = Pricing(chosen, bench.store, Rates.from_store(bench.store, used), calibration(used))
-    estimates = {job.key: _estimate(job, states[job.key], pricing, bench.store) for job in chosen.jobs}
+    estimates = {job.key: _estimate(job, states[job.key], pricing) for job in chosen.jobs}
     facts = machine_facts(used)
     return pricing.price(to_do(chosen, states), device_name(facts), facts["device"]), estimates
 
 
-def _estimate(job: Job, status: Status, pricing: Pricing, store: Store) -> Estimate:
+def _estimate(job: Job, status: Status, pricing: Pricing) -> Estimate:
     """The time of a job: what it took if it is done; what cannot run has none."""
     from bench.execute.price import Estimate
 
     if status.state == "n/a":
         return Estimate("unknown")
-    record = store.folder(job.key).record() if status.state in ("done", "diverged") and not status.inherited else None
-    return pricing.estimate(job) if record is None else Estimate("measured", record.seconds)
+    done = status.state in ("done", "diverged") and not status.inherited
+    took = pricing.rates.took(job) if done else None
+    return pricing.estimate(job) if took is None else Estimate("measured", took)
 
 
 def _elsewhere(bench: Bench, chosen: Plan, states: Mapping[str, Status], here: Price) -> list[Price]:

@@ -31,6 +31,7 @@ class Rates:
 
     _exact: dict[Kind, list[tuple[float, float]]] = field(default_factory=dict)
     _first: dict[_Attack, tuple[str, str, str]] = field(default_factory=dict)
+    _took: dict[str, float] = field(default_factory=dict, repr=False, compare=False)
     _known: dict[tuple[Kind, float], float] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
@@ -38,6 +39,7 @@ class Rates:
         """Rates of finished jobs on the same kind of device."""
         rates, kinds = cls(), (device.partition(":")[0], "none")
         for took in finished_jobs(store):
+            rates._took[took.key] = took.seconds
             if took.device.partition(":")[0] in kinds:
                 rates._add(took)
         return rates
@@ -77,6 +79,10 @@ class Rates:
         """Passes and seconds of the largest of the like jobs if all have far fewer passes than the job; else None."""
         found = self._exact.get(kind_of(job), [])
         return max(found) if found and max(found)[0] < job.passes / ALIKE else None
+
+    def took(self, job: Job) -> float | None:
+        """The seconds that a job itself took, on whatever device, if it was in the store."""
+        return self._took.get(job.key)
 
     def total(self, jobs: Iterable[Job]) -> float | None:
         """Expected seconds of all jobs one after the other; None if any is unknown."""

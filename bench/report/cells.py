@@ -106,6 +106,8 @@ def _is_control(column: ResolvedColumn) -> bool:
 
 def _flags(found: Sequence[Measurement]) -> dict[str, str]:
     """The raised flags of all seeds; a text that is not that of every seed names its seeds."""
+    if len(found) == 1:
+        return {name: str(text) for name, text in found[0].number.flags.items()}
     texts: dict[str, list[tuple[str, int]]] = {}
     for one in found:
         for name, text in one.number.flags.items():

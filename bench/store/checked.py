@@ -117,7 +117,7 @@ def checked_record(
         content = _bytes(path)
     except OSError:
         return Look(None, "is not readable")
-    look = examined(content, path, None if anew else seal)
+    look = examined(content, path, None if anew else seal, marked)
     if remember:
         if len(_LOOKS) >= REMEMBERED:
             with contextlib.suppress(StopIteration, RuntimeError, KeyError):  # another thread may do the same
@@ -126,13 +126,14 @@ def checked_record(
     return look
 
 
-def examined(content: bytes, path: str, seal: Any = None) -> Look:
+def examined(content: bytes, path: str, seal: Any = None, marked: tuple[int, ...] = ()) -> Look:
     """The record with these bytes.
 
     Args:
         content: The bytes of the file.
         path: The file; the name of its folder is the key of the job.
         seal: The seal that a former look left, if any.
+        marked: The ``mark`` of the file before it was read; empty if it is not known.
     """
     seal_now = [hashlib.sha256(content).hexdigest(), _reader()]
     sealed = seal == seal_now
@@ -148,7 +149,7 @@ def examined(content: bytes, path: str, seal: Any = None) -> Look:
     try:
         if not sealed:
             Record.from_json(whole)  # with all its members, to see that they can be read
-        later = _Later(path, seal_now[0], tuple(name for name in LATER if whole.get(name)), parse)
+        later = _Later(path, marked, seal_now[0], tuple(name for name in LATER if whole.get(name)), parse)
         head = {name: value for name, value in whole.items() if name not in later.names}
         return Look(Record.from_json(head, later), None, seal_now if parse is orjson.loads else None)
     except (TypeError, ValueError, AttributeError, KeyError) as error:
@@ -170,12 +171,14 @@ class _Later:
 
     Attributes:
         path: The file.
-        sha256: Digest of its bytes at the first look.
+        marked: Its ``mark`` before the first look; empty if it is not known.
+        sha256: Digest of its bytes at the first look, which tells where the mark does not.
         names: Those members that are not empty.
         parse: Reads the bytes as JSON.
     """
 
     path: str
+    marked: tuple[int, ...]
     sha256: str
     names: tuple[str, ...]
     parse: Callable[[bytes], Any]
@@ -187,10 +190,12 @@ class _Later:
             DamagedFileError: The file cannot be read any more, or has another content by now.
         """
         try:
-            content = _bytes(self.path)
+            with open(self.path, "rb") as file:  # noqa: PTH123 - as in `_bytes`
+                same = _mark(os.fstat(file.fileno())) == self.marked
+                content = file.read()
         except OSError as error:
             raise DamagedFileError(Path(self.path), f"cannot be read: {error.strerror}") from error
-        if hashlib.sha256(content).hexdigest() != self.sha256:
+        if not same and hashlib.sha256(content).hexdigest() != self.sha256:
             raise DamagedFileError(Path(self.path), "was replaced while it was read")
         return self.parse(content)[name]
 
@@ -236,5 +241,8 @@ def mark(path: Path | str) -> tuple[int, ...]:
     Raises:
         OSError: The file does not exist or cannot be reached.
     """
-    found = os.stat(path)  # noqa: PTH116 - a Path costs more than the look
+    return _mark(os.stat(path))  # noqa: PTH116 - a Path costs more than the look
+
+
+def _mark(found: os.stat_result) -> tuple[int, ...]:
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
