@@ -102,6 +102,20 @@ def test_every_command_refuses_it(project: Project, command: str) -> None:
             "eps = [8.0]",
             '26:1: evaluation[2].eps: expected a text in units of the pixel range, got 8.0; write "8/255"',
         ),
+        *(
+            (
+                'eps = ["8/255"]',
+                f"eps = [{number}]",
+                f'26:1: evaluation[2].eps: expected a text in units of the pixel range, got {number}; write "{meant}"',
+            )
+            for number, meant in (
+                ("inf", "8/255"),
+                ("nan", "8/255"),
+                ("8.5", "8/255"),
+                ("300", "8/255"),
+                ("0.03", "0.03"),
+            )
+        ),
         ('eps = ["8/255"]', "eps = 8", '26:1: evaluation[2].eps: expected a list of texts, got 8; write ["8/255"]'),
         (
             'eps = ["8/255"]',

@@ -192,11 +192,7 @@ def _show_price(priced: Price, counts: Sequence[int]) -> None:
     if at_most is not None and not priced.bounds:
         echo(f"  if every item survives every attack: about {duration(at_most)}")
     elif priced.bounds:
-        few = len(priced.bounds) == 1
-        said = (
-            "is priced as if every item survives; it has" if few else "are priced as if every item survives; none has"
-        )
-        echo(f"  {several(len(priced.bounds), 'attack')} {said}{' not' if few else ''} run yet")
+        echo(f"  {several(len(priced.bounds), 'attack')} priced as if every item survives, for none such has run yet")
     seconds, chain = priced.critical_path()
     echo(f"  critical path: {duration(seconds)}, {' -> '.join(chain)}")
     made = [(n, priced.makespan(n)) for n in counts]

@@ -147,7 +147,7 @@ class Calibration:
         """Read a file.
 
         Raises:
-            KeyError, TypeError, ValueError: The file is no calibration.
+            KeyError, TypeError, ValueError, OverflowError: The file is no calibration.
         """
         speeds = {}
         for found in facts["speeds"]:
@@ -156,7 +156,10 @@ class Calibration:
             seconds = {name: float(found[name]) for name in ("forward", "gradient", "update")}
             if not all(0 < value < LONGEST for value in seconds.values()):
                 raise ValueError("a speed is no time that a pass may take")
-            speeds[network] = Speed(network=network, batch=int(found["batch"]), **seconds)
+            batch = int(found["batch"])
+            if batch < 1:
+                raise ValueError("a batch has at least one image")
+            speeds[network] = Speed(network=network, batch=batch, **seconds)
         return cls(
             device=str(facts["device"]),
             machine=dict(facts["machine"]),

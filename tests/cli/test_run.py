@@ -221,7 +221,7 @@ class TestPlanAndStatus:
         assert "<= " in text
         assert " on one worker without " in text
         assert ", if every attacked item survives" in text  # passes have a bound, the time of a pass has none
-        assert " attacks are priced as if every item survives" in text
+        assert " attacks priced as if every item survives" in text
         assert "at most" not in text.replace("at most one job on each", "")
         assert "  critical path: " in text
         assert "  workers: 2: " in text

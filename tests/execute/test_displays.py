@@ -243,9 +243,7 @@ def test_a_run_in_which_no_job_ended(interrupted: bool, text: str) -> None:
 def test_damaged_progress_ends_no_display(said: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr("bench.execute.displays.time.monotonic", lambda: now)
-    out = io.StringIO()
-    display = PlainDisplay(out, Rates(), 1)
-    display.begin(PLAN, STATES, [TRAIN])
+    display = PlainDisplay(out := io.StringIO(), Rates(), 1)
     display.started(TRAIN)
     now += 60
     display.tick({TRAIN.key: said})

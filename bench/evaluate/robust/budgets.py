@@ -75,8 +75,10 @@ def budgets_in_quotes(value: Any, norm: str | None) -> Any:
 
 
 def _in_levels(number: float) -> str:
-    """A number as a budget: a whole one in grey levels."""
-    return f"{int(number)}/255" if number == int(number) and 0 < number < 255 else f"{number:g}"
+    """The L_inf budget that a number means: a whole one is in grey levels, and what can be none is the usual budget."""
+    if 0 < number < 1:
+        return f"{number:g}"
+    return f"{int(number)}/255" if 1 <= number < 255 and number == int(number) else "8/255"
 
 
 def _as_written(value: float | bool) -> str:
@@ -104,9 +106,9 @@ def written_budgets(values: Iterable[str], norm: str | None) -> tuple[str, ...]:
     for value in values:
         eps = parse_eps(value)
         if norm == "linf" and eps > 1:
-            meant = _in_levels(eps) if eps == int(eps) and eps < 255 else "8/255"
             raise ValueError(
-                f'an L_inf eps is in units of the pixel range, so at most 1, got "{value}"; did you mean "{meant}"?'
+                f'an L_inf eps is in units of the pixel range, so at most 1, got "{value}"; did you mean '
+                f'"{_in_levels(eps)}"?'
             )
         if eps > LARGEST:
             raise ValueError(f'an eps is at most {LARGEST:g}, got "{value}"')
